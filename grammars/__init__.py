@@ -1,0 +1,1 @@
+"""The syntax of the language: `rspec.lark` is its only definition."""

@@ -1,0 +1,5 @@
+"""`python -m robspec` is `robspec`."""
+
+from robspec.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Worst-case bounds by metric family (MATH.md section 3)."""

@@ -1,0 +1,58 @@
+"""The command line: one file per command, found by name, imported when asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import robspec
+from robspec import registry
+from robspec.errors import RobspecError
+
+
+class _Commands(click.Group):
+    """A group whose commands are the modules of this package, each exposing `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return registry.names(sys.modules[__name__])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        found: Any = registry.load(sys.modules[__name__], cmd_name).command
+        return found if isinstance(found, click.Command) else None
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=_Commands, context_settings=_SETTINGS)
+@click.version_option(robspec.__version__, prog_name="robspec")
+def cli() -> None:
+    """State what a vision model must withstand, and have it proved.
+
+    \b
+    Exit status of `check`:
+      0  every property proved
+      1  at least one refuted
+      2  the specification, the model or the data is wrong
+      3  nothing refuted, at least one not proved
+      4  soundness alarm or internal error
+    """
+
+
+def main() -> None:
+    """Run the command line; every error of the user's input becomes one message and exit status 2."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except RobspecError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

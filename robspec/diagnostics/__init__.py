@@ -1,0 +1,1 @@
+"""Located messages about a specification: spans, severities, codes, carets."""

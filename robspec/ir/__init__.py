@@ -1,0 +1,1 @@
+"""The typed intermediate representation: what a specification asks, with every name resolved."""

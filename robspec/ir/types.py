@@ -1,0 +1,208 @@
+"""The queries a specification compiles to; immutable, comparable, free of syntax."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TypeAlias
+
+from robspec.semantics.norm import Norm
+from robspec.semantics.objective import Threshold
+from robspec.semantics.relation import Relation
+
+IR_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric with its arguments resolved.
+
+    Args:
+        name: the registered (or user) metric's name.
+        classes: class indices of a one-class metric, a set counting as one merged class; empty for none.
+        arguments: further numbers, such as the beta of f_beta.
+        lower_is_better: the metric's polarity.
+        formula: for a user metric, its formula as printed by the compiler; empty for a built-in one.
+    """
+
+    name: str
+    classes: tuple[int, ...] = ()
+    arguments: tuple[Fraction, ...] = ()
+    lower_is_better: bool = False
+    formula: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """One downward-closed condition: metric <= threshold (`>=` for a metric where lower is better).
+
+    Args:
+        metric: the metric.
+        threshold: in the metric's own sense.
+        strict: True for `<` (or `>`).
+    """
+
+    metric: Metric
+    threshold: Threshold
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every part is satisfied: the radius is the maximum of the parts' radii."""
+
+    parts: tuple[Objective, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Some part is satisfied: the radius is the minimum of the parts' radii."""
+
+    parts: tuple[Objective, ...]
+
+
+Objective: TypeAlias = Degraded | AllOf | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCaseQuery:
+    """Q1: how bad can the metric get within each budget?
+
+    Args:
+        metric: the metric.
+        norm: the attack's norm.
+        budgets: exact, in units of the declared input; more than one for a sweep.
+    """
+
+    metric: Metric
+    norm: Norm
+    budgets: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusQuery:
+    """Q2: how large must an attack be to satisfy the objective?
+
+    Args:
+        norm: the attack's norm.
+        objectives: one objective; more than one for a sweep over gamma.
+        points: the swept value of each objective, empty when there is no sweep.
+    """
+
+    norm: Norm
+    objectives: tuple[Objective, ...]
+    points: tuple[Fraction, ...] = ()
+
+
+Query: TypeAlias = WorstCaseQuery | RadiusQuery
+
+
+class Aggregate(enum.Enum):
+    """How per-image values become one number; its value is its spelling."""
+
+    MEAN = "mean"
+    MIN = "min"
+    QUANTILE = "quantile"
+    FRACTION = "fraction"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A claim on the aggregated per-image values.
+
+    Args:
+        aggregate: FRACTION covers `for all` (level 1) and `for p% of images` (level p).
+        relation: between the aggregated value and the bound; for FRACTION, between each image's value and it.
+        bound: exact right-hand side, in the metric's own sense.
+        level: the fraction of images for FRACTION, the quantile's order for QUANTILE; else None.
+        confidence: the population confidence, or None for a claim about the data set itself.
+        text: the requirement as the formatter prints it.
+    """
+
+    aggregate: Aggregate
+    relation: Relation
+    bound: Fraction
+    level: Fraction | None = None
+    confidence: Fraction | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A named property: one query and what is required of its answer."""
+
+    name: str
+    query: Query
+    requirements: tuple[Requirement, ...]
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize:
+    """Per-channel affine normalisation applied before the model file: (x - mean) / std."""
+
+    mean: tuple[Fraction, ...]
+    std: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LipschitzClaim:
+    """A declared constant, image to logits, normalisation included: proved or refuted, never trusted."""
+
+    input_norm: Norm
+    output_norm: Norm
+    value: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the specification says about the model.
+
+    Args:
+        input_shape: channels, height, width.
+        low: smallest input value.
+        high: largest input value.
+        output_shape: classes (or 1 logit), height, width.
+        classes: class names in index order.
+        normalize: applied by robspec before the model file, or None.
+        claim: the declared Lipschitz constant, or None.
+    """
+
+    input_shape: tuple[int, int, int]
+    low: Fraction
+    high: Fraction
+    output_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    normalize: Normalize | None = None
+    claim: LipschitzClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Where the images are, relative to the specification file.
+
+    Args:
+        name: the data set's name.
+        images: glob of image files.
+        masks: glob of mask files, paired by stem; empty when only stability is asked.
+        ignore: the label that is left out of every metric, or None.
+        binary: masks hold 0 and 255 (or 0 and 1) for classes 0 and 1.
+    """
+
+    name: str
+    images: str
+    masks: str = ""
+    ignore: int | None = None
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled specification."""
+
+    language: int
+    model: Model
+    data: Data
+    properties: tuple[Property, ...]
+    params: tuple[tuple[str, Fraction], ...] = field(default=())

@@ -1,0 +1,1 @@
+"""A model's Lipschitz constant, proved from its own graph (MATH.md section 5)."""

@@ -1,0 +1,1 @@
+"""The bound of each graph node, one node kind per file."""

@@ -1,0 +1,1 @@
+"""From the abstract syntax tree to the intermediate representation."""

@@ -1,0 +1,1 @@
+"""Model files: inspection, loading, export; architectures."""

@@ -1,0 +1,1 @@
+"""Independent restatements in cvxpy: evidence, never a backend."""

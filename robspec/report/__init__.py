@@ -1,0 +1,1 @@
+"""What a finished check looks like, one output format per file."""

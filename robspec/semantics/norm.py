@@ -1,0 +1,58 @@
+"""The norms an attack and a Lipschitz constant are measured in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """An l_p norm with an exact exponent.
+
+    Args:
+        p: the exponent, at least 1; None is infinity.
+    """
+
+    p: Fraction | None
+
+    def __post_init__(self) -> None:
+        if self.p is not None and self.p < 1:
+            raise ValueError("a norm needs p >= 1")
+
+    @property
+    def name(self) -> str:
+        """The ASCII spelling of the language: l1, l2, linf, l(1.5)."""
+        if self.p is None:
+            return "linf"
+        if self.p.denominator == 1 and self.p <= 2:
+            return f"l{self.p.numerator}"
+        return f"l({decimal_text(self.p)})"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+L1 = Norm(Fraction(1))
+L2 = Norm(Fraction(2))
+LINF = Norm(None)
+
+
+def decimal_text(value: Fraction) -> str:
+    """Write an exact rational the way the language reads it: a finite decimal, else numerator/denominator."""
+    denominator = value.denominator
+    twos = fives = 0
+    while denominator % 2 == 0:
+        denominator //= 2
+        twos += 1
+    while denominator % 5 == 0:
+        denominator //= 5
+        fives += 1
+    if denominator != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = max(twos, fives)
+    if places == 0:
+        return str(value.numerator)
+    digits = str(abs(value.numerator) * (10**places // value.denominator)).rjust(places + 1, "0")
+    sign = "-" if value < 0 else ""
+    return f"{sign}{digits[:-places]}.{digits[-places:]}"
