@@ -1,0 +1,133 @@
+"""The terminal table."""
+
+from __future__ import annotations
+
+import io
+import math
+from fractions import Fraction
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from robspec.ir.types import Aggregate, WorstCaseQuery
+from robspec.report._words import constant_line, point_text, query_text
+from robspec.semantics.norm import directed_text
+from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
+
+_STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
+_SHOWN_NAMES = 5
+
+
+def render(report: CheckReport, width: int, color: bool) -> str:
+    """Draw the verdict table, then what it rests on."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        legacy_windows=False,
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    table.add_column("property / requirement", overflow="fold", ratio=None)
+    table.add_column("certified", justify="right")
+    table.add_column("clean", justify="right")
+    table.add_column("images", justify="right")
+    table.add_column("verdict", overflow="fold")
+    for prop in report.properties:
+        _add_property(table, prop, report.images)
+    console.print(table)
+    for line in _footer(report):
+        console.print(line)
+    return stream.getvalue()
+
+
+def _add_property(table: Table, result: PropertyResult, images: int) -> None:
+    table.add_row(Text(f"{result.source.name}: {query_text(result.source.query)}", style="bold"))
+    counted = len(result.images) - len(result.excluded)
+    for item in result.requirements:
+        point = point_text(result.source.query, item.point)
+        label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
+        table.add_row(
+            label,
+            _certified(item),
+            _attained(item),
+            f"{counted}/{images}",
+            Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
+        )
+    table.add_section()
+
+
+def _certified(result: RequirementResult) -> str:
+    """Show the certified aggregate, never rounded to look better than it is."""
+    return _aggregate_text(result, result.certified, up=not _higher_is_better(result))
+
+
+def _attained(result: RequirementResult) -> str:
+    return _aggregate_text(result, result.attained, up=_higher_is_better(result))
+
+
+def _higher_is_better(result: RequirementResult) -> bool:
+    return result.requirement.aggregate is Aggregate.FRACTION or result.requirement.relation.upward
+
+
+def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool) -> str:
+    if value is None:
+        return "undefined"
+    if value == math.inf:
+        return "inf"
+    if result.requirement.aggregate is Aggregate.FRACTION:
+        return f"{directed_text(100 * Fraction(value), 1, up=up)}%"
+    return directed_text(Fraction(value), 4, up=up)
+
+
+def _footer(report: CheckReport) -> list[Text]:
+    lines: list[Text] = []
+    if not report.complete:
+        lines.append(Text(f"INTERRUPTED after {report.evaluated} of {report.images} images", style="bold red"))
+    for prop in report.properties:
+        lines.extend(_explanations(prop))
+    lines.append(Text(constant_line(report.constant)))
+    for prop in report.properties:
+        if prop.constant != report.constant:
+            lines.append(Text(f"  {prop.source.name}: {constant_line(prop.constant)}"))
+    t = report.times
+    lines.append(
+        Text(
+            f"{report.evaluated} images in {t.total:.2f} s: load {t.load:.2f}, forward {t.forward:.2f}, "
+            f"bound {t.bound:.2f}; backend {report.backend}"
+        )
+    )
+    lines.extend(Text(note, style="dim") for note in report.notes)
+    return lines
+
+
+def _explanations(prop: PropertyResult) -> list[Text]:
+    """Say more where a verdict is not PROVED, and where images were left out or the objective is vacuous."""
+    lines = []
+    for item in prop.requirements:
+        if item.verdict is not Verdict.PROVED:
+            gap = f"[{_certified(item)}, {_attained(item)}]"
+            point = point_text(prop.source.query, item.point)
+            where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
+            line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"
+            if item.witnesses:
+                line += f" ({_names(item.witnesses)})"
+            lines.append(Text(line, style=_STYLE[item.verdict]))
+    if prop.excluded:
+        count = len(prop.excluded)
+        lines.append(Text(f"{prop.source.name}: {count} excluded, metric undefined ({_names(prop.excluded)})"))
+    if not isinstance(prop.source.query, WorstCaseQuery):
+        vacuous = [i.image for i in prop.images if math.inf in i.certified]
+        if vacuous:
+            lines.append(
+                Text(f"{prop.source.name}: radius infinite, objective out of reach: {_names(tuple(vacuous))}")
+            )
+    return lines
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
