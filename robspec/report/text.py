@@ -22,14 +22,8 @@ _SHOWN_NAMES = 5
 
 def render(report: CheckReport, width: int, color: bool) -> str:
     """Draw the verdict table, then what it rests on."""
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        no_color=not color,
-        highlight=False,
-        legacy_windows=False,
-    )
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     table.add_column("property / requirement", overflow="fold", ratio=None)
     table.add_column("certified", justify="right")

@@ -63,22 +63,11 @@ class BackendUnavailableError(RobspecError):
     title = "backend unavailable"
 
 
-class OutputPathError(RobspecError):
-    """A report or witness cannot be written where you asked.
-
-    The path is checked before any work starts, so that nothing is lost at the end of a long run. Create the folder,
-    or choose another path.
-    """
-
-    code = "E0406"
-    title = "cannot write the output"
-
-
 class UnsupportedMetricError(RobspecError):
     """The metric parses but this version has no bound for it with the given norm.
 
     `robspec metrics` lists what can be certified. The message names the metric and what is missing.
     """
 
-    code = "E0407"
+    code = "E0406"
     title = "no bound for this metric"
