@@ -32,8 +32,8 @@ class SoundnessAlarm(RobspecError):
     """A certified bound contradicts an evaluated fact: the result must not be trusted.
 
     robspec found a value on a concrete input that is worse than the bound it had certified for it, or two
-    independent computations of the same bound disagree. This is a defect in robspec (or in the machine), never
-    in your specification. The check exits with status 4; keep the output and report it.
+    independent computations of the same bound disagree. This is a defect in robspec (or in the machine),
+    never in your specification. The check exits with status 4; keep the output and report it.
     """
 
     code = "E0901"

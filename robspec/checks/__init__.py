@@ -1,1 +1,30 @@
-"""The static checks, one file each; a module's docstring is what `robspec explain` prints."""
+"""The static checks, one file each; a module's docstring is what `robspec explain` prints.
+
+A module is named after its code and what it is about. One that finds its problem in the resolved
+specification has a function `check(spec)`; a code that the parser reports itself has a page only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from robspec import registry
+from robspec.checks._spec import Spec
+from robspec.diagnostics import Diagnostic
+
+__all__ = ["Spec", "code_of", "run"]
+
+
+def code_of(name: str) -> str:
+    """The code a check module reports, from its name: e0103_unknown_metric is E0103."""
+    return name.partition("_")[0].upper()
+
+
+def run(spec: Spec) -> Iterator[Diagnostic]:
+    """Apply every check to a specification."""
+    for module in registry.modules(sys.modules[__name__]):
+        check: Callable[[Spec], Any] | None = getattr(module, "check", None)
+        if check is not None:
+            yield from check(spec)

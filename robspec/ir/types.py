@@ -167,6 +167,8 @@ class Model:
         classes: class names in index order.
         normalize: applied by robspec before the model file, or None.
         claim: the declared Lipschitz constant, or None.
+        input_name: what the specification calls the input.
+        output_name: what the specification calls the output.
     """
 
     input_shape: tuple[int, int, int]
@@ -176,6 +178,8 @@ class Model:
     classes: tuple[str, ...]
     normalize: Normalize | None = None
     claim: LipschitzClaim | None = None
+    input_name: str = "image"
+    output_name: str = "logits"
 
 
 @dataclass(frozen=True, slots=True)

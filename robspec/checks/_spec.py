@@ -1,0 +1,163 @@
+"""A parsed specification with its names resolved and its constants evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cached_property
+from typing import TypeVar
+
+from robspec.checks._conditions import Conditions
+from robspec.checks._constants import Constants
+from robspec.metrics import MetricInfo, Takes, built_in
+from robspec.syntax import ast
+from robspec.syntax.walk import descend
+
+_Kind = TypeVar("_Kind", bound=ast.Node)
+
+
+class Spec:
+    """Everything a check may ask about a specification; a None answer means that another check reports why.
+
+    Args:
+        file: the tree, perhaps with damage.
+        overrides: parameter values from the command line.
+        metrics: the metrics there are, by name and alias.
+    """
+
+    def __init__(
+        self,
+        file: ast.File,
+        overrides: Mapping[str, Fraction] | None = None,
+        metrics: Mapping[str, MetricInfo] | None = None,
+    ) -> None:
+        self.file = file
+        self.overrides = dict(overrides or {})
+        self.metrics = built_in() if metrics is None else metrics
+        self.constants = Constants(self.params, self.overrides)
+        self.conditions = Conditions(self.constants, self.metrics)
+
+    def _declared(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(s for s in self.file.statements if isinstance(s, kind))
+
+    @cached_property
+    def params(self) -> dict[str, ast.Param]:
+        """The first declaration of every parameter."""
+        found: dict[str, ast.Param] = {}
+        for param in self._declared(ast.Param):
+            found.setdefault(param.name.id, param)
+        return found
+
+    @cached_property
+    def model(self) -> ast.Model | None:
+        """The first model block."""
+        return next(iter(self._declared(ast.Model)), None)
+
+    @cached_property
+    def data(self) -> ast.Data | None:
+        """The first data block."""
+        return next(iter(self._declared(ast.Data)), None)
+
+    @cached_property
+    def properties(self) -> tuple[ast.Property, ...]:
+        """Every property block, repeated names included."""
+        return self._declared(ast.Property)
+
+    def statement_of_file(self, kind: type[_Kind]) -> _Kind | None:
+        """The first top-level statement of a kind."""
+        return next(iter(self._declared(kind)), None)
+
+    def param_value(self, name: str) -> Fraction | None:
+        """A parameter's value, overridden or declared."""
+        return self.overrides.get(name, self.value(self.params[name].value))
+
+    def line(self, node: ast.Node) -> int:
+        """The line a node starts on; 0 for a tree that was built."""
+        return 0 if self.file.source is None else self.file.source.line(node.span.start)
+
+    @staticmethod
+    def statement(block: ast.Block | None, kind: type[_Kind]) -> _Kind | None:
+        """The first statement of a kind in a block."""
+        return None if block is None else next((s for s in block.statements if isinstance(s, kind)), None)
+
+    def of_model(self, kind: type[_Kind]) -> _Kind | None:
+        """The first statement of a kind in the model block."""
+        return self.statement(self.model, kind)
+
+    def damaged(self, node: ast.Node) -> bool:
+        """Whether a syntax error was skipped within a node."""
+        return any(node.span.start <= offset <= node.span.end for offset in self.file.damage)
+
+    def value(self, expr: ast.Expr) -> Fraction | None:
+        """The exact value of a constant expression."""
+        return self.constants.value(expr)
+
+    def values(self, exprs: tuple[ast.Expr, ...]) -> tuple[Fraction, ...] | None:
+        """The exact values of several constant expressions, or None if one has none."""
+        found = [self.value(e) for e in exprs]
+        return None if None in found else tuple(v for v in found if v is not None)
+
+    def level(self, level: ast.Level) -> Fraction | None:
+        """A share as a fraction of one."""
+        value = self.value(level.value)
+        return value / 100 if value is not None and level.percent else value
+
+    def points(self, sweep: ast.Sweep) -> tuple[Fraction, ...] | None:
+        """The values of a sweep, both ends included; None when it is malformed."""
+        start, stop, count = (self.value(e) for e in (sweep.start, sweep.stop, sweep.points))
+        if start is None or stop is None or count is None:
+            return None
+        if count.denominator != 1 or not 2 <= count <= MAX_POINTS or start >= stop:
+            return None
+        step = (stop - start) / (count - 1)
+        return tuple(start + k * step for k in range(int(count)))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        """The class names in index order."""
+        statement = self.of_model(ast.Classes)
+        return None if statement is None else tuple(c.text for c in statement.names)
+
+    @cached_property
+    def input_range(self) -> tuple[Fraction, Fraction] | None:
+        """The declared input range, low and high."""
+        statement = self.of_model(ast.Input)
+        found = None if statement is None else self.values(statement.range)
+        return (found[0], found[1]) if found is not None and len(found) == 2 else None
+
+    def shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, int, int] | None:
+        """A shape of three positive integers, or None when it is malformed."""
+        found = self.values(exprs)
+        if (
+            found is None
+            or len(found) != 3
+            or any(v.denominator != 1 or not 1 <= v <= MAX_SIDE for v in found)
+        ):
+            return None
+        return int(found[0]), int(found[1]), int(found[2])
+
+    def metric(self, reference: ast.MetricReference) -> MetricInfo | None:
+        """The metric a reference names."""
+        return self.metrics.get(reference.name.id)
+
+    def metric_of(self, block: ast.Property) -> ast.MetricReference | None:
+        """The metric a property declares."""
+        statement = self.statement(block, ast.MetricStatement)
+        return None if statement is None else statement.metric
+
+    def metric_uses(self, block: ast.Property) -> tuple[ast.MetricReference, ...]:
+        """Every reference to a metric in a property: declared, in its condition, or within `clean(...)`."""
+        found = [n for n in descend(block) if isinstance(n, ast.MetricReference)]
+        for condition in descend(block):
+            if isinstance(condition, ast.Comparison):
+                found.extend(self.conditions.bare_metrics(condition))
+        return tuple(sorted(found, key=lambda r: r.span))
+
+    def takes_classes(self, reference: ast.MetricReference) -> bool:
+        """Whether a reference's metric can be asked of classes."""
+        info = self.metric(reference)
+        return info is not None and info.classes is not Takes.NEVER
+
+
+MAX_POINTS = 10_000
+MAX_SIDE = 1 << 20

@@ -1,0 +1,175 @@
+"""A checked specification as the queries it asks."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TypeVar
+
+from robspec.checks import Spec
+from robspec.ir import types as ir
+from robspec.metrics import MetricInfo
+from robspec.semantics.kappa import Inverted
+from robspec.semantics.norm import L1, L2, LINF, Norm
+from robspec.semantics.objective import Threshold
+from robspec.semantics.relation import Relation
+from robspec.syntax import ast, write
+
+_T = TypeVar("_T")
+
+
+def _sure(value: _T | None) -> _T:
+    """A value that the checks have made sure of."""
+    if value is None:
+        raise RuntimeError("a specification without errors could not be lowered")
+    return value
+
+
+def lower(spec: Spec) -> ir.Program:
+    """Turn a specification into queries.
+
+    Args:
+        spec: one that no check finds an error in.
+
+    Returns:
+        The program, every name resolved and every number exact.
+    """
+    return ir.Program(
+        language=int(_sure(spec.statement_of_file(ast.Language)).version.value),
+        model=_model(spec),
+        data=_data(spec, _sure(spec.data)),
+        properties=tuple(_property(spec, p) for p in spec.properties),
+        params=tuple((name, _sure(spec.param_value(name))) for name in spec.params),
+    )
+
+
+def norm_of(spec: Spec, name: ast.NormName) -> Norm:
+    """The norm a name means."""
+    if name.exponent is not None:
+        return Norm(_sure(spec.value(name.exponent)))
+    return {"l1": L1, "l2": L2, "linf": LINF}[name.name]
+
+
+def _model(spec: Spec) -> ir.Model:
+    model_input, output = _sure(spec.of_model(ast.Input)), _sure(spec.of_model(ast.Output))
+    low, high = _sure(spec.input_range)
+    normalize, claim = spec.of_model(ast.Normalize), spec.of_model(ast.Lipschitz)
+    return ir.Model(
+        input_shape=_sure(spec.shape(model_input.shape)),
+        low=low,
+        high=high,
+        output_shape=_sure(spec.shape(output.shape)),
+        classes=_sure(spec.classes),
+        normalize=None
+        if normalize is None
+        else ir.Normalize(_sure(spec.values(normalize.mean)), _sure(spec.values(normalize.std))),
+        claim=None
+        if claim is None
+        else ir.LipschitzClaim(
+            norm_of(spec, claim.input_norm),
+            norm_of(spec, claim.output_norm or claim.input_norm),
+            _sure(spec.value(claim.value)),
+        ),
+        input_name=model_input.name.id,
+        output_name=output.name.id,
+    )
+
+
+def _data(spec: Spec, data: ast.Data) -> ir.Data:
+    masks, ignore = spec.statement(data, ast.Masks), spec.statement(data, ast.Ignore)
+    return ir.Data(
+        name=data.name.id,
+        images=_sure(spec.statement(data, ast.Images)).glob,
+        masks="" if masks is None else masks.glob,
+        ignore=None if ignore is None else int(_sure(spec.value(ignore.label))),
+        binary=masks is not None and masks.binary,
+    )
+
+
+def _property(spec: Spec, block: ast.Property) -> ir.Property:
+    requirements = tuple(_requirement(spec, s) for s in block.statements if isinstance(s, ast.Require))
+    line = spec.line(block)
+    return ir.Property(block.name.id, _query(spec, block), requirements, line)
+
+
+def _query(spec: Spec, block: ast.Property) -> ir.Query:
+    norm = norm_of(spec, _sure(spec.statement(block, ast.NormStatement)).norm)
+    budget, degraded = spec.statement(block, ast.Budget), spec.statement(block, ast.Degraded)
+    if budget is not None:
+        metric = _metric(spec, _sure(spec.metric_of(block)))
+        if isinstance(budget.value, ast.Sweep):
+            return ir.WorstCaseQuery(metric, norm, _sure(spec.points(budget.value)))
+        return ir.WorstCaseQuery(metric, norm, (_sure(spec.value(budget.value)),))
+    condition = _sure(degraded).condition
+    declared = spec.metric_of(block)
+    if isinstance(condition, ast.Comparison) and isinstance(condition.right, ast.Sweep):
+        points = _sure(spec.points(condition.right))
+        objectives = tuple(_comparison(spec, condition, declared, at) for at in points)
+        return ir.RadiusQuery(norm, objectives, points)
+    return ir.RadiusQuery(norm, (_objective(spec, condition, declared),))
+
+
+def _metric(spec: Spec, reference: ast.MetricReference) -> ir.Metric:
+    info: MetricInfo = _sure(spec.metric(reference))
+    classes = spec.classes or ()
+    return ir.Metric(
+        name=info.name,
+        classes=tuple(sorted(classes.index(c.text) for c in reference.classes)),
+        arguments=_sure(spec.values(reference.arguments)),
+        lower_is_better=info.lower_is_better,
+    )
+
+
+def _objective(spec: Spec, condition: ast.Condition, declared: ast.MetricReference | None) -> ir.Objective:
+    if isinstance(condition, ast.Comparison):
+        return _comparison(spec, condition, declared, None)
+    parts = tuple(_objective(spec, part, declared) for part in condition.parts)
+    return ir.AllOf(parts) if isinstance(condition, ast.AllOf) else ir.AnyOf(parts)
+
+
+def _comparison(
+    spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None, point: Fraction | None
+) -> ir.Degraded:
+    reading = spec.conditions.read(node, declared)
+    metric = _metric(spec, _sure(reading.metric))
+    if point is None:
+        outcome = spec.conditions.outcome(node, declared)
+        if not isinstance(outcome, Inverted):
+            raise RuntimeError("a condition without errors could not be inverted")
+        return ir.Degraded(metric, outcome.threshold, outcome.relation.strict)
+    threshold, strict = _swept(spec, node, declared, point)
+    return ir.Degraded(metric, threshold, strict)
+
+
+def _swept(
+    spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None, point: Fraction
+) -> tuple[Threshold, bool]:
+    """The threshold with the right side at one point: it is affine in the right side."""
+    at = []
+    for side in (0, 1):
+        number = ast.Number(Fraction(side), str(side))
+        outcome = spec.conditions.outcome(node, declared, number)
+        if not isinstance(outcome, Inverted):
+            raise RuntimeError("a condition without errors could not be inverted")
+        at.append(outcome)
+    start, step = at[0].threshold.offset, at[1].threshold.offset - at[0].threshold.offset
+    return Threshold(start + point * step, at[0].threshold.slope), at[0].relation.strict
+
+
+def _requirement(spec: Spec, node: ast.Require) -> ir.Requirement:
+    level: Fraction | None = None
+    if isinstance(node.population, ast.AllImages):
+        aggregate, level = ir.Aggregate.FRACTION, Fraction(1)
+    elif node.population is not None:
+        aggregate, level = ir.Aggregate.FRACTION, _sure(spec.level(node.population.level))
+    else:
+        aggregate = ir.Aggregate(_sure(node.measure.aggregate))
+        if node.measure.order is not None:
+            level = _sure(spec.value(node.measure.order))
+    return ir.Requirement(
+        aggregate=aggregate,
+        relation=Relation(node.relation),
+        bound=_sure(spec.value(node.bound)),
+        level=level,
+        confidence=None if node.confidence is None else _sure(spec.level(node.confidence)),
+        text=write.requirement(node),
+    )

@@ -1,0 +1,355 @@
+"""The abstract syntax tree: immutable, typed, every node with its span, equal to another modulo spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+from robspec.diagnostics.span import NOWHERE, Source, Span
+
+RelationSign: TypeAlias = Literal["<=", "<", ">=", ">"]
+Comparator: TypeAlias = Literal["<=", "<", ">=", ">", "==", "!="]
+Quantity: TypeAlias = Literal["worst_case", "radius"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """Anything that was written somewhere; the span takes no part in equality."""
+
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+# arithmetic
+
+
+@dataclass(frozen=True)
+class Number(Node):
+    """A decimal literal: its exact value, and the spelling the formatter keeps."""
+
+    value: Fraction
+    text: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    """A parameter, `h`, `h0`, or a metric without arguments."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class ClassName(Node):
+    """The name of a class, unquoted."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class MetricReference(Node):
+    """A metric with its numbers and its classes, as in `f_beta(2)[runway]`."""
+
+    name: Name
+    arguments: tuple[Expr, ...] = ()
+    classes: tuple[ClassName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clean(Node):
+    """`clean(metric)`: the value of a metric on the unperturbed image."""
+
+    metric: MetricReference
+
+
+@dataclass(frozen=True)
+class Negative(Node):
+    """`-operand`."""
+
+    operand: Expr
+
+
+@dataclass(frozen=True)
+class Sum(Node):
+    """`first (+|-) term (+|-) term ...`, at least one further term."""
+
+    first: Expr
+    rest: tuple[tuple[Literal["+", "-"], Expr], ...]
+
+
+@dataclass(frozen=True)
+class Product(Node):
+    """`first (*|/) factor (*|/) factor ...`, at least one further factor."""
+
+    first: Expr
+    rest: tuple[tuple[Literal["*", "/"], Expr], ...]
+
+
+Expr: TypeAlias = Number | Name | MetricReference | Clean | Negative | Sum | Product
+
+
+@dataclass(frozen=True)
+class Sweep(Node):
+    """`start to stop points n`, both ends included."""
+
+    start: Expr
+    stop: Expr
+    points: Expr
+
+
+@dataclass(frozen=True)
+class Level(Node):
+    """A share: `95%` or `0.95`."""
+
+    value: Expr
+    percent: bool
+
+
+@dataclass(frozen=True)
+class NormName(Node):
+    """`l1`, `l2`, `linf`, or `l(1.5)`."""
+
+    name: str
+    exponent: Expr | None = None
+
+
+# file level
+
+
+@dataclass(frozen=True)
+class Language(Node):
+    """`language 1`."""
+
+    version: Number
+
+
+@dataclass(frozen=True)
+class Param(Node):
+    """`param name = value`."""
+
+    name: Name
+    value: Expr
+
+
+# model
+
+
+@dataclass(frozen=True)
+class Input(Node):
+    """`input name [C, H, W] in [low, high]`."""
+
+    name: Name
+    shape: tuple[Expr, ...]
+    range: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Output(Node):
+    """`output name [K, H, W]`."""
+
+    name: Name
+    shape: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Classes(Node):
+    """`classes a, b, ...` in index order."""
+
+    names: tuple[ClassName, ...]
+
+
+@dataclass(frozen=True)
+class Normalize(Node):
+    """`normalize mean [...] std [...]`."""
+
+    mean: tuple[Expr, ...]
+    std: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Lipschitz(Node):
+    """`lipschitz p <= c` or `lipschitz p -> q <= c`."""
+
+    input_norm: NormName
+    output_norm: NormName | None
+    value: Expr
+
+
+ModelStatement: TypeAlias = Input | Output | Classes | Normalize | Lipschitz
+
+
+@dataclass(frozen=True)
+class Model(Node):
+    """`model { ... }`."""
+
+    statements: tuple[ModelStatement, ...]
+
+
+# data
+
+
+@dataclass(frozen=True)
+class Images(Node):
+    """`images "glob"`."""
+
+    glob: str
+
+
+@dataclass(frozen=True)
+class Masks(Node):
+    """`masks "glob"`, with `binary` for masks that hold 0 and 255 (or 0 and 1)."""
+
+    glob: str
+    binary: bool = False
+
+
+@dataclass(frozen=True)
+class Ignore(Node):
+    """`ignore label`."""
+
+    label: Expr
+
+
+DataStatement: TypeAlias = Images | Masks | Ignore
+
+
+@dataclass(frozen=True)
+class Data(Node):
+    """`data name { ... }`."""
+
+    name: Name
+    statements: tuple[DataStatement, ...]
+
+
+# property
+
+
+@dataclass(frozen=True)
+class MetricStatement(Node):
+    """`metric reference`."""
+
+    metric: MetricReference
+
+
+@dataclass(frozen=True)
+class NormStatement(Node):
+    """`norm l2`."""
+
+    norm: NormName
+
+
+@dataclass(frozen=True)
+class Budget(Node):
+    """`budget value` or `budget start to stop points n`."""
+
+    value: Expr | Sweep
+
+
+@dataclass(frozen=True)
+class Comparison(Node):
+    """One comparison of a condition; the right side may be swept."""
+
+    left: Expr
+    relation: Comparator
+    right: Expr | Sweep
+
+
+@dataclass(frozen=True)
+class AllOf(Node):
+    """`a and b and ...`, at least two parts."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class AnyOf(Node):
+    """`a or b or ...`, at least two parts."""
+
+    parts: tuple[Condition, ...]
+
+
+Condition: TypeAlias = Comparison | AllOf | AnyOf
+
+
+@dataclass(frozen=True)
+class Degraded(Node):
+    """`degraded when condition`."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class Measure(Node):
+    """What is required: a per-image quantity, or one number made of all of them.
+
+    Args:
+        quantity: `worst_case` or `radius`.
+        aggregate: `mean`, `min`, `quantile`, or None for the quantity itself.
+        order: the quantile's order.
+    """
+
+    quantity: Quantity
+    aggregate: Literal["mean", "min", "quantile"] | None = None
+    order: Expr | None = None
+
+
+@dataclass(frozen=True)
+class AllImages(Node):
+    """`for all images`."""
+
+
+@dataclass(frozen=True)
+class ShareOfImages(Node):
+    """`for 95% of images`."""
+
+    level: Level
+
+
+@dataclass(frozen=True)
+class Require(Node):
+    """`require measure >= bound for ... with confidence ...`."""
+
+    measure: Measure
+    relation: RelationSign
+    bound: Expr
+    population: AllImages | ShareOfImages | None = None
+    confidence: Level | None = None
+
+
+PropertyStatement: TypeAlias = MetricStatement | NormStatement | Budget | Degraded | Require
+
+
+@dataclass(frozen=True)
+class Property(Node):
+    """`property name { ... }`."""
+
+    name: Name
+    statements: tuple[PropertyStatement, ...]
+
+
+Statement: TypeAlias = Language | Param | Model | Data | Property
+Block: TypeAlias = Model | Data | Property
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment with its `#`, without trailing blanks."""
+
+    text: str
+    span: Span = NOWHERE
+
+
+@dataclass(frozen=True)
+class File(Node):
+    """A whole specification.
+
+    Args:
+        statements: in the order written.
+        comments: in the order written; they take no part in equality.
+        source: the text it was parsed from, or None for a tree that was built.
+        damage: offsets of the syntax errors that were skipped.
+    """
+
+    statements: tuple[Statement, ...]
+    comments: tuple[Comment, ...] = field(default=(), compare=False, repr=False)
+    source: Source | None = field(default=None, compare=False, repr=False)
+    damage: tuple[int, ...] = field(default=(), compare=False, repr=False)

@@ -1,0 +1,156 @@
+"""From lark's parse tree to the abstract syntax tree: one function per rule, named after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from lark import Token, Tree
+
+from robspec.diagnostics.span import Span
+from robspec.syntax import ast
+from robspec.syntax.tokens import span_of
+
+
+def _span(tree: Tree[Token]) -> Span:
+    meta = tree.meta
+    return Span(meta.start_pos, meta.end_pos) if not meta.empty else Span(0, 0)
+
+
+def _statements(tree: Any) -> tuple[Any, ...]:
+    """Unroll a left-recursive list of statements without recursion."""
+    found: list[Any] = []
+    while tree.children:
+        tree, statement = tree.children
+        found.append(build(statement))
+    return tuple(reversed(found))
+
+
+def _all(trees: list[Any]) -> tuple[Any, ...]:
+    return tuple(build(t) for t in trees)
+
+
+def _optional(tree: Any) -> Any:
+    return None if tree is None else build(tree)
+
+
+def _name(token: Any) -> ast.Name:
+    return ast.Name(str(token), span=span_of(token))
+
+
+def _number(token: Any) -> ast.Number:
+    return ast.Number(Fraction(str(token)), str(token), span=span_of(token))
+
+
+def _text(token: Token) -> str:
+    return str(token)[1:-1]
+
+
+def _chain(tree: Tree[Token], kind: Any) -> Any:
+    """A sum or a product: the operand itself when it stands alone."""
+    children: list[Any] = tree.children
+    first = build(children[0])
+    if len(children) == 1:
+        return first
+    signs = [str(t) for t in children[1::2]]
+    operands = [build(t) for t in children[2::2]]
+    return kind(first, tuple(zip(signs, operands, strict=True)), span=_span(tree))
+
+
+def _aggregate(kind: str | None) -> Callable[[Tree[Token]], ast.Measure]:
+    def make(tree: Tree[Token]) -> ast.Measure:
+        children: list[Any] = tree.children
+        order = build(children[0]) if len(children) == 2 else None
+        return ast.Measure(str(children[-1]), kind, order, span=_span(tree))  # type: ignore[arg-type]
+
+    return make
+
+
+def _simple(kind: Any, *parts: Callable[[Any], Any]) -> Callable[[Tree[Token]], Any]:
+    """A rule whose children become the node's fields one by one."""
+
+    def make(tree: Tree[Token]) -> Any:
+        children: list[Any] = tree.children
+        fields = [part(child) for part, child in zip(parts, children, strict=True)]
+        return kind(*fields, span=_span(tree))
+
+    return make
+
+
+def _reference(tree: Tree[Token]) -> ast.MetricReference:
+    name: Any = tree.children[0]
+    lists: dict[str, Any] = {t.data: t.children for t in tree.children[1:] if isinstance(t, Tree)}
+    arguments, classes = _all(lists.get("arguments", [])), _all(lists.get("class_list", []))
+    return ast.MetricReference(_name(name), arguments, classes, span=_span(tree))
+
+
+def _class_name(tree: Tree[Token]) -> ast.ClassName:
+    token: Any = tree.children[0]
+    return ast.ClassName(_text(token) if token.type == "STRING" else str(token), span=span_of(token))
+
+
+def _parts(kind: Any) -> Callable[[Tree[Token]], Any]:
+    return lambda tree: kind(_all(tree.children), span=_span(tree))
+
+
+def _vector(tree: Tree[Token]) -> tuple[ast.Expr, ...]:
+    return _all(tree.children)
+
+
+_RULES: dict[str, Callable[[Tree[Token]], Any]] = {
+    "language": _simple(ast.Language, _number),
+    "param": _simple(ast.Param, _name, lambda t: build(t)),
+    "model": _simple(ast.Model, _statements),
+    "input": _simple(ast.Input, _name, _vector, _vector),
+    "output": _simple(ast.Output, _name, _vector),
+    "classes": _parts(ast.Classes),
+    "normalize": _simple(ast.Normalize, _vector, _vector),
+    "lipschitz": lambda tree: ast.Lipschitz(
+        build(tree.children[0]), _optional(tree.children[1]), build(tree.children[3]), span=_span(tree)
+    ),
+    "class_name": _class_name,
+    "data": _simple(ast.Data, _name, _statements),
+    "images": _simple(ast.Images, _text),
+    "masks": _simple(ast.Masks, _text, lambda t: t is not None),
+    "ignore": _simple(ast.Ignore, lambda t: build(t)),
+    "property": _simple(ast.Property, _name, _statements),
+    "metric": _simple(ast.MetricStatement, lambda t: build(t)),
+    "metric_reference": _reference,
+    "metric_use": _reference,
+    "norm": _simple(ast.NormStatement, lambda t: build(t)),
+    "norm_name": _simple(ast.NormName, str, _optional),
+    "budget": _simple(ast.Budget, lambda t: build(t)),
+    "sweep": _simple(ast.Sweep, *[lambda t: build(t)] * 3),
+    "degraded": _simple(ast.Degraded, lambda t: build(t)),
+    "any_of": _parts(ast.AnyOf),
+    "all_of": _parts(ast.AllOf),
+    "comparison": _simple(ast.Comparison, lambda t: build(t), str, lambda t: build(t)),
+    "require": _simple(ast.Require, lambda t: build(t), str, lambda t: build(t), _optional, _optional),
+    "plain": _aggregate(None),
+    "mean": _aggregate("mean"),
+    "minimum": _aggregate("min"),
+    "quantile": _aggregate("quantile"),
+    "all_images": _simple(ast.AllImages),
+    "share_of_images": _simple(ast.ShareOfImages, lambda t: build(t)),
+    "level": _simple(ast.Level, lambda t: build(t), lambda t: t is not None),
+    "sum": lambda tree: _chain(tree, ast.Sum),
+    "product": lambda tree: _chain(tree, ast.Product),
+    "negative": lambda tree: ast.Negative(build(tree.children[-1]), span=_span(tree)),
+    "number": lambda tree: _number(tree.children[0]),
+    "name": lambda tree: _name(tree.children[0]),
+    "clean": _simple(ast.Clean, lambda t: build(t)),
+    "statements": _statements,
+}
+
+
+def build(tree: Any) -> Any:
+    """Turn one parse tree into its node.
+
+    Args:
+        tree: a tree of a rule of `rspec.lark` that has a node, or `statements`.
+
+    Returns:
+        The node; a tuple of nodes for `statements`.
+    """
+    return _RULES[tree.data](tree)

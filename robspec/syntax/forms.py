@@ -1,0 +1,26 @@
+"""How each statement reads, as shown in the mend of a syntax error."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMS: Final[dict[str, str]] = {
+    "language": "language 1",
+    "param": "param eps = 0.1",
+    "model": "model { ... }",
+    "data": "data val { ... }",
+    "property": "property accurate_under_attack { ... }",
+    "input": "input image [3, 256, 256] in [0, 1]",
+    "output": "output logits [2, 256, 256]",
+    "classes": "classes background, runway",
+    "normalize": "normalize mean [0.5, 0.5, 0.5] std [0.5, 0.5, 0.5]",
+    "lipschitz": "lipschitz l2 <= 2.001",
+    "images": 'images "val/images/*.png"',
+    "masks": 'masks "val/masks/*.png"',
+    "ignore": "ignore 255",
+    "metric": "metric iou[runway]",
+    "norm": "norm l2",
+    "budget": "budget 0.1",
+    "degraded": "degraded when h <= 0.5",
+    "require": "require worst_case >= 0.4 for all images",
+}

@@ -1,0 +1,97 @@
+"""The tokens of a specification, ASCII spellings filled in, comments set apart."""
+
+from __future__ import annotations
+
+import importlib.resources
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from robspec.diagnostics import Source, Span
+from robspec.syntax.ast import Comment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lark import Lark, Token
+
+NEWLINE = "_NEWLINE"
+END = "$END"
+_LETTERS = str.maketrans(
+    {
+        "ε": "eps",
+        "ϵ": "eps",
+        "κ": "kappa",
+        "γ": "gamma",
+        "ℓ": "l",
+        "∞": "inf",
+        "₁": "1",
+        "₂": "2",
+    }
+)
+_SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
+
+
+class _KeepErrorTokens:
+    """Lark drops terminals that no rule uses unless a post-lexer asks for them."""
+
+    always_accept = ("UNTERMINATED", "UNKNOWN")
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
+
+
+@lru_cache(maxsize=1)
+def grammar() -> Lark:
+    """The compiled grammar, built once per process."""
+    from lark import Lark
+
+    text = importlib.resources.files("robspec.grammars").joinpath("rspec.lark").read_text(encoding="utf-8")
+    return Lark(
+        text,
+        parser="lalr",
+        lexer="basic",
+        start="file",
+        propagate_positions=True,
+        maybe_placeholders=True,
+        postlex=_KeepErrorTokens(),
+    )
+
+
+def span_of(token: Token) -> Span:
+    """The characters a token covers."""
+    start = token.start_pos or 0
+    end = token.end_pos if token.end_pos is not None else start + len(token)
+    return Span(start, end)
+
+
+def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
+    """Split a text into tokens, never failing: stray characters become UNKNOWN or UNTERMINATED tokens.
+
+    Args:
+        source: the text.
+
+    Returns:
+        The tokens without blanks, every line ending a _NEWLINE; and the comments.
+    """
+    from lark import Token
+
+    tokens: list[Token] = []
+    comments: list[Comment] = []
+    for token in grammar().lex(source.text, dont_ignore=True):
+        if token.type == "COMMENT":
+            comments.append(Comment(str(token).rstrip(), span_of(token)))
+        elif token.type == "NAME" and not token.isascii():
+            tokens.append(Token.new_borrow_pos("NAME", str(token).translate(_LETTERS), token))
+        elif token in _SIGNS:
+            tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
+        elif token.type != "SPACE":
+            tokens.append(token)
+    return tokens, tuple(comments)
+
+
+@lru_cache(maxsize=4096)
+def is_plain_name(text: str) -> bool:
+    """Whether a text is read as a name: letters, digits, `_`, ASCII, and no word of the language."""
+    if not text.isascii() or not text.isidentifier():
+        return False
+    return [t.type for t in grammar().lex(text)] == ["NAME"]

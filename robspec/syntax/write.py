@@ -1,0 +1,145 @@
+"""Nodes as ASCII text on one line, with no more parentheses than needed."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from robspec.syntax import ast
+from robspec.syntax.tokens import is_plain_name
+
+
+def expression(expr: ast.Expr) -> str:
+    """An arithmetic expression."""
+    if isinstance(expr, ast.Number):
+        return expr.text
+    if isinstance(expr, ast.Name):
+        return expr.id
+    if isinstance(expr, ast.MetricReference):
+        return metric(expr)
+    if isinstance(expr, ast.Clean):
+        return f"clean({metric(expr.metric)})"
+    if isinstance(expr, ast.Negative):
+        return f"-{_operand(expr.operand, (ast.Sum, ast.Product, ast.Negative))}"
+    if isinstance(expr, ast.Sum):
+        parts = [_operand(expr.first, (ast.Sum,))]
+        parts.extend(f"{sign} {_operand(term, (ast.Sum,))}" for sign, term in expr.rest)
+        return " ".join(parts)
+    loose = (ast.Sum, ast.Product)
+    factors = [(sign, _operand(factor, loose)) for sign, factor in expr.rest]
+    first = _operand(expr.first, loose)
+    if isinstance(expr.first, ast.Number) and [sign for sign, _ in factors] == ["/"]:
+        return f"{first}/{factors[0][1]}"
+    return " ".join([first, *(f"{sign} {text}" for sign, text in factors)])
+
+
+def _operand(expr: ast.Expr, looser: tuple[type[ast.Node], ...]) -> str:
+    text = expression(expr)
+    return f"({text})" if isinstance(expr, looser) else text
+
+
+def class_name(name: ast.ClassName) -> str:
+    """The name of a class, quoted where it could be read as something else."""
+    return name.text if is_plain_name(name.text) else f'"{name.text}"'
+
+
+def metric(reference: ast.MetricReference) -> str:
+    """A metric with its numbers and classes."""
+    arguments = f"({expressions(reference.arguments)})" if reference.arguments else ""
+    classes = f"[{', '.join(class_name(c) for c in reference.classes)}]" if reference.classes else ""
+    return f"{reference.name.id}{arguments}{classes}"
+
+
+def expressions(exprs: tuple[ast.Expr, ...]) -> str:
+    """Expressions with commas between them."""
+    return ", ".join(expression(e) for e in exprs)
+
+
+def norm(name: ast.NormName) -> str:
+    """The name of a norm."""
+    return name.name if name.exponent is None else f"{name.name}({expression(name.exponent)})"
+
+
+def value(node: ast.Expr | ast.Sweep) -> str:
+    """A value or a sweep."""
+    if isinstance(node, ast.Sweep):
+        return f"{expression(node.start)} to {expression(node.stop)} points {expression(node.points)}"
+    return expression(node)
+
+
+def level(node: ast.Level) -> str:
+    """A share, in per cent or as a number."""
+    return expression(node.value) + ("%" if node.percent else "")
+
+
+def condition(node: ast.Condition) -> str:
+    """A condition, with the parentheses that keep its parts apart."""
+    if isinstance(node, ast.Comparison):
+        return f"{expression(node.left)} {node.relation} {value(node.right)}"
+    loose: tuple[type[ast.Node], ...] = (
+        (ast.AnyOf,) if isinstance(node, ast.AnyOf) else (ast.AnyOf, ast.AllOf)
+    )
+    parts = [f"({condition(p)})" if isinstance(p, loose) else condition(p) for p in node.parts]
+    return (" or " if isinstance(node, ast.AnyOf) else " and ").join(parts)
+
+
+def measure(node: ast.Measure) -> str:
+    """What a requirement is about."""
+    if node.aggregate is None:
+        return node.quantity
+    order = f"{expression(node.order)}, " if node.order is not None else ""
+    return f"{node.aggregate}({order}{node.quantity})"
+
+
+def requirement(node: ast.Require) -> str:
+    """A requirement without its keyword."""
+    text = f"{measure(node.measure)} {node.relation} {expression(node.bound)}"
+    if isinstance(node.population, ast.AllImages):
+        text += " for all images"
+    elif node.population is not None:
+        text += f" for {level(node.population.level)} of images"
+    if node.confidence is not None:
+        text += f" with confidence {level(node.confidence)}"
+    return text
+
+
+Simple = ast.Language | ast.Param | ast.ModelStatement | ast.DataStatement | ast.PropertyStatement
+
+
+def statement(node: Simple) -> tuple[str, str]:
+    """A statement that is no block: its keyword, and the rest of its line."""
+    if isinstance(node, ast.Language):
+        return "language", node.version.text
+    if isinstance(node, ast.Param):
+        return "param", f"{node.name.id} = {expression(node.value)}"
+    if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Normalize, ast.Lipschitz)):
+        return _of_model(node)
+    if isinstance(node, ast.Images):
+        return "images", f'"{node.glob}"'
+    if isinstance(node, ast.Masks):
+        return "masks", f'"{node.glob}"' + (" binary" if node.binary else "")
+    if isinstance(node, ast.Ignore):
+        return "ignore", expression(node.label)
+    if isinstance(node, ast.MetricStatement):
+        return "metric", metric(node.metric)
+    if isinstance(node, ast.NormStatement):
+        return "norm", norm(node.norm)
+    if isinstance(node, ast.Budget):
+        return "budget", value(node.value)
+    if isinstance(node, ast.Degraded):
+        return "degraded", f"when {condition(node.condition)}"
+    if isinstance(node, ast.Require):
+        return "require", requirement(node)
+    assert_never(node)
+
+
+def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
+    if isinstance(node, ast.Input):
+        return "input", f"{node.name.id} [{expressions(node.shape)}] in [{expressions(node.range)}]"
+    if isinstance(node, ast.Output):
+        return "output", f"{node.name.id} [{expressions(node.shape)}]"
+    if isinstance(node, ast.Classes):
+        return "classes", ", ".join(class_name(c) for c in node.names)
+    if isinstance(node, ast.Normalize):
+        return "normalize", f"mean [{expressions(node.mean)}] std [{expressions(node.std)}]"
+    norms = norm(node.input_norm) + (f" -> {norm(node.output_norm)}" if node.output_norm else "")
+    return "lipschitz", f"{norms} <= {expression(node.value)}"
