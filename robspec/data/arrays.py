@@ -72,10 +72,8 @@ def peek(file: BinaryIO, is_archive: bool, where: str) -> Header:
         UnreadableFile: E0305.
         AmbiguousArchive: E0309.
     """
-    if is_archive:
-        raw = _member(file, _MAX_HEADER, where, whole=False)
-    else:
-        raw = file.read(_MAX_HEADER + 16)
+    most = _MAX_HEADER + 16
+    raw = _member(file, most, where, whole=False) if is_archive else file.read(most)
     shape, _, dtype = _header(io.BytesIO(raw), where)
     return describe(shape, dtype)
 

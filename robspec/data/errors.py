@@ -137,8 +137,8 @@ class UnsupportedFile(RobspecError):
     """A file matched by the glob is of a kind robspec does not read without loss.
 
     Read: PNG and JPEG of 8 bits, 16-bit grayscale PNG, and arrays of uint8, uint16, float16, float32 or
-    float64; masks as 8-bit, 16-bit, palette or 1-bit PNG, or as integer arrays. A 16-bit colour PNG is refused
-    because the decoder would silently drop the low bits.
+    float64; masks as 8-bit, 16-bit, palette or 1-bit PNG, or as integer arrays. A 16-bit colour PNG is
+    refused because the decoder would silently drop the low bits.
 
     Mend: convert the files once, or narrow the glob.
     """
