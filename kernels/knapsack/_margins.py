@@ -74,8 +74,8 @@ def _fetch_by_layout(z: Any, widen: Any, b: int, k: int, start: int, stop: int, 
 @njit(cache=True, error_model="numpy", inline="always")
 def _bucket(d: float) -> int:
     """Histogram bucket of a non-negative margin: order-preserving in its bits."""
-    bits = np.float64(d).view(np.int64)
-    return min(max((bits >> BUCKET_SHIFT) - BUCKET_BASE, 0), BUCKETS - 1)
+    at = (np.float64(d).view(np.int64) >> BUCKET_SHIFT) - BUCKET_BASE
+    return int(0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at)
 
 
 @njit(cache=True, error_model="numpy")

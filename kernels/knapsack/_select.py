@@ -12,10 +12,10 @@ _BLOCK = 1024
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _item(d: float, exponent: int, scale: float, top: float) -> int:
-    """Grid units of a margin, rounded down and capped: at most two multiplications, nothing to contract."""
+def _item(d: float, exponent: int, scale: float, top: float) -> float:
+    """Grid units of a margin before rounding down, capped: at most two multiplications, nothing to contract."""
     cost = d * d * scale if exponent == 2 else d * scale
-    return np.int64(cost if cost < top else top) if cost >= 0 else np.int64(0)
+    return cost if cost < top else top
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -49,9 +49,8 @@ def below(
         count = np.int64(0)
         for i in range(worker * share, min((worker + 1) * share, margins.size)):
             d = margins[i]
-            cost = d * d * scale if exponent == 2 else d * scale
-            capped = cost if cost < top else top
-            spent += np.int64(capped if d < low else 0.0)
+            cost = _item(d, exponent, scale, top)
+            spent += np.int64(cost if d < low else 0.0)
             count += (d >= low) & (d < high)
         sums[worker] = spent
         inside[worker] = count
@@ -88,13 +87,13 @@ def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: 
         stop = min(done + _BLOCK, margins.size)
         block = np.int64(0)
         for i in range(done, stop):
-            block += _item(margins[i], exponent, scale, top)
+            block += np.int64(_item(margins[i], exponent, scale, top))
         if total + block > limit:
             break
         total += block
         done = stop
     for i in range(done, min(done + _BLOCK, margins.size)):
-        total += _item(margins[i], exponent, scale, top)
+        total += np.int64(_item(margins[i], exponent, scale, top))
         if total > limit:
             return i
         done = i + 1

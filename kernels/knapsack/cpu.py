@@ -107,7 +107,8 @@ class CpuPrepared:
                 rank = int(self.items[image])
                 row.sort()
             self._ascending[image] = rank
-        return row[: self._ascending[image]]
+        prefix: FloatArray = row[: self._ascending[image]]
+        return prefix
 
     def _window(self, image: int, budget: Budget) -> tuple[int, int, float, float]:
         """Bracket the answer from the histogram alone.

@@ -8,9 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from robspec.kernels.knapsack import Prepared
+from robspec.kernels.knapsack import Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant
+
+ITEMS = {"pixel_accuracy": Items.CORRECT, "stability": Items.PREDICTED}
+"""What each counting metric counts, and so what an attack flips."""
 
 
 def clean(prepared: Prepared) -> list[Fraction | None]:

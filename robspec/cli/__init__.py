@@ -48,7 +48,8 @@ def main() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except RobspecError as error:
-        click.echo(str(error), err=True)
+        shown = getattr(error, "render", None)
+        click.echo(shown(colour=sys.stderr.isatty()) if shown else str(error), err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()

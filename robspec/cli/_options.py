@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -59,23 +59,6 @@ def positive_decimal(option: str, text: str) -> Fraction:
     if value <= 0:
         raise OptionValueError(option, f"{text[:64]!r} is not a positive number", "write a decimal such as 1.0001")
     return value
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
-    """Split `--set name=value` options.
-
-    Raises:
-        OptionValueError: no `=`, or a name set twice (E0601).
-    """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or not name or not value:
-            raise OptionValueError("--set", f"{pair!r} is not name=value", "write for example --set eps=0.2")
-        if name in found:
-            raise OptionValueError("--set", f"{name} is set twice", "keep one of the two")
-        found[name] = value
-    return found
 
 
 def check_format(name: str) -> None:

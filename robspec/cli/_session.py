@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from robspec.data import open_dataset
+from robspec.data.dataset import Dataset, open_dataset
 from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
 from robspec.models.loading import LoadedModel, load
@@ -18,9 +17,6 @@ from robspec.verify.backend import choose
 from robspec.verify.constant import assumed
 from robspec.verify.result import Times
 from robspec.verify.run import match_shapes
-
-if TYPE_CHECKING:
-    from robspec.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,6 @@ class Session:
     data: Dataset
     backend: Backend
     constant: Constant
-    hashes: dict[str, str]
     notes: tuple[str, ...]
     times: Times = field(default_factory=Times)
 
@@ -71,5 +66,4 @@ def open_session(
     dtype = torch.float64 if forward == "float64" else None
     loaded = load(model, arch=arch, forward_dtype=dtype)
     match_shapes(program, loaded, str(model))
-    hashes = {"model": loaded.sha256, "data": images.sha256}
-    return Session(loaded, images, chosen, constant, hashes, (images.scaling,))
+    return Session(loaded, images, chosen, constant, (images.scaling,))

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from robspec.cli import _options
-from robspec.lower import compile_file
+from robspec.diagnostics import SpecError, render_all
+from robspec.lower import compile_source, parse_overrides
+from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
     from robspec.verify.result import CheckReport
@@ -71,8 +73,12 @@ def command(
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
     if output is not None:
         _options.check_writable(output)
-    program = compile_file(spec, _options.parse_overrides(overrides))
-    spec_digest = hashlib.sha256(spec.read_bytes()).hexdigest()
+    source = read_source(spec)
+    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    if program is None:
+        raise SpecError(diagnostics, source)
+    if diagnostics:
+        click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
     from robspec.cli._session import open_session
@@ -101,11 +107,15 @@ def command(
     report = _options.with_progress(run, len(session.data), "checking")
     report = replace(
         report,
-        hashes={"spec": spec_digest, **session.hashes},
+        hashes={
+            "spec": hashlib.sha256(source.text.encode()).hexdigest(),
+            "model": session.model.sha256,
+            "data": session.data.digest(),
+        },
         files={"spec": str(spec), "model": str(model)},
         notes=(*report.notes, *session.notes),
     )
-    text = render(form, report, width=_options.terminal_width(), color=output is None and sys.stdout.isatty())
+    text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text, nl=False)
     else:

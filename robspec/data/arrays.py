@@ -97,9 +97,7 @@ def describe(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Header:
     return Header(0, 0, 0, f"{dtype} {list(shape)}")
 
 
-def image_pixels(
-    array: npt.NDArray[np.generic], shape: tuple[int, int, int]
-) -> npt.NDArray[np.generic] | None:
+def image_pixels(array: npt.NDArray[np.generic], shape: tuple[int, int, int]) -> npt.NDArray[np.generic] | None:
     """Bring an array to [C, H, W] where exactly one reading fits.
 
     Args:
@@ -183,9 +181,7 @@ def _header(stream: io.BytesIO, where: str) -> tuple[tuple[int, ...], bool, np.d
         raise UnreadableFile(where, f"its array header is not sound: {error}", "restore the file") from error
     shape, fortran, dtype = found
     if dtype.hasobject:
-        raise UnreadableFile(
-            where, "it holds Python objects, which only unpickling could read", "save it as numbers"
-        )
+        raise UnreadableFile(where, "it holds Python objects, which only unpickling could read", "save it as numbers")
     if any(side < 0 for side in shape):
         raise UnreadableFile(where, "its array header has a negative side", "restore the file")
     return tuple(int(side) for side in shape), bool(fortran), dtype

@@ -22,9 +22,7 @@ def _table(low: Fraction, high: Fraction, levels: int) -> npt.NDArray[np.float32
     return table
 
 
-def to_range(
-    pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, where: str
-) -> npt.NDArray[np.float32]:
+def to_range(pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, where: str) -> npt.NDArray[np.float32]:
     """Bring stored pixels to the declared input range.
 
     Args:
@@ -55,9 +53,7 @@ def to_range(
 
 def _check_range(values: npt.NDArray[np.float64], low: Fraction, high: Fraction, where: str) -> None:
     if not bool(np.isfinite(values).all()):
-        raise PixelOutOfRange(
-            where, "it holds NaN or infinite pixels", "remove them; they are not in any range"
-        )
+        raise PixelOutOfRange(where, "it holds NaN or infinite pixels", "remove them; they are not in any range")
     lowest, highest = float(values.min()), float(values.max())
     # A bound such as 0.1 has no float32 of its own: its rounding belongs to the range as well.
     least = min(float(low), float(np.float32(float(low))))
@@ -65,8 +61,7 @@ def _check_range(values: npt.NDArray[np.float64], low: Fraction, high: Fraction,
     if lowest < least or highest > most:
         raise PixelOutOfRange(
             where,
-            f"its values span [{lowest:.6g}, {highest:.6g}], the declared range is "
-            f"[{float(low):g}, {float(high):g}]",
+            f"its values span [{lowest:.6g}, {highest:.6g}], the declared range is [{float(low):g}, {float(high):g}]",
             "scale the array to the declared range and save it, save it as uint8, or correct the range",
         )
 

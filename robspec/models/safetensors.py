@@ -64,15 +64,11 @@ def read_safetensors(blob: bytes, where: str) -> dict[str, Tensor]:
         if kind is None:
             strict.wrong(where, f"{key[:80]!r} has dtype {str(fields.get('dtype'))[:20]!r}")
         dtype: torch.dtype = getattr(torch, kind)
-        shape = [
-            strict.integer(n, where, 0, 1 << 40) for n in strict.sequence(fields.get("shape"), where, 16)
-        ]
+        shape = [strict.integer(n, where, 0, 1 << 40) for n in strict.sequence(fields.get("shape"), where, 16)]
         ends = [strict.integer(n, where, 0) for n in strict.sequence(fields.get("data_offsets"), where, 2)]
         count = math.prod(shape)
         if len(ends) != 2 or ends[1] > len(body) or ends[1] - ends[0] != count * dtype.itemsize:
             strict.wrong(where, f"{key[:80]!r} does not lie in the file as its table says")
         raw = bytearray(body[ends[0] : ends[1]])
-        tensors[key] = (
-            torch.frombuffer(raw, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
-        )
+        tensors[key] = torch.frombuffer(raw, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
     return tensors

@@ -61,15 +61,11 @@ def _check_place(name: str, where: str) -> None:
         if part.endswith(".pt"):
             strict.unsafe(f"{where}: {name}", "weights or constants in the old layout are a pickle")
         if part.startswith(("custom_obj", "opaque_obj")):
-            strict.unsafe(
-                f"{where}: {name}", "a custom object is a pickle, and reading it would run its code"
-            )
+            strict.unsafe(f"{where}: {name}", "a custom object is a pickle, and reading it would run its code")
     elif not name.startswith(_PASSED_OVER):
         if name.startswith("models/"):
             strict.wrong(f"{where}: {name}", "it holds a second model")
-        strict.unsafe(
-            f"{where}: {name[:120]}", "a torch.export archive of one plain model has no such record"
-        )
+        strict.unsafe(f"{where}: {name[:120]}", "a torch.export archive of one plain model has no such record")
 
 
 def _check_samples(blob: bytes, where: str) -> None:
@@ -92,9 +88,7 @@ def _table(records: dict[str, bytes], folder: str, config: str, where: str) -> d
     return tensors.payloads(strict.parse(records[folder + config], at), sizes, at)
 
 
-def _check_targets(
-    program: dict[str, Any], weights: dict[str, Any], constants: dict[str, Any], where: str
-) -> None:
+def _check_targets(program: dict[str, Any], weights: dict[str, Any], constants: dict[str, Any], where: str) -> None:
     """Every parameter, buffer and constant that the signature names must be stored."""
     stored, constant = weights["config"], constants["config"]
     for spec in program["graph_module"]["signature"]["input_specs"]:
@@ -103,9 +97,7 @@ def _check_targets(
         if "buffer" in spec and spec["buffer"]["buffer_name"] not in {**stored, **constant}:
             strict.wrong(where, f"the buffer {spec['buffer']['buffer_name']} is not stored")
         if "tensor_constant" in spec and spec["tensor_constant"]["tensor_constant_name"] not in constant:
-            strict.wrong(
-                where, f"the constant {spec['tensor_constant']['tensor_constant_name']} is not stored"
-            )
+            strict.wrong(where, f"the constant {spec['tensor_constant']['tensor_constant_name']} is not stored")
 
 
 def _write(

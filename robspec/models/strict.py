@@ -13,9 +13,7 @@ MAX_JSON = 64 << 20
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}", re.ASCII)
 _PLAIN = re.compile(r"[ -~]{0,4000}", re.ASCII)
 # Names the code that torch.fx generates for a graph uses itself.
-_RESERVED = frozenset(
-    {"self", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree", "builtins"}
-)
+_RESERVED = frozenset({"self", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree", "builtins"})
 
 
 def parse(blob: bytes, where: str) -> Any:
@@ -33,9 +31,7 @@ def parse(blob: bytes, where: str) -> Any:
         InconsistentArchive: E0212, not JSON.
     """
     if len(blob) > MAX_JSON:
-        raise ModelTooLarge(
-            where, f"the record is larger than {MAX_JSON >> 20} MiB", "check the file's origin"
-        )
+        raise ModelTooLarge(where, f"the record is larger than {MAX_JSON >> 20} MiB", "check the file's origin")
     try:
         return json.loads(blob.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -53,9 +53,7 @@ def meta(value: Any, where: str) -> dict[str, Any]:
         "sizes": [symbols.size(s, where) for s in strict.sequence(fields.get("sizes"), where, _DIMENSIONS)],
         "requires_grad": False,
         "device": device(fields.get("device"), where),
-        "strides": [
-            symbols.size(s, where) for s in strict.sequence(fields.get("strides"), where, _DIMENSIONS)
-        ],
+        "strides": [symbols.size(s, where) for s in strict.sequence(fields.get("strides"), where, _DIMENSIONS)],
         "storage_offset": symbols.size(fields.get("storage_offset"), where),
         "layout": layout(fields.get("layout"), where),
     }
@@ -115,9 +113,7 @@ def _inside(described: dict[str, Any], stored: int, where: str) -> None:
         strict.wrong(where, "the record is not a whole number of elements")
     count = math.prod(shape)
     if count > _MOST_VALUES:
-        raise ModelTooLarge(
-            where, f"it declares {count} values, more than {_MOST_VALUES}", "check the origin"
-        )
+        raise ModelTooLarge(where, f"it declares {count} values, more than {_MOST_VALUES}", "check the origin")
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if count and (last + 1) * item > stored:
         strict.wrong(where, f"the tensor reaches byte {(last + 1) * item} of a record of {stored}")

@@ -17,17 +17,17 @@ def formats() -> list[str]:
     return registry.names(sys.modules[__name__])
 
 
-def render(name: str, report: CheckReport, *, width: int = 100, color: bool = False) -> str:
+def render(name: str, report: CheckReport, *, width: int = 100, colour: bool = False) -> str:
     """Render a report.
 
     Args:
         name: one of `formats()`.
         report: the finished check.
         width: columns available, for formats meant for people.
-        color: whether terminal colours may be used.
+        colour: whether terminal colours may be used.
 
     Returns:
         The text, ending in a newline.
     """
-    text: str = registry.load(sys.modules[__name__], name).render(report, width, color)
+    text: str = registry.load(sys.modules[__name__], name).render(report, width, colour)
     return text

@@ -15,7 +15,7 @@ SCHEMA = "robspec-report"
 SCHEMA_VERSION = 1
 
 
-def render(report: CheckReport, _width: int, _color: bool) -> str:
+def render(report: CheckReport, _width: int, _colour: bool) -> str:
     """Write the whole report, every per-image value included, as one JSON document."""
     return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
 

@@ -20,10 +20,10 @@ _STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN:
 _SHOWN_NAMES = 5
 
 
-def render(report: CheckReport, width: int, color: bool) -> str:
+def render(report: CheckReport, width: int, colour: bool) -> str:
     """Draw the verdict table, then what it rests on."""
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, highlight=False)
+    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     table.add_column("property / requirement", overflow="fold", ratio=None)
     table.add_column("certified", justify="right")

@@ -60,7 +60,9 @@ def decide(
     if _met(requirement, low):
         return RequirementResult(requirement, point, low, high, Verdict.PROVED, "the certified bound meets it")
     if not _met(requirement, high):
-        names = tuple(i.image for i, v in zip(defined, attained, strict=True) if _violates(requirement, v))
+        alone = requirement.aggregate in (Aggregate.MIN, Aggregate.FRACTION)
+        pairs = zip(defined, attained, strict=True)
+        names = tuple(i.image for i, v in pairs if not alone or _violates(requirement, v))
         reason = "the clean images themselves violate it"
         return RequirementResult(requirement, point, low, high, Verdict.REFUTED, reason, names)
     reason = "the requirement lies between the certified bound and what was attained"

@@ -13,7 +13,7 @@ from robspec.bounds import counting
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend, Items, LogitsBatch, Prepared
 from robspec.semantics.constant import Constant
-from robspec.verify.errors import NonFiniteLogitsError
+from robspec.verify.errors import NonFiniteLogitsError, UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
 
 
@@ -88,7 +88,11 @@ class BatchEvaluator:
         return lows, highs
 
     def _prepare(self, metric: Metric) -> Prepared:
-        items = Items(metrics.info(metric.name).items)
+        items = counting.ITEMS.get(metric.name)
+        if items is None:
+            raise UnsupportedMetricError(
+                f"metric {metric.name}", "this version has no bound for it", "ask for one `robspec metrics` lists"
+            )
         if items not in self._prepared:
             prepared = self._backend.prepare(LogitsBatch(self._logits, self._labels, items, self._ignore))
             if not prepared.finite.all():
@@ -104,7 +108,7 @@ class BatchEvaluator:
 
 def needs_labels(program: Program) -> bool:
     """Tell whether any property of a program needs masks."""
-    return any(metrics.info(m.name).needs_masks for p in program.properties for m in _metrics(p))
+    return any(metrics.built_in()[m.name].needs_masks for p in program.properties for m in _metrics(p))
 
 
 def _metrics(prop: Property) -> list[Metric]:
