@@ -64,6 +64,12 @@ def open_session(
     constant = assumed(program, assume)
     images = open_dataset(program.data, program.model, spec.parent if data is None else data)
     dtype = torch.float64 if forward == "float64" else None
-    loaded = load(model, arch=arch, forward_dtype=dtype)
+    loaded = load(
+        model,
+        arch=arch,
+        input_shape=program.model.input_shape,
+        normalize=program.model.normalize,
+        forward_dtype=dtype,
+    )
     match_shapes(program, loaded, str(model))
     return Session(loaded, images, chosen, constant, (images.scaling,))

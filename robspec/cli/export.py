@@ -17,17 +17,11 @@ def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option(
-    "--arch", required=True, metavar="PACKAGE.MODULE:FACTORY", help="Function that builds the network."
-)
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="State dict or safetensors file to load first."
-)
+@click.option("--arch", required=True, metavar="PACKAGE.MODULE:FACTORY", help="Function that builds the network.")
+@click.option("--weights", type=click.Path(path_type=Path), help="State dict or safetensors file to load first.")
 @click.option("--input", "shape", required=True, callback=_shape, metavar="C,H,W", help="Shape of one image.")
 @click.option("--batch-max", default=64, show_default=True, type=click.IntRange(min=1), help="Largest batch.")
-def command(
-    output: Path, arch: str, weights: Path | None, shape: tuple[int, int, int], batch_max: int
-) -> None:
+def command(output: Path, arch: str, weights: Path | None, shape: tuple[int, int, int], batch_max: int) -> None:
     """Write OUTPUT, an archive of the network with its weights made explicit.
 
     The factory is imported from the current folder: it is your own code, and it runs. The weights file is not
@@ -43,6 +37,4 @@ def command(
     sides = " x ".join(map(str, made.output_shape))
     click.echo(f"wrote {output}: {len(made.archive):,} bytes, logits {sides}, batches of 1 to {batch_max}")
     click.echo(f"weights made explicit: {len(made.explicit)}")
-    click.echo(
-        f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})"
-    )
+    click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")

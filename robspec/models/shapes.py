@@ -49,8 +49,7 @@ class _Shapes(fx.Interpreter):
         if shape != tuple(found.shape) or declared.dtype != found.dtype:
             raise InconsistentArchive(
                 f"{self._where}: {node.name}",
-                f"the file says {list(shape)} {declared.dtype}, "
-                f"computing it gives {list(found.shape)} {found.dtype}",
+                f"the file says {list(shape)} {declared.dtype}, computing it gives {list(found.shape)} {found.dtype}",
                 "export the model again",
             )
 

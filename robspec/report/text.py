@@ -24,22 +24,30 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     """Draw the verdict table, then what it rests on."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    table.add_column("property / requirement", overflow="fold", ratio=None)
-    table.add_column("certified", justify="right")
-    table.add_column("clean", justify="right")
-    table.add_column("images", justify="right")
-    table.add_column("verdict", overflow="fold")
+    console.print(_table(console.width, header=True))
     for prop in report.properties:
-        _add_property(table, prop, report.images)
-    console.print(table)
+        console.print(Text(f"{prop.source.name}: {query_text(prop.source.query)}", style="bold"))
+        console.print(_rows(prop, report.images, console.width))
+    console.print()
     for line in _footer(report):
         console.print(line)
     return stream.getvalue()
 
 
-def _add_property(table: Table, result: PropertyResult, images: int) -> None:
-    table.add_row(Text(f"{result.source.name}: {query_text(result.source.query)}", style="bold"))
+def _table(width: int, *, header: bool) -> Table:
+    """A table whose columns line up with those of every other table of the same width."""
+    first = max(24, min(44, width - 60))
+    table = Table(box=box.SIMPLE_HEAD if header else None, pad_edge=False, show_header=header, padding=(0, 2, 0, 0))
+    table.add_column("property / requirement", width=first, overflow="fold")
+    table.add_column("certified", width=11, justify="right")
+    table.add_column("clean", width=9, justify="right")
+    table.add_column("images", width=7, justify="right")
+    table.add_column("verdict", width=max(16, width - first - 36), overflow="fold")
+    return table
+
+
+def _rows(result: PropertyResult, images: int, width: int) -> Table:
+    table = _table(width, header=False)
     counted = len(result.images) - len(result.excluded)
     for item in result.requirements:
         point = point_text(result.source.query, item.point)
@@ -51,7 +59,7 @@ def _add_property(table: Table, result: PropertyResult, images: int) -> None:
             f"{counted}/{images}",
             Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
         )
-    table.add_section()
+    return table
 
 
 def _certified(result: RequirementResult) -> str:

@@ -143,7 +143,7 @@ def check(
             if batch is None:
                 break
             mark = time.perf_counter()
-            logits = model.logits(normalized(batch.images, program.model))
+            logits = model.logits(batch.images)
             times.forward += time.perf_counter() - mark
             mark = time.perf_counter()
             evaluator = BatchEvaluator(backend, logits, batch.labels, program.data.ignore, batch.names)
@@ -187,23 +187,6 @@ def _property_result(
         for point in range(points)
     )
     return PropertyResult(prop, constant, tuple(images), requirements)
-
-
-def normalized(images: torch.Tensor, model: Model) -> torch.Tensor:
-    """Apply the normalisation the specification declares, (x - mean) / std per channel, in the images' dtype.
-
-    Args:
-        images: float [B, C, H, W] in the declared input range.
-        model: what the specification says about the model.
-
-    Returns:
-        What the model file is fed; the images themselves when nothing is declared.
-    """
-    if model.normalize is None:
-        return images
-    mean = torch.tensor([float(m) for m in model.normalize.mean], dtype=images.dtype).reshape(1, -1, 1, 1)
-    std = torch.tensor([float(s) for s in model.normalize.std], dtype=images.dtype).reshape(1, -1, 1, 1)
-    return (images - mean) / std
 
 
 def default_batch_size(model: Model) -> int:
