@@ -1,4 +1,4 @@
-"""Lipschitz constant that is not positive.
+"""Claimed Lipschitz constant that is not positive.
 
 A constant of zero would say that the model ignores its input, a negative one says
 nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -43,12 +44,21 @@ def cli() -> None:
     """
 
 
+def _shown(error: RobspecError) -> str:
+    """An error as the terminal shows it: those of a specification in colour unless NO_COLOR is set."""
+    from robspec.diagnostics import SpecError
+
+    if isinstance(error, SpecError):
+        return error.render(colour=not os.environ.get("NO_COLOR"))
+    return str(error)
+
+
 def main() -> None:
     """Run the command line; every error of the user's input becomes one message and exit status 2."""
     try:
         status = cli.main(standalone_mode=False)
     except RobspecError as error:
-        click.echo(str(error), err=True)
+        click.echo(_shown(error), err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()

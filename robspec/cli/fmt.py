@@ -32,7 +32,7 @@ def command(files: tuple[str, ...], check: bool, diff: bool) -> None:
     for name in files:
         try:
             if name == "-":
-                source = decode(click.get_binary_stream("stdin").read(MAX_BYTES + 1), "<stdin>")
+                source = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")
             else:
                 source = read_source(name)
             text = _formatted(source)

@@ -1,8 +1,8 @@
 """The printer behind `robspec fmt`: one layout, every comment kept, ASCII but for comments and quoted text.
 
-Statements of a block share one column behind their keywords. A comment stays behind the statement it follows on
-a line, and otherwise on a line of its own before the statement it precedes. A comment inside a statement that
-goes over several lines moves before the statement, except in `classes`, where it stays behind its class.
+Statements of a block share one column behind their keywords. A comment stays behind the statement it follows
+on a line, and otherwise on a line of its own before the statement it precedes. A comment inside a statement of
+several lines moves before the statement, except in `classes`, where it stays behind its class.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _Printer:
 
 
 def _break(line: str, indent: str) -> list[str]:
-    """Break a long line outside quotes: behind commas and behind `and` and `or`, within brackets only if it must."""
+    """Break a long line behind commas, `and` and `or`; within brackets only if it must."""
     if len(line) <= WIDTH:
         return [line]
     room = WIDTH - len(indent) - 2 * len(_INDENT)
