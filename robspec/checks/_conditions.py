@@ -52,6 +52,7 @@ class Conditions:
     def __init__(self, constants: Constants, metrics: Mapping[str, MetricInfo]) -> None:
         self.constants = constants
         self.metrics = metrics
+        self._outcomes: dict[tuple[int, ast.MetricReference | None], kappa.Outcome | None] = {}
 
     def _atoms(self, expr: ast.Expr) -> Iterator[ast.Expr]:
         parts = operands(expr)
@@ -151,15 +152,24 @@ class Conditions:
         Returns:
             The outcome, or None when the comparison has a fault or a constant without a value.
         """
+        if right is not None:
+            return self._invert(comparison, declared, right)
+        key = (id(comparison), declared)
+        if key not in self._outcomes:
+            sweep = comparison.right
+            side = sweep.start if isinstance(sweep, ast.Sweep) else sweep
+            self._outcomes[key] = self._invert(comparison, declared, side)
+        return self._outcomes[key]
+
+    def _invert(
+        self, comparison: ast.Comparison, declared: ast.MetricReference | None, right: ast.Expr
+    ) -> kappa.Outcome | None:
         reading = self.read(comparison, declared)
         if reading.faults or reading.metric is None:
             return None
         info = self.metrics.get(reading.metric.name.id)
         if info is None or any(self.constants.value(e) is None for e in self.constant_parts(comparison)):
             return None
-        side = comparison.right if right is None else right
-        if isinstance(side, ast.Sweep):
-            side = side.start
         return kappa.invert(
-            comparison.left, comparison.relation, side, self._leaf, lower_is_better=info.lower_is_better
+            comparison.left, comparison.relation, right, self._leaf, lower_is_better=info.lower_is_better
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from robspec.checks._conditions import Conditions
 from robspec.checks._constants import Constants
-from robspec.metrics import MetricInfo, Takes, built_in
+from robspec.metrics import MetricInfo, built_in
 from robspec.syntax import ast
-from robspec.syntax.walk import descend
+from robspec.syntax.walk import constants_of, descend
 
 _Kind = TypeVar("_Kind", bound=ast.Node)
 
@@ -36,8 +36,19 @@ class Spec:
         self.metrics = built_in() if metrics is None else metrics
         self.constants = Constants(self.params, self.overrides)
         self.conditions = Conditions(self.constants, self.metrics)
+        self._evaluate_all()
 
-    def _declared(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+    def _evaluate_all(self) -> None:
+        """Meet every constant once, so that all that have no value are known."""
+        for node in descend(self.file):
+            if isinstance(node, ast.Comparison):
+                for part in self.conditions.constant_parts(node):
+                    self.value(part)
+            elif not isinstance(node, (ast.Number, ast.Name, ast.Negative, ast.Sum, ast.Product)):
+                for part in constants_of(node):
+                    self.value(part)
+
+    def _declared(self, kind: type[ast.Node]) -> tuple[Any, ...]:
         return tuple(s for s in self.file.statements if isinstance(s, kind))
 
     @cached_property
@@ -87,6 +98,14 @@ class Spec:
     def damaged(self, node: ast.Node) -> bool:
         """Whether a syntax error was skipped within a node."""
         return any(node.span.start <= offset <= node.span.end for offset in self.file.damage)
+
+    @cached_property
+    def damaged_outside(self) -> bool:
+        """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
+        blocks = self._declared(ast.Model) + self._declared(ast.Data) + self.properties
+        return any(
+            not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage
+        )
 
     def value(self, expr: ast.Expr) -> Fraction | None:
         """The exact value of a constant expression."""
@@ -141,6 +160,26 @@ class Spec:
         statement = self.statement(block, ast.MetricStatement)
         return None if statement is None else statement.metric
 
+    def comparisons(self, block: ast.Property) -> tuple[ast.Comparison, ...]:
+        """The comparisons of a property's condition."""
+        return tuple(n for n in descend(block) if isinstance(n, ast.Comparison))
+
+    def asks_radius(self, block: ast.Property) -> bool | None:
+        """Whether a property asks for a radius rather than a worst case; None when it is not clear."""
+        budget, degraded = self.statement(block, ast.Budget), self.statement(block, ast.Degraded)
+        if self.damaged(block) or (budget is None) == (degraded is None):
+            return None
+        return degraded is not None
+
+    def info_of(self, block: ast.Property) -> MetricInfo | None:
+        """What is known of the metric a property declares."""
+        reference = self.metric_of(block)
+        return None if reference is None else self.metric(reference)
+
+    def requirements(self, block: ast.Property) -> tuple[ast.Require, ...]:
+        """The requirements of a property."""
+        return tuple(s for s in block.statements if isinstance(s, ast.Require))
+
     def metric_uses(self, block: ast.Property) -> tuple[ast.MetricReference, ...]:
         """Every reference to a metric in a property: declared, in its condition, or within `clean(...)`."""
         found = [n for n in descend(block) if isinstance(n, ast.MetricReference)]
@@ -148,11 +187,6 @@ class Spec:
             if isinstance(condition, ast.Comparison):
                 found.extend(self.conditions.bare_metrics(condition))
         return tuple(sorted(found, key=lambda r: r.span))
-
-    def takes_classes(self, reference: ast.MetricReference) -> bool:
-        """Whether a reference's metric can be asked of classes."""
-        info = self.metric(reference)
-        return info is not None and info.classes is not Takes.NEVER
 
 
 MAX_POINTS = 10_000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -43,17 +45,28 @@ def cli() -> None:
     """
 
 
+def _shown(error: RobspecError) -> str:
+    """An error as the terminal shows it: those of a specification in colour unless NO_COLOR is set."""
+    from robspec.diagnostics import SpecError
+
+    if isinstance(error, SpecError):
+        return error.render(colour=not os.environ.get("NO_COLOR"))
+    return str(error)
+
+
 def main() -> None:
     """Run the command line; every error of the user's input becomes one message and exit status 2."""
     try:
         status = cli.main(standalone_mode=False)
     except RobspecError as error:
-        shown = getattr(error, "render", None)
-        click.echo(shown(colour=sys.stderr.isatty()) if shown else str(error), err=True)
+        click.echo(_shown(error), err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except click.exceptions.Abort:
         sys.exit(130)
+    except Exception:  # noqa: BLE001 - status 1 would read as REFUTED
+        click.echo(f"internal error, please report it:\n{traceback.format_exc()}", err=True)
+        sys.exit(4)
     sys.exit(status if isinstance(status, int) else 0)

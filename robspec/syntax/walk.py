@@ -32,10 +32,11 @@ def descend(node: Any) -> Iterator[ast.Node]:
             yield from descend(part)
 
 
-def comparisons(condition: ast.Condition) -> Iterator[ast.Comparison]:
-    """The comparisons a condition is made of."""
-    if isinstance(condition, ast.Comparison):
-        yield condition
-    else:
-        for part in condition.parts:
-            yield from comparisons(part)
+def constants_of(node: ast.Node) -> Iterator[ast.Expr]:
+    """The expressions that are direct parts of a node and must be constant; names and metrics left out."""
+    for part in fields(node):
+        if part.name not in ("name", "metric") and part.compare:
+            value = getattr(node, part.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, ast.Expr):
+                    yield item

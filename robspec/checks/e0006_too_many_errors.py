@@ -1,0 +1,11 @@
+"""Too many syntax errors.
+
+After 100 syntax errors robspec stops reading: the file is probably not a
+specification.
+
+Example::
+
+    robspec compile photograph.png
+
+Mend: give the path of a .rspec file, or mend the errors shown first.
+"""

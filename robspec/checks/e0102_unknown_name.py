@@ -1,0 +1,53 @@
+"""Unknown name.
+
+A name stands where a number belongs, and no parameter of that name is declared
+above. In a condition the names `h` (the property's metric), `h0` (its clean value)
+and the metrics are known too.
+
+Example::
+
+    param gamma = 0.5
+    degraded when h <= gama
+
+Mend::
+
+    degraded when h <= gamma
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robspec.checks._conditions import H0, H
+from robspec.checks._constants import Found, Trouble
+from robspec.checks._report import error
+from robspec.checks._spec import Spec
+from robspec.diagnostics import Diagnostic, did_you_mean
+from robspec.syntax import ast
+from robspec.syntax.walk import descend
+
+
+def check(spec: Spec) -> Iterator[Diagnostic]:
+    """Report names without a value, unless a skipped statement may have declared them."""
+    conditions = [n.span for n in descend(spec.file) if isinstance(n, ast.Comparison)]
+    for found in spec.constants.found:
+        if found.trouble is not Trouble.UNKNOWN:
+            continue
+        later = spec.params.get(found.word)
+        if later is not None:
+            message = f"`{found.word}` is used before it is declared"
+            yield error(__name__, found.span, message, f"move its `param` (line {spec.line(later)}) above")
+        elif not spec.damaged_outside:
+            inside = any(s.start <= found.span.start < s.end for s in conditions)
+            yield error(
+                __name__, found.span, f"no parameter is called `{found.word}`", _mend(spec, found, inside)
+            )
+
+
+def _mend(spec: Spec, found: Found, inside: bool) -> str:
+    known = set(spec.params)
+    if inside:
+        known |= {H, H0, *spec.metrics}
+    elif found.word in (H, H0):
+        return f"`{found.word}` has a meaning in `degraded when` only; write a number or a param"
+    return did_you_mean(found.word, known, f"declare it above: `param {found.word} = ...`")

@@ -1,0 +1,65 @@
+"""Declared twice.
+
+A parameter, a block, a statement of a block or a class is given more than once.
+robspec does not guess which one is meant. Only `require` may be repeated: every
+requirement must hold.
+
+Example::
+
+    param eps = 0.1
+    param eps = 0.2
+
+Mend::
+
+    param eps = 0.2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from robspec.checks._report import error
+from robspec.checks._spec import Spec
+from robspec.diagnostics import Diagnostic
+from robspec.syntax import ast
+from robspec.syntax.walk import descend
+
+
+def check(spec: Spec) -> Iterator[Diagnostic]:
+    """Report the second of each pair."""
+    statements = spec.file.statements
+    params: list[tuple[str, ast.Node]] = [
+        (f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)
+    ]
+    single: list[tuple[str, ast.Node]] = [
+        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data))
+    ]
+    yield from _repeated(spec, params + single)
+    for block in statements:
+        if isinstance(block, (ast.Model, ast.Data, ast.Property)):
+            inner = [
+                (f"`{_word(s)}` statement", s) for s in block.statements if not isinstance(s, ast.Require)
+            ]
+            yield from _repeated(spec, inner)
+    for node in descend(spec.file):
+        if isinstance(node, ast.Classes):
+            yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.names])
+        elif isinstance(node, ast.MetricReference):
+            yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.classes])
+
+
+def _word(statement: ast.Node) -> str:
+    words = {ast.Model: "`model` block", ast.Data: "`data` block", ast.Language: "`language` statement"}
+    special = {ast.MetricStatement: "metric", ast.NormStatement: "norm"}
+    kind = type(statement)
+    return words.get(kind) or special.get(kind) or kind.__name__.lower()
+
+
+def _repeated(spec: Spec, named: Iterable[tuple[str, ast.Node]]) -> Iterator[Diagnostic]:
+    seen: dict[str, ast.Node] = {}
+    for name, node in named:
+        first = seen.setdefault(name, node)
+        if first is not node:
+            span = node.name.span if isinstance(node, (ast.Param, ast.Data)) else node.span
+            message = f"there is already a {name}, on line {spec.line(first)}"
+            yield error(__name__, span, message, "keep one of them")

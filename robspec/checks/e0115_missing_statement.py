@@ -1,0 +1,75 @@
+"""Statement that is missing from a block.
+
+A model has an `input`, an `output` and its `classes`; data have `images`; a
+property has a `norm`, a `require` and, unless its condition names the metrics
+itself, a `metric`.
+
+Example::
+
+    property accurate {
+      metric pixel_accuracy
+      budget 0.1
+      require mean(worst_case) >= 0.75
+    }
+
+Mend::
+
+    property accurate {
+      metric pixel_accuracy
+      norm l2
+      budget 0.1
+      require mean(worst_case) >= 0.75
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from robspec.checks._conditions import H0, H
+from robspec.checks._report import error
+from robspec.checks._spec import Spec
+from robspec.diagnostics import Diagnostic, Span
+from robspec.syntax import ast
+from robspec.syntax.forms import FORMS
+
+_MODEL = {"input": ast.Input, "output": ast.Output, "classes": ast.Classes}
+_DATA = {"images": ast.Images}
+_PROPERTY = {"norm": ast.NormStatement, "require": ast.Require}
+
+
+def check(spec: Spec) -> Iterator[Diagnostic]:
+    """Look for each statement of each block, unless a skipped one may have been it."""
+    if spec.model is not None:
+        yield from _missing(spec, spec.model, "model", _MODEL)
+    if spec.data is not None:
+        yield from _missing(spec, spec.data, "data", _DATA)
+    for block in spec.properties:
+        needed: dict[str, type[ast.Node]] = dict(_PROPERTY)
+        if _needs_metric(spec, block):
+            needed = {"metric": ast.MetricStatement, **needed}
+        yield from _missing(spec, block, "property", needed)
+
+
+def _needs_metric(spec: Spec, block: ast.Property) -> bool:
+    if spec.asks_radius(block) is not True:
+        return True
+    atoms = [a for c in spec.comparisons(block) for a in spec.conditions.atoms(c)]
+    return any(spec.conditions.is_unknown_of(a, name) for a in atoms for name in (H, H0))
+
+
+def _missing(
+    spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[ast.Node]]
+) -> Iterator[Diagnostic]:
+    if spec.damaged(block):
+        return
+    span = Span(block.span.start, block.span.start + len(word))
+    if not isinstance(block, ast.Model):
+        span, word = block.name.span, f"{word} `{block.name.id}`"
+    for keyword, kind in needed.items():
+        if not any(isinstance(s, kind) for s in block.statements):
+            form = "pixel_accuracy" if keyword == "metric" else None
+            example = f"metric {form}" if form else FORMS[keyword]
+            yield error(
+                __name__, span, f"{word} has no `{keyword}` statement", f"add one, such as `{example}`"
+            )

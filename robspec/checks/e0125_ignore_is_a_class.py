@@ -1,0 +1,42 @@
+"""Ignore label that is the label of a class.
+
+Pixels with the ignore label take no part in any metric. If it were the index of a
+class, that class would never be looked at. In binary masks 0 and 255 are the two
+classes, so neither can be ignored.
+
+Example::
+
+    classes background, runway
+    ignore 1
+
+Mend::
+
+    classes background, runway
+    ignore 255
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robspec.checks._report import error, shown
+from robspec.checks._spec import Spec
+from robspec.diagnostics import Diagnostic
+from robspec.syntax import ast
+
+
+def check(spec: Spec) -> Iterator[Diagnostic]:
+    """Compare the ignore label with the classes' indices."""
+    ignore, masks = spec.statement(spec.data, ast.Ignore), spec.statement(spec.data, ast.Masks)
+    label = None if ignore is None else spec.value(ignore.label)
+    if ignore is None or label is None or spec.classes is None:
+        return
+    index = None
+    if label.denominator == 1 and 0 <= label < len(spec.classes):
+        index = int(label)
+    elif masks is not None and masks.binary and label == 255:
+        index = 1
+    if index is not None:
+        name = spec.classes[index] if index < len(spec.classes) else "the second class"
+        message = f"{shown(label)} is the label of `{name}`, which would never be evaluated"
+        yield error(__name__, ignore.label.span, message, "ignore a label that no class has, or none")

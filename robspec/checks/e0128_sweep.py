@@ -1,0 +1,48 @@
+"""Malformed sweep.
+
+A sweep runs from a smaller to a larger value through a number of equally spaced
+points, both ends included: at least 2 and at most 10000. In a condition a sweep is
+the right side of its only comparison.
+
+Example::
+
+    budget 1 to 0 points 21
+    budget 0 to 1 points 1.5
+
+Mend::
+
+    budget 0 to 1 points 21
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robspec.checks._report import error, shown
+from robspec.checks._spec import MAX_POINTS, Spec
+from robspec.diagnostics import Diagnostic
+from robspec.syntax import ast
+from robspec.syntax.walk import descend
+
+
+def check(spec: Spec) -> Iterator[Diagnostic]:
+    """Look at ends and number of points, and at the place of a swept threshold."""
+    for node in descend(spec.file):
+        if isinstance(node, ast.Sweep):
+            yield from _sweep(spec, node)
+        elif isinstance(node, (ast.AllOf, ast.AnyOf)):
+            for part in node.parts:
+                if isinstance(part, ast.Comparison) and isinstance(part.right, ast.Sweep):
+                    message = "a sweep cannot be one part of a condition"
+                    mend = "sweep the only comparison of a property, or fix this value"
+                    yield error(__name__, part.right.span, message, mend)
+
+
+def _sweep(spec: Spec, sweep: ast.Sweep) -> Iterator[Diagnostic]:
+    start, stop, points = spec.value(sweep.start), spec.value(sweep.stop), spec.value(sweep.points)
+    if points is not None and (points.denominator != 1 or not 2 <= points <= MAX_POINTS):
+        message = f"a sweep cannot have {shown(points)} points"
+        yield error(__name__, sweep.points.span, message, f"write an integer from 2 to {MAX_POINTS}")
+    if start is not None and stop is not None and start >= stop:
+        message = f"the sweep starts at {shown(start)} and stops at {shown(stop)}"
+        yield error(__name__, sweep.span, message, "write the smaller end first")

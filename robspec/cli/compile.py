@@ -1,0 +1,39 @@
+"""`robspec compile`: what a specification asks, with every name resolved."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command(short_help="Check a specification and print the queries it asks.")
+@click.argument("spec", type=click.Path())
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Replace a param; may be repeated.")
+def command(spec: str, style: str, sets: tuple[str, ...]) -> None:
+    """Check SPEC and print the queries it asks.
+
+    No model or image is opened. Errors and warnings go to standard error; the exit status is 2 if there is an
+    error, else 0.
+    """
+    from robspec.cli._show import show
+    from robspec.ir import print as ir_print
+    from robspec.ir import serialise
+    from robspec.lower import compile_source, parse_overrides
+    from robspec.syntax.source import read_source
+
+    overrides = parse_overrides(sets)
+    source = read_source(spec)
+    program, diagnostics = compile_source(source, overrides)
+    show(diagnostics, source)
+    if program is None:
+        sys.exit(2)
+    click.echo(ir_print.text(program) if style == "text" else serialise.dumps(program), nl=False)

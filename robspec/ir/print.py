@@ -1,0 +1,135 @@
+"""A program as text a person reads: every query and requirement on lines of their own, numbers exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from robspec.ir import types as ir
+from robspec.semantics.norm import decimal_text
+from robspec.semantics.objective import Threshold
+
+
+def text(program: ir.Program) -> str:
+    """Write a program.
+
+    Args:
+        program: what to write.
+
+    Returns:
+        Lines that each end with a newline.
+    """
+    return "".join(f"{line}\n" for line in _lines(program))
+
+
+def _lines(program: ir.Program) -> Iterator[str]:
+    yield f"program, language {program.language}"
+    for name, value in program.params:
+        yield f"param {name} = {decimal_text(value)}"
+    yield from _model(program.model)
+    yield from _data(program.data)
+    for block in program.properties:
+        yield from _property(block, program)
+
+
+def _model(model: ir.Model) -> Iterator[str]:
+    yield "model"
+    ends = f"[{decimal_text(model.low)}, {decimal_text(model.high)}]"
+    yield f"  input {model.input_name}: {_shape(model.input_shape)} in {ends}"
+    yield f"  output {model.output_name}: {_shape(model.output_shape)}"
+    yield f"  classes: {', '.join(f'{k} {name}' for k, name in enumerate(model.classes))}"
+    if model.normalize is not None:
+        mean, std = (", ".join(map(decimal_text, v)) for v in (model.normalize.mean, model.normalize.std))
+        yield f"  normalize: (x - [{mean}]) / [{std}]"
+    if model.claim is not None:
+        claim = model.claim
+        yield f"  claim: Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _data(data: ir.Data) -> Iterator[str]:
+    yield f"data {data.name}"
+    yield f'  images: "{data.images}"'
+    if data.masks:
+        yield f'  masks: "{data.masks}"' + (", binary" if data.binary else "")
+    if data.ignore is not None:
+        yield f"  ignore: label {data.ignore}"
+
+
+def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
+    classes = program.model.classes
+    yield f"property {block.name}"
+    query = block.query
+    if isinstance(query, ir.WorstCaseQuery):
+        sense = "largest" if query.metric.lower_is_better else "smallest"
+        yield f"  query: {sense} {metric_text(query.metric, classes)} under every attack of {query.norm} norm"
+        yield f"    <= {_points(query.budgets)}"
+    else:
+        yield f"  query: largest radius in {query.norm} within which no attack reaches"
+        for objective in query.objectives[:1]:
+            yield f"    {objective_text(objective, classes)}"
+        if query.points:
+            yield f"    and so on for {_points(query.points)}"
+    for requirement in block.requirements:
+        yield f"  require: {requirement_text(requirement, query)}"
+
+
+def _points(values: tuple[Fraction, ...]) -> str:
+    if len(values) <= 4:
+        return ", ".join(map(decimal_text, values))
+    first, second, last = (decimal_text(values[i]) for i in (0, 1, -1))
+    return f"{first}, {second}, ..., {last} ({len(values)} points)"
+
+
+def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
+    """A metric with its numbers and the names of its classes."""
+    numbers = f"({', '.join(map(decimal_text, metric.arguments))})" if metric.arguments else ""
+    names = f"[{', '.join(classes[k] for k in metric.classes)}]" if metric.classes else ""
+    return f"{metric.name}{numbers}{names}"
+
+
+def threshold_text(threshold: Threshold, clean: str) -> str:
+    """A threshold; `clean` names the clean value."""
+    if threshold.slope == 0:
+        return decimal_text(threshold.offset)
+    size = abs(threshold.slope)
+    term = clean if size == 1 else f"{decimal_text(size)} * {clean}"
+    if threshold.offset == 0:
+        return term if threshold.slope > 0 else f"-{term}"
+    if threshold.slope > 0 > threshold.offset:
+        return f"{term} - {decimal_text(-threshold.offset)}"
+    return f"{decimal_text(threshold.offset)} {'+' if threshold.slope > 0 else '-'} {term}"
+
+
+def objective_text(objective: ir.Objective, classes: tuple[str, ...]) -> str:
+    """A degradation objective, every threshold solved for its metric."""
+    if isinstance(objective, ir.Degraded):
+        name = metric_text(objective.metric, classes)
+        sign = (">" if objective.metric.lower_is_better else "<") + ("" if objective.strict else "=")
+        return f"{name} {sign} {threshold_text(objective.threshold, f'clean({name})')}"
+    word = " and " if isinstance(objective, ir.AllOf) else " or "
+    parts = [
+        objective_text(p, classes) if isinstance(p, ir.Degraded) else f"({objective_text(p, classes)})"
+        for p in objective.parts
+    ]
+    return word.join(parts)
+
+
+def requirement_text(requirement: ir.Requirement, query: ir.Query) -> str:
+    """A requirement with its numbers worked out."""
+    quantity = "worst_case" if isinstance(query, ir.WorstCaseQuery) else "radius"
+    level = None if requirement.level is None else decimal_text(requirement.level)
+    measure = f"{requirement.aggregate.value}({quantity})"
+    if requirement.aggregate is ir.Aggregate.QUANTILE:
+        measure = f"quantile({level}, {quantity})"
+    elif requirement.aggregate is ir.Aggregate.FRACTION:
+        measure = quantity
+    text = f"{measure} {requirement.relation.value} {decimal_text(requirement.bound)}"
+    if requirement.aggregate is ir.Aggregate.FRACTION:
+        text += " for all images" if requirement.level == 1 else f" for a fraction {level} of images"
+    if requirement.confidence is not None:
+        text += f" with confidence {decimal_text(requirement.confidence)}"
+    return text
