@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from robspec.errors import RobspecError
 
 _T = TypeVar("_T")
 _PIPE_WIDTH = 100
+_DECIMAL = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,60})?)(?:/0*([1-9][0-9]{0,30}))?", re.ASCII)
 
 
 class OptionValueError(RobspecError):
@@ -52,10 +54,8 @@ def positive_decimal(option: str, text: str) -> Fraction:
     Raises:
         OptionValueError: not a finite positive number (E0601).
     """
-    try:
-        value = Fraction(text) if len(text) <= 64 else Fraction(0)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
+    match = _DECIMAL.fullmatch(text)
+    value = Fraction(match[1]) / (Fraction(match[2]) if match[2] else 1) if match else Fraction(0)
     if value <= 0:
         raise OptionValueError(option, f"{text[:64]!r} is not a positive number", "write a decimal such as 1.0001")
     return value

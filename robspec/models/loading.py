@@ -82,8 +82,8 @@ class LoadedModel:
             images: [B, C, H, W] in the units of the declared input, any floating dtype, any device.
 
         Returns:
-            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts are
-            cut; smaller ones are filled up with the last image, and the extra results dropped.
+            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts
+            are cut; smaller ones are filled up with the last image, and the extra results dropped.
 
         Raises:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
@@ -120,7 +120,7 @@ class LoadedModel:
         if tuple(result.shape) != expected or self._runner.writes() != written:
             raise ForwardFailed(
                 str(self.path),
-                f"the program returned {list(result.shape)} instead of {list(expected)}, or wrote to its weights",
+                f"the program returned {list(result.shape)}, not {list(expected)}, or wrote to its weights",
                 "export the model again in evaluation mode",
             )
         return result[:count]
@@ -225,7 +225,9 @@ def _load_clean(archive: bytes, where: str) -> ExportedProgram:
         logger.disabled = disabled
 
 
-def _image_input(program: ExportedProgram, where: str) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
+def _image_input(
+    program: ExportedProgram, where: str
+) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
     specs = program.graph_signature.input_specs
     nodes = [n for n in program.graph.nodes if n.op == "placeholder"]
     image = next(n for n, s in zip(nodes, specs, strict=True) if s.kind == InputKind.USER_INPUT)

@@ -44,7 +44,9 @@ class Runner(fx.Interpreter):
         device: where to compute.
     """
 
-    def __init__(self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device
+    ) -> None:
         super().__init__(program.graph_module, garbage_collect_values=True)
         self._own = own
         self._chosen = chosen
@@ -104,6 +106,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
 _PRECISIONS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    # Not used here, but torch refuses to read its flags while these two differ.
+    torch.backends.cudnn.rnn,
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
     torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
 )
