@@ -31,7 +31,7 @@ def explicit(network: nn.Module) -> tuple[nn.Module, list[str]]:
         for name, weight in computed.items():
             plain = _replaced(plain, name, _plain_layer(plain.get_submodule(name), weight))
         for name, module in list(plain.named_modules()):
-            if parametrize.is_parametrized(module) and not name.split(".")[-1].startswith("parametrizations"):
+            if parametrize.is_parametrized(module) and "parametrizations" not in name.split("."):
                 names += _strip(module, name)
     return plain, sorted(names)
 
@@ -51,15 +51,15 @@ def _computed_weights(network: nn.Module) -> dict[str, Tensor]:
 def _plain_layer(module: nn.Module, weight: Tensor) -> nn.Module:
     """A layer of the plain class with the same geometry, bias and forward, and its weight stored."""
     layer = next(c for c in _PLAIN if isinstance(module, c))
-    fresh = copy.copy(module)
+    fresh: Any = layer.__new__(layer)
     fresh.__dict__ = dict(module.__dict__)
-    fresh.__class__ = layer
     bias: Any = module.bias
     fresh._modules = {}
     fresh._buffers = {}
     fresh._parameters = {"weight": nn.Parameter(weight, requires_grad=False)}
     fresh.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach().clone(), False))
-    return fresh
+    plain: nn.Module = fresh
+    return plain
 
 
 def _replaced(network: nn.Module, name: str, layer: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ from robspec.models.explicit import explicit
 from robspec.models.running import Runner, exact_arithmetic
 from robspec.models.sanitise import clean_archive
 
+_MOST_PASSES = 200
 _PATH = re.compile(r'File "[^"]*?([^"/\\]+(?:[/\\][^"/\\]+)?)"')
 
 
@@ -69,16 +70,19 @@ def export_archive(
     dtype = next((t.dtype for t in network.state_dict().values() if t.is_floating_point()), torch.float32)
     images = torch.rand((1 if batch_max == 1 else 2, *shape), generator=torch.Generator().manual_seed(0))
     images = images.to(dtype)
-    with exact_arithmetic(torch.device("cpu")):
-        try:
-            before = network(images)
+    cpu = torch.device("cpu")
+    try:
+        with exact_arithmetic(cpu):
+            before = _settled(network, images)
+        with torch.no_grad():
             plain, names = explicit(network)
             program = _export(plain, images, batch_max)
-        except Exception as error:
-            raise ExportFailed(
-                where, f"{type(error).__name__}: {str(error)[:1000]}", "see `robspec explain E0213`"
-            ) from error
-        archive = clean_archive(_save(program), where)
+    except Exception as error:
+        raise ExportFailed(
+            where, f"{type(error).__name__}: {str(error)[:1000]}", "see `robspec explain E0213`"
+        ) from error
+    archive = clean_archive(_save(program), where)
+    with exact_arithmetic(cpu):
         after = _rerun(archive, dtype, images)
     if not isinstance(before, Tensor) or before.shape != after.shape:
         raise ExportFailed(where, "the module does not return one tensor", "return the logits alone")
@@ -91,6 +95,17 @@ def export_archive(
             "call eval() in the factory, and make the module deterministic",
         )
     return Exported(archive, tuple(names), difference, tolerance, tuple(before.shape[1:]))
+
+
+def _settled(network: nn.Module, images: Tensor) -> Tensor:
+    """The module's logits once they stop changing: reading a weight may advance a power iteration."""
+    before: Tensor = network(images)
+    for _ in range(_MOST_PASSES):
+        after: Tensor = network(images)
+        if bool((after - before).abs().max() <= 1e-6 * before.abs().max()):
+            return after
+        before = after
+    return before
 
 
 def _export(plain: nn.Module, images: Tensor, batch_max: int) -> ExportedProgram:

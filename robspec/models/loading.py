@@ -82,8 +82,8 @@ class LoadedModel:
             images: [B, C, H, W] in the units of the declared input, any floating dtype, any device.
 
         Returns:
-            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts are
-            cut; smaller ones are filled up with the last image, and the extra results dropped.
+            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts
+            are cut; smaller ones are filled up with the last image, and the extra results dropped.
 
         Raises:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
@@ -120,7 +120,7 @@ class LoadedModel:
         if tuple(result.shape) != expected or self._runner.writes() != written:
             raise ForwardFailed(
                 str(self.path),
-                f"the program returned {list(result.shape)} instead of {list(expected)}, or wrote to its weights",
+                f"the program returned {list(result.shape)}, not {list(expected)}, or wrote to its weights",
                 "export the model again in evaluation mode",
             )
         return result[:count]

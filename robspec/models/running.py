@@ -106,6 +106,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
 _PRECISIONS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    # Not used here, but torch refuses to read its flags while these two differ.
+    torch.backends.cudnn.rnn,
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
     torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
 )
