@@ -98,7 +98,7 @@ def export_archive(
 
 
 def _settled(network: nn.Module, images: Tensor) -> Tensor:
-    """The module's logits once they no longer change: a power iteration advances whenever a weight is read."""
+    """The module's logits once they stop changing: reading a weight may advance a power iteration."""
     before: Tensor = network(images)
     for _ in range(_MOST_PASSES):
         after: Tensor = network(images)

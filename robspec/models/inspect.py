@@ -6,7 +6,6 @@ import enum
 from pathlib import Path
 
 from robspec.models.errors import (
-    DamagedModel,
     ModelNotFound,
     ModelTooLarge,
     NotAModel,
@@ -14,7 +13,7 @@ from robspec.models.errors import (
     TorchScriptModel,
 )
 from robspec.models.pickles import holds_only_tensors
-from robspec.models.records import ZIP_MAGIC, read_records
+from robspec.models.records import ZIP_MAGIC, read_records, record_names
 from robspec.models.safetensors import looks_like_safetensors
 
 MAX_BYTES = 4 << 30
@@ -63,7 +62,9 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             blob = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ModelNotFound(str(path), f"it cannot be opened: {error.strerror or error}", "check the path") from error
+        raise ModelNotFound(
+            str(path), f"it cannot be opened: {error.strerror or error}", "check the path"
+        ) from error
     if len(blob) > MAX_BYTES:
         raise ModelTooLarge(str(path), f"the file is larger than {MAX_BYTES >> 30} GiB", "check its origin")
     return blob
@@ -104,22 +105,21 @@ def recognise(blob: bytes, where: str) -> Kind:
 
 
 def _archive(blob: bytes, where: str) -> Kind:
-    if blob.rfind(b"PK\x05\x06", max(0, len(blob) - 66_000)) < 0:
-        raise DamagedModel(
-            where, "the archive has no end: the file is truncated", "copy the file again and compare its hash"
+    names = record_names(blob, where)
+    if "constants.pkl" in names or any(n.startswith("code/") for n in names):
+        raise TorchScriptModel(
+            where, "the file is a TorchScript archive", _RESCRIPT.format(name=Path(where).name)
         )
-    records = read_records(blob, where)
-    if records.get("archive_format") == b"pt2":
-        return Kind.EXPORTED
-    names = set(records)
-    if "serialized_exported_program.json" in names:
+    old = {"serialized_exported_program.json", "serialized_state_dict.pt"}
+    if old & names:
         raise PickledModel(
             where,
             "the archive is of the old torch.export layout, whose tensors are pickles",
             f"use {_EXPORT}",
         )
-    if "constants.pkl" in names or any(n.startswith("code/") for n in names):
-        raise TorchScriptModel(where, "the file is a TorchScript archive", _RESCRIPT.format(name=Path(where).name))
+    records = read_records(blob, where)
+    if records.get("archive_format") == b"pt2":
+        return Kind.EXPORTED
     if "data.pkl" in names:
         if holds_only_tensors(records["data.pkl"]):
             return Kind.STATE_DICT

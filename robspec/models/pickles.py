@@ -32,7 +32,9 @@ def holds_only_tensors(blob: bytes) -> bool:
     if len(blob) > _MOST:
         return False
     try:
-        for opcode, argument, _ in pickletools.genops(blob):
+        for opcode, argument, at in pickletools.genops(blob):
+            if opcode.name == "STOP" and at != len(blob) - 1:
+                return False
             if opcode.name == "GLOBAL" and argument not in _HARMLESS:
                 return False
             if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):

@@ -72,10 +72,9 @@ def _check_samples(blob: bytes, where: str) -> None:
     """Sample inputs are pickled by torch and never passed on; one that is more than tensors is an attack."""
     if not blob:
         return
-    if blob.startswith(ZIP_MAGIC):
-        pickles = [v for k, v in read_records(blob, where).items() if k.endswith(".pkl")]
-    else:
-        pickles = [blob]
+    if not blob.startswith(ZIP_MAGIC):
+        strict.unsafe(where, "the sample inputs are a bare pickle")
+    pickles = [v for k, v in read_records(blob, where).items() if k.endswith(".pkl")]
     if not pickles or not all(holds_only_tensors(p) for p in pickles):
         strict.unsafe(where, "the sample inputs hold a pickle of more than tensors")
 
