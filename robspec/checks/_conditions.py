@@ -12,7 +12,7 @@ from robspec.diagnostics import Span
 from robspec.metrics import MetricInfo
 from robspec.semantics import kappa
 from robspec.semantics.kappa import Variable
-from robspec.syntax import ast
+from robspec.syntax import ast, write
 from robspec.syntax.walk import operands
 
 H, H0 = "h", "h0"
@@ -104,7 +104,7 @@ class Conditions:
         subject = declared if plain else named[0]
         for atom in atoms:
             if isinstance(atom, ast.Clean) and atom.metric != subject:
-                faults.append((Fault.FOREIGN_CLEAN, atom.span, f"clean({atom.metric.name.id}...)"))
+                faults.append((Fault.FOREIGN_CLEAN, atom.span, f"clean({write.metric(atom.metric)})"))
             elif self.is_unknown_of(atom, H0) and subject != declared:
                 faults.append((Fault.FOREIGN_CLEAN, atom.span, H0))
         return Reading(subject, not plain, tuple(faults))

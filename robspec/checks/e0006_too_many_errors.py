@@ -1,6 +1,6 @@
 """Too many syntax errors.
 
-After 100 syntax errors robspec stops reading: the file is probably not a
+After 20 syntax errors robspec stops reading: the file is probably not a
 specification.
 
 Example::

@@ -39,9 +39,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             yield error(__name__, found.span, message, f"move its `param` (line {spec.line(later)}) above")
         elif not spec.damaged_outside:
             inside = any(s.start <= found.span.start < s.end for s in conditions)
-            yield error(
-                __name__, found.span, f"no parameter is called `{found.word}`", _mend(spec, found, inside)
-            )
+            kinds = "parameter or metric" if inside else "parameter"
+            message = f"no {kinds} is called `{found.word}`"
+            yield error(__name__, found.span, message, _mend(spec, found, inside))
 
 
 def _mend(spec: Spec, found: Found, inside: bool) -> str:
@@ -50,4 +50,7 @@ def _mend(spec: Spec, found: Found, inside: bool) -> str:
         known |= {H, H0, *spec.metrics}
     elif found.word in (H, H0):
         return f"`{found.word}` has a meaning in `degraded when` only; write a number or a param"
-    return did_you_mean(found.word, known, f"declare it above: `param {found.word} = ...`")
+    otherwise = f"declare it above: `param {found.word} = ...`"
+    if inside:
+        otherwise = "write `h` for the property's metric, or declare a param of this name above"
+    return did_you_mean(found.word, known, otherwise)

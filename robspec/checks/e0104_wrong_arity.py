@@ -35,16 +35,12 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
                 span = use.span
                 if use.arguments:
                     span = Span(use.arguments[0].span.start, use.arguments[-1].span.end)
-                message = f"`{info.name}` takes {count(len(info.arguments), 'number')}"
-                names = (
-                    f": ({', '.join(info.arguments)})" if info.arguments else "; leave out the parentheses"
-                )
-                yield error(
-                    __name__,
-                    span,
-                    f"{message}, {len(use.arguments)} given",
-                    f"it takes none{names}" if not info.arguments else f"write them in order{names}",
-                )
+                wanted = count(len(info.arguments), "number") if info.arguments else "no numbers"
+                message = f"`{info.name}` takes {wanted}, {len(use.arguments)} given"
+                mend = f"write `{info.name}` without parentheses"
+                if info.arguments:
+                    mend = f"write `{info.name}({', '.join(info.arguments)})`"
+                yield error(__name__, span, message, mend)
             if use.classes and info.classes is Takes.NEVER:
                 span = Span(use.classes[0].span.start, use.classes[-1].span.end)
                 message = f"`{info.name}` is about all classes and takes none"

@@ -34,9 +34,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     index = None
     if label.denominator == 1 and 0 <= label < len(spec.classes):
         index = int(label)
-    elif masks is not None and masks.binary and label == 255:
+    elif masks is not None and masks.binary and label == 255 and len(spec.classes) == 2:
         index = 1
     if index is not None:
-        name = spec.classes[index] if index < len(spec.classes) else "the second class"
-        message = f"{shown(label)} is the label of `{name}`, which would never be evaluated"
+        message = f"{shown(label)} is the label of `{spec.classes[index]}`, which would never be evaluated"
         yield error(__name__, ignore.label.span, message, "ignore a label that no class has, or none")

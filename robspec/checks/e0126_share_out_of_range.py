@@ -46,13 +46,9 @@ def _outside(what: str, value: Fraction | None, span: Span, *, percent: bool) ->
         return
     limits = "0% and 100%" if percent else "0 and 1"
     number = f"{shown(value * 100)}%" if percent else shown(value)
-    mend = f"write a number strictly between {limits}"
+    mend = f"write a number above {limits.replace(' and', ' and below')}"
     if value == 1 and what == "a share of images":
         mend = "write `for all images`"
     elif not percent and 1 < value < 100:
-        mend = (
-            f"write {number}% for a share"
-            if what != "the order of a quantile"
-            else f"write {shown(value / 100)}"
-        )
-    yield error(__name__, span, f"{what} lies between {limits}, this is {number}", mend)
+        mend = f"write `{number}%`" if what != "the order of a quantile" else f"write `{shown(value / 100)}`"
+    yield error(__name__, span, f"{what} lies strictly between {limits}, this is {number}", mend)

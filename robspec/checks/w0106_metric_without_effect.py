@@ -31,6 +31,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         if statement is None or spec.asks_radius(block) is not True:
             continue
         readings = [spec.conditions.read(c, statement.metric) for c in spec.comparisons(block)]
-        if all(r.metric is not None and r.metric != statement.metric for r in readings):
+        others = [r.metric for r in readings if r.metric is not None and spec.metric(r.metric) is not None]
+        if len(others) == len(readings) and statement.metric not in others:
             message = "the condition is about other metrics, so this one is never evaluated"
             yield warning(__name__, statement.span, message, "leave it out, or write `h` in the condition")

@@ -1,7 +1,7 @@
 """The printer behind `robspec fmt`: one layout, every comment kept, ASCII but for comments and quoted text.
 
 Statements of a block share one column behind their keywords. A comment stays behind the statement it follows
-on a line, and otherwise on a line of its own before the statement it precedes. A comment inside a statement of
+on a line, and otherwise on a line of its own before the one it precedes. A comment inside a statement of
 several lines moves before the statement, except in `classes`, where it stays behind its class.
 """
 

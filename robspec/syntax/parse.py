@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 MAX_DEPTH = 40
-MAX_ERRORS = 100
+MAX_ERRORS = 20
 MAX_DIGITS = 60
 MAX_EXPONENT = 300
 _BLOCKS = {"MODEL": "model", "DATA": "data", "PROPERTY": "property"}
@@ -190,6 +190,8 @@ class _Run:
             self.block = self.first
         elif token.type == "RBRACE":
             self.block = None
+            token = self.token(NEWLINE, "", token)
+            self.parser.feed_token(token)
         self.last = token.type
 
     def recover(self, token: Token) -> None:
