@@ -41,7 +41,9 @@ def _largest(stencil: Stencil, *, by_output: bool) -> float:
     if counts is None:
         largest = float(sums.sum(0).max()) * _most(stencil, by_output=by_output)
     else:
-        largest = max(float((block @ sums).max()) for block in counts.split(_LARGEST_TABLE // sums.numel() + 1))
+        largest = max(
+            float((block @ sums).max()) for block in counts.split(_LARGEST_TABLE // sums.numel() + 1)
+        )
     terms = int(stencil.kernels.shape[-1] + stencil.kernels.shape[-2]) + len(stencil.offsets) + 4
     grown = directed.mul(largest, 1.0 + 2.0 * directed.gamma(terms))
     wraps = directed.mul(stencil.slack, float(_most(stencil, by_output=by_output)))
@@ -61,7 +63,9 @@ def _merge_wrapped(stencil: Stencil) -> Stencil:
         return stencil
     rounding = directed.mul(len(stencil.offsets) * directed.UNIT, stencil.mass)
     kernels = torch.stack(list(merged.values()))
-    return replace(stencil, kernels=kernels, offsets=tuple(merged), slack=directed.add(stencil.slack, rounding))
+    return replace(
+        stencil, kernels=kernels, offsets=tuple(merged), slack=directed.add(stencil.slack, rounding)
+    )
 
 
 def _line_counts(stencil: Stencil, dim: int, *, by_output: bool) -> torch.Tensor:

@@ -132,7 +132,9 @@ class Call:
     def passive(self, value: Value, axes: Sequence[int]) -> None:
         """Refuse when any of these axes carries the batch."""
         if value.axis is not None and value.axis in axes:
-            raise self.mixes(f"{self.name} acts along dimension {value.axis}, which holds the images of the batch")
+            raise self.mixes(
+                f"{self.name} acts along dimension {value.axis}, which holds the images of the batch"
+            )
 
     def step(
         self,
@@ -151,7 +153,9 @@ class Call:
         if found is None or not found.is_floating_point():
             raise self.refuse(f"argument {name} is not a floating-point tensor")
         if not bool(torch.isfinite(found).all()):
-            raise NotFinite(self.where, f"argument {name} is not finite", "repair the weights and export again")
+            raise NotFinite(
+                self.where, f"argument {name} is not finite", "repair the weights and export again"
+            )
         return found.detach().to(torch.float64)
 
     def broadcast_axis(self, value: Value) -> int | None:
@@ -189,7 +193,9 @@ class Call:
 
     def squares(self, terms: tuple[tuple[Value, float, float, float], ...], axis: int | None) -> Step:
         """Answer: a weighted sum of squares, without a bound of its own until its square root is taken."""
-        refusal = self.refuse("a square has no global Lipschitz constant", "take the square root of the sum of squares")
+        refusal = self.refuse(
+            "a square has no global Lipschitz constant", "take the square root of the sum of squares"
+        )
         inputs = tuple(term[0] for term in terms)
         return Step(self.name, inputs, lambda anchor: math.inf, axis, squares=Squares(terms), refusal=refusal)
 

@@ -75,7 +75,9 @@ def matrix_spectral_norm(matrices: torch.Tensor) -> float:
         return 0.0
     error = directed.mul(directed.gamma(4 * int(matrices.shape[-1]) + 8), weight, weight)
     gram = matrices @ matrices.transpose(-1, -2)
-    return directed.sqrt(largest_eigenvalue(lambda: iter(gram.split(max(1, (1 << 22) // gram[0].numel()))), error))
+    return directed.sqrt(
+        largest_eigenvalue(lambda: iter(gram.split(max(1, (1 << 22) // gram[0].numel()))), error)
+    )
 
 
 def _any_norm(matrix: torch.Tensor, norm: Norm, two: Callable[[], float]) -> float:

@@ -217,9 +217,7 @@ def _multiply(second: Stencil, first: Stencil, *, outer: bool) -> Stencil | None
     )
 
 
-def _product(
-    second: Stencil, first: Stencil
-) -> tuple[torch.Tensor, Stencil, Stencil, float] | None:
+def _product(second: Stencil, first: Stencil) -> tuple[torch.Tensor, Stencil, Stencil, float] | None:
     """Multiply matching blocks; return the product, the regrouped factors and the sum of |left| |right|."""
     if _diagonal(second):
         row = second.kernels.reshape(-1, first.groups, first.kernels.shape[2], 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.definite import largest_eigenvalue
+from robspec.lipschitz.definite import largest_eigenvalue, threads_for
 from robspec.lipschitz.stencil import Stencil
 
 _PHASE_ERROR = 2.0**-48
@@ -65,7 +65,8 @@ def norm_on_torus(stencil: Stencil) -> float:
     lines = [_line(stencil, dim) for dim in range(stencil.dims)]
     repeats = math.prod(line.repeats for line in lines)
     taps = _fold(stencil, lines)
-    squared = _largest_squared(taps, tuple(line.side for line in lines))
+    with threads_for(min(stencil.kernels.shape[2:])):
+        squared = _largest_squared(taps, tuple(line.side for line in lines))
     folding = directed.mul(len(stencil.offsets) * directed.UNIT, stencil.mass)
     bound = directed.add(directed.sqrt(squared), stencil.slack, folding)
     return directed.mul(bound, directed.sqrt(float(repeats))) if repeats > 1 else bound
@@ -175,13 +176,11 @@ def _correlate(
     """Sum A_q A_p^T by difference q - p modulo the sides, for one difference of each pair +-."""
     sums: dict[tuple[int, ...], torch.Tensor] = {}
     for a, first in enumerate(keys):
-        wanted: list[tuple[tuple[int, ...], int]] = []
         for b, second in enumerate(keys):
             difference = tuple((x - y) % n for x, y, n in zip(first, second, sides, strict=True))
             mirror = tuple(-d % n for d, n in zip(difference, sides, strict=True))
-            if difference <= mirror:
-                wanted.append((difference, b))
-        for difference, b in wanted:
+            if difference > mirror:
+                continue
             product = stack[a] @ stack[b].transpose(-1, -2)
             if difference in sums:
                 sums[difference] += product

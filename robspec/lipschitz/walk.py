@@ -53,6 +53,8 @@ class Walk:
         self.norm = norm
         self.layout: Layout = read(program)
         self.values: list[Value] = []
+        self.nodes: dict[str, fx.Node] = {node.name: node for node in program.graph.nodes}
+        self.folded = 0
         self._entries: dict[fx.Node, _Entry] = {}
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -77,7 +79,9 @@ class Walk:
             result = self._entries[self.layout.output]
             if not isinstance(result.data, Value):
                 what = "the output does not depend on the image"
-                raise UnsuitableProgram(self.layout.output.name, what, "return the logits computed from the image")
+                raise UnsuitableProgram(
+                    self.layout.output.name, what, "return the logits computed from the image"
+                )
             output = result.data
             _ = output.known
             if self.layout.axis is not None and output.axis != 0:
@@ -125,15 +129,20 @@ class Walk:
     def _fold(self, node: fx.Node) -> _Entry:
         """Evaluate a node of constants in the element type the graph itself uses."""
         self._check_in_place(node)
+        self.folded += 1
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
-            raise UnsuitableProgram(self._where(node), "a constant is drawn at random on every call", "fix the draw")
+            raise UnsuitableProgram(
+                self._where(node), "a constant is drawn at random on every call", "fix the draw"
+            )
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         mutated = aliasing.mutated_inputs(node)
         results = []
         sized = any(_sized(self._entries[source]) for source in node.all_input_nodes)
         for index in (0, 1) if sized else (0,):
-            args, keywords = self._arguments(node, lambda source, i=index: self._entries[source].traced[i], mutated)
+            args, keywords = self._arguments(
+                node, lambda source, i=index: self._entries[source].traced[i], mutated
+            )
             results.append(function(*args, **keywords))
         if isinstance(results[0], torch.Tensor):
             self._finite(node, results[0])
@@ -144,13 +153,17 @@ class Walk:
     def _finite(self, node: fx.Node, folded: torch.Tensor) -> None:
         """Refuse NaN where a constant is used with data; infinities may be masked later and are refused by rules."""
         if folded.is_floating_point() and bool(torch.isnan(folded).any()):
-            raise NotFinite(self._where(node), "a constant computed from the weights is NaN", "repair the weights")
+            raise NotFinite(
+                self._where(node), "a constant computed from the weights is NaN", "repair the weights"
+            )
 
     def _size(self, node: fx.Node) -> _Entry:
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         pair = []
         for index in (0, 1):
-            args, keywords = self._arguments(node, lambda source, i=index: self._entries[source].traced[i], ())
+            args, keywords = self._arguments(
+                node, lambda source, i=index: self._entries[source].traced[i], ()
+            )
             pair.append(function(*args, **keywords))
         return _Entry(None, Constant(pair[0], sized=pair[0] != pair[1]), (pair[0], pair[1]))
 
@@ -165,7 +178,9 @@ class Walk:
                     traced.append(node.target(*args, **keywords))  # type: ignore[operator]
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             what = f"its shape could not be worked out: {type(error).__name__}: {error}"
-            raise UnsuitableProgram(self._where(node), what, "export the model again with this version of torch") from error
+            raise UnsuitableProgram(
+                self._where(node), what, "export the model again with this version of torch"
+            ) from error
         steps: list[Step | None]
         single = isinstance(traced[0], torch.Tensor)
         outputs = [traced[0]] if single else list(traced[0])
@@ -204,7 +219,9 @@ class Walk:
         steps += [None] * (len(outputs) - len(steps))
         return steps
 
-    def _value(self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor) -> Value:
+    def _value(
+        self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor
+    ) -> Value:
         shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
         if problem and step.refusal is None:
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
@@ -218,7 +235,9 @@ class Walk:
                 value.step = _refused(error, step.inputs)
         return value
 
-    def _per_image(self, step: Step, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+    def _per_image(
+        self, step: Step, first: tuple[int, ...], second: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], str]:
         """Divide the batch out of a shape; say what is wrong where that cannot be done."""
         axis, (small, large) = step.axis, self.layout.batches
         if self.layout.axis is None:
@@ -257,7 +276,12 @@ class Walk:
         return named
 
     def _arguments(
-        self, node: fx.Node, look: Callable[[fx.Node], Any], cloned: tuple[fx.Node, ...], *, fake: bool = False
+        self,
+        node: fx.Node,
+        look: Callable[[fx.Node], Any],
+        cloned: tuple[fx.Node, ...],
+        *,
+        fake: bool = False,
     ) -> tuple[Any, Any]:
         def resolve(source: fx.Node) -> Any:
             found = look(source)
@@ -278,7 +302,9 @@ class Walk:
         reader = aliasing.later_reader(node)
         if reader is not None:
             what = f"it overwrites a tensor that {reader.name} reads afterwards"
-            raise UnsuitableProgram(self._where(node), what, "write the operation out of place (inplace=False)")
+            raise UnsuitableProgram(
+                self._where(node), what, "write the operation out of place (inplace=False)"
+            )
 
     def _where(self, node: fx.Node) -> str:
         path = module_path(node, self.layout.owners)

@@ -67,9 +67,13 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float) -> 
         return mean
     plain = repeats == [1.0, 1.0]
     inverse = directed.inverse(call.norm)
-    weight = directed.power(
-        directed.add(*(directed.power(abs(f), 1 / (1 - inverse)) for f in (first, second))), 1 - inverse
-    ) if inverse < 1 else max(abs(first), abs(second))
+    weight = (
+        directed.power(
+            directed.add(*(directed.power(abs(f), 1 / (1 - inverse)) for f in (first, second))), 1 - inverse
+        )
+        if inverse < 1
+        else max(abs(first), abs(second))
+    )
 
     def reach(anchor: Value) -> float:
         apart = directed.add(
@@ -86,7 +90,11 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float) -> 
 def _centred(call: Call, left: Value, right: Value, first: float, second: float) -> Step | None:
     """Recognise x - mean(x, dims, keepdim): norm 1 in l_2, 2 (1 - 1/n) in l_1 and l_infinity."""
     node = right.node
-    if (first, second) != (1.0, -1.0) or node.target != torch.ops.aten.mean.dim or node.args[0] is not left.node:
+    if (
+        (first, second) != (1.0, -1.0)
+        or node.target != torch.ops.aten.mean.dim
+        or node.args[0] is not left.node
+    ):
         return None
     if len(left.shape) != len(right.shape):
         return None

@@ -54,12 +54,15 @@ def _ordered(values: Sequence[Value]) -> tuple[list[Value], str]:
         _, left, right = value.step.pair
         for other in rest:
             pair = other.step.pair
-            if pair is not None and pair[0] == "min" and {pair[1], pair[2]} == {left, right} and left is not right:
+            if (
+                pair is not None
+                and pair[0] == "min"
+                and {pair[1], pair[2]} == {left, right}
+                and left is not right
+            ):
                 rest.remove(value)
                 rest.remove(other)
                 found += [v for v in (left, right) if isinstance(v, Value)]
                 rule = "MaxMin"
                 break
     return found + rest, rule
-
-

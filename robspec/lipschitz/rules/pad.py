@@ -38,6 +38,8 @@ def bound(call: Call) -> Step:
     rank = len(value.shape)
     pairs = {rank - 1 - i: (amounts[2 * i], amounts[2 * i + 1]) for i in range(len(amounts) // 2)}
     touched = [axis for axis, pair in pairs.items() if pair != (0, 0)]
+    if not touched:
+        return call.same(value)
     call.passive(value, touched)
     if mode in ("reflect", "replicate"):
         most = 1

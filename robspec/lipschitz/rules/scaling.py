@@ -28,7 +28,9 @@ def bound(call: Call) -> Step:
     if isinstance(left, Value) and isinstance(right, Value):
         return _two(call, left, right, divides=divides)
     if divides and isinstance(right, Value):
-        raise call.refuse("a constant is divided by data", "multiply instead, or bound the divisor away by design")
+        raise call.refuse(
+            "a constant is divided by data", "multiply instead, or bound the divisor away by design"
+        )
     value, name = (left, "other") if isinstance(left, Value) else (right, "self")
     if not isinstance(value, Value):
         raise call.refuse("neither factor depends on the image")
@@ -61,7 +63,9 @@ def scale(call: Call, value: Value, factors: torch.Tensor, relative: float) -> S
     gain = directed.mul(largest, directed.add(1.0, 2 * relative))
     repeats = copies(call, value)
     if repeats > 1 or factors.dim() > len(value.shape):
-        return call.scaled(value, directed.mul(gain, directed.root(repeats, call.norm)), axis=call.broadcast_axis(value))
+        return call.scaled(
+            value, directed.mul(gain, directed.root(repeats, call.norm)), axis=call.broadcast_axis(value)
+        )
     if value.step.squares is not None and bool((factors >= 0).all()):
         return _scaled_squares(call, value, value.step.squares, gain)
     layout = channel_layout(value, factors)
@@ -77,7 +81,8 @@ def _scaled_squares(call: Call, value: Value, squares: Squares, gain: float) -> 
     """Scale a sum of squares by non-negative factors."""
     half = directed.sqrt(gain)
     terms = tuple(
-        (u, directed.mul(a, gain), directed.mul(b, gain), directed.mul(c, half)) for u, a, b, c in squares.terms
+        (u, directed.mul(a, gain), directed.mul(b, gain), directed.mul(c, half))
+        for u, a, b, c in squares.terms
     )
     return call.squares(terms, value.axis)
 
