@@ -75,7 +75,7 @@ def test_refuted_by_the_clean_images_writes_a_witness(project: Project, robspec:
 
 
 def test_unknown_exits_3_with_the_gap_and_0_when_allowed(project: Project, robspec: Run) -> None:
-    project.write_spec(PROVED.replace("budget 0.1", "budget 3"))
+    project.write_spec(PROVED.replace("budget 0.1", "budget 10"))
     result = robspec("check", project.model, project.spec)
     assert result.status == 3
     assert "UNKNOWN in [" in result.out
@@ -85,7 +85,7 @@ def test_unknown_exits_3_with_the_gap_and_0_when_allowed(project: Project, robsp
 def test_set_overrides_a_param(project: Project, robspec: Run) -> None:
     project.write_spec("param eps = 0.1\n" + PROVED.replace("budget 0.1", "budget eps"))
     assert robspec("check", project.model, project.spec).status == 0
-    assert robspec("check", project.model, project.spec, "--set", "eps=3").status == 3
+    assert robspec("check", project.model, project.spec, "--set", "eps=10").status == 3
     assert robspec("check", project.model, project.spec, "--set", "epz=3").status == 2
 
 
