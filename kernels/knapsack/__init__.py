@@ -8,6 +8,7 @@ can flip, and how large the budget must be to flip a given number.
 from __future__ import annotations
 
 import enum
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class Items(enum.Enum):
     CORRECT = "correct"
     """Pixels predicted as labelled; flipping one makes it wrong (pixel accuracy)."""
     PREDICTED = "predicted"
-    """Every pixel; flipping one changes its prediction (stability)."""
+    """Every pixel (every labelled one when labels are given); flipping one changes its prediction (stability)."""
+    CLASS = "class"
+    """The confusion matrix of a class set: true positives can leave it, true negatives can enter it."""
 
 
 class Prepared(Protocol):
@@ -79,6 +82,38 @@ class Prepared(Protocol):
         ...
 
 
+class OneClass(Protocol):
+    """A batch read for one class set.
+
+    Attributes:
+        backend: the name of the backend that holds it.
+        finite: bool[B], as in `Prepared`.
+        tp: int64[B], pixels labelled and predicted inside the set.
+        fp: int64[B], pixels predicted inside and labelled outside.
+        fn: int64[B], pixels labelled inside and predicted outside.
+        tn: int64[B], pixels labelled and predicted outside.
+        pixels: pixels of one image.
+        single: True for a single-logit head.
+        leave_squared: whether leave items are squared distances rather than margins.
+        enter_squared: whether enter items are squared distances rather than margins.
+    """
+
+    backend: str
+    finite: npt.NDArray[np.bool_]
+    tp: IntArray
+    fp: IntArray
+    fn: IntArray
+    tn: IntArray
+    pixels: int
+    single: bool
+    leave_squared: bool
+    enter_squared: bool
+
+    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
+        """Give an image's leave and enter items, each ascending, float64, margins or squared distances."""
+        ...
+
+
 class Backend(Protocol):
     """One implementation of the contract.
 
@@ -93,7 +128,11 @@ class Backend(Protocol):
         ...
 
     def prepare(self, batch: LogitsBatch) -> Prepared:
-        """Read a batch of logits once."""
+        """Read a batch of logits once, for `Items.CORRECT` or `Items.PREDICTED`."""
+        ...
+
+    def prepare_class(self, batch: LogitsBatch) -> OneClass:
+        """Read a batch of logits once, for `Items.CLASS`."""
         ...
 
 
@@ -107,20 +146,29 @@ class LogitsBatch:
         labels: int64 [B, H, W] on the same device, or None when `items` needs none.
         items: what can be flipped.
         ignore: a label that is left out, or None.
+        inside: for `Items.CLASS`, the classes of the set: not none, not all; a single logit has classes 0 and 1.
+        water: for `Items.CLASS`, True to price items in squared l2 distance by water filling where that is exact
+            and margins are not.
+        cap: with `water`, squared distances above it may be understated as long as they stay above it.
     """
 
     logits: torch.Tensor
     labels: torch.Tensor | None
     items: Items
     ignore: int | None = None
+    inside: tuple[int, ...] = ()
+    water: bool = False
+    cap: float = math.inf
 
     def __post_init__(self) -> None:
         floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
         if self.logits.dim() != 4 or self.logits.dtype not in floats or 0 in self.logits.shape:
             raise ValueError(f"logits must be a non-empty float [B, K, H, W], not {tuple(self.logits.shape)}")
-        if self.items is Items.PREDICTED:
+        if self.items is Items.PREDICTED and self.labels is None:
             return
-        b, _, h, w = self.logits.shape
+        b, k, h, w = self.logits.shape
+        if self.items is Items.CLASS and not (set() < set(self.inside) < set(range(max(k, 2)))):
+            raise ValueError(f"the class set {self.inside} must hold some but not all of {max(k, 2)} classes")
         if self.labels is None or self.labels.shape != (b, h, w) or self.labels.dtype != torch.int64:
             raise ValueError("labels must be int64 [B, H, W], matching the logits")
         if self.labels.device != self.logits.device:

@@ -119,9 +119,9 @@ def read_classes(
     Args:
         z: [B, K, H, W] logits, K >= 2: float32, float64, or uint16 bit patterns of a half precision.
         widen: the value of each uint16 pattern, float32 [65536]; for other dtypes an array of theirs of length 1.
-        labels: [B, H * W]; not read when `every`.
+        labels: [B, H * W], or [B, 0] for none.
         ignore: the label left out, or a number no label has.
-        every: True when every pixel is an item, False when only those predicted as labelled are.
+        every: True when every pixel not ignored is an item, False when only those predicted as labelled are.
         out: [B, H * W], overwritten.
         histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins.
         counts: [B, workers, 3], overwritten: items; labels other than `ignore`; non-finite chunks.
@@ -129,6 +129,7 @@ def read_classes(
     images, classes = z.shape[:2]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
+    labelled = labels.shape[1] > 0
     chunks = (pixels + CHUNK - 1) // CHUNK
     share = (chunks + workers - 1) // workers
     for task in prange(images * workers):
@@ -155,7 +156,7 @@ def read_classes(
                 second[i] = -np.inf
                 total[i] = zero
                 own[i] = zero
-            if not every:
+            if labelled:
                 for i in range(width):
                     label = labels[b, start + i]
                     counted += label != ignore
@@ -221,8 +222,9 @@ def read_classes(
                     items += item
             else:
                 for i in range(width):
-                    out[b, start + i] = np.float64(first[i]) - np.float64(second[i])
-                items += width
+                    item = not labelled or labels[b, start + i] != ignore
+                    out[b, start + i] = np.float64(first[i]) - np.float64(second[i]) if item else np.nan
+                    items += item
             for i in range(width):
                 d = out[b, start + i]
                 if d >= 0:
@@ -247,6 +249,7 @@ def read_logit(
     images = z.shape[0]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
+    labelled = labels.shape[1] > 0
     chunks = (pixels + CHUNK - 1) // CHUNK
     share = (chunks + workers - 1) // workers
     for task in prange(images * workers):
@@ -266,10 +269,10 @@ def read_logit(
                 v = row[i]
                 bad += 0 if np.isfinite(v) else 1
                 item = every
-                if not every:
+                if labelled:
                     label = labels[b, start + i]
                     counted += label != ignore
-                    item = label != ignore and label == (v > 0)
+                    item = label != ignore and (every or label == (v > 0))
                 if item:
                     d = np.float64(abs(v))
                     out[b, start + i] = d

@@ -74,7 +74,15 @@ class Budget:
     limit: int
 
     @staticmethod
-    def of(eps: Fraction, constant: Fraction, norm: Fraction | None, pixels: int, *, single: bool) -> Budget:
+    def of(
+        eps: Fraction,
+        constant: Fraction,
+        norm: Fraction | None,
+        pixels: int,
+        *,
+        single: bool,
+        squared: bool = False,
+    ) -> Budget:
         """Convert an attack budget on the image into integer units on the logits.
 
         Args:
@@ -83,6 +91,7 @@ class Budget:
             norm: the exponent q of the logits' norm: 1, 2 or None for infinity.
             pixels: pixels of one image, which fixes the grid.
             single: True for a single-logit head, whose margin carries no factor 2^{(1-q)/q}.
+            squared: True when items are already squared l2 distances (water filling), for q = 2 only.
 
         Returns:
             The budget; every rounding makes attacks cheaper, never dearer.
@@ -97,6 +106,8 @@ class Budget:
         reach = eps * constant
         if norm not in (1, 2, None):
             raise ValueError(f"no kernel for q = {norm}")
+        if squared and norm != 2:
+            raise ValueError("squared distances are for q = 2")
         if reach == 0:
             return Budget(0, 0.0, 0)
         if norm is None:
@@ -105,5 +116,6 @@ class Budget:
         q = int(norm)
         spend = max(reach**q, _SMALLEST_BUDGET)
         bits = grid_bits(pixels)
-        share = Fraction(1) if single else Fraction(2) ** (1 - q)
-        return Budget(q, round_down(2**bits * share * (1 - Fraction(1, 2**45)) / spend), 2**bits)
+        share = Fraction(1) if single or squared else Fraction(2) ** (1 - q)
+        exponent = 1 if squared else q
+        return Budget(exponent, round_down(2**bits * share * (1 - Fraction(1, 2**45)) / spend), 2**bits)

@@ -38,7 +38,7 @@ class CpuPrepared:
         self.single = k == 1
         every = batch.items is Items.PREDICTED
         z, widen = _numpy_view(batch.logits)
-        labels = _labels(batch.labels, b, self.pixels, every=every)
+        labels = _labels(batch.labels, b, self.pixels)
         workers = min(4 * torch.get_num_threads(), -(-self.pixels // _margins.CHUNK))
         self._margins = np.empty((b, self.pixels))
         histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
@@ -48,7 +48,7 @@ class CpuPrepared:
         read(z, widen, labels, ignore, every, self._margins, histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.items = totals[:, 0]
-        self.valid = np.full(b, self.pixels, dtype=np.int64) if every else totals[:, 1]
+        self.valid = np.full(b, self.pixels, dtype=np.int64) if batch.labels is None else totals[:, 1]
         self.finite = totals[:, 2] == 0
         self._histogram: IntArray = np.add.reduce(histogram, axis=1, dtype=np.int64)
         self._ascending = [0] * b
@@ -199,11 +199,51 @@ def _numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any
     return array, np.zeros(1, dtype=array.dtype)
 
 
-def _labels(labels: torch.Tensor | None, images: int, pixels: int, *, every: bool) -> IntArray:
-    if every or labels is None:
+def _labels(labels: torch.Tensor | None, images: int, pixels: int) -> IntArray:
+    if labels is None:
         return np.empty((images, 0), dtype=np.int64)
     array: IntArray = labels.detach().cpu().contiguous().numpy().reshape(images, pixels)
     return array
+
+
+class CpuOneClass:
+    """Signed items of a batch, float64 [B, P]: leave items positive, enter items negative, sorted when asked."""
+
+    backend = "cpu"
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        from robspec.kernels.knapsack import _classes
+
+        b, k, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.single = k == 1
+        inside = np.isin(np.arange(max(k, 2)), batch.inside)
+        self.enter_squared = batch.water and not self.single
+        self.leave_squared = self.enter_squared and len(batch.inside) > 1
+        z, widen = _numpy_view(batch.logits)
+        labels = _labels(batch.labels, b, self.pixels)
+        workers = min(4 * torch.get_num_threads(), -(-self.pixels // _classes.CHUNK))
+        self._items = np.empty((b, self.pixels))
+        counts = np.empty((b, workers, 5), dtype=np.int64)
+        ignore = _NO_LABEL if batch.ignore is None else batch.ignore
+        if self.single:
+            _classes.read_class_logit(z, widen, labels, ignore, inside, self._items, counts)
+        else:
+            read = _classes.read_class
+            read(z, widen, labels, ignore, inside, self.enter_squared, batch.cap, self._items, counts)
+        totals: IntArray = np.add.reduce(counts, axis=1)
+        self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
+        self.finite = totals[:, 4] == 0
+        self._sorted = np.zeros(b, dtype=np.bool_)
+
+    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`."""
+        row = self._items[image]
+        if not self._sorted[image]:
+            row.sort()
+            self._sorted[image] = True
+        enters, leaves = int(self.tn[image]), int(self.tp[image])
+        return row[enters : enters + leaves], -row[:enters][::-1]
 
 
 class CpuBackend:
@@ -222,6 +262,10 @@ class CpuBackend:
     def prepare(self, batch: LogitsBatch) -> CpuPrepared:
         """See `Backend.prepare`."""
         return CpuPrepared(batch)
+
+    def prepare_class(self, batch: LogitsBatch) -> CpuOneClass:
+        """See `Backend.prepare_class`."""
+        return CpuOneClass(batch)
 
 
 BACKEND = CpuBackend()

@@ -82,8 +82,12 @@ class ReferencePrepared:
         valid: list[int] = []
         for i, image in enumerate(rows):
             if batch.items is Items.PREDICTED:
-                references: list[int | None] = [prediction(pixel) for pixel in image]
-                counted = h * w
+                labels = [0] * (h * w) if batch.labels is None else batch.labels[i].reshape(-1).tolist()
+                ignore = None if batch.labels is None else batch.ignore
+                references: list[int | None] = [
+                    prediction(pixel) if y != ignore else None for y, pixel in zip(labels, image, strict=True)
+                ]
+                counted = sum(y != ignore for y in labels)
             else:
                 if batch.labels is None:
                     raise ValueError("labels are needed")
@@ -127,6 +131,85 @@ class ReferencePrepared:
         return largest_certifying(certifies, 1.0)
 
 
+def water_filling(behind: float, ahead: Sequence[float]) -> float:
+    """Compute the squared l2 distance to logits where one class is at least as large as several others.
+
+    Args:
+        behind: the best logit of the side that is behind.
+        ahead: the logits of the side that is ahead, in class order.
+
+    Returns:
+        min over t of (t - behind)^2 + sum_j (z_j - t)_+^2, times (1 - 2^-40) so that rounding never overstates it.
+
+    Source: MATH.md sections 2 and 6.
+    """
+    gaps = [z - behind for z in ahead]
+    t, above = 0.0, -1
+    while True:
+        total, number = 0.0, 0
+        for d in gaps:
+            if d > t:
+                total += d
+                number += 1
+        if number == above:
+            break
+        t, above = total / (number + 1.0), number
+    squared = t * t
+    for d in gaps:
+        if d > t:
+            squared += (d - t) * (d - t)
+    return squared * (1 - 2.0**-40)
+
+
+class ReferenceOneClass:
+    """The confusion matrix and items of one class set, pixel by pixel."""
+
+    backend = "reference"
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        if batch.labels is None:
+            raise ValueError("labels are needed")
+        b, k, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.single = k == 1
+        self.enter_squared = batch.water and not self.single
+        self.leave_squared = self.enter_squared and len(batch.inside) > 1
+        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).reshape(b, h * w, k).tolist()
+        self.finite = np.array([all(math.isfinite(z) for pixel in image for z in pixel) for image in rows])
+        cells = np.zeros((4, b), dtype=np.int64)
+        self._lists: list[tuple[list[float], list[float]]] = []
+        for i, image in enumerate(rows):
+            leave: list[float] = []
+            enter: list[float] = []
+            for pixel, label in zip(image, batch.labels[i].reshape(-1).tolist(), strict=True):
+                if label == batch.ignore or not 0 <= label < max(k, 2):
+                    continue
+                mine, ahead = label in batch.inside, prediction(pixel) in batch.inside
+                cells[(0 if mine else 1) if ahead else (2 if mine else 3), i] += 1
+                if mine == ahead:
+                    squared = self.leave_squared if mine else self.enter_squared
+                    (leave if mine else enter).append(_class_item(pixel, batch, inside=ahead, squared=squared))
+            self._lists.append((sorted(leave), sorted(enter)))
+        self.tp, self.fp, self.fn, self.tn = cells
+
+    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`."""
+        leave, enter = self._lists[image]
+        return np.array(leave, dtype=np.float64), np.array(enter, dtype=np.float64)
+
+
+def _class_item(pixel: Sequence[float], batch: LogitsBatch, *, inside: bool, squared: bool) -> float:
+    if len(pixel) == 1:
+        return abs(pixel[0])
+    ahead = [z for j, z in enumerate(pixel) if (j in batch.inside) == inside]
+    behind = max(z for j, z in enumerate(pixel) if (j in batch.inside) != inside)
+    gap = max(ahead) - behind
+    if not squared:
+        return gap
+    pair = gap * gap * 0.5 * (1 - 2.0**-40)
+    return pair if pair > batch.cap else water_filling(behind, ahead)
+
+
 class ReferenceBackend:
     """The integer reference."""
 
@@ -139,6 +222,10 @@ class ReferenceBackend:
     def prepare(self, batch: LogitsBatch) -> ReferencePrepared:
         """See `Backend.prepare`."""
         return ReferencePrepared(batch)
+
+    def prepare_class(self, batch: LogitsBatch) -> ReferenceOneClass:
+        """See `Backend.prepare_class`."""
+        return ReferenceOneClass(batch)
 
 
 BACKEND = ReferenceBackend()

@@ -1,0 +1,263 @@
+"""One pass that sorts pixels into the cells of a one-class confusion matrix and prices leaving and entering (numba).
+
+The exact l2 distance to the cell boundary is found by water filling: lower every logit of the side that is ahead to a
+common level t, raise the best logit of the other side to it. The level is the fixed point of t = sum of the d_j above t
+/ (their number + 1), reached from t = 0 by dropping the d_j at or below t; sums run in class order, so every backend
+computes the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+from robspec.kernels.knapsack._margins import _all_finite, _fetch
+
+CHUNK = 512
+SAFE = 1 - 2.0**-40
+"""Water filling is computed in doubles; this factor keeps its rounding on the side of cheaper attacks."""
+
+
+@njit(cache=True, error_model="numpy")
+def _water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
+    """Find the common level of each column of gaps.
+
+    Args:
+        gaps: [J, width] d_j = z_j - best logit of the other side; only positive ones matter.
+        count: columns in use.
+        level: [width], overwritten with t.
+        number: [width] scratch.
+    """
+    rows = gaps.shape[0]
+    for i in range(count):
+        level[i] = 0.0
+        number[i] = -1.0
+    moving = True
+    while moving:
+        changed = 0
+        for i in range(count):
+            total = 0.0
+            above = 0.0
+            t = level[i]
+            for j in range(rows):
+                d = gaps[j, i]
+                hit = d > t
+                total += d if hit else 0.0
+                above += 1.0 if hit else 0.0
+            if above != number[i]:
+                changed += 1
+                number[i] = above
+                level[i] = total / (above + 1.0)
+        moving = changed > 0
+
+
+@njit(cache=True, error_model="numpy")
+def _water_cost(gaps: Any, i: int, t: float) -> float:
+    """Squared distance at level t of one column."""
+    total = t * t
+    for j in range(gaps.shape[0]):
+        d = gaps[j, i]
+        if d > t:
+            total += (d - t) * (d - t)
+    return total * SAFE
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def read_class(
+    z: npt.NDArray[Any],
+    widen: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    ignore: int,
+    inside: npt.NDArray[np.bool_],
+    water: bool,
+    cap: float,
+    out: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """Write what flipping each pixel costs: +value to leave the class set (TP), -value to enter it (TN), else NaN.
+
+    Args:
+        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
+        widen: as in `read_classes`.
+        labels: [B, H * W].
+        ignore: the label left out, or a number no label has.
+        inside: [K], which classes form the set; neither none nor all.
+        water: True to price in squared l2 distance by water filling wherever the side ahead has several classes or
+            the pixel enters; False to write margins.
+        cap: squared distances above it may be understated down to the pair bound, if that is above it too.
+        out: [B, H * W], overwritten; the sign bit tells the list, also of 0.
+        counts: [B, workers, 5], overwritten: TP, FP, FN, TN, chunks with a non-finite logit.
+    """
+    images, classes = z.shape[:2]
+    pixels = z.shape[2] * z.shape[3]
+    workers = counts.shape[1]
+    chunks = (pixels + CHUNK - 1) // CHUNK
+    share = (chunks + workers - 1) // workers
+    members = 0
+    for k in range(classes):
+        members += inside[k]
+    for task in prange(images * workers):
+        b = task // workers
+        worker = task - b * workers
+        zero = widen.dtype.type(0)
+        best_in = np.empty(CHUNK, widen.dtype)
+        best_out = np.empty(CHUNK, widen.dtype)
+        total = np.empty(CHUNK, widen.dtype)
+        buffer = np.empty(CHUNK, widen.dtype)
+        column = np.empty(CHUNK, np.int64)
+        ahead = np.empty(CHUNK, np.bool_)
+        gaps = np.empty((max(members, classes - members), CHUNK), np.float64)
+        level = np.empty(CHUNK, np.float64)
+        number = np.empty(CHUNK, np.float64)
+        tp = fp = fn = tn = bad = 0
+        for c in range(worker * share, min((worker + 1) * share, chunks)):
+            start = c * CHUNK
+            stop = min(pixels, start + CHUNK)
+            width = stop - start
+            for i in range(width):
+                best_in[i] = -np.inf
+                best_out[i] = -np.inf
+                total[i] = zero
+            for k in range(classes):
+                row = _fetch(z, widen, b, k, start, stop, buffer)
+                best = best_in if inside[k] else best_out
+                for i in range(width):
+                    v = row[i]
+                    total[i] += v
+                    best[i] = v if v > best[i] else best[i]
+            suspicious = 0
+            for i in range(width):
+                suspicious += 0 if abs(total[i]) < np.inf else 1
+                ahead[i] = best_in[i] > best_out[i]
+            if suspicious and not _all_finite(z, widen, b, start, stop, buffer):
+                bad += 1
+                continue
+            for i in range(width):
+                if best_in[i] == best_out[i]:
+                    for k in range(classes):
+                        if _fetch(z, widen, b, k, start + i, start + i + 1, buffer)[0] == best_in[i]:
+                            ahead[i] = inside[k]
+                            break
+            for side in range(2):
+                leaving = side == 0
+                count = 0
+                for i in range(width):
+                    label = labels[b, start + i]
+                    if label == ignore or label < 0 or label >= classes:
+                        if leaving:
+                            out[b, start + i] = np.nan
+                        continue
+                    if inside[label] != ahead[i]:
+                        if leaving:
+                            out[b, start + i] = np.nan
+                            fn += inside[label]
+                            fp += ahead[i]
+                        continue
+                    if ahead[i] != leaving:
+                        continue
+                    own, other = (best_in[i], best_out[i]) if leaving else (best_out[i], best_in[i])
+                    d = np.float64(own) - np.float64(other)
+                    tp += leaving
+                    tn += not leaving
+                    if not water or (leaving and members == 1):
+                        out[b, start + i] = d if leaving else -d
+                    elif d * d * 0.5 * SAFE > cap:
+                        out[b, start + i] = d * d * 0.5 * SAFE if leaving else -(d * d * 0.5 * SAFE)
+                    else:
+                        column[count] = i
+                        count += 1
+                if count:
+                    j = 0
+                    for k in range(classes):
+                        if inside[k] == leaving:
+                            row = _fetch(z, widen, b, k, start, stop, buffer)
+                            for n in range(count):
+                                i = column[n]
+                                other = best_out[i] if leaving else best_in[i]
+                                gaps[j, n] = np.float64(row[i]) - np.float64(other)
+                            j += 1
+                    _water_levels(gaps[:j], count, level, number)
+                    for n in range(count):
+                        cost = _water_cost(gaps[:j], n, level[n])
+                        out[b, start + column[n]] = cost if leaving else -cost
+        counts[b, worker, 0] = tp
+        counts[b, worker, 1] = fp
+        counts[b, worker, 2] = fn
+        counts[b, worker, 3] = tn
+        counts[b, worker, 4] = bad
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def read_class_logit(
+    z: npt.NDArray[Any],
+    widen: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    ignore: int,
+    inside: npt.NDArray[np.bool_],
+    out: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """`read_class` for a single-logit head: class 1 where z is above 0, margins |z| on both lists."""
+    images = z.shape[0]
+    pixels = z.shape[2] * z.shape[3]
+    workers = counts.shape[1]
+    chunks = (pixels + CHUNK - 1) // CHUNK
+    share = (chunks + workers - 1) // workers
+    for task in prange(images * workers):
+        b = task // workers
+        worker = task - b * workers
+        buffer = np.empty(CHUNK, widen.dtype)
+        cells = np.zeros(5, np.int64)
+        for c in range(worker * share, min((worker + 1) * share, chunks)):
+            start = c * CHUNK
+            stop = min(pixels, start + CHUNK)
+            row = _fetch(z, widen, b, 0, start, stop, buffer)
+            for i in range(stop - start):
+                v = row[i]
+                cells[4] += 0 if np.isfinite(v) else 1
+                label = labels[b, start + i]
+                out[b, start + i] = np.nan
+                if label != ignore and 0 <= label < 2:
+                    ahead = inside[1] if v > 0 else inside[0]
+                    mine = inside[label]
+                    cells[(0 if mine else 1) if ahead else (2 if mine else 3)] += 1
+                    if ahead == mine:
+                        out[b, start + i] = np.float64(abs(v)) if ahead else -np.float64(abs(v))
+        for j in range(5):
+            counts[b, worker, j] = cells[j]
+
+
+@njit(cache=True, error_model="numpy")
+def frontier(leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]) -> int:
+    """Pair every affordable number of leaves with the most enters the rest of the budget buys.
+
+    Args:
+        leave: ascending integer costs, none above `limit`.
+        enter: ascending integer costs, none above `limit`.
+        limit: the budget in the same units.
+        out: [len(leave) + 1], overwritten: out[a] = largest b with A[a] + B[b] <= limit.
+
+    Returns:
+        How many values of a, from 0, are affordable.
+
+    Source: MATH.md section 3.C.
+    """
+    b = 0
+    spent_b = np.int64(0)
+    while b < enter.size and spent_b + enter[b] <= limit:
+        spent_b += enter[b]
+        b += 1
+    spent_a = np.int64(0)
+    out[0] = b
+    for a in range(1, leave.size + 1):
+        spent_a += leave[a - 1]
+        if spent_a > limit:
+            return a
+        while spent_a + spent_b > limit:
+            b -= 1
+            spent_b -= enter[b]
+        out[a] = b
+    return int(leave.size) + 1

@@ -1,0 +1,136 @@
+"""One-class items: equal on every backend, exact against quadratic programming by enumeration of active sets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack._classes import frontier
+from robspec.kernels.knapsack.reference import water_filling
+
+BACKENDS = [b for b in backends().values() if b.unavailable() is None]
+REFERENCE = backends()["reference"]
+
+
+def distance_by_active_sets(behind: Fraction, ahead: list[Fraction]) -> Fraction:
+    """Exact least squared distance: try every set of constraints held with equality and keep the feasible best."""
+    best: Fraction | None = None
+    for size in range(len(ahead) + 1):
+        for chosen in itertools.combinations(ahead, size):
+            t = (behind + sum(chosen, Fraction(0))) / (size + 1)
+            t = max(t, behind)
+            value = (t - behind) ** 2 + sum(((max(z - t, Fraction(0))) ** 2 for z in ahead), Fraction(0))
+            best = value if best is None else min(best, value)
+    assert best is not None
+    return best
+
+
+@given(
+    st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=7),
+    st.floats(-4, 4, width=32),
+)
+def test_water_filling_is_the_exact_distance_from_below(ahead: list[float], behind: float) -> None:
+    """For q=2 the exact distance is min_t (t - z_k)^2 + sum_j (z_j - t)_+^2, never looser than the pair bound."""
+    exact = distance_by_active_sets(Fraction(behind), [Fraction(z) for z in ahead])
+    got = Fraction(water_filling(behind, ahead))
+    assert got <= exact
+    assert got >= exact * (1 - Fraction(1, 2**38)) - Fraction(1, 2**1000)
+    gap = max(Fraction(0), max(Fraction(z) for z in ahead) - Fraction(behind))
+    assert exact >= gap**2 / 2
+
+
+@st.composite
+def batches(draw: Any) -> LogitsBatch:
+    b, k = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 3, 6]))
+    h, w = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    values = st.one_of(st.sampled_from([0.0, 1.0, -1.0, 1.0000001, 60000.0]), st.floats(-100, 100, width=16))
+    flat = draw(st.lists(values, min_size=b * k * h * w, max_size=b * k * h * w))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
+    classes = max(k, 2)
+    labels = draw(st.lists(st.sampled_from([*range(classes), 255]), min_size=b * h * w, max_size=b * h * w))
+    inside = draw(st.sets(st.integers(0, classes - 1), min_size=1, max_size=classes - 1))
+    return LogitsBatch(
+        torch.tensor(flat, dtype=torch.float64).to(dtype).reshape(b, k, h, w),
+        torch.tensor(labels).reshape(b, h, w),
+        Items.CLASS,
+        draw(st.sampled_from([255, 0, None])),
+        inside=tuple(sorted(inside)),
+        water=draw(st.booleans()),
+        cap=draw(st.sampled_from([math.inf, 1.0, 0.0])),
+    )
+
+
+def assert_equal(batch: LogitsBatch) -> None:
+    expected = REFERENCE.prepare_class(batch)
+    for backend in BACKENDS:
+        got = backend.prepare_class(batch)
+        for field in ("finite", "tp", "fp", "fn", "tn"):
+            np.testing.assert_array_equal(getattr(got, field), getattr(expected, field), f"{backend.name} {field}")
+        flags = ("pixels", "single", "leave_squared", "enter_squared")
+        assert [getattr(got, f) for f in flags] == [getattr(expected, f) for f in flags]
+        for image in range(len(expected.tp)):
+            for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
+                np.testing.assert_array_equal(mine, theirs, backend.name)
+
+
+@given(batches())
+def test_backends_equal_the_reference(batch: LogitsBatch) -> None:
+    assert_equal(batch)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
+@pytest.mark.parametrize("inside", [(0,), (1, 3), (0, 2, 4, 5)])
+def test_larger_images_and_strides(layout: str, inside: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 6, 60, 68)
+    if layout == "channels_last":
+        logits = logits.to(memory_format=torch.channels_last)
+    elif layout == "sliced":
+        logits = torch.randn(2, 6, 60, 136)[..., ::2]
+    labels = torch.randint(0, 6, (2, 60, 68))
+    for water in (False, True):
+        assert_equal(LogitsBatch(logits, labels, Items.CLASS, 5, inside=inside, water=water))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("k", [1, 3])
+def test_non_finite_logits_are_seen(bad: float, k: int) -> None:
+    logits = torch.zeros(2, k, 40, 40)
+    logits[1, k - 1, 39, 39] = bad
+    batch = LogitsBatch(logits, torch.zeros(2, 40, 40, dtype=torch.int64), Items.CLASS, inside=(1,), water=True)
+    for backend in BACKENDS:
+        assert backend.prepare_class(batch).finite.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("inside", [(), (0, 1, 2)])
+def test_the_class_set_is_neither_empty_nor_everything(inside: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="some but not all"):
+        LogitsBatch(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64), Items.CLASS, inside=inside)
+
+
+@given(
+    st.lists(st.integers(0, 20), max_size=6),
+    st.lists(st.integers(0, 20), max_size=6),
+    st.integers(0, 50),
+)
+def test_frontier_is_every_affordable_pair(leave: list[int], enter: list[int], limit: int) -> None:
+    """Only b*(a) = max{b : B[b] <= budget - A[a]} matters."""
+    a_costs = np.array(sorted(c for c in leave if c <= limit), dtype=np.int64)
+    b_costs = np.array(sorted(c for c in enter if c <= limit), dtype=np.int64)
+    out = np.full(len(a_costs) + 1, -7, dtype=np.int64)
+    count = frontier(a_costs, b_costs, limit, out)
+    expected = []
+    for a in range(len(a_costs) + 1):
+        fits = [b for b in range(len(b_costs) + 1) if a_costs[:a].sum() + b_costs[:b].sum() <= limit]
+        if fits:
+            expected.append(max(fits))
+    assert out[:count].tolist() == expected
