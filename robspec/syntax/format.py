@@ -214,9 +214,8 @@ def _pieces(line: str, *, deep: bool) -> list[str]:
             quoted = not quoted
         elif not quoted:
             depth += (c in "([") - (c in ")]")
-            if c == " " and (
-                (line[k - 1] == "," and (deep or depth == 0)) or line[:k].endswith((" and", " or"))
-            ):
+            comma = line[k - 1] == "," and (deep or depth == 0)
+            if c == " " and (comma or line[k - 4 : k] == " and" or line[k - 3 : k] == " or"):
                 pieces.append(line[start:k])
                 start = k + 1
     return [*pieces, line[start:]]

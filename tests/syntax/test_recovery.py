@@ -96,6 +96,12 @@ def test_reading_stops_after_twenty_errors() -> None:
     assert codes == ["E0001"] * 20 + ["E0006"]
 
 
+@pytest.mark.parametrize("text", ["param x = " + "1+" * 60_000 + "1\n", "#\n" * 110_000])
+def test_a_file_of_too_many_words_is_not_read(text: str) -> None:
+    assert [d.code for d in read(text).diagnostics] == ["E0007"]
+    assert [d.code for d in compile_text(text)[1]] == ["E0007"]
+
+
 def test_the_deepest_allowed_nesting_is_read() -> None:
     deep = "(" * 38 + "-(1 + 2 * (3))" + ")" * 38
     assert read(f"param x = {deep}\n").diagnostics == ()
