@@ -147,11 +147,7 @@ class Spec:
     def shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, int, int] | None:
         """A shape of three positive integers, or None when it is malformed."""
         found = self.values(exprs)
-        if (
-            found is None
-            or len(found) != 3
-            or any(v.denominator != 1 or not 1 <= v <= MAX_SIDE for v in found)
-        ):
+        if found is None or len(found) != 3 or any(v.denominator != 1 or not 1 <= v <= MAX_SIDE for v in found):
             return None
         return int(found[0]), int(found[1]), int(found[2])
 

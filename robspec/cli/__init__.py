@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -65,4 +66,7 @@ def main() -> None:
         sys.exit(2)
     except click.exceptions.Abort:
         sys.exit(130)
+    except Exception:  # noqa: BLE001 - status 1 would read as REFUTED
+        click.echo(f"internal error, please report it:\n{traceback.format_exc()}", err=True)
+        sys.exit(4)
     sys.exit(status if isinstance(status, int) else 0)

@@ -62,11 +62,7 @@ def _formatted(source: Source) -> str | None:
         return None
     text = format_file(parsed.file)
     again = parse(Source(text, source.name))
-    if (
-        again.diagnostics
-        or again.file != parsed.file
-        or len(again.file.comments) != len(parsed.file.comments)
-    ):
+    if again.diagnostics or again.file != parsed.file or len(again.file.comments) != len(parsed.file.comments):
         raise RuntimeError(f"formatting would change the meaning of {source.name}; nothing was written")
     return text
 
@@ -74,9 +70,7 @@ def _formatted(source: Source) -> str | None:
 def _deliver(name: str, source: Source, text: str, *, check: bool, diff: bool) -> None:
     if diff:
         before, after = (t.splitlines(keepends=True) for t in (source.text, text))
-        click.echo(
-            "".join(difflib.unified_diff(before, after, source.name, f"{source.name} (formatted)")), nl=False
-        )
+        click.echo("".join(difflib.unified_diff(before, after, source.name, f"{source.name} (formatted)")), nl=False)
     if check and text != source.text:
         click.echo(f"would change {source.name}", err=True)
     if check or diff:
@@ -107,6 +101,4 @@ def _replace(path: Path, text: str) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         what = f"the formatted file cannot be written: {error.strerror or error}"
-        raise SpecFileUnwritable(
-            str(path), what, "check the permissions of the file and its directory"
-        ) from None
+        raise SpecFileUnwritable(str(path), what, "check the permissions of the file and its directory") from None

@@ -1,1 +1,33 @@
-"""What a finished check looks like, one output format per file."""
+"""What a finished check looks like, one output format per file.
+
+Each module is a format, named as `--format` names it; its `render` takes the report, a width in columns and whether
+colours may be used.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from robspec import registry
+from robspec.verify.result import CheckReport
+
+
+def formats() -> list[str]:
+    """List the output formats."""
+    return registry.names(sys.modules[__name__])
+
+
+def render(name: str, report: CheckReport, *, width: int = 100, colour: bool = False) -> str:
+    """Render a report.
+
+    Args:
+        name: one of `formats()`.
+        report: the finished check.
+        width: columns available, for formats meant for people.
+        colour: whether terminal colours may be used.
+
+    Returns:
+        The text, ending in a newline.
+    """
+    text: str = registry.load(sys.modules[__name__], name).render(report, width, colour)
+    return text

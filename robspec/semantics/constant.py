@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from robspec.semantics.norm import Norm
+from robspec.semantics.norm import Norm, decimal_text, directed_text
 
 
 class ConstantStatus(enum.Enum):
@@ -39,4 +40,48 @@ class Constant:
         """The words a verdict must carry: empty for a proved constant."""
         if self.status is ConstantStatus.PROVED:
             return ""
-        return f", assuming L <= {float(self.value):.10g} (not proved)"
+        return f", assuming L <= {self.text} (not proved)"
+
+    @property
+    def text(self) -> str:
+        """The value as shown: exact where short, else rounded up to nine decimals."""
+        exact = decimal_text(self.value)
+        return exact if len(exact) <= 12 and "/" not in exact else directed_text(self.value, 9, up=True)
+
+    def for_input_norm(self, norm: Norm, dimension: int) -> Constant:
+        """Answer a question in another input norm through the best valid comparison of norms.
+
+        Args:
+            norm: the attack's norm p.
+            dimension: number of input entries d.
+
+        Returns:
+            A constant for p, multiplied by d^max(0, 1/r - 1/p) rounded up, whose note states the factor.
+
+        Source: MATH.md section 5.
+        """
+        if norm == self.input_norm:
+            return self
+        r = Fraction(0) if self.input_norm.p is None else 1 / self.input_norm.p
+        p = Fraction(0) if norm.p is None else 1 / norm.p
+        factor = power_up(dimension, max(Fraction(0), r - p))
+        text = f"||.||_{self.input_norm} <= {float(factor):.6g} ||.||_{norm} on {dimension} inputs"
+        note = f"{self.note}; {text}" if self.note else text
+        return replace(self, value=self.value * factor, input_norm=norm, note=note)
+
+
+def power_up(base: int, exponent: Fraction) -> Fraction:
+    """Bound base^exponent from above by a double.
+
+    Args:
+        base: positive integer.
+        exponent: non-negative rational a / b.
+
+    Returns:
+        The smallest double v near the power with v^b >= base^a, decided in integers.
+    """
+    target = base**exponent.numerator
+    value = float(base) ** float(exponent)
+    while Fraction(value) ** exponent.denominator < target:
+        value = math.nextafter(value, math.inf)
+    return Fraction(value)

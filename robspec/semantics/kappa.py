@@ -140,9 +140,7 @@ def _terms(left: ast.Expr, right: ast.Expr, leaf: Leaf) -> _Terms | None:
         polynomial = sympy.Poly(difference, *symbols.values(), domain="QQ")
     except sympy.PolynomialError:
         return None
-    return {
-        (int(i), int(j)): Fraction(int(c.p), int(c.q)) for (i, j), c in polynomial.as_dict().items() if c != 0
-    }
+    return {(int(i), int(j)): Fraction(int(c.p), int(c.q)) for (i, j), c in polynomial.as_dict().items() if c != 0}
 
 
 def _symbolic(expr: ast.Expr, leaf: Leaf, symbols: dict[Variable, sympy.Symbol]) -> sympy.Expr:
@@ -197,8 +195,7 @@ def _counterexample(terms: _Terms, comparator: ast.Comparator, *, lower_is_bette
     relative = any(j for _, j in terms)
     for clean in _CLEAN if relative else _CLEAN[:1]:
         holds = {
-            h: _holds(comparator, _value(terms, h, clean))
-            for h in sorted(_candidates(terms, clean), reverse=True)
+            h: _holds(comparator, _value(terms, h, clean)) for h in sorted(_candidates(terms, clean), reverse=True)
         }
         best_first: Iterable[Fraction] = reversed(holds) if lower_is_better else holds
         satisfied = None

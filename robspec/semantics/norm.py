@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -56,3 +57,21 @@ def decimal_text(value: Fraction) -> str:
     digits = str(abs(value.numerator) * (10**places // value.denominator)).rjust(places + 1, "0")
     sign = "-" if value < 0 else ""
     return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+
+def directed_text(value: Fraction, places: int, *, up: bool) -> str:
+    """Write an exact value with a fixed number of decimals, rounded in a stated direction.
+
+    Args:
+        value: exact.
+        places: decimals shown.
+        up: True to round towards plus infinity, False towards minus infinity.
+
+    Returns:
+        A decimal that is never on the wrong side of the value.
+    """
+    scaled = value * 10**places
+    units = math.ceil(scaled) if up else math.floor(scaled)
+    sign = "-" if units < 0 else ""
+    digits = str(abs(units)).rjust(places + 1, "0")
+    return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else f"{sign}{digits}"

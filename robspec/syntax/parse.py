@@ -169,9 +169,7 @@ class _Run:
         if len(token) <= MAX_DIGITS and (exponent is None or int(exponent[1]) <= MAX_EXPONENT):
             return token
         message = f"a number of more than {MAX_DIGITS} characters, or beyond 1e{MAX_EXPONENT}"
-        self.report(
-            Diagnostic("E0005", Severity.ERROR, span_of(token), message, "write a number of usual size")
-        )
+        self.report(Diagnostic("E0005", Severity.ERROR, span_of(token), message, "write a number of usual size"))
         return self.token("NUMBER", "1", token)
 
     def feed(self, token: Token) -> None:

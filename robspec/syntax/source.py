@@ -35,9 +35,7 @@ def read_source(path: Path | str) -> Source:
         raise SpecFileUnreadable(name, "there is no such file", "check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SpecFileUnreadable(
-            name, f"the file cannot be read: {reason}", "check path and permissions"
-        ) from None
+        raise SpecFileUnreadable(name, f"the file cannot be read: {reason}", "check path and permissions") from None
     return decode(data, name)
 
 

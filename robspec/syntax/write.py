@@ -75,9 +75,7 @@ def condition(node: ast.Condition) -> str:
     """A condition, with the parentheses that keep its parts apart."""
     if isinstance(node, ast.Comparison):
         return f"{expression(node.left)} {node.relation} {value(node.right)}"
-    loose: tuple[type[ast.Node], ...] = (
-        (ast.AnyOf,) if isinstance(node, ast.AnyOf) else (ast.AnyOf, ast.AllOf)
-    )
+    loose: tuple[type[ast.Node], ...] = (ast.AnyOf,) if isinstance(node, ast.AnyOf) else (ast.AnyOf, ast.AllOf)
     parts = [f"({condition(p)})" if isinstance(p, loose) else condition(p) for p in node.parts]
     return (" or " if isinstance(node, ast.AnyOf) else " and ").join(parts)
 

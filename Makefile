@@ -1,0 +1,37 @@
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-deep lint format bench clean
+
+demo: $(STAMP)  ## prove the shipped example
+	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
+
+test: $(STAMP)  ## the whole test suite, under 12 minutes on two cores
+	$(BIN)/pytest -n 2 --dist loadfile
+
+test-deep: $(STAMP)  ## the property tests with 25 times the examples
+	ROBSPEC_HYPOTHESIS=deep $(BIN)/pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## check equality, then time the kernels against the memory floor
+	$(BIN)/python -m benchmarks.knapsack
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,141 @@
+"""The knapsack over pixels: one contract, several backends that answer it with the same integers.
+
+A backend reads a batch of logits once and keeps one 8-byte number per pixel: the margin an attack must close to flip
+that pixel. From the margins it answers, exactly and identically on every backend, how many pixels one shared budget
+can flip, and how large the budget must be to flip a given number.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from robspec import registry
+from robspec.kernels.knapsack.budget import Budget
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+class Items(enum.Enum):
+    """Which pixels can be flipped, and out of which class."""
+
+    CORRECT = "correct"
+    """Pixels predicted as labelled; flipping one makes it wrong (pixel accuracy)."""
+    PREDICTED = "predicted"
+    """Every pixel; flipping one changes its prediction (stability)."""
+
+
+class Prepared(Protocol):
+    """A batch whose logits have been read.
+
+    Attributes:
+        backend: the name of the backend that holds it.
+        finite: bool[B], False where an image's logits hold a NaN or an infinity; its other answers mean nothing.
+        items: int64[B], how many pixels can be flipped.
+        valid: int64[B], how many pixels count (the denominator of the metric).
+        pixels: pixels of one image.
+        single: True for a single-logit head.
+    """
+
+    backend: str
+    finite: npt.NDArray[np.bool_]
+    items: IntArray
+    valid: IntArray
+    pixels: int
+    single: bool
+
+    def flips(self, budgets: Sequence[Budget]) -> IntArray:
+        """Count the pixels each budget can flip at most.
+
+        Args:
+            budgets: M budgets made for this number of pixels.
+
+        Returns:
+            int64[B, M]: an upper bound, exact up to the stated roundings, monotone in the budget.
+        """
+        ...
+
+    def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
+        """Find how large a ball certifies that fewer than a number of pixels flip.
+
+        Args:
+            flips: int64[B, T], the number of flips to be prevented; 0 or less means none can be prevented.
+            constant: Lipschitz constant, already rounded up.
+            norm: exponent q of the logits' norm, None for infinity.
+
+        Returns:
+            float64[B, T]: the largest double eps whose budget query allows fewer than `flips` flips; 0.0 where no
+            positive eps does (or flips <= 0), infinity where the image has too few items.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """One implementation of the contract.
+
+    Attributes:
+        name: how reports and `--backend` call it.
+    """
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Say why this backend cannot run here, or None when it can."""
+        ...
+
+    def prepare(self, batch: LogitsBatch) -> Prepared:
+        """Read a batch of logits once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogitsBatch:
+    """A validated batch of logits and labels.
+
+    Args:
+        logits: [B, K, H, W], float16, bfloat16, float32 or float64, any strides; K = 1 is a single logit with
+            threshold 0 (class 1 where it is above 0).
+        labels: int64 [B, H, W] on the same device, or None when `items` needs none.
+        items: what can be flipped.
+        ignore: a label that is left out, or None.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor | None
+    items: Items
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        if self.logits.dim() != 4 or self.logits.dtype not in floats or 0 in self.logits.shape:
+            raise ValueError(f"logits must be a non-empty float [B, K, H, W], not {tuple(self.logits.shape)}")
+        if self.items is Items.PREDICTED:
+            return
+        b, _, h, w = self.logits.shape
+        if self.labels is None or self.labels.shape != (b, h, w) or self.labels.dtype != torch.int64:
+            raise ValueError("labels must be int64 [B, H, W], matching the logits")
+        if self.labels.device != self.logits.device:
+            raise ValueError("labels and logits must be on one device")
+
+
+def backends() -> dict[str, Backend]:
+    """Find every backend of this package by its module, importing each.
+
+    Returns:
+        Backends by name; an unavailable one is listed too and says why.
+    """
+    found: dict[str, Backend] = {}
+    for module in registry.modules(sys.modules[__name__]):
+        backend: Backend | None = getattr(module, "BACKEND", None)
+        if backend is not None:
+            found[backend.name] = backend
+    return found

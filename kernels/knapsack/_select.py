@@ -1,0 +1,118 @@
+"""Exact sums of integer costs over margins (numba): vector blocks, no order and no thread count in the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+_BLOCK = 1024
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _item(d: float, exponent: int, scale: float, top: float) -> float:
+    """Grid units of a margin before rounding down, capped: at most two multiplications, nothing to contract."""
+    cost = d * d * scale if exponent == 2 else d * scale
+    return cost if cost < top else top
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def below(
+    margins: FloatArray,
+    low: float,
+    high: float,
+    exponent: int,
+    scale: float,
+    limit: int,
+    sums: IntArray,
+    inside: IntArray,
+) -> None:
+    """Add up the items whose margin lies below a window and count those inside it, per worker.
+
+    Args:
+        margins: [P], NaN where a pixel is no item.
+        low: margins strictly below it are summed.
+        high: margins from `low` to strictly below it are counted.
+        exponent: of the budget, 1 or 2.
+        scale: grid units per unit of d^q, rounded down.
+        limit: grid units of the whole budget.
+        sums: [workers], overwritten.
+        inside: [workers], overwritten.
+    """
+    workers = sums.size
+    share = (margins.size + workers - 1) // workers
+    top = np.float64(limit + 1)
+    for worker in prange(workers):
+        spent = np.int64(0)
+        count = np.int64(0)
+        for i in range(worker * share, min((worker + 1) * share, margins.size)):
+            d = margins[i]
+            cost = _item(d, exponent, scale, top)
+            spent += np.int64(cost if d < low else 0.0)
+            count += (d >= low) & (d < high)
+        sums[worker] = spent
+        inside[worker] = count
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def collect(bits: IntArray, low: int, high: int, starts: IntArray, out: IntArray) -> None:
+    """Copy the margins inside a window, as bit patterns; the workers are those of `below`.
+
+    Args:
+        bits: [P], the margins' bit patterns, in the order of the margins as these are not negative.
+        low: bit pattern of the window's lower edge, inside.
+        high: bit pattern of its upper edge, outside.
+        starts: [workers], where each worker's margins go.
+        out: overwritten.
+    """
+    workers = starts.size
+    share = (bits.size + workers - 1) // workers
+    span = np.uint64(high - low)
+    for worker in prange(workers):
+        n = starts[worker]
+        for i in range(worker * share, min((worker + 1) * share, bits.size)):
+            if np.uint64(bits[i] - low) < span:
+                out[n] = bits[i]
+                n += 1
+
+
+@njit(cache=True, error_model="numpy")
+def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: int) -> int:
+    top = np.float64(limit + 1)
+    done = 0
+    total = np.int64(spent)
+    while done < margins.size:
+        stop = min(done + _BLOCK, margins.size)
+        block = np.int64(0)
+        for i in range(done, stop):
+            block += np.int64(_item(margins[i], exponent, scale, top))
+        if total + block > limit:
+            break
+        total += block
+        done = stop
+    for i in range(done, min(done + _BLOCK, margins.size)):
+        total += np.int64(_item(margins[i], exponent, scale, top))
+        if total > limit:
+            return i
+        done = i + 1
+    return done
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def count_ascending(
+    margins: FloatArray, exponents: IntArray, scales: FloatArray, limits: IntArray, spent: IntArray, out: IntArray
+) -> None:
+    """Count, for each budget, how many leading items fit it together.
+
+    Args:
+        margins: ascending, no NaN.
+        exponents: [M], each 1 or 2.
+        scales: [M], grid units per unit of d^q.
+        limits: [M], grid units of the whole budget.
+        spent: [M], grid units already spent.
+        out: [M], overwritten.
+    """
+    for m in prange(out.size):
+        out[m] = _count(margins, exponents[m], scales[m], limits[m], spent[m])

@@ -1,0 +1,227 @@
+"""The CPU backend: one threaded pass over the logits, then selections over 8 bytes per pixel.
+
+Memory beyond the inputs is the margins, one double per pixel, reordered in place; histograms and windows are small.
+Integer ranges: an item is at most 2^b + 1 units for the grid of `grid_bits`, so P items sum to at most
+P (2^b + 1) <= 2^62 + 2^22 < 2^63 for any P below 2^40 pixels (8192 x 8192 is 2^26).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack.budget import Budget, round_down
+from robspec.kernels.knapsack.search import largest_certifying
+
+_FEW = 2
+"""Up to this many budgets are answered by a window search; more of them are worth a sorted prefix."""
+_NO_LABEL = -(2**62)
+
+
+class CpuPrepared:
+    """Margins of a batch, float64 [B, P], and their histogram."""
+
+    backend = "cpu"
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        from robspec.kernels.knapsack import _margins
+
+        b, k, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.single = k == 1
+        every = batch.items is Items.PREDICTED
+        z, widen = _numpy_view(batch.logits)
+        labels = _labels(batch.labels, b, self.pixels, every=every)
+        workers = min(4 * torch.get_num_threads(), -(-self.pixels // _margins.CHUNK))
+        self._margins = np.empty((b, self.pixels))
+        histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
+        counts = np.empty((b, workers, 3), dtype=np.int64)
+        read = _margins.read_logit if self.single else _margins.read_classes
+        ignore = _NO_LABEL if batch.ignore is None else batch.ignore
+        read(z, widen, labels, ignore, every, self._margins, histogram, counts)
+        totals: IntArray = np.add.reduce(counts, axis=1)
+        self.items = totals[:, 0]
+        self.valid = np.full(b, self.pixels, dtype=np.int64) if every else totals[:, 1]
+        self.finite = totals[:, 2] == 0
+        self._histogram: IntArray = np.add.reduce(histogram, axis=1, dtype=np.int64)
+        self._ascending = [0] * b
+
+    def flips(self, budgets: Sequence[Budget]) -> IntArray:
+        """See `Prepared.flips`."""
+        out = np.zeros((len(self.items), len(budgets)), dtype=np.int64)
+        summed = [m for m, budget in enumerate(budgets) if budget.exponent]
+        for i in np.flatnonzero(self.finite).tolist():
+            for m, budget in enumerate(budgets):
+                if not budget.exponent:
+                    out[i, m] = int(np.count_nonzero(self._margins[i] <= budget.scale))
+            if len(summed) <= _FEW and not self._ascending[i]:
+                for m in summed:
+                    out[i, m] = self._count_in_window(i, budgets[m])
+            elif summed:
+                asked = [budgets[m] for m in summed]
+                rank = max(self._window(i, budget)[1] for budget in asked)
+                out[i, summed] = self._count_in_prefix(self._prefix(i, rank), asked)
+        return out
+
+    def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
+        """See `Prepared.radii`."""
+        out = np.zeros(flips.shape, dtype=np.float64)
+        for i in np.flatnonzero(self.finite).tolist():
+            for t, wanted in enumerate(flips[i].tolist()):
+                out[i, t] = self._radius(i, wanted, constant, norm)
+        return out
+
+    def _radius(self, image: int, wanted: int, constant: Fraction, norm: Fraction | None) -> float:
+        if wanted <= 0:
+            return 0.0
+        if wanted > self.items[image]:
+            return math.inf
+        cheapest = self._prefix(image, wanted)[:wanted]
+        if constant == 0:
+            return math.inf if cheapest[-1] > 0 else 0.0
+
+        def certifies(eps: float) -> bool:
+            budget = Budget.of(Fraction(eps), constant, norm, self.pixels, single=self.single)
+            if not budget.exponent:
+                return not cheapest[-1] <= budget.scale
+            return int(self._count_in_prefix(cheapest, [budget])[0]) < wanted
+
+        guess = _distance(cheapest, norm, self.single) / max(round_down(constant), math.ulp(0.0))
+        return largest_certifying(certifies, guess)
+
+    def _prefix(self, image: int, rank: int) -> FloatArray:
+        """The `rank` smallest margins (or more), ascending, sorted in place and remembered."""
+        row = self._margins[image]
+        if self._ascending[image] < rank:
+            if rank < row.size // 2:
+                row.partition(rank - 1)
+                row[:rank].sort()
+            else:
+                rank = int(self.items[image])
+                row.sort()
+            self._ascending[image] = rank
+        prefix: FloatArray = row[: self._ascending[image]]
+        return prefix
+
+    def _window(self, image: int, budget: Budget) -> tuple[int, int, float, float]:
+        """Bracket the answer from the histogram alone.
+
+        Returns:
+            (low rank, high rank, low edge, high edge): items below the low edge, `low rank` of them, all fit the
+            budget together; beyond the high edge, after `high rank` items, none does any more.
+        """
+        from robspec.kernels.knapsack import _margins
+
+        count = self._histogram[image]
+        edges = _edges(_margins.BUCKETS, _margins.BUCKET_BASE, _margins.BUCKET_SHIFT)
+        least = _items(edges[:-1], budget)
+        most = np.append(least[1:], budget.limit + 1)
+        spent_least: IntArray = np.cumsum(count * least)
+        spent_most: IntArray = np.cumsum(count * most)
+        first = int(np.searchsorted(spent_most, budget.limit, side="right"))
+        last = int(np.searchsorted(spent_least, budget.limit, side="right"))
+        ranks = np.concatenate(([0], np.cumsum(count)))
+        last = min(last, len(count) - 1)
+        first = min(first, last)
+        return int(ranks[first]), int(ranks[last + 1]), float(edges[first]), float(edges[last + 1])
+
+    def _count_in_window(self, image: int, budget: Budget) -> int:
+        from robspec.kernels.knapsack import _select
+
+        low, high, low_edge, high_edge = self._window(image, budget)
+        if high - low > self.pixels // 8:
+            return int(self._count_in_prefix(self._prefix(image, high), [budget])[0])
+        row = self._margins[image]
+        sums, inside = np.empty((2, 4 * torch.get_num_threads()), dtype=np.int64)
+        _select.below(row, low_edge, high_edge, budget.exponent, budget.scale, budget.limit, sums, inside)
+        window = np.empty(int(inside.sum()))
+        starts = np.cumsum(inside) - inside
+        low_bits, high_bits = np.array([low_edge, high_edge]).view(np.int64).tolist()
+        _select.collect(row.view(np.int64), low_bits, high_bits, starts, window.view(np.int64))
+        window.sort()
+        return low + int(self._count_in_prefix(window, [budget], spent=int(sums.sum()))[0])
+
+    def _count_in_prefix(self, ascending: FloatArray, budgets: Sequence[Budget], spent: int = 0) -> IntArray:
+        from robspec.kernels.knapsack import _select
+
+        out = np.empty(len(budgets), dtype=np.int64)
+        _select.count_ascending(
+            ascending,
+            np.array([b.exponent for b in budgets]),
+            np.array([b.scale for b in budgets]),
+            np.array([b.limit for b in budgets]),
+            np.full(len(budgets), spent, dtype=np.int64),
+            out,
+        )
+        return out
+
+
+def _items(margins: FloatArray, budget: Budget) -> IntArray:
+    """Integer costs of margins, as `reference.item_cost` defines them."""
+    with np.errstate(over="ignore", under="ignore"):
+        cost = margins * margins * budget.scale if budget.exponent == 2 else margins * budget.scale
+    return np.minimum(np.nan_to_num(cost, nan=0.0, posinf=np.inf), float(budget.limit + 1)).astype(np.int64)
+
+
+def _edges(buckets: int, base: int, shift: int) -> FloatArray:
+    """Lower edges of the histogram's buckets, 0 first, infinity last."""
+    bits = (np.arange(buckets + 1, dtype=np.int64) + base) << shift
+    edges: FloatArray = bits.view(np.float64).copy()
+    edges[0], edges[-1] = 0.0, np.inf
+    return edges
+
+
+def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool) -> float:
+    """Guess the logits' distance at which all given items flip; only the search's speed depends on it."""
+    with np.errstate(over="ignore", under="ignore"):
+        if norm is None:
+            return float(cheapest[-1]) / (1 if single else 2)
+        if norm == 1:
+            return float(cheapest.sum())
+        return float(np.sqrt(np.dot(cheapest, cheapest) / (1 if single else 2)))
+
+
+def _numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """View logits as numpy without copying; half precisions as bit patterns with a table of their values."""
+    tensor = logits.detach().cpu()
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        patterns = torch.arange(65536, dtype=torch.int32).to(torch.int16)
+        table: npt.NDArray[Any] = patterns.view(tensor.dtype).to(torch.float32).numpy()
+        return tensor.view(torch.int16).numpy().view(np.uint16), table
+    array: npt.NDArray[Any] = tensor.numpy()
+    return array, np.zeros(1, dtype=array.dtype)
+
+
+def _labels(labels: torch.Tensor | None, images: int, pixels: int, *, every: bool) -> IntArray:
+    if every or labels is None:
+        return np.empty((images, 0), dtype=np.int64)
+    array: IntArray = labels.detach().cpu().contiguous().numpy().reshape(images, pixels)
+    return array
+
+
+class CpuBackend:
+    """All cores of this machine."""
+
+    name = "cpu"
+
+    def unavailable(self) -> str | None:
+        """See `Backend.unavailable`."""
+        try:
+            import numba  # noqa: F401
+        except ImportError as error:
+            return f"numba cannot be imported: {error}"
+        return None
+
+    def prepare(self, batch: LogitsBatch) -> CpuPrepared:
+        """See `Backend.prepare`."""
+        return CpuPrepared(batch)
+
+
+BACKEND = CpuBackend()

@@ -1,0 +1,144 @@
+"""The definition of the knapsack bound in plain Python: doubles as IEEE 754 has them, sums in exact integers.
+
+Slow on purpose and short enough to check by eye; every other backend must equal it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.search import largest_certifying
+
+
+def margin(logits: Sequence[float], reference: int) -> float:
+    """Compute how far a pixel is from leaving a class.
+
+    Args:
+        logits: the pixel's K logits, upcast to double; K = 1 is a single logit with threshold 0.
+        reference: the class it is in.
+
+    Returns:
+        d = z_reference - max of the others, one double subtraction; negative where another class is ahead, and
+        for a single logit the distance |z| to the threshold.
+
+    Source: MATH.md section 2.
+    """
+    if len(logits) == 1:
+        return abs(logits[0])
+    others = [z for j, z in enumerate(logits) if j != reference]
+    return logits[reference] - max(others)
+
+
+def prediction(logits: Sequence[float]) -> int:
+    """Predict the first index of the maximum; for a single logit, class 1 where it is above 0."""
+    if len(logits) == 1:
+        return int(logits[0] > 0)
+    return list(logits).index(max(logits))
+
+
+def item_cost(d: float, budget: Budget) -> int:
+    """Convert a margin into integer grid units, rounding down; above the limit it is unaffordable.
+
+    Source: MATH.md section 6.
+    """
+    if budget.exponent == 0:
+        return 0 if d <= budget.scale else budget.limit + 1
+    cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
+    if cost >= budget.limit + 1:
+        return budget.limit + 1
+    return int(cost) if cost >= 0 else 0
+
+
+def count_flips(margins: Sequence[float], budget: Budget) -> int:
+    """Count how many of the cheapest items fit the budget together."""
+    spent = flips = 0
+    for cost in sorted(item_cost(d, budget) for d in margins):
+        spent += cost
+        if spent > budget.limit:
+            break
+        flips += 1
+    return flips
+
+
+class ReferencePrepared:
+    """Margins of a batch as lists of doubles."""
+
+    backend = "reference"
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        b, k, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.single = k == 1
+        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).reshape(b, h * w, k).tolist()
+        self.finite = np.array([all(math.isfinite(z) for pixel in image for z in pixel) for image in rows])
+        self._margins: list[list[float]] = []
+        valid: list[int] = []
+        for i, image in enumerate(rows):
+            if batch.items is Items.PREDICTED:
+                references: list[int | None] = [prediction(pixel) for pixel in image]
+                counted = h * w
+            else:
+                if batch.labels is None:
+                    raise ValueError("labels are needed")
+                labels = batch.labels[i].reshape(-1).tolist()
+                references = [
+                    y if y != batch.ignore and y == prediction(pixel) else None
+                    for y, pixel in zip(labels, image, strict=True)
+                ]
+                counted = sum(y != batch.ignore for y in labels)
+            pairs = zip(image, references, strict=True)
+            self._margins.append([margin(pixel, y) for pixel, y in pairs if y is not None])
+            valid.append(counted)
+        self.items = np.array([len(m) for m in self._margins], dtype=np.int64)
+        self.valid = np.array(valid, dtype=np.int64)
+
+    def flips(self, budgets: Sequence[Budget]) -> IntArray:
+        """See `Prepared.flips`."""
+        counts = [[count_flips(margins, budget) for budget in budgets] for margins in self._margins]
+        return np.array(counts, dtype=np.int64).reshape(len(self._margins), len(budgets))
+
+    def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
+        """See `Prepared.radii`."""
+        out = np.empty(flips.shape, dtype=np.float64)
+        for i, margins in enumerate(self._margins):
+            for t, wanted in enumerate(flips[i].tolist()):
+                out[i, t] = self._radius(margins, wanted, constant, norm)
+        return out
+
+    def _radius(self, margins: list[float], wanted: int, constant: Fraction, norm: Fraction | None) -> float:
+        if wanted <= 0:
+            return 0.0
+        if wanted > len(margins):
+            return math.inf
+        if constant == 0:
+            return math.inf if wanted > sum(d == 0 for d in margins) else 0.0
+
+        def certifies(eps: float) -> bool:
+            budget = Budget.of(Fraction(eps), constant, norm, self.pixels, single=self.single)
+            return count_flips(margins, budget) < wanted
+
+        return largest_certifying(certifies, 1.0)
+
+
+class ReferenceBackend:
+    """The integer reference."""
+
+    name = "reference"
+
+    def unavailable(self) -> str | None:
+        """See `Backend.unavailable`: plain Python runs everywhere."""
+        return None
+
+    def prepare(self, batch: LogitsBatch) -> ReferencePrepared:
+        """See `Backend.prepare`."""
+        return ReferencePrepared(batch)
+
+
+BACKEND = ReferenceBackend()

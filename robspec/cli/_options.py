@@ -1,0 +1,131 @@
+"""What commands share: option values, safe output, the progress bar."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+from robspec.errors import RobspecError
+
+_T = TypeVar("_T")
+_PIPE_WIDTH = 100
+_DECIMAL = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,60})?)(?:/0*([1-9][0-9]{0,30}))?", re.ASCII)
+
+
+class OptionValueError(RobspecError):
+    """An option on the command line has a value robspec cannot use.
+
+    Numbers are exact decimals or fractions (`0.1`, `8/255`); `--set` takes `name=value`, the name being a `param` of
+    the specification.
+    """
+
+    code = "E0601"
+    title = "bad option value"
+
+
+class OutputPathError(RobspecError):
+    """A report or witness cannot be written where you asked.
+
+    The path is checked before any work starts, so that nothing is lost at the end of a long run. Create the folder,
+    or choose another path.
+    """
+
+    code = "E0602"
+    title = "cannot write the output"
+
+
+def positive_decimal(option: str, text: str) -> Fraction:
+    """Read an exact positive number.
+
+    Args:
+        option: the option's name, for the message.
+        text: a decimal or a fraction.
+
+    Returns:
+        Its exact value.
+
+    Raises:
+        OptionValueError: not a finite positive number (E0601).
+    """
+    match = _DECIMAL.fullmatch(text)
+    value = Fraction(match[1]) / (Fraction(match[2]) if match[2] else 1) if match else Fraction(0)
+    if value <= 0:
+        raise OptionValueError(option, f"{text[:64]!r} is not a positive number", "write a decimal such as 1.0001")
+    return value
+
+
+def check_format(name: str) -> None:
+    """Make sure a report format exists.
+
+    Raises:
+        OptionValueError: it does not (E0601).
+    """
+    from robspec import report
+
+    if name not in report.formats():
+        raise OptionValueError("--format", f"no format {name!r}", f"choose one of {', '.join(report.formats())}")
+
+
+def check_writable(path: Path) -> None:
+    """Make sure a file can be created at a path, before any work is done.
+
+    Raises:
+        OutputPathError: it cannot (E0602).
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise OutputPathError(str(path), "the output path is a folder", "name a file in it")
+    if not folder.is_dir():
+        raise OutputPathError(str(path), f"the folder {folder} does not exist", "create it first")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise OutputPathError(str(path), "the output path is not writable", "choose another path")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the whole new one.
+
+    Raises:
+        OutputPathError: the file system refuses (E0602).
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise OutputPathError(str(path), f"cannot write: {error.strerror}", "choose another path") from error
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 100 in a pipe."""
+    return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns if sys.stdout.isatty() else _PIPE_WIDTH
+
+
+def with_progress(work: Callable[[Callable[[int], None]], _T], total: int, title: str) -> _T:
+    """Run work that reports how many steps it finished, with a bar on a terminal and silence in a pipe.
+
+    Args:
+        work: called with a function to be told of finished steps.
+        total: number of steps.
+        title: what the bar is called.
+
+    Returns:
+        What the work returns.
+    """
+    if not sys.stderr.isatty():
+        return work(lambda _: None)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        return work(lambda done: bar.advance(task, done))

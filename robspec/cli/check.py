@@ -1,0 +1,125 @@
+"""`robspec check`: prove the properties of a specification for a model on a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from robspec.cli import _options
+from robspec.diagnostics import SpecError, render_all
+from robspec.lower import compile_source, parse_overrides
+from robspec.syntax.source import read_source
+
+if TYPE_CHECKING:
+    from robspec.verify.result import CheckReport
+
+
+@click.command("check", short_help="Prove the properties of a specification for a model.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
+@click.option("--format", "form", default="text", help="Output format: text or json.  [text]")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the report here instead of standard output.")
+@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference, ...  [auto]")
+@click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
+@click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant, unproved; verdicts say so.")
+@click.option(
+    "--forward",
+    type=click.Choice(["model", "float64"]),
+    default="model",
+    help="Run the model in its own dtype, or in float64.  [model]",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
+@click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
+@click.option("--witness-dir", type=click.Path(path_type=Path), default=Path("robspec-out"), show_default=True)
+def command(
+    model: Path,
+    spec: Path,
+    data: Path | None,
+    overrides: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    backend: str,
+    arch: str | None,
+    assume_lipschitz: str | None,
+    forward: str,
+    batch_size: int | None,
+    allow: str | None,
+    witness_dir: Path,
+) -> int:
+    """Prove every property of SPEC for MODEL on its data set.
+
+    MODEL is a torch.export archive (`robspec export` writes one). Each property ends as PROVED, REFUTED (a witness
+    is written) or UNKNOWN with the gap between what is certified and what was attained.
+
+    \b
+    Exit status: 0 all proved; 1 something refuted; 2 bad specification, model or
+    data; 3 nothing refuted but something unknown; 4 soundness alarm or internal
+    error; 130 interrupted, finished images kept in the report.
+
+    \b
+    Example:
+      robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
+    """
+    _options.check_format(form)
+    assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
+    if output is not None:
+        _options.check_writable(output)
+    source = read_source(spec)
+    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    if program is None:
+        raise SpecError(diagnostics, source)
+    if diagnostics:
+        click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
+
+    # torch and numba are imported only once the specification is known to be right.
+    from robspec.cli._session import open_session
+    from robspec.report import render
+    from robspec.verify.run import check
+    from robspec.verify.witness import write_witnesses
+
+    began = time.perf_counter()
+    session = open_session(
+        program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
+    )
+    session.times.load = session.times.total = time.perf_counter() - began
+
+    def run(progress: Callable[[int], None]) -> CheckReport:
+        return check(
+            program,
+            session.model,
+            session.data,
+            session.backend,
+            session.constant,
+            batch_size=batch_size,
+            progress=progress,
+            times=session.times,
+        )
+
+    report = _options.with_progress(run, len(session.data), "checking")
+    report = replace(
+        report,
+        hashes={
+            "spec": hashlib.sha256(source.text.encode()).hexdigest(),
+            "model": session.model.sha256,
+            "data": session.data.digest(),
+        },
+        files={"spec": str(spec), "model": str(model)},
+        notes=(*report.notes, *session.notes),
+    )
+    text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        _options.write_atomically(output, text)
+    for path in write_witnesses(report, witness_dir):
+        click.echo(f"witness written: {path}", err=True)
+    return report.exit_status(allow_unknown=allow == "unknown")

@@ -1,0 +1,40 @@
+"""`robspec export`: write a model archive that every robspec accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int, int]:
+    parts = value.split(",")
+    if len(parts) != 3 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise click.BadParameter("give channels, height and width, for example 3,256,256")
+    channels, height, width = (int(p) for p in parts)
+    return channels, height, width
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--arch", required=True, metavar="PACKAGE.MODULE:FACTORY", help="Function that builds the network.")
+@click.option("--weights", type=click.Path(path_type=Path), help="State dict or safetensors file to load first.")
+@click.option("--input", "shape", required=True, callback=_shape, metavar="C,H,W", help="Shape of one image.")
+@click.option("--batch-max", default=64, show_default=True, type=click.IntRange(min=1), help="Largest batch.")
+def command(output: Path, arch: str, weights: Path | None, shape: tuple[int, int, int], batch_max: int) -> None:
+    """Write OUTPUT, an archive of the network with its weights made explicit.
+
+    The factory is imported from the current folder: it is your own code, and it runs. The weights file is not
+    trusted, and is never unpickled. The archive's logits are compared with the module's before it is written.
+    """
+    from robspec.models.architecture import build, load_weights
+    from robspec.models.export import export_archive
+    from robspec.models.writing import write_whole
+
+    found = None if weights is None else load_weights(weights)
+    made = export_archive(build(arch), found, shape, batch_max, arch)
+    write_whole(output, made.archive)
+    sides = " x ".join(map(str, made.output_shape))
+    click.echo(f"wrote {output}: {len(made.archive):,} bytes, logits {sides}, batches of 1 to {batch_max}")
+    click.echo(f"weights made explicit: {len(made.explicit)}")
+    click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")

@@ -1,0 +1,227 @@
+"""A paired data set, checked by its headers when opened and streamed in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from robspec.data import arrays, labels, raster, scaling
+from robspec.data.errors import (
+    FileChanged,
+    FileTooLarge,
+    ImageShapeMismatch,
+    MaskSizeMismatch,
+    UnreadableFile,
+)
+from robspec.data.header import Header
+from robspec.data.pairing import Pair, pair
+from robspec.ir.types import Data, Model
+
+_HEAD = 1 << 20
+_MOST = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A few images with their annotations.
+
+    Args:
+        names: one per image, as the glob matched them.
+        images: float32 [B, C, H, W] in the declared range.
+        labels: int64 [B, H, W], class ids or the ignore label; None when the data set has no masks.
+    """
+
+    names: tuple[str, ...]
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Paired images and masks of one specification.
+
+    Args:
+        name: the data set's name in the specification.
+        root: the folder the globs are relative to.
+        pairs: sorted by name.
+        data: what the specification says of the data.
+        model: what the specification says of the model.
+    """
+
+    name: str
+    root: Path
+    pairs: tuple[Pair, ...]
+    data: Data
+    model: Model
+    _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def scaling(self) -> str:
+        """How stored pixels become input values, in one line."""
+        return scaling.describe(self.model.low, self.model.high)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Stream the data set in name order, holding one batch at a time.
+
+        Args:
+            size: images per batch; the last batch may be smaller.
+
+        Returns:
+            An iterator of batches.
+
+        Raises:
+            RobspecError: E0304 to E0312, naming the file.
+        """
+        for start in range(0, len(self.pairs), size):
+            chosen = self.pairs[start : start + size]
+            images = torch.from_numpy(np.stack([self._image(p) for p in chosen]))
+            masks = None
+            if self.data.masks:
+                masks = torch.from_numpy(
+                    np.stack([self._labels(p.mask, p.mask_name) for p in chosen if p.mask is not None])
+                )
+            yield Batch(tuple(p.name for p in chosen), images, masks)
+
+    def digest(self) -> str:
+        """Hash the names and bytes of every file; a file already streamed is not read again.
+
+        Returns:
+            sha256 in hexadecimal, of the very bytes that `batches` decoded where it did.
+        """
+        total = hashlib.sha256()
+        for p in self.pairs:
+            for path, name in ((p.image, p.name), (p.mask, p.mask_name)):
+                if path is None:
+                    continue
+                if path not in self._seen:
+                    self._read(path, name)
+                total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
+        return total.hexdigest()
+
+    def check_headers(self) -> None:
+        """Check every file's shape from its header, before any work is done.
+
+        Raises:
+            RobspecError: E0304, E0305, E0307, E0308, E0309 or E0311, naming the file.
+        """
+        for p in self.pairs:
+            self._check_image(_header(p.image, p.name), p.name)
+            if p.mask is not None:
+                self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
+
+    def _image(self, p: Pair) -> npt.NDArray[np.float32]:
+        blob = self._read(p.image, p.name)
+        shape = self.model.input_shape
+        if _is_array(p.image):
+            stored = arrays.load(blob, p.image.suffix.lower() == ".npz", self._most_values(), p.name)
+            pixels = arrays.image_pixels(stored, shape)
+            if pixels is None:
+                raise self._shape_error(arrays.describe(stored.shape, stored.dtype), p.name)
+        else:
+            self._check_image(raster.header(blob, p.name), p.name)
+            pixels = raster.image_pixels(blob, shape[0], p.name)
+        return scaling.to_range(pixels, self.model.low, self.model.high, p.name)
+
+    def _labels(self, path: Path, where: str) -> npt.NDArray[np.int64]:
+        blob = self._read(path, where)
+        if _is_array(path):
+            is_archive = path.suffix.lower() == ".npz"
+            stored = arrays.mask_labels(arrays.load(blob, is_archive, self._most_values(), where), where)
+            self._check_mask(arrays.describe(stored.shape, stored.dtype), where)
+        else:
+            self._check_mask(raster.header(blob, where), where)
+            stored = raster.mask_labels(blob, where)
+        return labels.to_classes(stored, len(self.model.classes), self.data.ignore, self.data.binary, where)
+
+    def _read(self, path: Path, where: str) -> bytes:
+        blob = _bounded(path, where)
+        digest = hashlib.sha256(blob).digest()
+        if self._seen.setdefault(path, digest) != digest:
+            raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
+        return blob
+
+    def _most_values(self) -> int:
+        channels, height, width = self.model.input_shape
+        return max(channels * height * width, self.model.output_shape[1] * self.model.output_shape[2])
+
+    def _check_image(self, header: Header, where: str) -> None:
+        channels, height, width = self.model.input_shape
+        fits = header.channels == channels or (header.kind == "P" and channels == 3)
+        if (header.height, header.width) != (height, width) or not fits:
+            raise self._shape_error(header, where)
+
+    def _shape_error(self, header: Header, where: str) -> ImageShapeMismatch:
+        return ImageShapeMismatch(
+            where,
+            f"the image is {header.channels} x {header.height} x {header.width} ({header.kind}), "
+            f"the declared input is {' x '.join(map(str, self.model.input_shape))}",
+            "convert the images once to the declared shape, or correct `input`",
+        )
+
+    def _check_mask(self, header: Header, where: str) -> None:
+        _, height, width = self.model.output_shape
+        if (header.height, header.width) != (height, width):
+            raise MaskSizeMismatch(
+                where,
+                f"the mask is {header.height} x {header.width}, the logits are {height} x {width}",
+                "resize the masks once, with nearest-neighbour interpolation",
+            )
+
+
+def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
+    """Pair a specification's images and masks and check every header.
+
+    Args:
+        data: the globs, the ignore label, and whether masks are binary.
+        model: the declared shapes, range and classes.
+        root: the folder the globs are relative to: the specification's, or `--data`.
+
+    Returns:
+        The data set, not yet decoded.
+
+    Raises:
+        RobspecError: E0301 to E0311.
+    """
+    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model)
+    dataset.check_headers()
+    return dataset
+
+
+def _is_array(path: Path) -> bool:
+    return path.suffix.lower() in (".npy", ".npz")
+
+
+def _header(path: Path, where: str) -> Header:
+    try:
+        with path.open("rb") as file:
+            if _is_array(path):
+                return arrays.peek(file, path.suffix.lower() == ".npz", where)
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise _closed(where, error) from error
+    return raster.header(head, where)
+
+
+def _bounded(path: Path, where: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            blob = file.read(_MOST + 1)
+    except OSError as error:
+        raise _closed(where, error) from error
+    if len(blob) > _MOST:
+        raise FileTooLarge(where, f"the file is larger than {_MOST >> 20} MiB", "re-save it, compressed")
+    return blob
+
+
+def _closed(where: str, error: OSError) -> UnreadableFile:
+    return UnreadableFile(where, f"it cannot be opened: {error.strerror or error}", "check its permissions")

@@ -1,0 +1,157 @@
+"""What can be wrong with images and masks; each class is one page of `robspec explain`."""
+
+from __future__ import annotations
+
+from robspec.errors import RobspecError
+
+
+class EmptyDataSet(RobspecError):
+    """The glob of the data set matches no file, so there is nothing to certify.
+
+    A property over zero images is never PROVED. The glob is relative to the folder of the specification, or
+    to the folder given with `--data`.
+
+    Example: `images "val/images/*.png"` while the files are named `*.jpg`.
+    Mend: correct the glob, or point `--data` at the folder the globs are relative to.
+    """
+
+    code = "E0301"
+    title = "empty data set"
+
+
+class MissingMask(RobspecError):
+    """Some images have no mask of the same stem.
+
+    Images and masks are paired by file name without its suffix: `images/0012.jpg` goes with `masks/0012.png`.
+    An image without its annotation cannot be judged, and leaving it out in silence would change the result.
+
+    Example: `images/0012.png` exists and `masks/0012.png` does not.
+    Mend: add the masks, narrow the image glob, or remove `masks` if only `stability` is asked.
+    """
+
+    code = "E0302"
+    title = "image without mask"
+
+
+class DuplicateStem(RobspecError):
+    """Two images, or two masks, have the same stem, so the pairing is ambiguous.
+
+    Example: `images/a/0001.png` and `images/b/0001.png` under `images "images/**/*.png"`.
+    Mend: rename one of them, or narrow the glob.
+    """
+
+    code = "E0303"
+    title = "duplicate stem"
+
+
+class MaskSizeMismatch(RobspecError):
+    """A mask does not have one label per output pixel of the model.
+
+    robspec never resizes a mask: which pixel carries which label is part of the claim.
+
+    Example: logits are 2 x 64 x 64 and `masks/0001.png` is 128 x 128.
+    Mend: resize the masks once, with nearest-neighbour interpolation, and save them.
+    """
+
+    code = "E0304"
+    title = "mask size differs from the output"
+
+
+class UnreadableFile(RobspecError):
+    """An image or mask cannot be decoded: damaged, truncated, of another format, or not permitted.
+
+    PNG, JPEG, .npy and .npz are read; arrays that would need unpickling are refused, since that runs code.
+
+    Example: a PNG whose download stopped half-way.
+    Mend: restore or re-save the file, or narrow the glob so that it is not matched.
+    """
+
+    code = "E0305"
+    title = "unreadable image or mask"
+
+
+class LabelOutOfRange(RobspecError):
+    """A mask holds a label that is neither a declared class nor the ignore label.
+
+    Such a pixel could not be right or wrong in any defined sense.
+
+    Example: two classes are declared and a mask holds 255 at its borders, with no `ignore 255`.
+    Mend: declare `ignore 255`, declare the missing classes, or, for masks of 0 and 255, declare them binary.
+    """
+
+    code = "E0306"
+    title = "label out of range"
+
+
+class ImageShapeMismatch(RobspecError):
+    """An image does not have the shape of the declared input.
+
+    robspec never resizes or crops an image: eps is a distance between the exact arrays the model sees.
+
+    Example: the input is [3, 256, 256] and `images/0001.png` is grayscale, or 640 x 480.
+    Mend: resize or convert the images once, and save them; or correct the `input` of the specification.
+    """
+
+    code = "E0307"
+    title = "image shape differs from the input"
+
+
+class FileTooLarge(RobspecError):
+    """A file, or what it would decode to, is far larger than the declared shape needs.
+
+    A small compressed file can claim to hold an enormous image. robspec compares the header with the declared
+    shape before it decodes anything, and bounds what it reads.
+
+    Mend: check where the file comes from; re-save it at the declared shape.
+    """
+
+    code = "E0308"
+    title = "file too large"
+
+
+class AmbiguousArchive(RobspecError):
+    """A .npz file does not hold exactly one array, so it is not clear which one is meant.
+
+    Mend: save one array per file, for example `numpy.savez_compressed("0001.npz", image)`.
+    """
+
+    code = "E0309"
+    title = "several arrays in one file"
+
+
+class PixelOutOfRange(RobspecError):
+    """A floating-point image holds values outside the declared range, or NaN or infinity.
+
+    Integer images are scaled to the declared range; floating-point images are taken as they are, and must
+    already lie in it, or eps would be in other units than the specification says.
+
+    Example: `in [0, 1]`, and a float32 array with values up to 255.
+    Mend: divide the arrays by 255 and save them, save them as uint8, or correct the range of the input.
+    """
+
+    code = "E0310"
+    title = "pixel outside the declared range"
+
+
+class UnsupportedFile(RobspecError):
+    """A file matched by the glob is of a kind robspec does not read without loss.
+
+    Read: PNG and JPEG of 8 bits, 16-bit grayscale PNG, and arrays of uint8, uint16, float16, float32 or
+    float64; masks as 8-bit, 16-bit, palette or 1-bit PNG, or as integer arrays. A 16-bit colour PNG is
+    refused because the decoder would silently drop the low bits.
+
+    Mend: convert the files once, or narrow the glob.
+    """
+
+    code = "E0311"
+    title = "unsupported kind of file"
+
+
+class FileChanged(RobspecError):
+    """A file changed during one run, so the report's hash would not describe what was certified.
+
+    Mend: make sure nothing writes to the data set during a check, and run it again.
+    """
+
+    code = "E0312"
+    title = "file changed during the run"

@@ -1,0 +1,61 @@
+"""Masks: class ids, the ignore label, and 0/255 declared as binary."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from robspec.data.errors import LabelOutOfRange
+
+_FOREGROUND = 255
+
+
+def to_classes(
+    stored: npt.NDArray[np.generic], classes: int, ignore: int | None, binary: bool, where: str
+) -> npt.NDArray[np.int64]:
+    """Turn a stored mask into class ids, the ignore label kept.
+
+    Args:
+        stored: integers [H, W].
+        classes: number of declared classes.
+        ignore: the label left out of every metric, or None.
+        binary: 255 stands for class 1, unless 255 is the ignore label.
+        where: the file, for the error.
+
+    Returns:
+        int64 [H, W] of values in [0, classes) or equal to `ignore`.
+
+    Raises:
+        LabelOutOfRange: E0306.
+    """
+    values = np.unique(stored)
+    if int(values[-1]) > np.iinfo(np.int64).max:
+        _refuse(stored, int(values[-1]), classes, ignore, where, "correct the masks")
+    labels = stored.astype(np.int64)
+    present = {int(v) for v in values}
+    if binary and ignore != _FOREGROUND and _FOREGROUND in present:
+        if 1 in present:
+            _refuse(labels, 1, classes, ignore, where, "a binary mask holds 0 and 255, or 0 and 1, not both")
+        labels = np.where(labels == _FOREGROUND, 1, labels)
+        present = (present - {_FOREGROUND}) | {1}
+    limit = min(classes, 2) if binary else classes
+    for value in sorted(present):
+        if value != ignore and not 0 <= value < limit:
+            mend = "declare the class, declare the label with `ignore`, or correct the mask"
+            if present <= {0, _FOREGROUND}:
+                mend = "declare the masks binary (`masks ... binary`), or declare `ignore 255`"
+            _refuse(labels, value, limit, ignore, where, mend)
+    return labels
+
+
+def _refuse(
+    labels: npt.NDArray[np.generic], value: int, classes: int, ignore: int | None, where: str, mend: str
+) -> None:
+    rows, columns = np.nonzero(labels == value)
+    besides = "" if ignore is None else f" and the ignore label is {ignore}"
+    raise LabelOutOfRange(
+        where,
+        f"label {value} at {len(rows)} pixels, first at row {int(rows[0])}, column {int(columns[0])}; "
+        f"classes are 0 to {classes - 1}{besides}",
+        mend,
+    )

@@ -1,0 +1,97 @@
+"""Which files a data set consists of: globs, suffixes, stems."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from robspec.data.errors import DuplicateStem, EmptyDataSet, MissingMask, UnsupportedFile
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".npy", ".npz"})
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image and its mask.
+
+    Args:
+        name: the image's path as the glob matched it, with forward slashes.
+        image: where to read the image.
+        mask: where to read the mask, or None when the data set declares no masks.
+        mask_name: the mask's path as the glob matched it; empty for none.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    mask_name: str = ""
+
+
+def pair(root: Path, images: str, masks: str) -> tuple[Pair, ...]:
+    """Match the globs and pair images with masks by stem.
+
+    Args:
+        root: the folder both globs are relative to.
+        images: glob of image files.
+        masks: glob of mask files; empty for none.
+
+    Returns:
+        Pairs sorted by image name.
+
+    Raises:
+        EmptyDataSet: E0301, no image, or masks declared and none found.
+        MissingMask: E0302.
+        DuplicateStem: E0303.
+        UnsupportedFile: E0311, a matched file has an unknown suffix.
+    """
+    found = _match(root, images, "images")
+    if not masks:
+        _by_stem(found, root, images)
+        return tuple(Pair(name, root / name) for name in found)
+    by_stem = _by_stem(_match(root, masks, "masks"), root, masks)
+    stems = _by_stem(found, root, images)
+    orphans = [name for stem, name in stems.items() if stem not in by_stem]
+    if orphans:
+        shown = ", ".join(orphans[:_SHOWN])
+        more = f" and {len(orphans) - _SHOWN} more" if len(orphans) > _SHOWN else ""
+        raise MissingMask(
+            str(root),
+            f"{len(orphans)} of {len(found)} images have no mask under {masks!r}: {shown}{more}",
+            "add the masks, or narrow the image glob",
+        )
+    return tuple(Pair(name, root / name, root / by_stem[stem], by_stem[stem]) for stem, name in stems.items())
+
+
+def _match(root: Path, pattern: str, what: str) -> list[str]:
+    matched = glob.glob(pattern, root_dir=root, recursive=True)
+    names = sorted(PurePath(name).as_posix() for name in matched if (root / name).is_file())
+    if not names:
+        raise EmptyDataSet(
+            str(root),
+            f"no file matches {what} {pattern!r}",
+            "correct the glob, or give its folder with --data",
+        )
+    other = [name for name in names if PurePath(name).suffix.lower() not in SUFFIXES]
+    if other:
+        raise UnsupportedFile(
+            other[0],
+            f"{len(other)} files matched by {what} {pattern!r} are neither PNG, JPEG, .npy nor .npz",
+            "narrow the glob, or convert the files",
+        )
+    return names
+
+
+def _by_stem(names: list[str], root: Path, pattern: str) -> dict[str, str]:
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = PurePath(name).stem
+        if stem in stems:
+            raise DuplicateStem(
+                str(root),
+                f"{stems[stem]} and {name}, both matched by {pattern!r}, have the stem {stem!r}",
+                "rename one of them, or narrow the glob",
+            )
+        stems[stem] = name
+    return stems

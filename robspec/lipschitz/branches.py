@@ -1,0 +1,121 @@
+"""Bounds for several values together: disjoint selections of one parent, and branches that share an input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import torch
+
+from robspec.lipschitz import directed, joining
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.shapes import default_axes
+from robspec.lipschitz.stencil import Stencil, compose, diagonal, identity
+from robspec.lipschitz.values import Step, Value, View
+from robspec.semantics.norm import Norm
+
+
+def joint(values: Sequence[Value], anchor: Value, norm: Norm) -> float:
+    """Bound the distance of all values together, as one long vector.
+
+    Args:
+        values: values that know the anchor.
+        anchor: where distances start.
+        norm: r.
+
+    Returns:
+        The smaller of (sum L_i^r)^(1/r) and, where every value depends on its own disjoint selection of one parent, the
+        largest relative bound times the parent's.
+
+    Source: MATH.md section 5.
+    """
+    best = directed.stack((value.known[anchor] for value in values), norm)
+    pieces = [[key for key in value.known if key.step.piece is not None] for value in values]
+    for candidate in pieces[0]:
+        piece = candidate.step.piece
+        if piece is None or anchor not in piece.parent.known:
+            continue
+        grouped = _by_piece(values, pieces, piece.parent)
+        if grouped is None:
+            continue
+        largest = max(directed.stack(gains, norm) for gains in grouped.values())
+        best = min(best, directed.mul(largest, piece.parent.known[anchor]))
+    return best
+
+
+def _by_piece(
+    values: Sequence[Value], pieces: Sequence[Sequence[Value]], parent: Value
+) -> dict[Value, list[float]] | None:
+    """Group relative bounds by selection of one parent; None where the selections overlap or are missing."""
+    grouped: dict[Value, list[float]] = {}
+    for value, keys in zip(values, pieces, strict=True):
+        key = next((k for k in keys if k.step.piece is not None and k.step.piece.parent is parent), None)
+        if key is None:
+            return None
+        grouped.setdefault(key, []).append(value.known[key])
+    for a, b in combinations(grouped, 2):
+        if a.step.piece is None or b.step.piece is None or not a.step.piece.disjoint(b.step.piece):
+            return None
+    return grouped
+
+
+def views(value: Value, like: Stencil | None) -> list[tuple[Value, Stencil, tuple[str, ...]]]:
+    """List the exact linear relations of a value: its recorded one, and the identity to itself.
+
+    Args:
+        value: the value.
+        like: a stencil whose layout the identity should take, None for the default layout.
+    """
+    source = value.source
+    found = []
+    if source.step.view is not None:
+        found.append((source.step.view.anchor, source.step.view.stencil, source.step.view.members))
+    if len(value.shape) >= 2 or like is not None:
+        axes = like.output_axes if like is not None else default_axes(value, 1)
+        if all(0 <= axis < len(value.shape) for axis in axes):
+            sides = tuple(value.shape[axis] for axis in axes[1:])
+            found.append((source, identity(value.shape[axes[0]], sides, axes), ()))
+    return found
+
+
+def common_sum(call: Call, step: Step, left: tuple[Value, float], right: tuple[Value, float]) -> Step:
+    """Add the exact linear form of a weighted sum of two values to a step, where they share an anchor."""
+    layouts = [v.source.step.view.stencil for v, _ in (left, right) if v.source.step.view is not None]
+    if not layouts:
+        return step
+    for anchor, first, first_members in views(left[0], layouts[0]):
+        for other, second, second_members in views(right[0], layouts[0]):
+            if anchor is not other:
+                continue
+            weighted = _weighted(first, left[1])
+            summed = None if weighted is None else joining.total(weighted, second, right[1])
+            if summed is not None:
+                members = (*first_members, *second_members, call.node.name)
+                return replace(step, view=View(anchor, summed, members))
+    return step
+
+
+def common_stack(call: Call, step: Step, values: Sequence[Value], channel: int) -> Step:
+    """Add the exact linear form of a concatenation along the channels to a step, where all values share an anchor."""
+    layouts = [v.source.step.view.stencil for v in values if v.source.step.view is not None]
+    if not layouts or layouts[0].output_axes[0] != channel:
+        return step
+    options = [views(value, layouts[0]) for value in values]
+    for anchor, _, _ in options[0]:
+        chosen = [next((o for o in option if o[0] is anchor), None) for option in options]
+        found = [option for option in chosen if option is not None]
+        if len(found) < len(values):
+            continue
+        stacked = joining.concatenate([stencil for _, stencil, _ in found])
+        if stacked is not None:
+            members = (*(name for _, _, names in found for name in names), call.node.name)
+            return replace(step, view=View(anchor, stacked, members))
+    return step
+
+
+def _weighted(stencil: Stencil, factor: float) -> Stencil | None:
+    if factor == 1.0:
+        return stencil
+    factors = torch.full((stencil.channels_out,), factor, dtype=torch.float64)
+    return compose(diagonal(factors, stencil.outputs, stencil.output_axes), stencil)

@@ -1,0 +1,241 @@
+"""One node of the graph as a rule sees it: named arguments, shapes per image, and the ways to answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import fx
+
+from robspec.errors import RobspecError
+from robspec.lipschitz import directed
+from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant, NotFinite, UnsuitableProgram
+from robspec.lipschitz.norms import operator_norm
+from robspec.lipschitz.stencil import Stencil, compose
+from robspec.lipschitz.values import Piece, Squares, Step, Value, View
+from robspec.semantics.norm import Norm
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor or number that does not depend on the image.
+
+    Args:
+        value: what the graph computes, in its own element type.
+        sized: whether it depends on the batch size; then only its shape may be used.
+    """
+
+    value: object
+    sized: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One graph node with its arguments resolved.
+
+    Args:
+        node: the graph node.
+        name: the operation's name, such as conv2d or relu, in-place underscore removed.
+        arguments: by schema name: values, constants, numbers, or lists of these.
+        shapes: for each output, its shape for one image (batch axis still undivided) under the first batch size.
+        batch: the first batch size.
+        norm: r of the walk.
+        where: node, module path and source line, for messages.
+        dtypes: for each output, its element type.
+    """
+
+    node: fx.Node
+    name: str
+    arguments: dict[str, object]
+    shapes: tuple[tuple[int, ...], ...]
+    batch: int
+    norm: Norm
+    where: str
+    dtypes: tuple[torch.dtype, ...] = field(default=())
+
+    def get(self, name: str, default: object = None) -> object:
+        """Return an argument; constants are unwrapped, unless their value depends on the batch size."""
+        found = self.arguments.get(name, default)
+        if isinstance(found, Constant):
+            if found.sized:
+                raise self.unsuitable("a number here depends on the batch size")
+            return found.value
+        if isinstance(found, list):
+            return [item.value if isinstance(item, Constant) else item for item in found]
+        return default if found is None else found
+
+    def value(self, name: str) -> Value:
+        """Return an argument that depends on the image; refuse if it does not."""
+        found = self.arguments.get(name)
+        if not isinstance(found, Value):
+            raise self.refuse(f"argument {name} was expected to be the only one that depends on the image")
+        return found
+
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """Return a constant tensor argument, None if absent; refuse if it depends on the image."""
+        found = self.get(name)
+        if found is None or isinstance(found, torch.Tensor):
+            return found
+        if isinstance(found, Value):
+            raise self.refuse(f"argument {name} depends on the image")
+        return torch.as_tensor(found)
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """Return an integer argument."""
+        found = self.get(name, default)
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise self.refuse(f"argument {name} is not a fixed integer")
+        return found
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """Return a finite number argument."""
+        found = self.get(name, default)
+        if isinstance(found, torch.Tensor) and found.numel() == 1:
+            found = found.item()
+        if not isinstance(found, int | float) or not math.isfinite(found):
+            raise self.refuse(f"argument {name} is not a fixed finite number")
+        return float(found)
+
+    def integers(self, name: str, count: int, default: int) -> tuple[int, ...]:
+        """Return a list-of-integers argument, one number standing for all."""
+        found = self.get(name)
+        if found is None or found == []:
+            return (default,) * count
+        items = list(found) if isinstance(found, list | tuple) else [found]
+        if not all(isinstance(item, int) for item in items):
+            raise self.refuse(f"argument {name} is not a list of fixed integers")
+        return tuple(items) * count if len(items) == 1 else tuple(items)
+
+    def dims(self, name: str, rank: int) -> tuple[int, ...]:
+        """Return a dimension argument as non-negative axes; absent or empty means all."""
+        found = self.get(name)
+        if found is None or found == []:
+            return tuple(range(rank))
+        items = list(found) if isinstance(found, list | tuple) else [found]
+        return tuple(sorted({int(item) % rank for item in items}))
+
+    def refuse(self, what: str, mend: str = "") -> RobspecError:
+        """Build the refusal of an operation without a global constant."""
+        mend = mend or "replace it by an operation with a global Lipschitz constant"
+        return NoGlobalConstant(self.where, what, mend)
+
+    def unsuitable(self, what: str, mend: str = "") -> RobspecError:
+        """Build the refusal of a program that is not one function of one image."""
+        return UnsuitableProgram(self.where, what, mend or "export the model again without this dependence")
+
+    def mixes(self, what: str) -> RobspecError:
+        """Build the refusal of an operation across the images of a batch."""
+        return MixedBatch(self.where, what, "keep the batch as its own leading dimension")
+
+    def passive(self, value: Value, axes: Sequence[int]) -> None:
+        """Refuse when any of these axes carries the batch."""
+        if value.axis is not None and value.axis in axes:
+            raise self.mixes(
+                f"{self.name} acts along dimension {value.axis}, which holds the images of the batch"
+            )
+
+    def step(
+        self,
+        inputs: Sequence[Value],
+        bound: Callable[[Value], float],
+        *,
+        axis: int | None,
+        rule: str = "",
+    ) -> Step:
+        """Answer with a bound of its own form."""
+        return Step(rule=rule or self.name, inputs=tuple(inputs), bound=bound, axis=axis)
+
+    def weight(self, name: str) -> torch.Tensor:
+        """Return a constant floating-point tensor in float64 (exactly), refused unless finite."""
+        found = self.tensor(name)
+        if found is None or not found.is_floating_point():
+            raise self.refuse(f"argument {name} is not a floating-point tensor")
+        if not bool(torch.isfinite(found).all()):
+            raise NotFinite(
+                self.where, f"argument {name} is not finite", "repair the weights and export again"
+            )
+        return found.detach().to(torch.float64)
+
+    def broadcast_axis(self, value: Value) -> int | None:
+        """Return where the batch axis of an operand lands in the output."""
+        return None if value.axis is None else value.axis + len(self.shapes[0]) - len(value.shape)
+
+    def merged_axis(self, values: Sequence[Value], *, aligned: bool = False) -> int | None:
+        """Return the batch axis of an output that combines several operands entry by entry.
+
+        Args:
+            values: operands.
+            aligned: whether operands and output have the same rank numbering from the left (concatenation).
+
+        Raises:
+            MixedBatch: the operands hold the batch in different places.
+        """
+        axes = {value.axis if aligned else self.broadcast_axis(value) for value in values}
+        if len(axes) != 1:
+            raise self.mixes("the operands hold the batch in different dimensions")
+        return axes.pop()
+
+    def axis_after(self, value: Value, dims: Sequence[int], *, keeps: bool) -> int | None:
+        """Return the batch axis once these dimensions are reduced."""
+        if value.axis is None or keeps:
+            return value.axis
+        return value.axis - sum(1 for dim in dims if dim < value.axis)
+
+    def same(self, value: Value) -> Step:
+        """Answer: the value itself, up to an added constant of the full shape."""
+        return replace(self.scaled(value, 1.0), alias=value.source)
+
+    def selected(self, step: Step, piece: Piece) -> Step:
+        """Mark a step as a selection of entries."""
+        return replace(step, piece=piece)
+
+    def squares(self, terms: tuple[tuple[Value, float, float, float], ...], axis: int | None) -> Step:
+        """Answer: a weighted sum of squares, without a bound of its own until its square root is taken."""
+        refusal = self.refuse(
+            "a square has no global Lipschitz constant", "take the square root of the sum of squares"
+        )
+        inputs = tuple(term[0] for term in terms)
+        return Step(self.name, inputs, lambda anchor: math.inf, axis, squares=Squares(terms), refusal=refusal)
+
+    def scaled(self, value: Value, gain: float, *, axis: int | None = None, rule: str = "") -> Step:
+        """Answer: this node multiplies distances by at most `gain`; the batch axis stays unless given."""
+        where = value.axis if axis is None else axis
+
+        def bound(anchor: Value) -> float:
+            return directed.mul(gain, value.known[anchor])
+
+        return self.step([value], bound, axis=where, rule=rule)
+
+    def linear(self, value: Value, stencil: Stencil, *, rule: str = "", axis: int | None = None) -> Step:
+        """Answer: this node applies a stencil (plus a constant); adjacent stencils are grouped where exact."""
+        norms: list[float] = []
+
+        def bound(anchor: Value) -> float:
+            if not norms:
+                norms.append(operator_norm(stencil, self.norm))
+            return directed.mul(norms[0], value.known[anchor])
+
+        view = View(value.source, stencil, (self.node.name,))
+        earlier = value.source.step.view
+        if earlier is not None and value.source.step.piece is None:
+            composed = compose(stencil, earlier.stencil)
+            if composed is not None:
+                view = View(earlier.anchor, composed, (*earlier.members, self.node.name))
+        _settle(view.anchor)
+        return Step(
+            rule=rule or self.name,
+            inputs=(value,),
+            bound=bound,
+            axis=value.axis if axis is None else axis,
+            view=view,
+        )
+
+
+def _settle(anchor: Value) -> None:
+    """Compute an anchor's bound now, so that long linear chains do not recurse; a refusal is met again later."""
+    try:
+        _ = anchor.known
+    except RobspecError:
+        return

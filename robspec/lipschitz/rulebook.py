@@ -1,0 +1,33 @@
+"""Finds the rule of an operation: each file in robspec/lipschitz/rules/ serves the operations it names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from robspec import registry
+from robspec.lipschitz import rules
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.values import Step
+
+RULES_VERSION = 1
+"""Raised whenever a rule changes what it proves; part of every cache key."""
+
+Rule: TypeAlias = Callable[[Call], Step | Sequence[Step | None]]
+
+
+@functools.cache
+def table() -> dict[str, Rule]:
+    """Map operation names (in-place underscore removed) to rules.
+
+    Raises:
+        RuntimeError: two rule files name the same operation.
+    """
+    found: dict[str, Rule] = {}
+    for module in registry.modules(rules):
+        for name in module.OPERATIONS:
+            if name in found:
+                raise RuntimeError(f"two Lipschitz rules claim the operation {name}")
+            found[name] = module.bound
+    return found

@@ -1,0 +1,108 @@
+"""Sums and differences: of data and constants, of two branches, and centring x - mean(x)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+
+from robspec.lipschitz import directed
+from robspec.lipschitz.branches import common_sum, joint
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.rules.scaling import scale
+from robspec.lipschitz.shapes import copies
+from robspec.lipschitz.values import Step, Value
+
+OPERATIONS = ("add", "sub", "subtract", "rsub")
+
+
+def bound(call: Call) -> Step:
+    """Bound a + alpha b, a - alpha b or b - alpha a.
+
+    Source: MATH.md section 5.
+    """
+    left, right = call.arguments.get("self"), call.arguments.get("other")
+    alpha = call.number("alpha", 1.0)
+    sign = 1.0 if call.name == "add" else -1.0
+    first, second = 1.0, sign * alpha
+    if call.name == "rsub":
+        first, second = -alpha, 1.0
+    if isinstance(left, Value) and isinstance(right, Value):
+        return _two(call, left, right, first, second)
+    value, factor = (left, first) if isinstance(left, Value) else (right, second)
+    if not isinstance(value, Value):
+        raise call.refuse("neither operand depends on the image")
+    if factor != 1.0:
+        return scale(call, value, torch.tensor(factor, dtype=torch.float64), 0.0)
+    return _shifted(call, value, "other" if value is left else "self")
+
+
+def _shifted(call: Call, value: Value, name: str) -> Step:
+    """Answer for data plus a constant: nothing changes unless the data is broadcast."""
+    constant = call.arguments.get(name)
+    repeats = copies(call, value)
+    if repeats > 1:
+        return call.scaled(value, directed.root(repeats, call.norm), axis=call.broadcast_axis(value))
+    if value.step.squares is not None and _at_least_zero(call, constant):
+        return call.squares(value.step.squares.terms, value.axis)
+    return call.same(value)
+
+
+def _at_least_zero(call: Call, constant: object) -> bool:
+    if constant is None or call.name != "add":
+        return False
+    tensor = call.tensor("other" if isinstance(call.arguments.get("self"), Value) else "self")
+    return tensor is not None and bool((tensor >= 0).all())
+
+
+def _two(call: Call, left: Value, right: Value, first: float, second: float) -> Step:
+    axis = call.merged_axis([left, right])
+    repeats = [directed.root(copies(call, v), call.norm) for v in (left, right)]
+    factors = [directed.mul(abs(first), repeats[0]), directed.mul(abs(second), repeats[1])]
+    if left.step.squares is not None and right.step.squares is not None and (first, second) == (1.0, 1.0):
+        if repeats == [1.0, 1.0]:
+            return call.squares((*left.step.squares.terms, *right.step.squares.terms), axis)
+    mean = _centred(call, left, right, first, second)
+    if mean is not None:
+        return mean
+    plain = repeats == [1.0, 1.0]
+    inverse = directed.inverse(call.norm)
+    weight = (
+        directed.power(
+            directed.add(*(directed.power(abs(f), 1 / (1 - inverse)) for f in (first, second))), 1 - inverse
+        )
+        if inverse < 1
+        else max(abs(first), abs(second))
+    )
+
+    def reach(anchor: Value) -> float:
+        apart = directed.add(
+            directed.mul(factors[0], left.known[anchor]), directed.mul(factors[1], right.known[anchor])
+        )
+        if not plain:
+            return apart
+        return min(apart, directed.mul(weight, joint([left, right], anchor, call.norm)))
+
+    step = call.step([left, right], reach, axis=axis)
+    return common_sum(call, step, (left, first), (right, second)) if plain else step
+
+
+def _centred(call: Call, left: Value, right: Value, first: float, second: float) -> Step | None:
+    """Recognise x - mean(x, dims, keepdim): norm 1 in l_2, 2 (1 - 1/n) in l_1 and l_infinity."""
+    node = right.node
+    if (
+        (first, second) != (1.0, -1.0)
+        or node.target != torch.ops.aten.mean.dim
+        or node.args[0] is not left.node
+    ):
+        return None
+    if len(left.shape) != len(right.shape):
+        return None
+    count = 1
+    for wide, narrow in zip(left.shape, right.shape, strict=True):
+        count *= wide if narrow != wide else 1
+    edge = directed.ceil_float(2 - Fraction(2, count))
+    gain = directed.between(edge, 1.0, edge, call.norm)
+    if call.norm.p == 2:
+        gain = 1.0
+    return call.scaled(left, gain, rule="centring")

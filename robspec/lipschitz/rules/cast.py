@@ -1,0 +1,42 @@
+"""Casts and copies: exact for the same or a wider floating-point type, refused otherwise."""
+
+from __future__ import annotations
+
+import torch
+
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.values import Step
+
+OPERATIONS = (
+    "to",
+    "_to_copy",
+    "type_as",
+    "clone",
+    "contiguous",
+    "detach",
+    "alias",
+    "lift_fresh",
+    "lift_fresh_copy",
+    "positive",
+    "float",
+    "double",
+)
+_WIDTH = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24, torch.float64: 53}
+
+
+def bound(call: Call) -> Step:
+    """Answer the value itself where no entry can change.
+
+    Raises:
+        NoGlobalConstant: the cast rounds data, or makes integers of it.
+    """
+    value = call.value("input" if "input" in call.arguments else "self")
+    source, target = value.dtype, call.dtypes[0]
+    widens = source in _WIDTH and target in _WIDTH and _WIDTH[source] <= _WIDTH[target]
+    loses_range = (source, target) == (torch.bfloat16, torch.float16)
+    if source != target and (not widens or loses_range):
+        raise call.refuse(
+            f"data is cast from {source} to {target}; rounding is a step function, not a Lipschitz one",
+            "feed images in the model's own element type and keep it throughout",
+        )
+    return call.same(value)

@@ -1,0 +1,179 @@
+"""What the walk knows about each tensor that depends on the image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from robspec.errors import RobspecError
+from robspec.lipschitz import directed
+from robspec.lipschitz.norms import operator_norm
+from robspec.lipschitz.stencil import Stencil
+from robspec.semantics.norm import Norm
+
+_PIECES_KEPT = 6
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An exact linear relation: value = stencil(anchor) + constant.
+
+    Args:
+        anchor: an earlier value.
+        stencil: the map.
+        members: names of the graph nodes that were grouped.
+    """
+
+    anchor: Value
+    stencil: Stencil
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A selection of entries of a parent value, each at most once.
+
+    Args:
+        parent: the value selected from.
+        region: per dimension, the indices taken.
+    """
+
+    parent: Value
+    region: tuple[range, ...]
+
+    def disjoint(self, other: Piece) -> bool:
+        """Whether two pieces of one parent share no entry."""
+        return any(set(a).isdisjoint(b) for a, b in zip(self.region, other.region, strict=True))
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A sum of weighted squares plus a non-negative constant: value_o = sum_k sum_i M_k[o, i] u_k[i]^2 + c_o.
+
+    Args:
+        terms: per k, the value u_k and upper bounds on the largest column sum of M_k, on its largest row sum, and on
+            the largest column sum of the entrywise square roots of M_k.
+    """
+
+    terms: tuple[tuple[Value, float, float, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """How a value follows from earlier ones.
+
+    Args:
+        rule: short name for the table.
+        inputs: the values the bound is computed from.
+        bound: given an anchor known to all inputs, an upper bound on the l_r constant from that anchor to this value.
+        axis: batch axis of the value, None where there is no batch.
+        view: exact linear relation to an earlier value, if known.
+        alias: the value this one equals up to an added constant, if any.
+        piece: selection this value is, if any.
+        monotone: whether each entry is a function of the same entry of inputs[0] with slopes in [0, 1].
+        squares: sum-of-squares form, if any.
+        pair: ("max" or "min", a, b) for an entrywise extreme of two values, ("amax" or "amin", u, dims) of one.
+        refusal: why there is no bound, if there is none.
+    """
+
+    rule: str
+    inputs: tuple[Value, ...]
+    bound: Callable[[Value], float]
+    axis: int | None
+    view: View | None = None
+    alias: Value | None = None
+    piece: Piece | None = None
+    monotone: bool = False
+    squares: Squares | None = None
+    pair: tuple[object, ...] | None = None
+    refusal: RobspecError | None = None
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor that depends on the image.
+
+    Args:
+        name: node name, with an index for one of several outputs.
+        node: the graph node.
+        shape: the shape for one image; the batch axis holds what is left after dividing by the batch size.
+        dtype: element type.
+        step: how it follows from earlier values.
+        norm: r of the walk.
+    """
+
+    name: str
+    node: fx.Node
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    step: Step
+    norm: Norm
+    seconds: float = 0.0
+    separate: float | None = None
+    _known: dict[Value, float] | None = field(default=None, repr=False)
+
+    @property
+    def axis(self) -> int | None:
+        """The batch axis."""
+        return self.step.axis
+
+    @property
+    def source(self) -> Value:
+        """The earliest value this one equals up to an added constant."""
+        value = self
+        while value.step.alias is not None:
+            value = value.step.alias
+        return value
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the bound was ever needed."""
+        return self._known is not None
+
+    @property
+    def known(self) -> dict[Value, float]:
+        """Bounds on the l_r constant from each tracked anchor to this value, rounded up; computed when first needed.
+
+        Raises:
+            RobspecError: the value has no bound.
+        """
+        if self._known is None:
+            self._known = self._compute()
+        return self._known
+
+    def _compute(self) -> dict[Value, float]:
+        step = self.step
+        if step.refusal is not None:
+            raise step.refusal
+        if not step.inputs:
+            return {self: 1.0}
+        start = time.perf_counter()
+        if step.view is None:
+            bounds = self._separate()
+        else:
+            anchors = step.view.anchor.known
+            norm = operator_norm(step.view.stencil, self.norm)
+            bounds = {anchor: directed.mul(norm, bound) for anchor, bound in anchors.items()}
+            if step.view.stencil.parts > 1:
+                apart = self._separate()
+                root = next(iter(apart))
+                self.separate = apart[root]
+                for anchor, bound in apart.items():
+                    bounds[anchor] = min(bound, bounds.get(anchor, bound))
+        if step.piece is not None:
+            bounds[self] = 1.0
+            for stale in list(bounds)[1 : len(bounds) - _PIECES_KEPT]:
+                del bounds[stale]
+        self.seconds += time.perf_counter() - start
+        return bounds
+
+    def _separate(self) -> dict[Value, float]:
+        begun = time.perf_counter()
+        tables = [value.known for value in self.step.inputs]
+        self.seconds -= time.perf_counter() - begun
+        shared = [anchor for anchor in tables[0] if all(anchor in table for table in tables[1:])]
+        return {anchor: self.step.bound(anchor) for anchor in shared}

@@ -1,0 +1,323 @@
+"""Walks the graph once, folding constants and giving every value that depends on the image its step."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
+
+from robspec.errors import RobspecError
+from robspec.lipschitz import aliasing
+from robspec.lipschitz.call import Call, Constant
+from robspec.lipschitz.errors import MixedBatch, NotFinite, UnknownOperation, UnsuitableProgram
+from robspec.lipschitz.program import Layout, module_path, read, source_line
+from robspec.lipschitz.rulebook import table
+from robspec.lipschitz.values import Step, Value
+from robspec.semantics.norm import Norm
+
+_SIZES = ("sym_size", "sym_stride", "sym_numel", "sym_storage_offset")
+_CHECKS = ("_assert", "sym_constrain", "_functional_assert")
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """What a node holds: data (one value or several), or a constant; and its two traced shapes.
+
+    Args:
+        data: the value, or values of several outputs; None for constants.
+        constant: the folded constant; None for data.
+        traced: the node's result under both batch sizes, fake for data.
+    """
+
+    data: Value | list[Value | None] | None
+    constant: Constant | None
+    traced: tuple[Any, Any]
+
+
+class Walk:
+    """One pass over a program in one norm r.
+
+    Args:
+        program: the exported program.
+        norm: r; distances are measured in l_r at every node.
+    """
+
+    def __init__(self, program: ExportedProgram, norm: Norm) -> None:
+        self.program = program
+        self.norm = norm
+        self.layout: Layout = read(program)
+        self.values: list[Value] = []
+        self.nodes: dict[str, fx.Node] = {node.name: node for node in program.graph.nodes}
+        self.folded = 0
+        self._entries: dict[fx.Node, _Entry] = {}
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def run(self) -> Value:
+        """Walk to the output.
+
+        Returns:
+            The output value; its bound is computed.
+
+        Raises:
+            RobspecError: some node that the output depends on has no bound.
+        """
+        with torch.no_grad():
+            for node in self.program.graph.nodes:
+                if node.op == "placeholder":
+                    self._entries[node] = self._placeholder(node)
+                elif node.op == "get_attr":
+                    found = getattr(self.program.graph_module, str(node.target))
+                    self._entries[node] = _Entry(None, Constant(found), (found, found))
+                elif node.op == "call_function":
+                    self._call(node)
+            result = self._entries[self.layout.output]
+            if not isinstance(result.data, Value):
+                what = "the output does not depend on the image"
+                raise UnsuitableProgram(
+                    self.layout.output.name, what, "return the logits computed from the image"
+                )
+            output = result.data
+            _ = output.known
+            if self.layout.axis is not None and output.axis != 0:
+                what = "the batch is not the first dimension of the output"
+                raise MixedBatch(self.layout.output.name, what, "return logits of shape (batch, ...)")
+            return output
+
+    def _placeholder(self, node: fx.Node) -> _Entry:
+        layout = self.layout
+        if node is not layout.image:
+            value = layout.constants[node.name]
+            return _Entry(None, Constant(value), (value, value))
+        step = Step("input", (), lambda anchor: 1.0, layout.axis)
+        image = Value(node.name, node, layout.shape, layout.dtype, step, self.norm)
+        self.values.append(image)
+        traced = []
+        for batch in layout.batches:
+            shape = list(layout.shape)
+            if layout.axis is not None:
+                shape[layout.axis] *= batch
+            with self._mode:
+                traced.append(torch.empty(shape, dtype=layout.dtype))
+        return _Entry(image, None, (traced[0], traced[1]))
+
+    def _call(self, node: fx.Node) -> None:
+        name = str(getattr(getattr(node.target, "overloadpacket", node.target), "__name__", node.target))
+        if name.startswith(_CHECKS):
+            return
+        sources = [self._entries[source] for source in node.all_input_nodes if source in self._entries]
+        if len(sources) != len(node.all_input_nodes):
+            raise UnknownOperation(self._where(node), "the node reads a check that returns nothing", _ADD)
+        if node.target is operator.getitem and isinstance(sources[0].data, list):
+            index = int(node.args[1])  # type: ignore[arg-type]
+            self._entries[node] = _Entry(
+                sources[0].data[index], None, (sources[0].traced[0][index], sources[0].traced[1][index])
+            )
+            return
+        if not any(source.data is not None for source in sources):
+            self._entries[node] = self._fold(node)
+        elif name.startswith(_SIZES):
+            self._entries[node] = self._size(node)
+        else:
+            self._entries[node] = self._data(node, name)
+
+    def _fold(self, node: fx.Node) -> _Entry:
+        """Evaluate a node of constants in the element type the graph itself uses."""
+        self._check_in_place(node)
+        self.folded += 1
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags:
+            raise UnsuitableProgram(
+                self._where(node), "a constant is drawn at random on every call", "fix the draw"
+            )
+        function: Callable[..., Any] = node.target  # type: ignore[assignment]
+        mutated = aliasing.mutated_inputs(node)
+        results = []
+        sized = any(_sized(self._entries[source]) for source in node.all_input_nodes)
+        for index in (0, 1) if sized else (0,):
+            args, keywords = self._arguments(
+                node, lambda source, i=index: self._entries[source].traced[i], mutated
+            )
+            results.append(function(*args, **keywords))
+        if isinstance(results[0], torch.Tensor):
+            self._finite(node, results[0])
+        else:
+            sized = sized and results[0] != results[1]
+        return _Entry(None, Constant(results[0], sized), (results[0], results[-1]))
+
+    def _finite(self, node: fx.Node, folded: torch.Tensor) -> None:
+        """Refuse NaN where a constant is used with data; infinities may be masked later and are refused by rules."""
+        if folded.is_floating_point() and bool(torch.isnan(folded).any()):
+            raise NotFinite(
+                self._where(node), "a constant computed from the weights is NaN", "repair the weights"
+            )
+
+    def _size(self, node: fx.Node) -> _Entry:
+        function: Callable[..., Any] = node.target  # type: ignore[assignment]
+        pair = []
+        for index in (0, 1):
+            args, keywords = self._arguments(
+                node, lambda source, i=index: self._entries[source].traced[i], ()
+            )
+            pair.append(function(*args, **keywords))
+        return _Entry(None, Constant(pair[0], sized=pair[0] != pair[1]), (pair[0], pair[1]))
+
+    def _data(self, node: fx.Node, name: str) -> _Entry:
+        traced = []
+        try:
+            for index in (0, 1):
+                args, keywords = self._arguments(
+                    node, lambda source, i=index: self._entries[source].traced[i], (), fake=True
+                )
+                with self._mode:
+                    traced.append(node.target(*args, **keywords))  # type: ignore[operator]
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            what = f"its shape could not be worked out: {type(error).__name__}: {error}"
+            raise UnsuitableProgram(
+                self._where(node), what, "export the model again with this version of torch"
+            ) from error
+        steps: list[Step | None]
+        single = isinstance(traced[0], torch.Tensor)
+        outputs = [traced[0]] if single else list(traced[0])
+        later = [traced[1]] if single else list(traced[1])
+        try:
+            steps = self._steps(node, name, outputs)
+        except RobspecError as error:
+            steps = [_refused(error, self._inputs(node)) for _ in outputs]
+        values: list[Value | None] = []
+        for index, (step, first, second) in enumerate(zip(steps, outputs, later, strict=True)):
+            if step is None or not isinstance(first, torch.Tensor):
+                values.append(None)
+                continue
+            label = node.name if single else f"{node.name}.{index}"
+            values.append(self._value(label, node, step, first, second))
+        return _Entry(values[0] if single else values, None, (traced[0], traced[1]))
+
+    def _steps(self, node: fx.Node, name: str, outputs: list[Any]) -> list[Step | None]:
+        self._check_in_place(node)
+        canonical = name[:-1] if name.endswith("_") and not name.startswith("__") else name
+        rule = table().get(canonical)
+        if rule is None:
+            raise UnknownOperation(self._where(node), f"there is no rule for {node.target}", _ADD)
+        call = Call(
+            node=node,
+            name=canonical,
+            arguments=self._named(node),
+            shapes=tuple(tuple(o.shape) if isinstance(o, torch.Tensor) else () for o in outputs),
+            batch=self.layout.batches[0],
+            norm=self.norm,
+            where=self._where(node),
+            dtypes=tuple(o.dtype if isinstance(o, torch.Tensor) else torch.float32 for o in outputs),
+        )
+        answer = rule(call)
+        steps = [answer] if isinstance(answer, Step) else list(answer)
+        steps += [None] * (len(outputs) - len(steps))
+        return steps
+
+    def _value(
+        self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor
+    ) -> Value:
+        shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
+        if problem and step.refusal is None:
+            error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
+            step = _refused(error, step.inputs)
+        value = Value(label, node, shape, first.dtype, step, self.norm)
+        self.values.append(value)
+        if step.refusal is None and step.view is None and step.alias is None:
+            try:
+                _ = value.known
+            except RobspecError as error:
+                value.step = _refused(error, step.inputs)
+        return value
+
+    def _per_image(
+        self, step: Step, first: tuple[int, ...], second: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], str]:
+        """Divide the batch out of a shape; say what is wrong where that cannot be done."""
+        axis, (small, large) = step.axis, self.layout.batches
+        if self.layout.axis is None:
+            return first, ""
+        if axis is None:
+            return first, "the batch dimension is lost here"
+        for dim, (a, b) in enumerate(zip(first, second, strict=True)):
+            if dim != axis and a != b:
+                return first, f"dimension {dim} grows with the batch"
+        if first[axis] % small or second[axis] % large or first[axis] // small != second[axis] // large:
+            return first, f"dimension {axis} does not hold whole images"
+        return (*first[:axis], first[axis] // small, *first[axis + 1 :]), ""
+
+    def _named(self, node: fx.Node) -> dict[str, object]:
+        """Arguments by schema name, with values and constants in place of nodes."""
+
+        def resolve(item: object) -> object:
+            if isinstance(item, fx.Node):
+                entry = self._entries[item]
+                return entry.constant if entry.constant is not None else entry.data
+            if isinstance(item, list | tuple):
+                return [resolve(part) for part in item]
+            return item
+
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            return {str(i): resolve(item) for i, item in enumerate(node.args)}
+        named: dict[str, object] = {}
+        for index, argument in enumerate(schema.arguments):
+            if index < len(node.args):
+                named[argument.name] = resolve(node.args[index])
+            elif argument.name in node.kwargs:
+                named[argument.name] = resolve(node.kwargs[argument.name])
+            elif argument.has_default_value():
+                named[argument.name] = argument.default_value
+        return named
+
+    def _arguments(
+        self,
+        node: fx.Node,
+        look: Callable[[fx.Node], Any],
+        cloned: tuple[fx.Node, ...],
+        *,
+        fake: bool = False,
+    ) -> tuple[Any, Any]:
+        def resolve(source: fx.Node) -> Any:
+            found = look(source)
+            return found.clone() if source in cloned else found
+
+        args = fx.map_arg(node.args, resolve)
+        keywords = fx.map_arg(node.kwargs, resolve)
+        return args, keywords
+
+    def _inputs(self, node: fx.Node) -> tuple[Value, ...]:
+        found: list[Value] = []
+        for source in node.all_input_nodes:
+            data = self._entries[source].data
+            found += [data] if isinstance(data, Value) else [v for v in data or [] if v is not None]
+        return tuple(found)
+
+    def _check_in_place(self, node: fx.Node) -> None:
+        reader = aliasing.later_reader(node)
+        if reader is not None:
+            what = f"it overwrites a tensor that {reader.name} reads afterwards"
+            raise UnsuitableProgram(
+                self._where(node), what, "write the operation out of place (inplace=False)"
+            )
+
+    def _where(self, node: fx.Node) -> str:
+        path = module_path(node, self.layout.owners)
+        return f"node {node.name} ({node.target}), module {path or '(top)'}, {source_line(node)}"
+
+
+_ADD = "express it through operations robspec knows, or add a rule file in robspec/lipschitz/rules/"
+
+
+def _refused(error: RobspecError, inputs: tuple[Value, ...]) -> Step:
+    axis = next((value.axis for value in inputs), None)
+    return Step("refused", inputs, lambda anchor: float("inf"), axis, refusal=error)
+
+
+def _sized(entry: _Entry) -> bool:
+    return entry.constant is not None and entry.constant.sized

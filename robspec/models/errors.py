@@ -1,0 +1,192 @@
+"""What can be wrong with a model file; each class is one page of `robspec explain`."""
+
+from __future__ import annotations
+
+from robspec.errors import RobspecError
+
+
+class ModelNotFound(RobspecError):
+    """The model file does not exist, is a directory, or cannot be opened.
+
+    Mend: give the path of a file written by `robspec export` or `torch.export.save`.
+    """
+
+    code = "E0201"
+    title = "no model file"
+
+
+class NotAModel(RobspecError):
+    """The file's content is not that of a model, whatever its name says.
+
+    robspec recognises by content: torch.export archives, and, to explain how to convert them, TorchScript
+    archives, pickled modules and bare weights.
+
+    Example: a text file, an empty file, an ONNX file.
+    Mend: export the model with `robspec export --arch package.module:factory --weights w.pt --input 3,256,256
+    model.pt2`.
+    """
+
+    code = "E0202"
+    title = "not a model file"
+
+
+class DamagedModel(RobspecError):
+    """The file begins like an archive, and is truncated or otherwise damaged.
+
+    Mend: copy or download the file again and compare its hash with the original's.
+    """
+
+    code = "E0203"
+    title = "damaged model file"
+
+
+class PickledModel(RobspecError):
+    """The file is a pickled module. Reading it would run whatever code it contains, so it is not read.
+
+    `torch.save(model, path)` stores instructions for rebuilding the object, and a pickle's instructions can
+    call any function. robspec looks at the list of instructions without following them.
+
+    Mend, on a machine where you trust the file:
+
+        import torch
+        model = torch.load("model.pt", weights_only=False).eval()
+        image = torch.zeros(2, 3, 256, 256)
+        batch = {0: torch.export.Dim("batch", min=1, max=64)}
+        torch.export.save(torch.export.export(model, (image,), dynamic_shapes=(batch,)), "model.pt2")
+    """
+
+    code = "E0204"
+    title = "pickled module"
+
+
+class TorchScriptModel(RobspecError):
+    """The file is a TorchScript archive. Its program is not a graph that robspec can analyse.
+
+    Mend, where the Python source of the model is at hand:
+
+        robspec export --arch package.module:factory --weights weights.pt --input 3,256,256 model.pt2
+
+    where weights.pt holds `torch.jit.load("model.pt").state_dict()`, saved with `torch.save`.
+    """
+
+    code = "E0205"
+    title = "TorchScript archive"
+
+
+class BareWeights(RobspecError):
+    """The file holds weights without a network, and no architecture was named.
+
+    Mend: name the function that builds the network, `--arch package.module:factory`; or write an archive
+    once with `robspec export`."""
+
+    code = "E0206"
+    title = "weights without architecture"
+
+
+class UnsafeArchive(RobspecError):
+    """Loading the archive would unpickle an object, evaluate text, or run compiled code.
+
+    torch.export.load unpickles constants, some weights and sample inputs, and hands symbolic expressions to
+    a Python parser. robspec reads the archive itself, accepts plain tensors, plain names and plain
+    integers, and gives torch a copy rebuilt from those alone. Anything else is refused and named.
+
+    Mend: export the model again with `robspec export`, which writes no such part. If you did not make the
+    file, ask its author why it contains one."""
+
+    code = "E0207"
+    title = "unsafe archive"
+
+
+class UnknownOperator(RobspecError):
+    """The graph calls an operator that is not on the list of known plain functions of their inputs.
+
+    Operators that draw random numbers, read files, return uninitialised memory or change their arguments'
+    storage would make the result depend on more than the image.
+
+    Example: dropout left in training mode; a custom operator of another library.
+    Mend: export the model in evaluation mode (`model.eval()`), or replace the operator by standard ones.
+    """
+
+    code = "E0208"
+    title = "operator not allowed"
+
+
+class ModelInterface(RobspecError):
+    """The model is not a function from one batch of images to one batch of logit maps.
+
+    robspec certifies [B, C, H, W] -> [B, K, H, W], in float32 or float64, with no state that changes between
+    calls.
+
+    Example: a model that returns an auxiliary output as well; a classifier returning [B, K].
+    Mend: wrap the model in a module whose `forward` takes the images and returns the logits, and export that.
+    """
+
+    code = "E0209"
+    title = "model interface"
+
+
+class ModelTooLarge(RobspecError):
+    """The file, or a tensor it declares, is beyond what robspec is willing to hold in memory.
+
+    Mend: check where the file comes from. The limit is stated in the message.
+    """
+
+    code = "E0210"
+    title = "model too large"
+
+
+class ArchitectureError(RobspecError):
+    """The function named by `--arch` cannot be imported or called, or the weights do not fit what it builds.
+
+    `--arch package.module:factory` imports your own code from the current folder and calls `factory()` with
+    no argument; it must return a torch.nn.Module whose parameters have the names of the weights.
+
+    Mend: run `python -c "from package.module import factory; factory()"` and correct what it shows.
+    """
+
+    code = "E0211"
+    title = "architecture"
+
+
+class InconsistentArchive(RobspecError):
+    """The archive contradicts itself, or does not follow the format it declares.
+
+    What the graph says of a value's shape is compared with what computing it gives, because proofs about the
+    model read the former. A tensor must lie inside its stored bytes.
+
+    Mend: export the model again; an archive of another torch version may need exporting with this one.
+    """
+
+    code = "E0212"
+    title = "inconsistent archive"
+
+
+class ExportFailed(RobspecError):
+    """The model could not be turned into an archive, or the archive does not compute what the model does.
+
+    Mend: the message holds torch's own reason. Control flow that depends on the image, and operations outside
+    torch, cannot be exported.
+    """
+
+    code = "E0213"
+    title = "export failed"
+
+
+class UnwritableOutput(RobspecError):
+    """The output file cannot be written. Nothing was left half-written, and an older file is as it was.
+
+    Mend: create the folder, or choose another path.
+    """
+
+    code = "E0214"
+    title = "unwritable output"
+
+
+class ForwardFailed(RobspecError):
+    """The model raised an error, or returned a wrong shape, on a batch of images of the declared shape.
+
+    Mend: run the exported program on one image yourself and compare; export the model again.
+    """
+
+    code = "E0215"
+    title = "forward pass failed"

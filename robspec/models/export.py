@@ -1,0 +1,139 @@
+"""An archive that holds no pickle and passes the inspection, shown to compute what the module does."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from robspec.models.architecture import put_weights
+from robspec.models.errors import ExportFailed
+from robspec.models.explicit import explicit
+from robspec.models.running import Runner, exact_arithmetic
+from robspec.models.sanitise import clean_archive
+
+_MOST_PASSES = 200
+_PATH = re.compile(r'File "[^"]*?([^"/\\]+(?:[/\\][^"/\\]+)?)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An archive and how it was verified.
+
+    Args:
+        archive: the bytes to write.
+        explicit: names of the weights that were made explicit.
+        difference: largest absolute difference between the archive's logits and the original module's.
+        tolerance: the largest difference taken for rounding.
+        output_shape: K, H, W.
+    """
+
+    archive: bytes
+    explicit: tuple[str, ...]
+    difference: float
+    tolerance: float
+    output_shape: tuple[int, ...]
+
+
+def export_archive(
+    network: nn.Module,
+    weights: dict[str, Tensor] | None,
+    shape: tuple[int, int, int],
+    batch_max: int,
+    where: str,
+) -> Exported:
+    """Turn a network into an archive of plain tensors, and compare what both compute.
+
+    Args:
+        network: maps [B, C, H, W] to [B, K, H, W]; put into evaluation mode.
+        weights: loaded into it first, or None to keep its own.
+        shape: C, H, W.
+        batch_max: largest batch the archive accepts; 1 for a fixed batch of one.
+        where: the network's name, for errors.
+
+    Returns:
+        The archive.
+
+    Raises:
+        ArchitectureError: E0211, the weights do not fit.
+        ExportFailed: E0213, torch cannot export it, or it computes something else.
+        RobspecError: E0207 to E0212, the archive would not be accepted.
+    """
+    if weights is not None:
+        put_weights(network, weights, where)
+    network.eval()
+    dtype = next((t.dtype for t in network.state_dict().values() if t.is_floating_point()), torch.float32)
+    images = torch.rand((1 if batch_max == 1 else 2, *shape), generator=torch.Generator().manual_seed(0))
+    images = images.to(dtype)
+    cpu = torch.device("cpu")
+    try:
+        with exact_arithmetic(cpu):
+            before = _settled(network, images)
+        with torch.no_grad():
+            plain, names = explicit(network)
+            program = _export(plain, images, batch_max)
+    except Exception as error:
+        raise ExportFailed(
+            where, f"{type(error).__name__}: {str(error)[:1000]}", "see `robspec explain E0213`"
+        ) from error
+    archive = clean_archive(_save(program), where)
+    with exact_arithmetic(cpu):
+        after = _rerun(archive, dtype, images)
+    if not isinstance(before, Tensor) or before.shape != after.shape:
+        raise ExportFailed(where, "the module does not return one tensor", "return the logits alone")
+    difference = float((before - after).abs().max())
+    tolerance = 1e-4 * max(1.0, float(before.abs().max()))
+    if not difference <= tolerance:
+        raise ExportFailed(
+            where,
+            f"the archive's logits differ from the module's by {difference:.3g}",
+            "call eval() in the factory, and make the module deterministic",
+        )
+    return Exported(archive, tuple(names), difference, tolerance, tuple(before.shape[1:]))
+
+
+def _settled(network: nn.Module, images: Tensor) -> Tensor:
+    """The module's logits once they stop changing: reading a weight may advance a power iteration."""
+    before: Tensor = network(images)
+    for _ in range(_MOST_PASSES):
+        after: Tensor = network(images)
+        if bool((after - before).abs().max() <= 1e-6 * before.abs().max()):
+            return after
+        before = after
+    return before
+
+
+def _export(plain: nn.Module, images: Tensor, batch_max: int) -> ExportedProgram:
+    for parameter in plain.parameters():
+        parameter.requires_grad_(False)
+    dynamic = None
+    if batch_max > 1:
+        dynamic = ({0: torch.export.Dim("batch", min=1, max=batch_max)},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(plain, (images,), dynamic_shapes=dynamic, strict=False)
+    for node in program.graph.nodes:
+        trace = node.meta.get("stack_trace")
+        if trace:
+            node.meta["stack_trace"] = _PATH.sub(r'File "\1"', trace)
+    return program
+
+
+def _save(program: ExportedProgram) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _rerun(archive: bytes, dtype: torch.dtype, images: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.load(io.BytesIO(archive))
+    return Runner(program, dtype, dtype, torch.device("cpu")).images_to_logits(images)

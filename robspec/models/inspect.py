@@ -1,0 +1,131 @@
+"""What a file is, decided by its content alone and before any of it is loaded."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+from robspec.models.errors import (
+    ModelNotFound,
+    ModelTooLarge,
+    NotAModel,
+    PickledModel,
+    TorchScriptModel,
+)
+from robspec.models.pickles import holds_only_tensors
+from robspec.models.records import ZIP_MAGIC, read_records, record_names
+from robspec.models.safetensors import looks_like_safetensors
+
+MAX_BYTES = 4 << 30
+_EXPORT = "`robspec export --arch package.module:factory --weights w.pt --input 3,256,256 model.pt2`"
+_REEXPORT = (
+    "where you trust the file, run:\n"
+    "    import torch\n"
+    '    model = torch.load("{name}", weights_only=False).eval()\n'
+    "    image = torch.zeros(2, 3, 256, 256)\n"
+    '    batch = {{0: torch.export.Dim("batch", min=1, max=64)}}\n'
+    '    torch.export.save(torch.export.export(model, (image,), dynamic_shapes=(batch,)), "model.pt2")'
+)
+_RESCRIPT = (
+    "save its weights and export the original module:\n"
+    "    import torch\n"
+    '    torch.save(torch.jit.load("{name}").state_dict(), "weights.pt")\n'
+    "    # then:\n"
+    "    # robspec export --arch package.module:factory --weights weights.pt --input 3,256,256 model.pt2"
+)
+
+
+class Kind(enum.Enum):
+    """The kinds of file that can be loaded."""
+
+    EXPORTED = "torch.export archive"
+    STATE_DICT = "weights saved by torch.save"
+    SAFETENSORS = "weights in safetensors"
+
+
+def read_file(path: Path) -> bytes:
+    """Read a model file once; hash and content come from these same bytes.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ModelNotFound: E0201, missing, a directory, or not readable.
+        ModelTooLarge: E0210.
+    """
+    if path.is_dir():
+        raise ModelNotFound(str(path), "it is a directory, not a model file", f"write one with {_EXPORT}")
+    try:
+        with path.open("rb") as file:
+            blob = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelNotFound(
+            str(path), f"it cannot be opened: {error.strerror or error}", "check the path"
+        ) from error
+    if len(blob) > MAX_BYTES:
+        raise ModelTooLarge(str(path), f"the file is larger than {MAX_BYTES >> 30} GiB", "check its origin")
+    return blob
+
+
+def recognise(blob: bytes, where: str) -> Kind:
+    """Decide what a file is; a kind that would run code when loaded is refused here.
+
+    Args:
+        blob: the file's bytes.
+        where: the file, for the error.
+
+    Returns:
+        The kind.
+
+    Raises:
+        NotAModel: E0202.
+        DamagedModel: E0203.
+        PickledModel: E0204.
+        TorchScriptModel: E0205.
+        UnsafeArchive: E0207, a container that is itself a trap.
+    """
+    if not blob:
+        raise NotAModel(where, "the file is empty", f"write a model with {_EXPORT}")
+    if blob.startswith(ZIP_MAGIC):
+        return _archive(blob, where)
+    if blob[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise PickledModel(
+            where,
+            "the file is a bare pickle; reading it would run its code, so it was not read",
+            _REEXPORT.format(name=Path(where).name),
+        )
+    if looks_like_safetensors(blob):
+        return Kind.SAFETENSORS
+    if b"\0" not in blob[:4096] and blob[:4096].decode("utf-8", "ignore").strip():
+        raise NotAModel(where, "the file is text", f"give a model written with {_EXPORT}")
+    raise NotAModel(where, "its content is of no known kind", f"write a model with {_EXPORT}")
+
+
+def _archive(blob: bytes, where: str) -> Kind:
+    names = record_names(blob, where)
+    if "constants.pkl" in names or any(n.startswith("code/") for n in names):
+        raise TorchScriptModel(
+            where, "the file is a TorchScript archive", _RESCRIPT.format(name=Path(where).name)
+        )
+    old = {"serialized_exported_program.json", "serialized_state_dict.pt"}
+    if old & names:
+        raise PickledModel(
+            where,
+            "the archive is of the old torch.export layout, whose tensors are pickles",
+            f"use {_EXPORT}",
+        )
+    records = read_records(blob, where)
+    if records.get("archive_format") == b"pt2":
+        return Kind.EXPORTED
+    if "data.pkl" in names:
+        if holds_only_tensors(records["data.pkl"]):
+            return Kind.STATE_DICT
+        raise PickledModel(
+            where,
+            "the file is a pickled object; reading it would run its code, so it was not read",
+            _REEXPORT.format(name=Path(where).name),
+        )
+    raise NotAModel(where, "the file is a zip archive of something else", f"write a model with {_EXPORT}")

@@ -1,0 +1,256 @@
+"""Loading a model file into something that maps images to logits, always in the same way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import warnings
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from robspec.ir.types import Normalize
+from robspec.models.errors import BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
+from robspec.models.inspect import Kind, read_file, recognise
+from robspec.models.running import FLOATS, Runner, exact_arithmetic
+from robspec.models.sanitise import clean_archive
+from robspec.models.shapes import check_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """The batch sizes a program accepts.
+
+    Args:
+        low: smallest.
+        high: largest; None for no limit.
+    """
+
+    low: int
+    high: int | None
+
+    @property
+    def fixed(self) -> bool:
+        """True when only one size is accepted."""
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return str(self.low)
+        return f"{self.low} to {self.high}" if self.high is not None else f"{self.low} or more"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Args:
+        path: the file.
+        sha256: of the file's bytes, the very ones that were loaded.
+        program: the exported program, for proofs about its graph; without the normalisation.
+        input_shape: C, H, W.
+        output_shape: K, H, W.
+        batch: the batch sizes the program accepts.
+        dtype: the program's own floating-point dtype.
+        forward_dtype: the dtype it is run in.
+        device: where it is run.
+        normalize: applied before the program, or None.
+    """
+
+    path: Path
+    sha256: str
+    program: ExportedProgram
+    input_shape: tuple[int, int, int]
+    output_shape: tuple[int, int, int]
+    batch: BatchSizes
+    dtype: torch.dtype
+    forward_dtype: torch.dtype
+    device: torch.device
+    normalize: Normalize | None
+    _runner: Runner = field(repr=False, compare=False)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Compute the logits of any number of images, with gradients, autocast and TF32 off.
+
+        Args:
+            images: [B, C, H, W] in the units of the declared input, any floating dtype, any device.
+
+        Returns:
+            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts
+            are cut; smaller ones are filled up with the last image, and the extra results dropped.
+
+        Raises:
+            ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
+        """
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
+            raise ForwardFailed(
+                str(self.path),
+                f"the images are {list(images.shape)}, the model takes {['B', *self.input_shape]}",
+                "correct the `input` of the specification",
+            )
+        count = images.shape[0]
+        size = max(self.batch.low, count if self.batch.high is None else min(count, self.batch.high))
+        with exact_arithmetic(self.device):
+            parts = [self._run(images[i : i + size]) for i in range(0, count, size)]
+        if not parts:
+            return torch.empty((0, *self.output_shape), dtype=self.forward_dtype, device=self.device)
+        return torch.cat(parts)
+
+    def _run(self, images: Tensor) -> Tensor:
+        count = images.shape[0]
+        given = images.to(device=self.device, dtype=self.forward_dtype)
+        if count < self.batch.low:
+            given = torch.cat([given, given[-1:].expand(self.batch.low - count, -1, -1, -1)])
+        if self.normalize is not None:
+            given = (given - _channels(self.normalize.mean, given)) / _channels(self.normalize.std, given)
+        expected = (given.shape[0], *self.output_shape)
+        written = self._runner.writes()
+        try:
+            result = self._runner.images_to_logits(given)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ForwardFailed(
+                str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"
+            ) from error
+        if tuple(result.shape) != expected or self._runner.writes() != written:
+            raise ForwardFailed(
+                str(self.path),
+                f"the program returned {list(result.shape)}, not {list(expected)}, or wrote to its weights",
+                "export the model again in evaluation mode",
+            )
+        return result[:count]
+
+
+def load(
+    path: Path,
+    *,
+    arch: str | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    normalize: Normalize | None = None,
+    forward_dtype: torch.dtype | None = None,
+    device: str = "cpu",
+) -> LoadedModel:
+    """Load a model file, treating it as hostile until shown otherwise.
+
+    Args:
+        path: a torch.export archive under any name; or, with `arch`, weights.
+        arch: `package.module:factory` that builds the network of bare weights, from your own code.
+        input_shape: C, H, W; needed with `arch` only.
+        normalize: applied before the program.
+        forward_dtype: float32 or float64; the program's own by default.
+        device: where to run it.
+
+    Returns:
+        The model, read from one reading of the file.
+
+    Raises:
+        RobspecError: E0201 to E0212.
+    """
+    where = str(path)
+    blob = read_file(path)
+    kind = recognise(blob, where)
+    digest = hashlib.sha256(blob).hexdigest()
+    if kind is Kind.EXPORTED:
+        archive = clean_archive(blob, where)
+    else:
+        archive = _export_weights(blob, kind, arch, input_shape, where)
+    del blob
+    program = _load_clean(archive, where)
+    dtype, shape, batch = _image_input(program, where)
+    sizes = {batch.low, batch.low + 1 if batch.high is None else min(batch.high, batch.low + 1)}
+    outputs = [check_shapes(program, (n, *shape), dtype, where) for n in sorted(sizes)]
+    output = outputs[0]
+    if output.ndim != 4 or output.dtype != dtype or output.shape[0] != min(sizes):
+        raise ModelInterface(
+            where,
+            f"the model maps {[min(sizes), *shape]} {dtype} to {list(output.shape)} {output.dtype}, "
+            "not to one map of logits per image",
+            "export a module that returns logits of shape [B, K, H, W]",
+        )
+    place = torch.device(device)
+    chosen = dtype if forward_dtype is None else forward_dtype
+    return LoadedModel(
+        path=path,
+        sha256=digest,
+        program=program,
+        input_shape=shape,
+        output_shape=(int(output.shape[1]), int(output.shape[2]), int(output.shape[3])),
+        batch=batch,
+        dtype=dtype,
+        forward_dtype=chosen,
+        device=place,
+        normalize=normalize,
+        _runner=Runner(program, dtype, chosen, place),
+    )
+
+
+def _export_weights(
+    blob: bytes, kind: Kind, arch: str | None, shape: tuple[int, int, int] | None, where: str
+) -> bytes:
+    if arch is None or shape is None:
+        raise BareWeights(
+            where,
+            f"the file holds {kind.value}, without the network they belong to",
+            "name it with --arch package.module:factory, or write an archive with `robspec export`",
+        )
+    from robspec.models.architecture import build, read_weights
+    from robspec.models.export import export_archive
+
+    module = build(arch)
+    return export_archive(module, read_weights(blob, kind, where), shape, 64, arch).archive
+
+
+def _load_clean(archive: bytes, where: str) -> ExportedProgram:
+    """Give torch's loader the rebuilt archive; whatever it still objects to is the archive's fault."""
+    logger = logging.getLogger("torch.export")
+    disabled = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(io.BytesIO(archive))
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise InconsistentArchive(
+            where,
+            f"torch cannot rebuild its program: {reason[-1][:300] if reason else error!r}",
+            "export it again",
+        ) from error
+    finally:
+        logger.disabled = disabled
+
+
+def _image_input(
+    program: ExportedProgram, where: str
+) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
+    specs = program.graph_signature.input_specs
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder"]
+    image = next(n for n, s in zip(nodes, specs, strict=True) if s.kind == InputKind.USER_INPUT)
+    value = image.meta["val"]
+    sides = list(value.shape)
+    if len(sides) != 4 or value.dtype not in FLOATS or not all(isinstance(n, int) for n in sides[1:]):
+        raise ModelInterface(
+            where,
+            f"its input is {[str(n) for n in sides]} {value.dtype}, not [B, C, H, W] in float32 or float64 "
+            "with only B free",
+            "export it with images of the declared shape, and at most the batch dimension dynamic",
+        )
+    if isinstance(sides[0], int):
+        return value.dtype, (sides[1], sides[2], sides[3]), BatchSizes(sides[0], sides[0])
+    bounds = program.range_constraints.get(sides[0].node.expr)
+    if bounds is None or len(program.range_constraints) != 1:
+        raise InconsistentArchive(where, "the batch dimension has no range of its own", "export it again")
+    low = max(1, int(bounds.lower))
+    high = int(bounds.upper) if bounds.upper.is_Integer else None
+    if high is not None and high < low:
+        raise InconsistentArchive(where, f"its batch dimension is from {low} to {high}", "export it again")
+    return value.dtype, (sides[1], sides[2], sides[3]), BatchSizes(low, high)
+
+
+def _channels(values: tuple[Fraction, ...], like: Tensor) -> Tensor:
+    return torch.tensor([float(v) for v in values], dtype=like.dtype, device=like.device)[:, None, None]

@@ -1,0 +1,100 @@
+"""Checking what a program says of its values against what computing them would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export import ExportedProgram
+
+from robspec.models.errors import InconsistentArchive, ModelTooLarge
+from robspec.models.running import state_inputs
+
+MOST_VALUES = 1 << 31
+
+
+class _Shapes(fx.Interpreter):
+    """Propagates shapes without data, and compares each with the one the file declares."""
+
+    def __init__(self, program: ExportedProgram, batch: int, where: str) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=True)
+        self._where = where
+        self._symbols = dict.fromkeys(program.range_constraints, batch)
+
+    def run_node(self, n: fx.Node) -> Any:
+        found = super().run_node(n)
+        if n.op in ("call_function", "placeholder"):
+            self._compare(n, n.meta.get("val"), found)
+        return found
+
+    def _compare(self, node: fx.Node, declared: Any, found: Any) -> None:
+        if isinstance(found, (tuple, list)):
+            if isinstance(declared, (tuple, list)) and len(declared) == len(found):
+                for d, f in zip(declared, found, strict=True):
+                    self._compare(node, d, f)
+            return
+        if not isinstance(found, Tensor):
+            return
+        if found.numel() > MOST_VALUES:
+            raise ModelTooLarge(
+                f"{self._where}: {node.name}",
+                f"a value would hold {found.numel()} numbers",
+                "check its origin",
+            )
+        if not isinstance(declared, Tensor):
+            return
+        shape = tuple(self._number(n) for n in declared.shape)
+        if shape != tuple(found.shape) or declared.dtype != found.dtype:
+            raise InconsistentArchive(
+                f"{self._where}: {node.name}",
+                f"the file says {list(shape)} {declared.dtype}, computing it gives {list(found.shape)} {found.dtype}",
+                "export the model again",
+            )
+
+    def _number(self, size: Any) -> int:
+        if isinstance(size, torch.SymInt):
+            return int(size.node.expr.subs(self._symbols))
+        return int(size)
+
+
+def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Any:
+    """Propagate one batch's shape through a program, without data or memory.
+
+    Proofs about a model read the shapes its nodes declare, so a false one would make a proof false.
+
+    Args:
+        program: an exported program of one image input.
+        images: [B, C, H, W].
+        dtype: of the images.
+        where: the file, for the error.
+
+    Returns:
+        The output as a tensor without data.
+
+    Raises:
+        InconsistentArchive: E0212, a declared shape or dtype is not the computed one.
+        ModelTooLarge: E0210.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        given: list[FakeTensor] = []
+        for tensor in state_inputs(program):
+            if tensor is None:
+                given.append(mode.from_tensor(torch.empty(images, dtype=dtype)))
+            else:
+                given.append(mode.from_tensor(tensor.detach(), static_shapes=True))
+        try:
+            output = _Shapes(program, images[0], where).run(*given)
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            IndexError,
+            AssertionError,
+            NotImplementedError,
+        ) as error:
+            raise InconsistentArchive(
+                where, f"its operators do not fit together: {str(error)[:500]}", "export the model again"
+            ) from error
+    return output[0] if isinstance(output, (tuple, list)) else output

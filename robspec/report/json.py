@@ -1,0 +1,109 @@
+"""The machine-readable report, documented in docs/reference/report-json.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+from typing import Any
+
+from robspec.report._words import point_text, query_text
+from robspec.semantics.constant import Constant
+from robspec.verify.result import CheckReport, ImageResult, PropertyResult, RequirementResult, Value, verdict_label
+
+SCHEMA = "robspec-report"
+SCHEMA_VERSION = 1
+
+
+def render(report: CheckReport, _width: int, _colour: bool) -> str:
+    """Write the whole report, every per-image value included, as one JSON document."""
+    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+
+
+def document(report: CheckReport) -> dict[str, Any]:
+    """Build the document.
+
+    Args:
+        report: the check.
+
+    Returns:
+        JSON-ready values; exact rationals as strings beside their nearest double, infinity as the string "inf".
+    """
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "complete": report.complete,
+        "exit_status": report.exit_status(),
+        "files": dict(report.files),
+        "sha256": dict(report.hashes),
+        "versions": dict(report.versions),
+        "params": {name: str(value) for name, value in report.program.params},
+        "backend": report.backend,
+        "forward": report.forward,
+        "notes": list(report.notes),
+        "lipschitz": _constant(report.constant),
+        "images": {"total": report.images, "evaluated": report.evaluated},
+        "seconds": {
+            "load": report.times.load,
+            "forward": report.times.forward,
+            "bound": report.times.bound,
+            "total": report.times.total,
+        },
+        "properties": [_property(p) for p in report.properties],
+    }
+
+
+def _constant(constant: Constant) -> dict[str, Any]:
+    return {
+        "value": _value(constant.value),
+        "input_norm": constant.input_norm.name,
+        "output_norm": constant.output_norm.name,
+        "status": constant.status.value,
+        "note": constant.note,
+    }
+
+
+def _property(result: PropertyResult) -> dict[str, Any]:
+    return {
+        "name": result.source.name,
+        "query": query_text(result.source.query),
+        "norm": result.source.query.norm.name,
+        "lipschitz": _constant(result.constant),
+        "verdict": result.verdict.value,
+        "label": result.label,
+        "excluded": list(result.excluded),
+        "requirements": [_requirement(result, r) for r in result.requirements],
+        "images": [_image(i) for i in result.images],
+    }
+
+
+def _requirement(prop: PropertyResult, result: RequirementResult) -> dict[str, Any]:
+    return {
+        "requirement": result.requirement.text,
+        "point": point_text(prop.source.query, result.point),
+        "certified": _value(result.certified),
+        "attained": _value(result.attained),
+        "verdict": result.verdict.value,
+        "label": verdict_label(result.verdict, prop.constant),
+        "reason": result.reason,
+        "witnesses": list(result.witnesses),
+    }
+
+
+def _image(result: ImageResult) -> dict[str, Any]:
+    return {
+        "image": result.image,
+        "clean": _value(result.clean),
+        "certified": [_value(v) for v in result.certified],
+        "attained": [_value(v) for v in result.attained],
+    }
+
+
+def _value(value: Value | None) -> dict[str, Any] | None:
+    """Exact and nearest-double forms; None where undefined."""
+    if value is None:
+        return None
+    if value == math.inf:
+        return {"exact": "inf", "approx": None}
+    exact = Fraction(value)
+    return {"exact": str(exact), "approx": float(exact)}

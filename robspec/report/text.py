@@ -1,0 +1,135 @@
+"""The terminal table."""
+
+from __future__ import annotations
+
+import io
+import math
+from fractions import Fraction
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from robspec.ir.types import Aggregate, WorstCaseQuery
+from robspec.report._words import constant_line, point_text, query_text
+from robspec.semantics.norm import directed_text
+from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
+
+_STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
+_SHOWN_NAMES = 5
+
+
+def render(report: CheckReport, width: int, colour: bool) -> str:
+    """Draw the verdict table, then what it rests on."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    console.print(_table(console.width, header=True))
+    for prop in report.properties:
+        console.print(Text(f"{prop.source.name}: {query_text(prop.source.query)}", style="bold"))
+        console.print(_rows(prop, report.images, console.width))
+    console.print()
+    for line in _footer(report):
+        console.print(line)
+    return stream.getvalue()
+
+
+def _table(width: int, *, header: bool) -> Table:
+    """A table whose columns line up with those of every other table of the same width."""
+    first = max(24, min(44, width - 60))
+    table = Table(box=box.SIMPLE_HEAD if header else None, pad_edge=False, show_header=header, padding=(0, 2, 0, 0))
+    table.add_column("property / requirement", width=first, overflow="fold")
+    table.add_column("certified", width=11, justify="right")
+    table.add_column("clean", width=9, justify="right")
+    table.add_column("images", width=7, justify="right")
+    table.add_column("verdict", width=max(16, width - first - 36), overflow="fold")
+    return table
+
+
+def _rows(result: PropertyResult, images: int, width: int) -> Table:
+    table = _table(width, header=False)
+    counted = len(result.images) - len(result.excluded)
+    for item in result.requirements:
+        point = point_text(result.source.query, item.point)
+        label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
+        table.add_row(
+            label,
+            _certified(item),
+            _attained(item),
+            f"{counted}/{images}",
+            Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
+        )
+    return table
+
+
+def _certified(result: RequirementResult) -> str:
+    """Show the certified aggregate, never rounded to look better than it is."""
+    return _aggregate_text(result, result.certified, up=not _higher_is_better(result))
+
+
+def _attained(result: RequirementResult) -> str:
+    return _aggregate_text(result, result.attained, up=_higher_is_better(result))
+
+
+def _higher_is_better(result: RequirementResult) -> bool:
+    return result.requirement.aggregate is Aggregate.FRACTION or result.requirement.relation.upward
+
+
+def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool) -> str:
+    if value is None:
+        return "undefined"
+    if value == math.inf:
+        return "inf"
+    if result.requirement.aggregate is Aggregate.FRACTION:
+        return f"{directed_text(100 * Fraction(value), 1, up=up)}%"
+    return directed_text(Fraction(value), 4, up=up)
+
+
+def _footer(report: CheckReport) -> list[Text]:
+    lines: list[Text] = []
+    if not report.complete:
+        lines.append(Text(f"INTERRUPTED after {report.evaluated} of {report.images} images", style="bold red"))
+    for prop in report.properties:
+        lines.extend(_explanations(prop))
+    lines.append(Text(constant_line(report.constant)))
+    for prop in report.properties:
+        if prop.constant != report.constant:
+            lines.append(Text(f"  {prop.source.name}: {constant_line(prop.constant)}"))
+    t = report.times
+    lines.append(
+        Text(
+            f"{report.evaluated} images in {t.total:.2f} s: load {t.load:.2f}, forward {t.forward:.2f}, "
+            f"bound {t.bound:.2f}; backend {report.backend}"
+        )
+    )
+    lines.extend(Text(note, style="dim") for note in report.notes)
+    return lines
+
+
+def _explanations(prop: PropertyResult) -> list[Text]:
+    """Say more where a verdict is not PROVED, and where images were left out or the objective is vacuous."""
+    lines = []
+    for item in prop.requirements:
+        if item.verdict is not Verdict.PROVED:
+            gap = f"[{_certified(item)}, {_attained(item)}]"
+            point = point_text(prop.source.query, item.point)
+            where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
+            line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"
+            if item.witnesses:
+                line += f" ({_names(item.witnesses)})"
+            lines.append(Text(line, style=_STYLE[item.verdict]))
+    if prop.excluded:
+        count = len(prop.excluded)
+        lines.append(Text(f"{prop.source.name}: {count} excluded, metric undefined ({_names(prop.excluded)})"))
+    if not isinstance(prop.source.query, WorstCaseQuery):
+        vacuous = [i.image for i in prop.images if math.inf in i.certified]
+        if vacuous:
+            lines.append(
+                Text(f"{prop.source.name}: radius infinite, objective out of reach: {_names(tuple(vacuous))}")
+            )
+    return lines
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more

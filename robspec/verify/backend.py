@@ -1,0 +1,34 @@
+"""The choice of a kernel backend: explicit, reported, never a silent fallback."""
+
+from __future__ import annotations
+
+from robspec.kernels.knapsack import Backend, backends
+from robspec.verify.errors import BackendUnavailableError
+
+PREFERENCE = ("cpu", "reference")
+
+
+def choose(name: str) -> Backend:
+    """Pick a backend.
+
+    Args:
+        name: a backend's name, or "auto" for the fastest one available.
+
+    Returns:
+        The backend; the report names it.
+
+    Raises:
+        BackendUnavailableError: no such backend, or it cannot run here (E0405).
+    """
+    found = backends()
+    if name == "auto":
+        for candidate in PREFERENCE:
+            if candidate in found and found[candidate].unavailable() is None:
+                return found[candidate]
+    if name not in found:
+        listed = ", ".join(["auto", *found])
+        raise BackendUnavailableError("--backend", f"no backend {name!r}", f"choose one of {listed}")
+    reason = found[name].unavailable()
+    if reason is not None:
+        raise BackendUnavailableError("--backend", f"{name} cannot run here: {reason}", "choose another backend")
+    return found[name]

@@ -1,0 +1,73 @@
+"""Errors a check can meet once the specification, the model and the data have each been read."""
+
+from __future__ import annotations
+
+from robspec.errors import RobspecError
+
+
+class NonFiniteLogitsError(RobspecError):
+    """The model's logits hold a NaN or an infinity on an image.
+
+    A margin between such logits means nothing, so no bound can be computed and none is. The message names the image.
+    Typical causes are an input outside the range the model was trained for, or an overflow in half precision; run the
+    model on that image alone, or check with `--forward float64`.
+    """
+
+    code = "E0401"
+    title = "NaN or infinite logits"
+
+
+class ShapeMismatchError(RobspecError):
+    """The specification and the model disagree on a shape.
+
+    `input image [C, H, W]` and `output logits [K, H, W]` in the specification must be the model's own input and
+    output shapes without the batch dimension. The message names both. Change the specification, or export the model
+    for the size you mean.
+    """
+
+    code = "E0402"
+    title = "specification and model disagree on a shape"
+
+
+class NoConstantError(RobspecError):
+    """Nothing bounds how much the logits can move, so nothing can be certified.
+
+    Certificates stand on a Lipschitz constant. Declare one in the model block (`lipschitz l2 <= 1.0`) or pass
+    `--assume-lipschitz 1.0`; a verdict that rests on an assumption says so.
+    """
+
+    code = "E0403"
+    title = "no Lipschitz constant"
+
+
+class InfiniteMeanError(RobspecError):
+    """A mean of radii contains infinity.
+
+    A radius is infinite on an image where no number of flipped pixels meets the objective (for example
+    `h < 0.9 * h0` where h0 is 0). Averaging it with finite radii would be meaningless, so robspec refuses; require a
+    quantile, a minimum or a fraction of images instead: `require radius >= 0.3 for 95% of images`.
+    """
+
+    code = "E0404"
+    title = "mean of radii contains infinity"
+
+
+class BackendUnavailableError(RobspecError):
+    """The requested kernel backend cannot run here.
+
+    robspec never falls back silently: `--backend NAME` runs NAME or stops. The message gives the reason; `--backend
+    auto`, the default, picks the fastest backend that can run and the report names it.
+    """
+
+    code = "E0405"
+    title = "backend unavailable"
+
+
+class UnsupportedMetricError(RobspecError):
+    """The metric parses but this version has no bound for it with the given norm.
+
+    `robspec metrics` lists what can be certified. The message names the metric and what is missing.
+    """
+
+    code = "E0406"
+    title = "no bound for this metric"

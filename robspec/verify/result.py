@@ -1,0 +1,162 @@
+"""What a check finds: per-image intervals, per-requirement verdicts, provenance."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TypeAlias
+
+from robspec.ir.types import Program, Property, Requirement
+from robspec.semantics.constant import Constant
+
+Value: TypeAlias = Fraction | float
+"""An exact rational, or math.inf for a radius no attack can reach."""
+
+
+class Verdict(enum.Enum):
+    """MATH.md section 7."""
+
+    PROVED = "PROVED"
+    REFUTED = "REFUTED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """One image under one property.
+
+    Args:
+        image: the image's name.
+        clean: value of the (first) metric on the clean image, or None where it is undefined.
+        certified: per swept point, the certified bound on the value (worst_case or radius).
+        attained: per swept point, the value a concrete input attains (the clean image, until an attack does worse):
+            the true value lies between `certified` and `attained`.
+    """
+
+    image: str
+    clean: Fraction | None
+    certified: tuple[Value | None, ...]
+    attained: tuple[Value | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementResult:
+    """One requirement at one swept point.
+
+    Args:
+        requirement: what was asked.
+        point: index of the swept point.
+        certified: the aggregate of the certified bounds; None when nothing was evaluated.
+        attained: the aggregate of the attained values.
+        verdict: PROVED, REFUTED or UNKNOWN.
+        reason: one sentence on how the verdict came about.
+        witnesses: images whose attained values refute the requirement.
+    """
+
+    requirement: Requirement
+    point: int
+    certified: Value | None
+    attained: Value | None
+    verdict: Verdict
+    reason: str
+    witnesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyResult:
+    """Everything found about one property."""
+
+    source: Property
+    constant: Constant
+    images: tuple[ImageResult, ...]
+    requirements: tuple[RequirementResult, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """REFUTED if any requirement is; PROVED if every one is; else UNKNOWN."""
+        verdicts = {r.verdict for r in self.requirements}
+        if Verdict.REFUTED in verdicts:
+            return Verdict.REFUTED
+        return Verdict.PROVED if verdicts == {Verdict.PROVED} else Verdict.UNKNOWN
+
+    @property
+    def label(self) -> str:
+        """The verdict as it must be shown: a proof that rests on an assumption says so."""
+        return verdict_label(self.verdict, self.constant)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Images on which the metric is undefined."""
+        return tuple(i.image for i in self.images if i.certified[0] is None)
+
+
+def verdict_label(verdict: Verdict, constant: Constant) -> str:
+    """Word a verdict the way every format must: a proof that rests on an assumed constant says so."""
+    word: str = verdict.value
+    return f"{word}{constant.qualifier}" if verdict is Verdict.PROVED else word
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds spent, by kind of work."""
+
+    load: float = 0.0
+    forward: float = 0.0
+    bound: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """A finished (or interrupted) check.
+
+    Args:
+        program: the compiled specification.
+        properties: results in the order of the specification.
+        constant: the Lipschitz constant established for the model.
+        images: how many images the data set has.
+        evaluated: how many were evaluated; fewer when interrupted.
+        backend: the kernel backend that computed the bounds.
+        forward: the dtype the model ran in.
+        hashes: SHA-256 of the specification, the model file and the data.
+        versions: of robspec and what it stands on.
+        times: where the time went.
+        notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
+    """
+
+    program: Program
+    properties: tuple[PropertyResult, ...]
+    constant: Constant
+    images: int
+    evaluated: int
+    backend: str
+    forward: str
+    hashes: dict[str, str]
+    versions: dict[str, str]
+    times: Times
+    notes: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image was evaluated."""
+        return self.evaluated == self.images
+
+    def exit_status(self, *, allow_unknown: bool = False) -> int:
+        """Map the verdicts to the exit status of `robspec check`.
+
+        Args:
+            allow_unknown: whether UNKNOWN counts as success.
+
+        Returns:
+            130 when interrupted, 1 when anything is refuted, 3 when anything is unknown, else 0.
+        """
+        if not self.complete:
+            return 130
+        verdicts = {p.verdict for p in self.properties}
+        if Verdict.REFUTED in verdicts:
+            return 1
+        if Verdict.UNKNOWN in verdicts and not allow_unknown:
+            return 3
+        return 0

@@ -1,0 +1,217 @@
+"""The check itself: stream the data set through the model, answer every property, decide every requirement."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from typing import Protocol
+
+import torch
+
+import robspec
+from robspec.ir.types import Model, Program, Property, WorstCaseQuery
+from robspec.kernels.knapsack import Backend
+from robspec.semantics.constant import Constant
+from robspec.verify.decide import decide
+from robspec.verify.errors import ShapeMismatchError
+from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
+
+_STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
+_BATCH_BYTES = 64 * 2**20
+_LARGEST_BATCH = 8
+
+
+class ImageBatch(Protocol):
+    """What the check needs of a batch of data."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The images' names."""
+        ...
+
+    @property
+    def images(self) -> torch.Tensor:
+        """Float32 [B, C, H, W] in the declared range."""
+        ...
+
+    @property
+    def labels(self) -> torch.Tensor | None:
+        """int64 [B, H, W], or None."""
+        ...
+
+
+class ImageSource(Protocol):
+    """What the check needs of a data set."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def batches(self, size: int) -> Iterator[ImageBatch]:
+        """Stream the images in order."""
+        ...
+
+
+class LogitsModel(Protocol):
+    """What the check needs of a model."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Channels, height, width."""
+        ...
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Classes, height, width."""
+        ...
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Run the model, [B, C, H, W] to [B, K, H, W]."""
+        ...
+
+
+def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
+    """Check that the specification speaks of this model.
+
+    Args:
+        program: the compiled specification.
+        model: the loaded model.
+        where: the model file, for the message.
+
+    Raises:
+        ShapeMismatchError: input or output shapes differ (E0402).
+    """
+    pairs = (
+        ("input", program.model.input_shape, model.input_shape),
+        ("output", program.model.output_shape, model.output_shape),
+    )
+    for name, declared, actual in pairs:
+        if tuple(declared) != tuple(actual):
+            raise ShapeMismatchError(
+                where,
+                f"the specification declares {name} {list(declared)}, the model has {list(actual)}",
+                f"write {list(actual)} in the specification, or export the model for {list(declared)}",
+            )
+
+
+def check(
+    program: Program,
+    model: LogitsModel,
+    data: ImageSource,
+    backend: Backend,
+    constant: Constant,
+    *,
+    batch_size: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    times: Times | None = None,
+) -> CheckReport:
+    """Check every property of a program on every image of a data set.
+
+    Args:
+        program: the compiled specification.
+        model: the loaded model, shapes already matched.
+        data: the images.
+        backend: computes the knapsacks.
+        constant: the model's Lipschitz constant, image to logits.
+        batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
+        progress: called with the number of images just finished.
+        times: seconds already spent, added to.
+
+    Returns:
+        The report; incomplete, with every finished image kept, when interrupted from the keyboard.
+
+    Raises:
+        NonFiniteLogitsError: an image's logits are not finite (E0401).
+        InfiniteMeanError: a mean of radii contains infinity (E0404).
+    """
+    times = times or Times()
+    began = time.perf_counter()
+    channels, height, width = program.model.input_shape
+    constants = [constant.for_input_norm(p.query.norm, channels * height * width) for p in program.properties]
+    found: list[list[ImageResult]] = [[] for _ in program.properties]
+    evaluated = 0
+    size = batch_size or default_batch_size(program.model)
+    try:
+        batches = data.batches(size)
+        while True:
+            mark = time.perf_counter()
+            batch = next(batches, None)
+            times.load += time.perf_counter() - mark
+            if batch is None:
+                break
+            mark = time.perf_counter()
+            logits = model.logits(batch.images)
+            times.forward += time.perf_counter() - mark
+            mark = time.perf_counter()
+            evaluator = BatchEvaluator(backend, logits, batch.labels, program.data.ignore, batch.names)
+            answers = [evaluator.answer(p, c) for p, c in zip(program.properties, constants, strict=True)]
+            times.bound += time.perf_counter() - mark
+            for results, answer in zip(found, answers, strict=True):
+                results.extend(answer)
+            evaluated += len(batch.names)
+            progress(len(batch.names))
+    except KeyboardInterrupt:
+        pass  # what is finished is kept; the report says that it is incomplete
+    complete = evaluated == len(data)
+    properties = tuple(
+        _property_result(p, c, images[:evaluated], complete=complete)
+        for p, c, images in zip(program.properties, constants, found, strict=True)
+    )
+    times.total += time.perf_counter() - began
+    return CheckReport(
+        program=program,
+        properties=properties,
+        constant=constant,
+        images=len(data),
+        evaluated=evaluated,
+        backend=backend.name,
+        forward=str(logits.dtype).removeprefix("torch.") if evaluated else "float32",
+        hashes={},
+        versions=versions(),
+        times=times,
+        notes=notes(program, str(logits.dtype).removeprefix("torch.") if evaluated else "float32"),
+    )
+
+
+def _property_result(
+    prop: Property, constant: Constant, images: Sequence[ImageResult], *, complete: bool
+) -> PropertyResult:
+    query = prop.query
+    points = len(query.budgets if isinstance(query, WorstCaseQuery) else query.objectives)
+    requirements = tuple(
+        decide(prop, requirement, images, point, points, complete=complete)
+        for requirement in prop.requirements
+        for point in range(points)
+    )
+    return PropertyResult(prop, constant, tuple(images), requirements)
+
+
+def default_batch_size(model: Model) -> int:
+    """Choose how many images go through the model at once: at most 8, and at most 64 MiB of logits."""
+    classes, height, width = model.output_shape
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // (4 * classes * height * width)))
+
+
+def versions() -> dict[str, str]:
+    """List the versions a result depends on."""
+    found = {name: metadata.version(name) for name in _STANDS_ON}
+    return {"robspec": robspec.__version__, "python": platform.python_version(), **found}
+
+
+def notes(program: Program, forward: str) -> tuple[str, ...]:
+    """State what every verdict of a report takes for granted.
+
+    Args:
+        program: the compiled specification.
+        forward: the dtype of the forward pass.
+
+    Returns:
+        One line each.
+    """
+    lines = [f"arithmetic: forward pass in {forward} taken as exact"]
+    if program.model.normalize is not None:
+        lines.append("normalisation: applied by robspec before the model file; eps and L are in image units")
+    return tuple(lines)

@@ -1,0 +1,77 @@
+"""Writes what refutes a property, so that others can replay it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from robspec.errors import RobspecError
+from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
+
+
+class WitnessPathError(RobspecError):
+    """A witness of a refuted property cannot be written.
+
+    The verdict stands and is in the report; only the witness file is missing. Choose another folder with
+    `--witness-dir`.
+    """
+
+    code = "E0603"
+    title = "cannot write a witness"
+
+
+def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
+    """Write one JSON file per refuted property.
+
+    Args:
+        report: the finished check.
+        folder: created when needed; untouched when nothing is refuted.
+
+    Returns:
+        The files written, each naming the images, their distance from the clean image (0: they are the clean
+        images) and the exact values they attain.
+
+    Raises:
+        WitnessPathError: the folder or a file cannot be written (E0603).
+    """
+    refuted = [p for p in report.properties if p.verdict is Verdict.REFUTED]
+    paths = []
+    for prop in refuted:
+        path = folder / f"{prop.source.name}.witness.json"
+        content = json.dumps(_document(report, prop), indent=2) + "\n"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as stream:
+                stream.write(content)
+            Path(stream.name).chmod(0o644)
+            Path(stream.name).replace(path)
+        except OSError as error:
+            raise WitnessPathError(str(path), f"cannot write: {error.strerror}", "choose --witness-dir") from error
+        paths.append(path)
+    return paths
+
+
+def _document(report: CheckReport, prop: PropertyResult) -> dict[str, object]:
+    return {
+        "schema": "robspec-witness",
+        "schema_version": 1,
+        "property": prop.source.name,
+        "files": dict(report.files),
+        "sha256": dict(report.hashes),
+        "violations": [_violation(prop, r) for r in prop.requirements if r.verdict is Verdict.REFUTED],
+    }
+
+
+def _violation(prop: PropertyResult, result: RequirementResult) -> dict[str, object]:
+    named = set(result.witnesses)
+    return {
+        "requirement": result.requirement.text,
+        "attained": str(result.attained),
+        "reason": result.reason,
+        "images": [
+            {"image": i.image, "distance": "0", "attained": str(i.attained[result.point])}
+            for i in prop.images
+            if i.image in named
+        ],
+    }

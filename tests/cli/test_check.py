@@ -1,0 +1,274 @@
+"""`robspec check` end to end on a tiny model: verdicts, exit status, reports and every bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.cli.conftest import PROVED, SIDE, Brightness, Project, Run, export
+
+
+def test_everything_proved_exits_0_and_names_the_assumption(project: Project, robspec: Run) -> None:
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 0, result.err
+    assert result.out.count(["PROVED", " assuming L <= 1.0001 (not proved)"][0]) == 2
+    assert "4/4" in result.out
+    assert "arithmetic: forward pass in float32 taken as exact" in result.out
+    assert "backend cpu" in result.out
+
+
+def test_json_holds_every_value_hash_and_version(project: Project, robspec: Run, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    result = robspec("check", project.model, project.spec, "--format", "json", "--output", path)
+    assert (result.status, result.out) == (0, "")
+    report = json.loads(path.read_text())
+    assert (report["schema"], report["schema_version"], report["complete"]) == ("robspec-report", 1, True)
+    assert {len(h) for h in report["sha256"].values()} == {64}
+    assert set(report["sha256"]) == {"spec", "model", "data"}
+    assert {"robspec", "torch", "python"} <= set(report["versions"])
+    accurate, far = report["properties"]
+    assert accurate["label"] == "PROVED, assuming L <= 1.0001 (not proved)"
+    assert [i["image"] for i in accurate["images"]] == [f"images/im{n}.png" for n in range(4)]
+    assert [i["clean"]["exact"] for i in accurate["images"]] == ["1", "1", "1", "63/64"]
+    assert accurate["lipschitz"]["status"] == "assumed"
+    assert all(i["certified"][0]["approx"] > 0.1 for i in far["images"])
+
+
+def test_certified_values_follow_from_the_definition(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """The linear model's margins are known, so the knapsack can be solved here, in exact rationals."""
+    path = tmp_path / "report.json"
+    properties = PROVED.replace("budget 0.1", "budget 1.5").replace(">= 0.5", ">= 0.1")
+    project.write_spec(properties, claim="1")
+    robspec("check", project.model, project.spec, "--format", "json", "--output", path)
+    images = json.loads(path.read_text())["properties"][0]["images"]
+    for n, found in enumerate(images):
+        pixels = np.asarray(Image.open(project.root / f"images/im{n}.png")).astype(np.float64) / 255
+        labels = np.asarray(Image.open(project.root / f"masks/im{n}.png"))
+        s = (pixels.astype(np.float32) - np.float32(0.5)).sum(2) * np.float32(6**-0.5)
+        correct = (s > 0) == (labels == 1)
+        costs = sorted(Fraction(float(2 * abs(v))) ** 2 / 2 for v in s[correct])
+        spent, flips = Fraction(0), 0
+        while flips < len(costs) and spent + costs[flips] <= Fraction(3, 2) ** 2:
+            spent += costs[flips]
+            flips += 1
+        assert abs(Fraction(found["certified"][0]["exact"]) - Fraction(int(correct.sum()) - flips, SIDE * SIDE)) <= (
+            Fraction(1, SIDE * SIDE)
+        )
+        assert found["certified"][0]["approx"] < found["clean"]["approx"]
+
+
+def test_refuted_by_the_clean_images_writes_a_witness(project: Project, robspec: Run, tmp_path: Path) -> None:
+    project.write_spec(PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.99 for all images"))
+    result = robspec("check", project.model, project.spec, "--witness-dir", tmp_path / "w")
+    assert result.status == 1
+    assert "REFUTED" in result.out
+    witness = json.loads((tmp_path / "w" / "accurate.witness.json").read_text())
+    assert witness["violations"][0]["images"] == [{"image": "images/im3.png", "distance": "0", "attained": "63/64"}]
+
+
+def test_unknown_exits_3_with_the_gap_and_0_when_allowed(project: Project, robspec: Run) -> None:
+    project.write_spec(PROVED.replace("budget 0.1", "budget 10"))
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 3
+    assert "UNKNOWN in [" in result.out
+    assert robspec("check", project.model, project.spec, "--allow", "unknown").status == 0
+
+
+def test_set_overrides_a_param(project: Project, robspec: Run) -> None:
+    project.write_spec("param eps = 0.1\n" + PROVED.replace("budget 0.1", "budget eps"))
+    assert robspec("check", project.model, project.spec).status == 0
+    assert robspec("check", project.model, project.spec, "--set", "eps=10").status == 3
+    assert robspec("check", project.model, project.spec, "--set", "epz=3").status == 2
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_backends_are_explicit_and_agree(project: Project, robspec: Run, backend: str) -> None:
+    result = robspec("check", project.model, project.spec, "--backend", backend, "--format", "json")
+    report = json.loads(result.out)
+    assert report["backend"] == backend
+    other = json.loads(robspec("check", project.model, project.spec, "--format", "json").out)
+    assert report["properties"] == other["properties"]
+
+
+def test_unknown_backend_is_an_error(project: Project, robspec: Run) -> None:
+    result = robspec("check", project.model, project.spec, "--backend", "tpu")
+    assert result.status == 2
+    assert "E0405" in result.err
+
+
+def test_batch_size_changes_nothing(project: Project, robspec: Run) -> None:
+    reports = [
+        json.loads(robspec("check", project.model, project.spec, "--batch-size", n, "--format", "json").out)
+        for n in (1, 3, 64)
+    ]
+    assert reports[0]["properties"] == reports[1]["properties"] == reports[2]["properties"]
+
+
+def test_data_folder_can_be_elsewhere(project: Project, robspec: Run, tmp_path: Path) -> None:
+    spec = tmp_path / "other" / "spec.rspec"
+    spec.parent.mkdir()
+    shutil.move(project.spec, spec)
+    assert robspec("check", project.model, spec).status == 2
+    assert robspec("check", project.model, spec, "--data", project.root).status == 0
+
+
+def test_every_ignored_image_is_excluded_and_none_left_is_never_proved(project: Project, robspec: Run) -> None:
+    mask = Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8))
+    text = project.spec.read_text().replace('masks "masks/*.png"', 'masks "masks/*.png"\n  ignore 255')
+    project.spec.write_text(text)
+    mask.save(project.root / "masks/im0.png")
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 0
+    assert "3/4" in result.out
+    assert "1 excluded, metric undefined (images/im0.png)" in result.out
+    for n in range(4):
+        mask.save(project.root / f"masks/im{n}.png")
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 3
+    assert "PROVED" not in result.out
+
+
+def test_a_mean_of_infinite_radii_is_refused(project: Project, robspec: Run) -> None:
+    properties = PROVED.replace("h <= 0.25", "h < 0 * h0").replace(
+        "radius >= 0.1 for all images", "mean(radius) >= 0.1"
+    )
+    project.write_spec(properties)
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 2
+    assert "E0404" in result.err
+
+
+class TestBadInput:
+    """Every bad input gets one clear error: a stable code, where, what, how to mend."""
+
+    def expect(self, result: object, code: str, *words: str) -> None:
+        status, out, err = result.status, result.out, result.err  # type: ignore[attr-defined]
+        assert status == 2
+        assert out == ""
+        assert err.startswith(f"error[{code}]"), err
+        assert "mend:" in err
+        for word in words:
+            assert word in err, err
+
+    def test_wrong_input_shape(self, project: Project, robspec: Run, tmp_path: Path) -> None:
+        model = export(Brightness(), tmp_path / "m.pt2", side=16)
+        self.expect(robspec("check", model, project.spec), "E0402", "[3, 8, 8]", "[3, 16, 16]")
+
+    def test_wrong_number_of_classes(self, project: Project, robspec: Run, tmp_path: Path) -> None:
+        class Three(Brightness):
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                return torch.cat([super().forward(image), image[:, :1]], 1)
+
+        model = export(Three(), tmp_path / "m.pt2")
+        self.expect(robspec("check", model, project.spec), "E0402", "[2, 8, 8]", "[3, 8, 8]")
+
+    def test_label_out_of_range(self, project: Project, robspec: Run) -> None:
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[2, 3] = 7
+        Image.fromarray(mask).save(project.root / "masks/im1.png")
+        result = robspec("check", project.model, project.spec)
+        assert result.status == 2
+        assert "masks/im1.png" in result.err
+        assert "7" in result.err
+
+    def test_image_without_mask(self, project: Project, robspec: Run) -> None:
+        (project.root / "masks/im2.png").unlink()
+        result = robspec("check", project.model, project.spec)
+        assert result.status == 2
+        assert "im2" in result.err
+
+    def test_unreadable_image(self, project: Project, robspec: Run) -> None:
+        (project.root / "images/im2.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+        result = robspec("check", project.model, project.spec)
+        assert result.status == 2
+        assert "im2.png" in result.err
+
+    def test_empty_data_set_is_never_0(self, project: Project, robspec: Run) -> None:
+        for path in (project.root / "images").iterdir():
+            path.unlink()
+        result = robspec("check", project.model, project.spec)
+        assert result.status == 2
+        assert "PROVED" not in result.out
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_non_finite_logits_name_the_image(
+        self, project: Project, robspec: Run, tmp_path: Path, bad: float
+    ) -> None:
+        class Poisoned(Brightness):
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                logits = super().forward(image)
+                mark = (image.sum((1, 2, 3), keepdim=True) == 0).to(logits.dtype)
+                return torch.where(mark.bool(), torch.full_like(logits, bad), logits)
+
+        Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(project.root / "images/im2.png")
+        model = export(Poisoned(), tmp_path / "m.pt2")
+        self.expect(robspec("check", model, project.spec), "E0401", "images/im2.png")
+
+    def test_no_constant(self, project: Project, robspec: Run) -> None:
+        text = "".join(line for line in project.spec.read_text().splitlines(True) if "lipschitz" not in line)
+        project.spec.write_text(text)
+        self.expect(robspec("check", project.model, project.spec), "E0403", "--assume-lipschitz")
+        assert robspec("check", project.model, project.spec, "--assume-lipschitz", "1").status == 0
+
+    @pytest.mark.parametrize("value", ["nan", "-1", "0", "1e999999999", "one", "1/0"])
+    def test_bad_assumed_constant(self, project: Project, robspec: Run, value: str) -> None:
+        self.expect(robspec("check", project.model, project.spec, f"--assume-lipschitz={value}"), "E0601")
+
+    @pytest.mark.parametrize("place", ["missing/report.json", "."])
+    def test_unwritable_output_is_found_before_the_work(
+        self, project: Project, robspec: Run, tmp_path: Path, place: str
+    ) -> None:
+        self.expect(robspec("check", tmp_path / "no.pt2", project.spec, "--output", tmp_path / place), "E0602")
+
+    def test_unknown_format(self, project: Project, robspec: Run) -> None:
+        self.expect(robspec("check", project.model, project.spec, "--format", "xml"), "E0601", "json")
+
+    @pytest.mark.parametrize("content", [None, b"", b"just text\n", b"PK\x03\x04 cut short"])
+    def test_model_file(self, project: Project, robspec: Run, tmp_path: Path, content: bytes | None) -> None:
+        path = tmp_path / "model.pt"
+        path.mkdir() if content is None else path.write_bytes(content)
+        result = robspec("check", path, project.spec)
+        assert result.status == 2
+        assert result.err.startswith("error[E02")
+        assert str(path) in result.err
+
+    def test_specification_errors_come_before_the_model_is_opened(self, project: Project, robspec: Run) -> None:
+        project.write_spec(PROVED.replace("pixel_accuracy", "pixel_acuracy", 1))
+        result = robspec("check", "no-such-model.pt2", project.spec)
+        assert result.status == 2
+        assert "pixel_accuracy" in result.err
+        assert "no-such-model" not in result.err
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from robspec.verify.evaluate import BatchEvaluator
+
+    answered = 0
+    original = BatchEvaluator.answer
+
+    def interrupted(self: BatchEvaluator, *args: object) -> object:
+        nonlocal answered
+        answered += 1
+        if answered > 4:
+            raise KeyboardInterrupt
+        return original(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BatchEvaluator, "answer", interrupted)
+    path = tmp_path / "partial.json"
+    result = robspec("check", project.model, project.spec, "--batch-size", 1, "--format", "json", "--output", path)
+    assert result.status == 130
+    report = json.loads(path.read_text())
+    assert report["complete"] is False
+    assert report["images"] == {"total": 4, "evaluated": 2}
+    assert [len(p["images"]) for p in report["properties"]] == [2, 2]
+    assert {p["verdict"] for p in report["properties"]} == {"UNKNOWN"}

@@ -1,0 +1,233 @@
+"""Every backend equals the integer reference, and the reference never certifies what enumeration refutes."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack.budget import Budget
+from tests.kernels.oracle import exact_cost, most_flips, predict
+
+BACKENDS = [b for b in backends().values() if b.unavailable() is None]
+REFERENCE = backends()["reference"]
+NORMS: list[Fraction | None] = [Fraction(1), Fraction(2), None]
+BUDGETS = [Fraction(x) for x in ("0", "1e-9", "0.01", "0.1", "0.37", "1", "2.5", "40", "1e9")]
+
+
+def budgets(norm: Fraction | None, pixels: int, single: bool, constant: Fraction = Fraction(1)) -> list[Budget]:
+    return [Budget.of(eps, constant, norm, pixels, single=single) for eps in BUDGETS]
+
+
+def assert_equal(batch: LogitsBatch, norm: Fraction | None, constant: Fraction = Fraction(1)) -> None:
+    expected = REFERENCE.prepare(batch)
+    ask = budgets(norm, expected.pixels, expected.single, constant)
+    flips = expected.flips(ask)
+    targets = np.stack([np.array([0, 1, n // 2, n, n + 1]) for n in expected.items]).astype(np.int64)
+    radii = expected.radii(targets, constant, norm)
+    for backend in BACKENDS:
+        got = backend.prepare(batch)
+        for field in ("finite", "items", "valid"):
+            np.testing.assert_array_equal(
+                getattr(got, field), getattr(expected, field), err_msg=f"{backend.name} {field}"
+            )
+        assert (got.pixels, got.single) == (expected.pixels, expected.single)
+        np.testing.assert_array_equal(got.flips(ask), flips, err_msg=backend.name)
+        np.testing.assert_array_equal(got.radii(targets, constant, norm), radii, err_msg=backend.name)
+
+
+@st.composite
+def batches(draw: Any) -> LogitsBatch:
+    b, k = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 3, 7]))
+    h, w = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
+    grid = st.sampled_from([0.0, 0.5, 1.0, 1.0000001, -1.0, 3.0, 1e-40, 65000.0, -65000.0])
+    wide = st.floats(-1e4, 1e4, width=16)
+    values = draw(st.lists(st.one_of(grid, wide), min_size=b * k * h * w, max_size=b * k * h * w))
+    logits = torch.tensor(values, dtype=torch.float64).to(dtype).reshape(b, k, h, w)
+    labels = draw(st.lists(st.sampled_from([*range(max(k, 2)), 255]), min_size=b * h * w, max_size=b * h * w))
+    items = draw(st.sampled_from(list(Items)))
+    ignore = draw(st.sampled_from([255, 0, None]))
+    y = torch.tensor(labels).reshape(b, h, w)
+    return LogitsBatch(logits, y, items, ignore)
+
+
+class TestEquality:
+    """Sum in int64 against 2^40: order-independent, deterministic, equal on every backend."""
+
+    @given(batches(), st.sampled_from(NORMS), st.sampled_from([Fraction(1), Fraction(13, 2), Fraction(0)]))
+    def test_random(self, batch: LogitsBatch, norm: Fraction | None, constant: Fraction) -> None:
+        assert_equal(batch, norm, constant)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed", "sliced", "expanded"])
+    def test_strides(self, norm: Fraction | None, layout: str) -> None:
+        torch.manual_seed(0)
+        logits = torch.randn(2, 5, 12, 10)
+        if layout == "channels_last":
+            logits = logits.to(memory_format=torch.channels_last)
+        elif layout == "transposed":
+            logits = torch.randn(2, 5, 10, 12).transpose(2, 3)
+        elif layout == "sliced":
+            logits = torch.randn(2, 5, 24, 30)[:, :, ::2, ::3]
+        elif layout == "expanded":
+            logits = torch.randn(1, 5, 12, 10).expand(2, -1, -1, -1)
+        labels = torch.randint(0, 5, (2, 12, 10))
+        assert_equal(LogitsBatch(logits, labels, Items.CORRECT), norm)
+        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize(
+        "case", ["all equal costs", "one pixel", "none correct", "all ignored", "huge", "subnormal", "near ties"]
+    )
+    def test_adversarial(self, norm: Fraction | None, case: str) -> None:
+        torch.manual_seed(1)
+        labels = torch.zeros(1, 40, 60, dtype=torch.int64)
+        logits = torch.zeros(1, 3, 40, 60)
+        logits[:, 0] = 1.0
+        if case == "one pixel":
+            labels, logits = labels[:, :1, :1], logits[:, :, :1, :1]
+        elif case == "none correct":
+            labels += 1
+        elif case == "all ignored":
+            labels += 255
+        elif case == "huge":
+            logits[:, 0] = torch.finfo(torch.float32).max
+            logits[:, 1:] = torch.finfo(torch.float32).min
+        elif case == "subnormal":
+            logits[:, 0] = torch.rand(40, 60) * 1e-39
+        elif case == "near ties":
+            logits[:, 0] = 1.0 + torch.randint(0, 3, (40, 60)) * 2.0**-23
+            logits[:, 1] = 1.0
+        assert_equal(LogitsBatch(logits, labels, Items.CORRECT, 255), norm)
+        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm)
+
+    def test_more_pixels_than_one_chunk_and_the_same_bits_twice(self) -> None:
+        torch.manual_seed(2)
+        logits, labels = torch.randn(2, 4, 70, 91), torch.randint(0, 4, (2, 70, 91))
+        batch = LogitsBatch(logits, labels, Items.CORRECT)
+        assert_equal(batch, Fraction(2))
+        ask = budgets(Fraction(2), 70 * 91, False)
+        for backend in BACKENDS:
+            first, second = backend.prepare(batch).flips(ask), backend.prepare(batch).flips(ask)
+            np.testing.assert_array_equal(first, second)
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("k", [1, 2, 5])
+    def test_non_finite_logits_are_seen(self, bad: float, k: int) -> None:
+        for items in Items:
+            logits = torch.zeros(3, k, 50, 50)
+            logits[1, k - 1, 49, 49] = bad
+            labels = torch.zeros(3, 50, 50, dtype=torch.int64)
+            for backend in BACKENDS:
+                assert backend.prepare(LogitsBatch(logits, labels, items)).finite.tolist() == [True, False, True]
+
+
+class TestTruth:
+    """Everything below is a bound over the relaxed set: the bound never says fewer flips than are possible."""
+
+    @given(
+        st.integers(1, 3).flatmap(
+            lambda k: st.lists(st.lists(st.floats(-4, 4, width=32), min_size=k, max_size=k), min_size=1, max_size=7)
+        ),
+        st.lists(st.integers(0, 2), min_size=7, max_size=7),
+        st.fractions(min_value=0, max_value=8, max_denominator=100),
+        st.sampled_from([1, 2, None]),
+        st.sampled_from([Fraction(1), Fraction(5, 2)]),
+    )
+    def test_brute_force(
+        self, rows: list[list[float]], raw: list[int], eps: Fraction, q: int | None, constant: Fraction
+    ) -> None:
+        k = len(rows[0])
+        labels = [y % max(k, 2) for y in raw[: len(rows)]]
+        norm = None if q is None else Fraction(q)
+        logits = torch.tensor(rows, dtype=torch.float32).T.reshape(1, k, 1, len(rows))
+        batch = LogitsBatch(logits, torch.tensor(labels).reshape(1, 1, -1), Items.CORRECT)
+        costs = [exact_cost(p, y, q) for p, y in zip(rows, labels, strict=True) if predict(p) == y]
+        truth = most_flips(costs, eps * constant, q)
+        budget = Budget.of(eps, constant, norm, len(rows), single=k == 1)
+        slack = Budget.of(eps * (1 + Fraction(1, 2**30)), constant, norm, len(rows), single=k == 1)
+        for backend in BACKENDS:
+            prepared = backend.prepare(batch)
+            assert prepared.items[0] == len(costs)
+            flips = int(prepared.flips([budget])[0, 0])
+            assert truth <= flips
+            assert flips <= most_flips(costs, eps * constant * (1 + Fraction(1, 2**30)), q)
+            assert flips <= prepared.flips([slack])[0, 0]
+
+    @given(batches(), st.sampled_from(NORMS))
+    def test_galois(self, batch: LogitsBatch, norm: Fraction | None) -> None:
+        """For counting families: fewer than n flips at eps <=> eps <= returned R (MATH.md section 8)."""
+        for backend in BACKENDS:
+            prepared = backend.prepare(batch)
+            for image, items in enumerate(prepared.items.tolist()):
+                for wanted in range(1, items + 1):
+                    row = np.zeros((len(prepared.items), 1), dtype=np.int64)
+                    row[image] = wanted
+                    radius = float(prepared.radii(row, Fraction(3), norm)[image, 0])
+                    after = math.nextafter(radius, math.inf)
+                    ask = [
+                        Budget.of(Fraction(e), Fraction(3), norm, prepared.pixels, single=prepared.single)
+                        for e in (radius, after)
+                    ]
+                    at, beyond = prepared.flips(ask)[image].tolist()
+                    assert at < wanted or radius == 0.0
+                    assert beyond >= wanted
+
+    def test_radius_counts_exactly_the_flips_it_names(self) -> None:
+        """A count rounded up and then used as a zero-based index gives one pixel too many (PEERS.md, 2)."""
+        logits = torch.tensor([[[[1.0, 2.0, 4.0]], [[0.0, 0.0, 0.0]]]])
+        batch = LogitsBatch(logits, torch.zeros(1, 1, 3, dtype=torch.int64), Items.CORRECT)
+        truth = [math.sqrt(0.5), math.sqrt(2.5), math.sqrt(10.5)]
+        for backend in BACKENDS:
+            got = backend.prepare(batch).radii(np.array([[1, 2, 3, 4]]), Fraction(1), Fraction(2))[0]
+            assert got[:3] == pytest.approx(truth, rel=1e-9)
+            assert all(g <= t for g, t in zip(got, truth, strict=False))
+            assert got[3] == math.inf
+
+    def test_running_sums_do_not_drift(self) -> None:
+        """Running sums in float32 against an unrounded budget (PEERS.md, 9): 10^6 equal costs, one too many."""
+        n = 10**6
+        logits = torch.zeros(1, 2, 1000, 1000)
+        logits[:, 0] = 1.0
+        batch = LogitsBatch(logits, torch.zeros(1, 1000, 1000, dtype=torch.int64), Items.CORRECT)
+        prepared = backends()["cpu"].prepare(batch)
+        for wanted in (1, 333_333, 999_999, n):
+            radius = float(prepared.radii(np.array([[wanted]]), Fraction(1), Fraction(2))[0, 0])
+            assert Fraction(radius) ** 2 <= Fraction(wanted, 2)
+            assert radius == pytest.approx(math.sqrt(wanted / 2), rel=1e-6)
+
+    def test_ties_follow_the_first_index(self) -> None:
+        logits = torch.tensor([[[[1.0, 1.0]], [[1.0, 1.0]]]])
+        labels = torch.tensor([[[0, 1]]])
+        for backend in BACKENDS:
+            prepared = backend.prepare(LogitsBatch(logits, labels, Items.CORRECT))
+            assert prepared.items.tolist() == [1]
+            zero = Budget.of(Fraction(0), Fraction(1), Fraction(2), 2, single=False)
+            assert prepared.flips([zero]).tolist() == [[1]]
+
+
+class TestContract:
+    """Wrong arguments are refused at the one validation point."""
+
+    @pytest.mark.parametrize(
+        ("shape", "labels"),
+        [((2, 3, 4), (2, 4)), ((1, 2, 0, 4), (1, 0, 4)), ((1, 2, 3, 4), (1, 4, 3)), ((1, 2, 3, 4), None)],
+    )
+    def test_shapes(self, shape: tuple[int, ...], labels: tuple[int, ...] | None) -> None:
+        y = None if labels is None else torch.zeros(labels, dtype=torch.int64)
+        with pytest.raises(ValueError, match="must be"):
+            LogitsBatch(torch.zeros(shape), y, Items.CORRECT)
+
+    def test_dtypes(self) -> None:
+        with pytest.raises(ValueError, match="float"):
+            LogitsBatch(torch.zeros(1, 2, 3, 3, dtype=torch.int64), None, Items.PREDICTED)
+        with pytest.raises(ValueError, match="int64"):
+            LogitsBatch(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3), Items.CORRECT)
