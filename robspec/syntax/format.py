@@ -46,9 +46,7 @@ class _Printer:
         widths = self.param_widths()
         for statement in self.file.statements:
             block = isinstance(statement, (ast.Model, ast.Data, ast.Property))
-            wide = previous is not None and (
-                block or isinstance(previous, (ast.Model, ast.Data, ast.Property))
-            )
+            wide = previous is not None and (block or isinstance(previous, (ast.Model, ast.Data, ast.Property)))
             self.gap(statement, wide=wide)
             if isinstance(statement, (ast.Model, ast.Data, ast.Property)):
                 self.block(statement)
@@ -105,9 +103,7 @@ class _Printer:
     def pending(self, before: int | None) -> list[ast.Comment]:
         """Take the comments that start before an offset, or all that are left."""
         first = self.next
-        while self.next < len(self.comments) and (
-            before is None or self.comments[self.next].span.start < before
-        ):
+        while self.next < len(self.comments) and (before is None or self.comments[self.next].span.start < before):
             self.next += 1
         return self.comments[first : self.next]
 

@@ -85,6 +85,8 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             comments.append(Comment(str(token).rstrip(), span_of(token)))
         elif token.type == "NAME" and not token.isascii():
             tokens.append(Token.new_borrow_pos("NAME", str(token).translate(_LETTERS), token))
+        elif token.type == "STRING" and not token.isprintable():
+            tokens.append(Token.new_borrow_pos("UNKNOWN", str(token), token))
         elif token in _SIGNS:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
         elif token.type != "SPACE":

@@ -201,9 +201,7 @@ class TestStartUp:
             f"sys.argv = {['robspec', *arguments]!r}\n"
             "main()\n"
         )
-        run = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
+        run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
         return set(run.stderr.split())
 
     @pytest.mark.parametrize(
@@ -230,7 +228,5 @@ class TestStartUp:
 
     def seconds(self, *arguments: str) -> float:
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, *arguments], stdout=subprocess.DEVNULL, env=dict(os.environ), check=True
-        )
+        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=dict(os.environ), check=True)
         return time.perf_counter() - start

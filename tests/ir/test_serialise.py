@@ -67,9 +67,7 @@ programs = st.builds(
     ),
     st.builds(ir.Data, st.text(), st.text(), st.text(), st.none() | st.integers(), st.booleans()),
     st.lists(
-        st.builds(
-            ir.Property, st.text(), queries, st.lists(requirements, max_size=2).map(tuple), st.integers(0)
-        ),
+        st.builds(ir.Property, st.text(), queries, st.lists(requirements, max_size=2).map(tuple), st.integers(0)),
         max_size=3,
     ).map(tuple),
     st.lists(st.tuples(st.text(), rationals), max_size=3).map(tuple),

@@ -69,9 +69,7 @@ def test_every_statement_reaches_the_program(runway: str) -> None:
                         F(99, 100),
                         "mean(worst_case) >= 0.75 with confidence 99%",
                     ),
-                    ir.Requirement(
-                        fraction, Relation.GE, F(2, 5), F(1), None, "worst_case >= 0.40 for all images"
-                    ),
+                    ir.Requirement(fraction, Relation.GE, F(2, 5), F(1), None, "worst_case >= 0.40 for all images"),
                 ),
                 line=21,
             ),

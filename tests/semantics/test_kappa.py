@@ -50,11 +50,7 @@ def evaluate(expr: ast.Expr | ast.Sweep, h: Fraction, h0: Fraction) -> Fraction:
     total = evaluate(expr.first, h, h0)
     for sign, part in expr.rest:
         value = evaluate(part, h, h0)
-        total = (
-            {"+": total + value, "-": total - value, "*": total * value}[sign]
-            if sign != "/"
-            else total / value
-        )
+        total = {"+": total + value, "-": total - value, "*": total * value}[sign] if sign != "/" else total / value
     return total
 
 

@@ -76,6 +76,7 @@ def test_a_syntax_error_and_static_errors_are_reported_together() -> None:
         ("budget 3\n", [("E0001", 1)]),
         ("param x = 1 param y = 2\n", [("E0001", 1)]),
         ("param x = --1\n", [("E0001", 1)]),
+        ('data d {\n  images "a\u202eb"\n  masks "\x1b[31m"\n}\n', [("E0002", 2), ("E0002", 3)]),
         ('param x = "a\nparam y = $\n', [("E0002", 1), ("E0002", 2)]),
         ("param x = " + "(" * 41 + "1" + ")" * 41 + "\nparam = 2\n", [("E0003", 1), ("E0001", 2)]),
         ("param x = 1e301\nparam y = 1" + "0" * 60 + "\n", [("E0005", 1), ("E0005", 2)]),
