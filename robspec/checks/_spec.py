@@ -103,9 +103,7 @@ class Spec:
     def damaged_outside(self) -> bool:
         """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
         blocks = self._declared(ast.Model) + self._declared(ast.Data) + self.properties
-        return any(
-            not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage
-        )
+        return any(not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage)
 
     def value(self, expr: ast.Expr) -> Fraction | None:
         """The exact value of a constant expression."""

@@ -31,6 +31,4 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             low = budget.value.start if isinstance(budget.value, ast.Sweep) else budget.value
             value = spec.value(low)
             if value is not None and value < 0:
-                yield error(
-                    __name__, low.span, f"the budget {shown(value)} is negative", "a budget is zero or more"
-                )
+                yield error(__name__, low.span, f"the budget {shown(value)} is negative", "a budget is zero or more")

@@ -27,7 +27,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     """Try the best value the metric has."""
     for block in spec.properties:
         info = spec.info_of(block)
-        if info is None or spec.asks_radius(block) is not False:
+        if info is None or spec.asks_radius(block) is True:
             continue
         for requirement in spec.requirements(block):
             bound, relation = spec.value(requirement.bound), Relation(requirement.relation)

@@ -28,18 +28,14 @@ from robspec.syntax.walk import descend
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Report the second of each pair."""
     statements = spec.file.statements
-    params: list[tuple[str, ast.Node]] = [
-        (f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)
-    ]
+    params: list[tuple[str, ast.Node]] = [(f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)]
     single: list[tuple[str, ast.Node]] = [
         (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data))
     ]
     yield from _repeated(spec, params + single)
     for block in statements:
         if isinstance(block, (ast.Model, ast.Data, ast.Property)):
-            inner = [
-                (f"`{_word(s)}` statement", s) for s in block.statements if not isinstance(s, ast.Require)
-            ]
+            inner = [(f"`{_word(s)}` statement", s) for s in block.statements if not isinstance(s, ast.Require)]
             yield from _repeated(spec, inner)
     for node in descend(spec.file):
         if isinstance(node, ast.Classes):

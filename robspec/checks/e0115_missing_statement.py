@@ -58,9 +58,7 @@ def _needs_metric(spec: Spec, block: ast.Property) -> bool:
     return any(spec.conditions.is_unknown_of(a, name) for a in atoms for name in (H, H0))
 
 
-def _missing(
-    spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[ast.Node]]
-) -> Iterator[Diagnostic]:
+def _missing(spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[ast.Node]]) -> Iterator[Diagnostic]:
     if spec.damaged(block):
         return
     span = Span(block.span.start, block.span.start + len(word))
@@ -70,6 +68,4 @@ def _missing(
         if not any(isinstance(s, kind) for s in block.statements):
             form = "pixel_accuracy" if keyword == "metric" else None
             example = f"metric {form}" if form else FORMS[keyword]
-            yield error(
-                __name__, span, f"{word} has no `{keyword}` statement", f"add one, such as `{example}`"
-            )
+            yield error(__name__, span, f"{word} has no `{keyword}` statement", f"add one, such as `{example}`")

@@ -34,9 +34,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             measure, population = requirement.measure, requirement.population
             text = write.measure(measure)
             if measure.aggregate is None and population is None:
-                message = (
-                    f"`{text}` is one value for each image; this does not say of which images it is required"
-                )
+                message = f"`{text}` is one value for each image; this does not say of which images it is required"
                 mend = f"add `for all images` or `for 95% of images`, or write `mean({text})`"
                 yield error(__name__, requirement.span, message, mend)
             elif measure.aggregate is not None and population is not None:

@@ -28,6 +28,4 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     value = None if claim is None else spec.value(claim.value)
     if claim is not None and value is not None and value <= 0:
         message = f"a Lipschitz constant of {shown(value)}"
-        yield error(
-            __name__, claim.value.span, message, "claim a constant above zero, or leave the claim out"
-        )
+        yield error(__name__, claim.value.span, message, "claim a constant above zero, or leave the claim out")

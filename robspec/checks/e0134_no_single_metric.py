@@ -41,9 +41,7 @@ def _within(inner: Span, outer: Span) -> bool:
     return outer.start <= inner.start and inner.end <= outer.end
 
 
-def _comparison(
-    spec: Spec, comparison: ast.Comparison, declared: ast.MetricReference | None
-) -> Iterator[Diagnostic]:
+def _comparison(spec: Spec, comparison: ast.Comparison, declared: ast.MetricReference | None) -> Iterator[Diagnostic]:
     for fault, span, _ in spec.conditions.read(comparison, declared).faults:
         if fault is Fault.NO_METRIC:
             message = "this comparison is about no metric, so it is true or false whatever the attack"

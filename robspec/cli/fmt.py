@@ -31,10 +31,7 @@ def command(files: tuple[str, ...], check: bool, diff: bool) -> None:
     broken = changed = False
     for name in files:
         try:
-            if name == "-":
-                source = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")
-            else:
-                source = read_source(name)
+            source = decode(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>") if name == "-" else read_source(name)
             text = _formatted(source)
             if text is None:
                 broken = True

@@ -10,6 +10,8 @@ from robspec.diagnostics.diagnostic import Diagnostic, Severity, in_order
 from robspec.diagnostics.span import Source
 
 WIDTH = 80
+MAX_WORD = 60
+MAX_SHOWN = 50
 _RED, _YELLOW, _BLUE, _BOLD, _PLAIN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[1m", "\x1b[0m"
 
 
@@ -26,8 +28,9 @@ def _columns(text: str) -> int:
 
 
 def _wrap(label: str, text: str, indent: str) -> str:
+    words = (w if len(w) <= MAX_WORD else f"{w[: MAX_WORD - 3]}..." for w in visible(text).split(" "))
     return textwrap.fill(
-        visible(text),
+        " ".join(words),
         WIDTH,
         initial_indent=label,
         subsequent_indent=indent,
@@ -91,7 +94,9 @@ def render(diagnostic: Diagnostic, source: Source, *, colour: bool = False) -> s
 def render_all(diagnostics: Iterable[Diagnostic], source: Source, *, colour: bool = False) -> str:
     """Write diagnostics in the order of their places, and a line that counts them."""
     ordered = in_order(diagnostics)
-    parts = [render(d, source, colour=colour) for d in ordered]
+    parts = [render(d, source, colour=colour) for d in ordered[:MAX_SHOWN]]
+    if len(ordered) > MAX_SHOWN:
+        parts.append(f"... and {len(ordered) - MAX_SHOWN} more")
     parts.append(_tally(ordered))
     return "\n\n".join(parts)
 

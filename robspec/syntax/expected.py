@@ -118,6 +118,10 @@ def explain(token: Token, first: Token, accepted: Set[str], homes: Mapping[str, 
     code = "E0001"
     if token.type == "UNTERMINATED":
         code, message, mend = "E0002", "a quoted text is not closed", 'close it with a " on the same line'
+    elif token.type == "UNKNOWN" and len(token) > 1:
+        hidden = next(c for c in token if not c.isprintable())
+        code, message = "E0002", f"a quoted text holds a character that cannot be shown, U+{ord(hidden):04X}"
+        mend = "remove it; a path or name must look like what it is"
     elif token.type == "UNKNOWN":
         code = "E0002"
         name = unicodedata.name(token, "no name").lower()

@@ -46,9 +46,7 @@ class _Printer:
         widths = self.param_widths()
         for statement in self.file.statements:
             block = isinstance(statement, (ast.Model, ast.Data, ast.Property))
-            wide = previous is not None and (
-                block or isinstance(previous, (ast.Model, ast.Data, ast.Property))
-            )
+            wide = previous is not None and (block or isinstance(previous, (ast.Model, ast.Data, ast.Property)))
             self.gap(statement, wide=wide)
             if isinstance(statement, (ast.Model, ast.Data, ast.Property)):
                 self.block(statement)
@@ -105,9 +103,7 @@ class _Printer:
     def pending(self, before: int | None) -> list[ast.Comment]:
         """Take the comments that start before an offset, or all that are left."""
         first = self.next
-        while self.next < len(self.comments) and (
-            before is None or self.comments[self.next].span.start < before
-        ):
+        while self.next < len(self.comments) and (before is None or self.comments[self.next].span.start < before):
             self.next += 1
         return self.comments[first : self.next]
 
@@ -214,9 +210,8 @@ def _pieces(line: str, *, deep: bool) -> list[str]:
             quoted = not quoted
         elif not quoted:
             depth += (c in "([") - (c in ")]")
-            if c == " " and (
-                (line[k - 1] == "," and (deep or depth == 0)) or line[:k].endswith((" and", " or"))
-            ):
+            comma = line[k - 1] == "," and (deep or depth == 0)
+            if c == " " and (comma or line[k - 4 : k] == " and" or line[k - 3 : k] == " or"):
                 pieces.append(line[start:k])
                 start = k + 1
     return [*pieces, line[start:]]

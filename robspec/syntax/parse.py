@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from robspec.diagnostics import Diagnostic, Severity, Source, Span, nearest
 from robspec.syntax import expected
 from robspec.syntax.ast import File
-from robspec.syntax.tokens import END, NEWLINE, grammar, span_of, tokenise
+from robspec.syntax.tokens import END, MAX_TOKENS, NEWLINE, grammar, span_of, tokenise
 
 if TYPE_CHECKING:
     from lark import Token
@@ -104,6 +104,9 @@ class _Run:
         self.depth = 0
 
     def run(self) -> Parsed:
+        if len(self.tokens) > MAX_TOKENS or len(self.comments) > MAX_TOKENS:
+            self.report(self.too_long())
+            return self.result(())
         while self.at < len(self.tokens) and len(self.errors) < MAX_ERRORS:
             self.step(self.tokens[self.at])
         if len(self.errors) >= MAX_ERRORS:
@@ -284,6 +287,11 @@ class _Run:
         span = self.errors[-1].span
         message = f"more than {MAX_ERRORS} syntax errors; the rest of the file was not read"
         return Diagnostic("E0006", Severity.ERROR, span, message, "mend these first; is it a .rspec file?")
+
+    def too_long(self) -> Diagnostic:
+        span = span_of(self.tokens[-1]) if self.tokens else self.comments[-1].span
+        message = f"more than {MAX_TOKENS} words and signs; the file was not read"
+        return Diagnostic("E0007", Severity.ERROR, span, message, "is it a .rspec file?")
 
     def token(self, kind: str, text: str, at: Token | None = None) -> Token:
         """A token the text does not hold, placed before another one or at the end."""

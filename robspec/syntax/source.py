@@ -26,11 +26,11 @@ def read_source(path: Path | str) -> Source:
         SpecFileTooLarge: E0012, more than 1 MiB.
     """
     name = str(path)
-    if Path(path).is_dir():
-        raise SpecFileUnreadable(name, "this is a directory", "name the .rspec file in it")
     try:
         with Path(path).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise SpecFileUnreadable(name, "this is a directory", "name the .rspec file in it") from None
     except FileNotFoundError:
         raise SpecFileUnreadable(name, "there is no such file", "check the path") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NEWLINE = "_NEWLINE"
 END = "$END"
+MAX_TOKENS = 100_000
 _LETTERS = str.maketrans(
     {
         "ε": "eps",
@@ -71,17 +72,21 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
         source: the text.
 
     Returns:
-        The tokens without blanks, every line ending a _NEWLINE; and the comments.
+        The tokens without blanks, every line ending a _NEWLINE, at most MAX_TOKENS and one; and the comments.
     """
     from lark import Token
 
     tokens: list[Token] = []
     comments: list[Comment] = []
     for token in grammar().lex(source.text, dont_ignore=True):
+        if len(tokens) > MAX_TOKENS or len(comments) > MAX_TOKENS:
+            break
         if token.type == "COMMENT":
             comments.append(Comment(str(token).rstrip(), span_of(token)))
         elif token.type == "NAME" and not token.isascii():
             tokens.append(Token.new_borrow_pos("NAME", str(token).translate(_LETTERS), token))
+        elif token.type == "STRING" and not token.isprintable():
+            tokens.append(Token.new_borrow_pos("UNKNOWN", str(token), token))
         elif token in _SIGNS:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
         elif token.type != "SPACE":

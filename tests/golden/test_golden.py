@@ -18,7 +18,11 @@ from robspec.cli._pages import pages
 
 HERE = Path(__file__).parent
 FOLDERS = sorted(p.parent for p in HERE.glob("*/command.txt"))
-ELSEWHERE = {"E0012": "needs a file of a megabyte", "E0014": "needs a full disk"}
+ELSEWHERE = {
+    "E0007": "needs a long file",
+    "E0012": "needs a file of a megabyte",
+    "E0014": "needs a full disk",
+}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)

@@ -79,9 +79,7 @@ model_statements = st.one_of(
     st.builds(ast.Normalize, vectors, vectors),
     st.builds(ast.Lipschitz, norms, st.none() | norms, exprs),
 )
-data_statements = st.one_of(
-    GLOBS.map(ast.Images), st.builds(ast.Masks, GLOBS, st.booleans()), exprs.map(ast.Ignore)
-)
+data_statements = st.one_of(GLOBS.map(ast.Images), st.builds(ast.Masks, GLOBS, st.booleans()), exprs.map(ast.Ignore))
 property_statements = st.one_of(
     references.map(ast.MetricStatement),
     norms.map(ast.NormStatement),

@@ -76,6 +76,7 @@ def test_a_syntax_error_and_static_errors_are_reported_together() -> None:
         ("budget 3\n", [("E0001", 1)]),
         ("param x = 1 param y = 2\n", [("E0001", 1)]),
         ("param x = --1\n", [("E0001", 1)]),
+        ('data d {\n  images "a\u202eb"\n  masks "\x1b[31m"\n}\n', [("E0002", 2), ("E0002", 3)]),
         ('param x = "a\nparam y = $\n', [("E0002", 1), ("E0002", 2)]),
         ("param x = " + "(" * 41 + "1" + ")" * 41 + "\nparam = 2\n", [("E0003", 1), ("E0001", 2)]),
         ("param x = 1e301\nparam y = 1" + "0" * 60 + "\n", [("E0005", 1), ("E0005", 2)]),
@@ -94,6 +95,12 @@ def test_statements_behind_a_broken_header_belong_to_the_block() -> None:
 def test_reading_stops_after_twenty_errors() -> None:
     codes = [d.code for d in read("x\n" * 1000).diagnostics]
     assert codes == ["E0001"] * 20 + ["E0006"]
+
+
+@pytest.mark.parametrize("text", ["param x = " + "1+" * 60_000 + "1\n", "#\n" * 110_000])
+def test_a_file_of_too_many_words_is_not_read(text: str) -> None:
+    assert [d.code for d in read(text).diagnostics] == ["E0007"]
+    assert [d.code for d in compile_text(text)[1]] == ["E0007"]
 
 
 def test_the_deepest_allowed_nesting_is_read() -> None:
