@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 
+from robspec.errors import RobspecError
 from robspec.models.errors import InconsistentArchive, ModelInterface, ModelTooLarge
 from robspec.models.running import state_inputs
 
@@ -90,14 +91,9 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
         written = [w._version for w in weights]
         try:
             output = _Shapes(program, images[0], where).run(*given)
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            IndexError,
-            AssertionError,
-            NotImplementedError,
-        ) as error:
+        except RobspecError:
+            raise
+        except Exception as error:
             raise InconsistentArchive(
                 where, f"its operators do not fit together: {str(error)[:500]}", "export the model again"
             ) from error
