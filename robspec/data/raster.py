@@ -69,6 +69,7 @@ def image_pixels(blob: bytes, channels: int, where: str) -> npt.NDArray[np.gener
         UnreadableFile: E0305.
         UnsupportedFile: E0311, the mode has no exact reading as `channels` channels.
     """
+    _verify(blob, where)
     with _opened(blob, where) as image:
         mode = image.mode
         if mode == "P" and channels == 3:
@@ -100,6 +101,7 @@ def mask_labels(blob: bytes, where: str) -> npt.NDArray[np.generic]:
         UnreadableFile: E0305.
         UnsupportedFile: E0311, a colour mask, or a JPEG one.
     """
+    _verify(blob, where)
     with _opened(blob, where) as image:
         mode, kind = image.mode, image.format
         if kind == "PNG" and (mode in ("1", "L", "P", "I") or mode.startswith("I;16")):
@@ -110,6 +112,12 @@ def mask_labels(blob: bytes, where: str) -> npt.NDArray[np.generic]:
         f"a mask of kind {kind}, mode {mode}, does not hold one exact class id per pixel",
         "save class ids as 8-bit grayscale or palette PNG, or as an integer array",
     )
+
+
+def _verify(blob: bytes, where: str) -> None:
+    """Check a PNG's checksums and its end, which decoding alone passes over."""
+    with _opened(blob, where) as image:
+        image.verify()
 
 
 def _raw_mode(image: Image.Image) -> str:

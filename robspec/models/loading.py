@@ -74,6 +74,7 @@ class LoadedModel:
     device: torch.device
     normalize: Normalize | None
     _runner: Runner = field(repr=False, compare=False)
+    _checked: set[int] = field(repr=False, compare=False)
 
     def logits(self, images: Tensor) -> Tensor:
         """Compute the logits of any number of images, with gradients, autocast and TF32 off.
@@ -87,6 +88,7 @@ class LoadedModel:
 
         Raises:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
+            InconsistentArchive: E0212, the shapes the file declares are false for this batch size.
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
             raise ForwardFailed(
@@ -110,10 +112,13 @@ class LoadedModel:
         if self.normalize is not None:
             given = (given - _channels(self.normalize.mean, given)) / _channels(self.normalize.std, given)
         expected = (given.shape[0], *self.output_shape)
+        if given.shape[0] not in self._checked:
+            check_shapes(self.program, tuple(given.shape), self.dtype, str(self.path))
+            self._checked.add(given.shape[0])
         written = self._runner.writes()
         try:
             result = self._runner.images_to_logits(given)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:
             raise ForwardFailed(
                 str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"
             ) from error
@@ -186,6 +191,7 @@ def load(
         device=place,
         normalize=normalize,
         _runner=Runner(program, dtype, chosen, place),
+        _checked=sizes,
     )
 
 

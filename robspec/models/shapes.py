@@ -9,7 +9,8 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 
-from robspec.models.errors import InconsistentArchive, ModelTooLarge
+from robspec.errors import RobspecError
+from robspec.models.errors import InconsistentArchive, ModelInterface, ModelTooLarge
 from robspec.models.running import state_inputs
 
 MOST_VALUES = 1 << 31
@@ -75,6 +76,7 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
 
     Raises:
         InconsistentArchive: E0212, a declared shape or dtype is not the computed one.
+        ModelInterface: E0209, an in-place operator reaches a weight.
         ModelTooLarge: E0210.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
@@ -84,17 +86,20 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
                 given.append(mode.from_tensor(torch.empty(images, dtype=dtype)))
             else:
                 given.append(mode.from_tensor(tensor.detach(), static_shapes=True))
+        weights = [g for g, t in zip(given, state_inputs(program), strict=True) if t is not None]
+        written = [w._version for w in weights]
         try:
             output = _Shapes(program, images[0], where).run(*given)
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            IndexError,
-            AssertionError,
-            NotImplementedError,
-        ) as error:
+        except RobspecError:
+            raise
+        except Exception as error:
             raise InconsistentArchive(
                 where, f"its operators do not fit together: {str(error)[:500]}", "export the model again"
             ) from error
+    if [w._version for w in weights] != written:
+        raise ModelInterface(
+            where,
+            "the model writes to its own weights or buffers",
+            "export it in evaluation mode, without state",
+        )
     return output[0] if isinstance(output, (tuple, list)) else output

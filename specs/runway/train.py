@@ -11,6 +11,7 @@ logits, not the sign of their difference.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +72,15 @@ def main() -> None:
     parser.add_argument("--margin", type=float, default=0.3)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="the result is the same only for the same number"
+    )
     given = parser.parse_args()
 
+    torch.set_num_threads(given.threads)
+    torch.set_flush_denormal(True)
     torch.manual_seed(given.seed)
+    started = time.monotonic()
     images, labels = scenes(given.scenes, 1_000_000 * (given.seed + 1))
     network = build().train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=0.0)
@@ -88,7 +95,8 @@ def main() -> None:
         schedule.step()
         losses.append(float(value.detach()))
     torch.save(network.eval().state_dict(), given.out)
-    print(f"loss over the last 50 steps: {sum(losses[-50:]) / 50:.4f}")
+    seconds = time.monotonic() - started
+    print(f"loss over the last 50 steps: {sum(losses[-50:]) / 50:.4f}; {len(losses)} steps, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

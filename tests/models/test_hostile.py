@@ -339,6 +339,40 @@ def test_false_shapes_are_found(archive: bytes, tmp_path: Path) -> None:
     assert "computing it gives" in error.what
 
 
+def batch_arithmetic(operator: str, number: int) -> Callable[[Any], None]:
+    """Make the program compute `operator(batch size, number)` and use it for nothing."""
+
+    def change(program: Any) -> None:
+        graph = program["graph_module"]["graph"]
+        image = program["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"]["as_tensor"][
+            "name"
+        ]
+        size = {"name": "size", "inputs": [], "metadata": {}, "target": "torch.ops.aten.sym_size.int"}
+        size["inputs"] = [
+            {"name": "self", "arg": {"as_tensor": {"name": image}}, "kind": 1},
+            {"name": "dim", "arg": {"as_int": 0}, "kind": 1},
+        ]
+        size["outputs"] = [{"as_sym_int": {"as_name": "size"}}]
+        result = {"name": "result", "metadata": {}, "target": f"_operator.{operator}"}
+        result["inputs"] = [
+            {"name": "a", "arg": {"as_sym_int": {"as_name": "size"}}, "kind": 1},
+            {"name": "b", "arg": {"as_int": number}, "kind": 1},
+        ]
+        result["outputs"] = [{"as_sym_int": {"as_name": "result"}}]
+        slots = size_slots(program)
+        graph["sym_int_values"] = {"size": slots[-1], "result": slots[-1]}
+        graph["nodes"][:0] = [size, result]
+
+    return change
+
+
+def test_arithmetic_on_sizes(archive: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    path.write_bytes(changed(archive, MODEL, batch_arithmetic("mul", 3)))
+    load(path).logits(torch.zeros(3, 3, 8, 8))
+    refused(changed(archive, MODEL, batch_arithmetic("floordiv", 0)), tmp_path, InconsistentArchive)
+
+
 @pytest.mark.parametrize(
     "meta",
     [
