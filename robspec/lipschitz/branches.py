@@ -88,8 +88,8 @@ def common_sum(call: Call, step: Step, left: tuple[Value, float], right: tuple[V
         for other, second, second_members in views(right[0], layouts[0]):
             if anchor is not other:
                 continue
-            weighted = _weighted(first, left[1])
-            summed = None if weighted is None else joining.total(weighted, second, right[1])
+            scaled = weighted(first, left[1])
+            summed = None if scaled is None else joining.total(scaled, second, right[1])
             if summed is not None:
                 members = (*first_members, *second_members, call.node.name)
                 return replace(step, view=View(anchor, summed, members))
@@ -114,8 +114,31 @@ def common_stack(call: Call, step: Step, values: Sequence[Value], channel: int) 
     return step
 
 
-def _weighted(stencil: Stencil, factor: float) -> Stencil | None:
+def weighted(stencil: Stencil, factor: float) -> Stencil | None:
+    """Multiply a stencil by one exact factor."""
     if factor == 1.0:
         return stencil
     factors = torch.full((stencil.channels_out,), factor, dtype=torch.float64)
     return compose(diagonal(factors, stencil.outputs, stencil.output_axes), stencil)
+
+
+def residual_parts(skip: Value, back: Value) -> tuple[Value, Stencil, Stencil, Stencil] | None:
+    """Recognise skip = A x + a and back = B s(C x + c) + b with s entrywise, slopes in [0, 1].
+
+    Args:
+        skip: the branch that may be linear in x.
+        back: the branch behind the activation.
+
+    Returns:
+        x, A, B, C; None where the two values do not have this form.
+    """
+    behind = back.source.step.view
+    if behind is None or not behind.anchor.step.monotone:
+        return None
+    before = behind.anchor.step.inputs[0].source.step.view
+    if before is None:
+        return None
+    for anchor, stencil, _ in views(skip, before.stencil):
+        if anchor is before.anchor:
+            return anchor, stencil, behind.stencil, before.stencil
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -44,6 +44,7 @@ class Call:
         norm: r of the walk.
         where: node, module path and source line, for messages.
         dtypes: for each output, its element type.
+        lookup: what the walk knows about any earlier node.
     """
 
     node: fx.Node
@@ -53,7 +54,8 @@ class Call:
     batch: int
     norm: Norm
     where: str
-    dtypes: tuple[torch.dtype, ...] = field(default=())
+    dtypes: tuple[torch.dtype, ...]
+    lookup: Callable[[fx.Node], object]
 
     def get(self, name: str, default: object = None) -> object:
         """Return an argument; constants are unwrapped, unless their value depends on the batch size."""
@@ -187,6 +189,10 @@ class Call:
         """Answer: the value itself, up to an added constant of the full shape."""
         return replace(self.scaled(value, 1.0), alias=value.source)
 
+    def without_view(self, step: Step) -> Step:
+        """Keep a step's bound but not its linear form (the output has another rank)."""
+        return replace(step, view=None)
+
     def selected(self, step: Step, piece: Piece) -> Step:
         """Mark a step as a selection of entries."""
         return replace(step, piece=piece)
@@ -207,6 +213,16 @@ class Call:
             return directed.mul(gain, value.known[anchor])
 
         return self.step([value], bound, axis=where, rule=rule)
+
+    def entrywise(self, gain: float, *, monotone: bool = False) -> Step:
+        """Answer: each entry becomes a function of itself whose slopes are at most `gain` in size.
+
+        Args:
+            gain: bound on the slopes, rounded up.
+            monotone: whether all slopes lie in [0, 1].
+        """
+        value = self.value("input" if "input" in self.arguments else "self")
+        return replace(self.scaled(value, gain), monotone=monotone)
 
     def linear(self, value: Value, stencil: Stencil, *, rule: str = "", axis: int | None = None) -> Step:
         """Answer: this node applies a stencil (plus a constant); adjacent stencils are grouped where exact."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -48,13 +49,20 @@ def spectral_norm(stencil: Stencil) -> float:
     if monomial is not None:
         return monomial
     torus = norm_on_torus(stencil)
-    if stencil.pointwise:
+    if all(_exact_along(stencil, dim) for dim in range(stencil.dims)):
         return torus
     rows = stencil.channels_out * math.prod(stencil.outputs)
     columns = stencil.channels_in * math.prod(stencil.inputs)
-    if rows * columns // stencil.groups > _DENSE_ENTRIES:
+    small = rows * columns // stencil.groups**2 <= _DENSE_ENTRIES
+    if not small or rows * columns // stencil.groups > 8 * _DENSE_ENTRIES:
         return torus
     return min(torus, _dense_norm(stencil))
+
+
+def _exact_along(stencil: Stencil, dim: int) -> bool:
+    """Whether the torus norm is the true one along a dimension: nothing is cut off and nothing repeated."""
+    whole = stencil.outputs[dim] * stencil.stride[dim] == stencil.inputs[dim]
+    return stencil.trivial_along(dim) or (stencil.circular[dim] and whole)
 
 
 def matrix_norm(matrix: torch.Tensor, norm: Norm) -> float:
@@ -111,7 +119,8 @@ def _dense_norm(stencil: Stencil) -> float:
     places = math.prod(stencil.outputs)
     spots = math.prod(stencil.inputs)
     dense = torch.zeros(groups, rows, places, columns, spots, dtype=torch.float64)
-    outputs = torch.cartesian_prod(*(torch.arange(m) for m in stencil.outputs)).reshape(places, stencil.dims)
+    cells = itertools.product(*(range(m) for m in stencil.outputs))
+    outputs = torch.tensor(list(cells), dtype=torch.int64).reshape(places, stencil.dims)
     weights = [math.prod(stencil.inputs[dim + 1 :]) for dim in range(stencil.dims)]
     for tap, offset in enumerate(stencil.offsets):
         inside = torch.ones(places, dtype=torch.bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
+from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
 from robspec.lipschitz.definite import largest_eigenvalue, threads_for
 from robspec.lipschitz.stencil import Stencil
 
-_PHASE_ERROR = 2.0**-48
 _CHUNK_ENTRIES = 1 << 22
 
 
@@ -136,38 +135,17 @@ def _largest_squared(taps: dict[tuple[int, ...], torch.Tensor], sides: tuple[int
     if total == 0.0:
         return 0.0
     squared = directed.mul(total, total)
-    frequencies = _half_grid(sides)
+    frequencies = half_grid(sides)
     pairs = count * count * length
     direct = len(frequencies) * length * (4 + 2 * count / size)
     if pairs + 2 * len(frequencies) * min(count * count, math.prod(sides)) <= direct:
         differences = _correlate(keys, stack, sides)
         terms = 4 * (count * length + 2 * len(differences) + 8)
-        error = directed.mul(squared, directed.add(directed.gamma(terms), 4 * _PHASE_ERROR))
+        error = directed.mul(squared, directed.add(directed.gamma(terms), 4 * PHASE_ERROR))
         return largest_eigenvalue(lambda: _spectra(differences, frequencies, sides), error)
     terms = 8 * (length + 2 * count + 8)
-    error = directed.mul(squared, directed.add(directed.gamma(terms), 8 * _PHASE_ERROR))
+    error = directed.mul(squared, directed.add(directed.gamma(terms), 8 * PHASE_ERROR))
     return largest_eigenvalue(lambda: _grams(keys, stack, frequencies, sides), error)
-
-
-def _half_grid(sides: tuple[int, ...]) -> torch.Tensor:
-    """List one frequency of each pair j, -j: real kernels give conjugate transfer matrices."""
-    chosen = []
-    for index in itertools.product(*(range(side) for side in sides)):
-        mirror = tuple(-j % side for j, side in zip(index, sides, strict=True))
-        if index <= mirror:
-            chosen.append(index)
-    return torch.tensor(chosen, dtype=torch.int64).reshape(len(chosen), len(sides))
-
-
-def _angles(keys: list[tuple[int, ...]], frequencies: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
-    """Compute 2 pi <j / N, q> with the fraction reduced exactly in integers, shape (frequencies, keys)."""
-    period = math.prod(sides)
-    shifts = torch.tensor(keys, dtype=torch.int64).reshape(len(keys), len(sides))
-    turns = torch.zeros(len(frequencies), len(keys), dtype=torch.int64)
-    for dim, side in enumerate(sides):
-        product = frequencies[:, dim : dim + 1] * shifts[:, dim].unsqueeze(0) % side
-        turns += product * (period // side)
-    return (turns % period).to(torch.float64) * (2.0 * math.pi / period)
 
 
 def _correlate(
@@ -205,12 +183,12 @@ def _spectra(
     odd_rows = torch.stack(odd).reshape(len(keys), -1)
     batch = max(1, _CHUNK_ENTRIES // (groups * size * size))
     for start in range(0, len(frequencies), batch):
-        angles = _angles(keys, frequencies[start : start + batch], sides)
-        real = (angles.cos() @ even_rows).reshape(-1, size, size)
+        turned = angles(keys, frequencies[start : start + batch], sides)
+        real = (turned.cos() @ even_rows).reshape(-1, size, size)
         if size == 1 or all(mirrored):
             yield real
             continue
-        yield torch.complex(real, (angles.sin() @ odd_rows).reshape(-1, size, size))
+        yield torch.complex(real, (turned.sin() @ odd_rows).reshape(-1, size, size))
 
 
 def _grams(
@@ -221,6 +199,6 @@ def _grams(
     rows = stack.reshape(count, -1)
     batch = max(1, _CHUNK_ENTRIES // (groups * size * max(size, length)))
     for start in range(0, len(frequencies), batch):
-        angles = _angles(keys, frequencies[start : start + batch], sides)
-        transfer = torch.complex(angles.cos() @ rows, angles.sin() @ rows).reshape(-1, size, length)
+        turned = angles(keys, frequencies[start : start + batch], sides)
+        transfer = torch.complex(turned.cos() @ rows, turned.sin() @ rows).reshape(-1, size, length)
         yield transfer @ transfer.mH

@@ -213,6 +213,7 @@ class Walk:
             norm=self.norm,
             where=self._where(node),
             dtypes=tuple(o.dtype if isinstance(o, torch.Tensor) else torch.float32 for o in outputs),
+            lookup=self._lookup,
         )
         answer = rule(call)
         steps = [answer] if isinstance(answer, Step) else list(answer)
@@ -297,6 +298,9 @@ class Walk:
             data = self._entries[source].data
             found += [data] if isinstance(data, Value) else [v for v in data or [] if v is not None]
         return tuple(found)
+
+    def _lookup(self, node: fx.Node) -> object:
+        return self._entries[node].data
 
     def _check_in_place(self, node: fx.Node) -> None:
         reader = aliasing.later_reader(node)

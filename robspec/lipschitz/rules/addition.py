@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.branches import common_sum, joint
+from robspec.lipschitz.branches import common_sum, joint, residual_parts, weighted
 from robspec.lipschitz.call import Call
+from robspec.lipschitz.residual import block_norm
 from robspec.lipschitz.rules.scaling import scale
 from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
@@ -75,16 +77,44 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float) -> 
         else max(abs(first), abs(second))
     )
 
+    block = _Block(left, right, first, second) if plain and call.norm.p == 2 else None
+
     def reach(anchor: Value) -> float:
         apart = directed.add(
             directed.mul(factors[0], left.known[anchor]), directed.mul(factors[1], right.known[anchor])
         )
         if not plain:
             return apart
-        return min(apart, directed.mul(weight, joint([left, right], anchor, call.norm)))
+        best = min(apart, directed.mul(weight, joint([left, right], anchor, call.norm)))
+        return best if block is None else min(best, block.bound(anchor))
 
     step = call.step([left, right], reach, axis=axis)
     return common_sum(call, step, (left, first), (right, second)) if plain else step
+
+
+class _Block:
+    """A residual block, bounded at most once and only when asked for."""
+
+    def __init__(self, left: Value, right: Value, first: float, second: float) -> None:
+        self._found: tuple[Value, float] | None = None
+        self._pending = [(left, right, first, second), (right, left, second, first)]
+
+    def bound(self, anchor: Value) -> float:
+        """Bound the block from an anchor, infinity where it has no block form."""
+        while self._pending and self._found is None:
+            skip, back, a, b = self._pending.pop(0)
+            parts = residual_parts(skip, back)
+            if parts is None:
+                continue
+            origin, outer, behind, inner = parts
+            outer_weighted, behind_weighted = weighted(outer, a), weighted(behind, b)
+            if outer_weighted is None or behind_weighted is None:
+                continue
+            norm = block_norm(outer_weighted, behind_weighted, inner)
+            self._found = None if norm is None else (origin, norm)
+        if self._found is None or anchor not in self._found[0].known:
+            return math.inf
+        return directed.mul(self._found[1], self._found[0].known[anchor])
 
 
 def _centred(call: Call, left: Value, right: Value, first: float, second: float) -> Step | None:

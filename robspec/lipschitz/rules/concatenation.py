@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from robspec.lipschitz.branches import common_stack, joint
 from robspec.lipschitz.call import Call, Constant
+from robspec.lipschitz.householder import householder
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("cat", "concat", "concatenate", "stack")
@@ -32,6 +34,10 @@ def bound(call: Call) -> Step:
         axis += 1
     elif axis == dim:
         raise call.mixes("images are concatenated along the batch dimension")
+    if any(value.step.refusal is not None for value in values) and len(values) == len(parts):
+        found = householder(call, values)
+        if found is not None:
+            return found
     ordered, rule = _ordered(values)
 
     def reach(anchor: Value) -> float:
@@ -44,25 +50,28 @@ def bound(call: Call) -> Step:
 
 
 def _ordered(values: Sequence[Value]) -> tuple[list[Value], str]:
-    """Replace each maximum and minimum of the same pair by the pair: ordering two numbers never stretches."""
+    """Replace each maximum and minimum of one group by the group: ordering numbers never stretches distances."""
     rest = list(values)
     found: list[Value] = []
-    rule = ""
     for value in values:
-        if value not in rest or value.step.pair is None or value.step.pair[0] != "max":
-            continue
-        _, left, right = value.step.pair
-        for other in rest:
-            pair = other.step.pair
-            if (
-                pair is not None
-                and pair[0] == "min"
-                and {pair[1], pair[2]} == {left, right}
-                and left is not right
-            ):
-                rest.remove(value)
-                rest.remove(other)
-                found += [v for v in (left, right) if isinstance(v, Value)]
-                rule = "MaxMin"
-                break
-    return found + rest, rule
+        partner = next((other for other in rest if _completes(value, other)), None)
+        if value in rest and partner is not None:
+            rest.remove(value)
+            rest.remove(partner)
+            found += [v for v in (value.step.pair or ())[1:3] if isinstance(v, Value)]
+    return found + rest, "MaxMin" if found else ""
+
+
+def _completes(value: Value, other: Value) -> bool:
+    """Whether two values are the maximum and the minimum of one group of at least two entries."""
+    top, low = value.step.pair, other.step.pair
+    if top is None or low is None or value is other:
+        return False
+    if (top[0], low[0]) == ("max", "min"):
+        return {top[1], top[2]} == {low[1], low[2]} and top[1] is not top[2]
+    if (top[0], low[0]) != ("amax", "amin") or top[1] is not low[1] or top[2] != low[2]:
+        return False
+    group, dims = top[1], top[2]
+    if not isinstance(group, Value) or not isinstance(dims, tuple):
+        return False
+    return math.prod(group.shape[dim] for dim in dims) >= 2

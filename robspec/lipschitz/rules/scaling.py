@@ -95,9 +95,11 @@ def _two(call: Call, left: Value, right: Value, *, divides: bool) -> Step:
             "divide by a constant; centring without rescaling is 1-Lipschitz",
         )
     for sign, other in ((left, right), (right, left)):
-        if sign.node.target == torch.ops.aten.sign.default and sign.node.args[0] is other.node:
-            if other.step.squares is not None:
-                return call.squares(other.step.squares.terms, other.axis)
+        squares = other.step.squares
+        if sign.node.target == torch.ops.aten.sign.default and squares is not None:
+            origin = sign.step.inputs[0].step.squares
+            if origin is not None and origin.terms is squares.terms:
+                return call.squares(squares.terms, other.axis)
     raise call.refuse(
         "the product of two tensors that both depend on the image has no global Lipschitz constant",
         "use a gate by constants, or MaxMin",

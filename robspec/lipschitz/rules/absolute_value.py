@@ -1,0 +1,19 @@
+"""The absolute value."""
+
+from __future__ import annotations
+
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.values import Step
+
+OPERATIONS = ("abs", "absolute")
+
+
+def bound(call: Call) -> Step:
+    """Bound by 1; a sum of squares passes through unchanged.
+
+    Source: MATH.md section 5.
+    """
+    value = call.value("self")
+    if value.step.squares is not None:
+        return call.squares(value.step.squares.terms, value.axis)
+    return call.entrywise(1.0)

@@ -1,0 +1,29 @@
+"""Rectifiers with a slope of their own for negative entries, fixed or learnt."""
+
+from __future__ import annotations
+
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.values import Step
+
+OPERATIONS = ("leaky_relu", "prelu", "_prelu_kernel", "rrelu")
+
+
+def bound(call: Call) -> Step:
+    """Bound by max(1, |s|), s the largest slope for negative entries.
+
+    Raises:
+        UnsuitableProgram: a randomised slope in training mode.
+
+    Source: MATH.md section 5.
+    """
+    if call.name in ("prelu", "_prelu_kernel"):
+        slopes = call.weight("weight")
+        low, high = float(slopes.min()), float(slopes.max())
+    elif call.name == "rrelu":
+        if call.get("training") is True:
+            raise call.unsuitable("rrelu draws random slopes in training mode", "call model.eval() before the export")
+        low, high = sorted((call.number("lower", 0.125), call.number("upper", 1.0 / 3.0)))
+    else:
+        low = high = call.number("negative_slope", 0.01)
+    gain = max(1.0, abs(low), abs(high))
+    return call.entrywise(gain, monotone=low >= 0.0 and high <= 1.0)

@@ -1,0 +1,72 @@
+"""Linear layers and products with constant matrices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from robspec.lipschitz import directed
+from robspec.lipschitz.call import Call
+from robspec.lipschitz.stencil import pointwise
+from robspec.lipschitz.values import Step, Value
+
+OPERATIONS = ("linear", "mm", "matmul", "addmm", "mv")
+
+
+def bound(call: Call) -> Step:
+    """Write the product as one matrix applied at every position.
+
+    Raises:
+        NoGlobalConstant: both factors depend on the image.
+        MixedBatch: the product sums over the images of a batch.
+
+    Source: MATH.md section 5.
+    """
+    if call.name == "linear":
+        return _apply(call, call.value("input"), call.weight("weight"), -1)
+    names = {"addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "mv": ("self", "vec")}.get(call.name, ("self", "other"))
+    left, right = (call.arguments.get(name) for name in names)
+    if isinstance(left, Value) and isinstance(right, Value):
+        raise call.refuse(
+            "the product of two tensors that both depend on the image has no global Lipschitz constant",
+            "attention cannot be certified; use convolutions or products with constant matrices",
+        )
+    factor = 1.0
+    if call.name == "addmm":
+        factor = call.number("alpha", 1.0)
+        if isinstance(call.arguments.get("self"), Value):
+            raise call.refuse("addmm adds data to a product of data", "write the sum as its own operation")
+    if isinstance(left, Value):
+        matrix = call.weight(names[1])
+        if matrix.dim() > 2:
+            raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
+        vector = matrix.dim() == 1
+        wide = matrix.reshape(1, -1) if vector else matrix.transpose(0, 1)
+        return _apply(call, left, wide, -1, drops=vector, factor=factor)
+    if not isinstance(right, Value):
+        raise call.refuse("neither factor depends on the image")
+    matrix = call.weight(names[0])
+    if matrix.dim() > 2:
+        raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
+    dim = -1 if len(right.shape) == 1 else -2
+    wide = matrix.reshape(-1, matrix.shape[-1])
+    return _apply(call, right, wide, dim, drops=matrix.dim() == 1, factor=factor)
+
+
+def _apply(
+    call: Call, value: Value, matrix: torch.Tensor, dim: int, *, drops: bool = False, factor: float = 1.0
+) -> Step:
+    """Apply factor times a matrix of shape (outputs, inputs) along one axis of the value."""
+    rank = len(value.shape)
+    channel = dim % rank
+    call.passive(value, [channel])
+    others = tuple(axis for axis in range(rank) if axis not in (channel, value.axis))
+    sides = tuple(value.shape[axis] for axis in others)
+    if matrix.shape[1] != value.shape[channel]:
+        raise call.refuse("the shapes of the product do not match")
+    stencil = pointwise((matrix * factor).unsqueeze(0), sides, (channel, *others))
+    if factor != 1.0:
+        stencil = replace(stencil, slack=directed.mul(directed.UNIT, stencil.mass))
+    step = call.linear(value, stencil, axis=call.axis_after(value, [channel], keeps=not drops))
+    return call.without_view(step) if drops else step
