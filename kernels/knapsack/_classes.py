@@ -1,9 +1,10 @@
 """One pass that sorts pixels into the cells of a one-class confusion matrix and prices leaving and entering (numba).
 
 The exact l2 distance to the cell boundary is found by water filling: lower every logit of the side that is ahead to a
-common level t, raise the best logit of the other side to it. The level is the fixed point of t = sum of the d_j above t
-/ (their number + 1), reached from t = 0 by dropping the d_j at or below t; sums run in class order, so every backend
-computes the same bits.
+common level t, raise the best logit of the other side to it. The level is the fixed point of t = sum of the d_j above
+t / (their number + 1), reached from t = 0 by dropping the d_j at or below t. It never falls, so the set it is taken
+over only shrinks and the search ends, whatever the rounding; sums run in class order, so every backend computes the
+same bits.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
             if above != number[i]:
                 changed += 1
                 number[i] = above
-                level[i] = total / (above + 1.0)
+                raised = total / (above + 1.0)
+                level[i] = raised if raised > t else t
         moving = changed > 0
 
 
@@ -231,7 +233,9 @@ def read_class_logit(
 
 
 @njit(cache=True, error_model="numpy")
-def frontier(leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]) -> int:
+def frontier(
+    leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]
+) -> int:
     """Pair every affordable number of leaves with the most enters the rest of the budget buys.
 
     Args:

@@ -153,7 +153,7 @@ def water_filling(behind: float, ahead: Sequence[float]) -> float:
                 number += 1
         if number == above:
             break
-        t, above = total / (number + 1.0), number
+        t, above = max(t, total / (number + 1.0)), number
     squared = t * t
     for d in gaps:
         if d > t:
@@ -186,7 +186,7 @@ class ReferenceOneClass:
                     continue
                 mine, ahead = label in batch.inside, prediction(pixel) in batch.inside
                 cells[(0 if mine else 1) if ahead else (2 if mine else 3), i] += 1
-                if mine == ahead:
+                if mine == ahead and self.finite[i]:
                     squared = self.leave_squared if mine else self.enter_squared
                     (leave if mine else enter).append(_class_item(pixel, batch, inside=ahead, squared=squared))
             self._lists.append((sorted(leave), sorted(enter)))
