@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robspec.lipschitz.derivation import Derivation, Row
-from robspec.lipschitz.errors import UnsuitableProgram
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF, Norm
 
@@ -73,15 +71,9 @@ def command(
 
 def _load(path: Path) -> ExportedProgram:
     """Load an exported program; the only place that knows how."""
-    import torch
+    from robspec.models.loading import load
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.load(path)
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
-        what = f"the file is not a readable torch.export archive: {error}"
-        raise UnsuitableProgram(str(path), what, "export the model with torch.export.save") from error
+    return load(path).program
 
 
 def _images(pattern: str) -> list[Any]:
