@@ -28,7 +28,7 @@ class Metric:
         formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
         family: how its worst case is found: "counting", "weighted", "ratio", "macro" or "pooled" (MATH.md 3.A to E).
         items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
-            "enter" (TN that enter it) for one class; empty where `family` is not "counting".
+            "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
         ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
             of each class averaged ("macro", "weighted"); None for counting over all classes and for `parts`.
         average: weights of "macro" and "weighted" over the classes present in the annotation: "uniform", "frequency"
@@ -36,8 +36,9 @@ class Metric:
         parts: a macro average the user wrote out: the value is the sum of weight (>= 0) * part, defined where every
             part is; each part is a one-class "ratio" or "counting" metric of the same polarity.
         defined: defined on an image iff non-zero on its clean counts; a polynomial in the sums TP + FN and FP + TN,
-            which the annotation fixes. None: wherever a pixel is annotated; each class or part has its own for
-            averages over classes and `parts`; everywhere for "predicted" and "pooled".
+            which the annotation fixes. None: wherever there is a pixel to count. Averages over classes: the same, for
+            the counts of each class, and at least one must be left; `parts` have their own, and all must be defined.
+            "pooled": of the pooled counts, so that no image is left out.
         worst_when_undefined: an attack can bring the denominator of `ratio` to 0; the value then is the worst one,
             `low`, or `high` where lower is better.
         low: a proved lower end of its values, or None.
@@ -64,6 +65,11 @@ class Metric:
     region: tuple[int, ...] = ()
     region_mask: bool = False
     weights: bool = False
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it compares with an annotation, or looks at annotated classes."""
+        return self.items != "predicted" or bool(self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +138,13 @@ Query: TypeAlias = WorstCaseQuery | RadiusQuery
 
 
 class Aggregate(enum.Enum):
-    """How per-image values become one number; its value is its spelling."""
+    """How per-image values become one number; its value is its spelling. POOLED: there is only one value."""
 
     MEAN = "mean"
     MIN = "min"
     QUANTILE = "quantile"
     FRACTION = "fraction"
+    POOLED = "pooled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,8 @@ class Requirement:
     """A claim on the aggregated per-image values.
 
     Args:
-        aggregate: FRACTION covers `for all` (level 1) and `for p% of images` (level p).
+        aggregate: FRACTION covers `for all` (level 1) and `for p% of images` (level p); POOLED is for properties
+            of pooled metrics, and for them only.
         relation: between the aggregated value and the bound; for FRACTION, between each image's value and it.
         bound: exact right-hand side, in the metric's own sense.
         level: the fraction of images for FRACTION, the quantile's order for QUANTILE; else None.

@@ -30,7 +30,7 @@ class MetricInfo:
         aliases: other names it is written by.
         classes: whether it is asked of classes.
         arguments: names of the numbers it takes, in order.
-        parameters: names of the classes it takes, in order; a single one may be asked of several, as one merged class.
+        parameters: names of the classes it takes, in order; a single one may be given several, merged into one.
         items: of a metric over all classes, what it counts: "correct" or "predicted" pixels; empty otherwise.
         mean_of: the one-class metric that this one averages over the annotated classes, or empty.
         average: weights of that average: "uniform" or "frequency"; empty otherwise.

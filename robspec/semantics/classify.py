@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from robspec.semantics.formula import COUNTS, FormulaTooLarge, Polynomial, Ratio, factors
+from robspec.semantics.formula import COUNTS, FormulaTooLarge, Polynomial, Ratio, factors, reduced
 
 P = Polynomial.count("TP", "FN")
 Q = Polynomial.count("FP", "TN")
@@ -25,8 +25,8 @@ class Proof(enum.Enum):
     """How the sign of a derivative was proved."""
 
     ZERO = "it is 0"
-    COEFFICIENTS = "every coefficient of its numerator has this sign"
-    FACTORS = "every factor of its numerator has one sign, or stands in an even power"
+    COEFFICIENTS = "no coefficient has the other sign"
+    FACTORS = "each of its factors has one sign, or stands in an even power"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,13 @@ def moved(polynomial: Polynomial, move: str) -> Polynomial:
 
 
 def _slope(ratio: Ratio, move: str) -> Polynomial:
-    """The numerator of the derivative along a flip, common factors left in."""
+    """The numerator of the derivative along a flip, in lowest terms.
+
+    The denominator it has then divides the square of the formula's, which is above 0 for all positive counts if it
+    has no negative coefficient; so it has one sign there, and `reduced` makes it the positive one.
+    """
     above, below = ratio.numerator, ratio.denominator
-    return moved(above, move) * below - above * moved(below, move)
+    return reduced(moved(above, move) * below - above * moved(below, move), below * below).numerator
 
 
 def _sign(slope: Polynomial, *, positive: bool) -> Proof | None:
@@ -251,7 +255,9 @@ def _definedness(ratio: Ratio, worst: Fraction | None) -> tuple[Polynomial | Non
     gap = ratio.numerator * Polynomial.constant(worst.denominator) - ratio.denominator * Polynomial.constant(
         worst.numerator
     )
-    absent: tuple[Polynomial, ...] = tuple(p for p, names in ((P, ("TP", "FN")), (Q, ("FP", "TN"))) if not gap.without(names))
+    absent: tuple[Polynomial, ...] = tuple(
+        p for p, names in ((P, ("TP", "FN")), (Q, ("FP", "TN"))) if not gap.without(names)
+    )
     for z in zeros:
         stays = [name for name in z if name in ("TP", "TN")]
         if _allowed(z, absent) and gap.without(stays):
