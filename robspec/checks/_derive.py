@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 from robspec.checks._constants import Constants
 from robspec.checks._definitions import Definition, Definitions, Problem, arity_faults
@@ -208,9 +209,12 @@ def _linear(ratio: Ratio) -> bool:
 
 
 def _weight(ratio: Ratio) -> tuple[Fraction, Ratio]:
-    """The positive number in front of a formula, and the formula without it."""
-    above, below = ratio.numerator.content, ratio.denominator.content
-    return Fraction(above, below), Ratio(ratio.numerator.divided(above), ratio.denominator.divided(below))
+    """The positive number in front of a formula, and the formula without it; its largest value is 1 where known."""
+    largest = proofs.bounds(ratio)[1] if min(ratio.denominator.coefficients) > 0 else None
+    weight = Fraction(ratio.numerator.content, ratio.denominator.content)
+    if largest is not None and largest > 0:
+        weight = largest
+    return weight, ratio * Ratio.constant(1 / weight)
 
 
 def _total(values: list[Fraction | None]) -> Fraction | None:
@@ -254,7 +258,7 @@ def _undefinable(
         if not found.zero:
             notes = (f"{what} on an image with {_counts_text(found.counts)}",)
             message = f"the divisor `{below}` can change its sign"
-    mend = "divide by a sum that an attack cannot make 0, such as TP[k] + FN[k], and say it for images with the class"
+    mend = "divide by what is 0 only where the class is not annotated, or where the value is the worst one anyway"
     return Problem("E0142", _place(definition, use), message, mend, (*notes, *_used(definition, use)))
 
 
@@ -284,7 +288,7 @@ def _short(text: str, length: int = 300) -> str:
     return text if len(text) <= length else f"{text[:length]} ..."
 
 
-def example(info: MetricInfo, adjective: str | None = None) -> Metric | None:
+def example(info: MetricInfo, adjective: Literal["pooled", "weighted"] | None = None) -> Metric | None:
     """A built-in metric asked of a class `k`, its numbers 1; None where the adjective does not go with it."""
     constants = Constants({}, {})
     definitions = Definitions((), constants, ("k", "other", "rest"))

@@ -36,8 +36,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         return
     for block in spec.properties:
         for use in spec.metric_uses(block):
-            info = spec.metric(use)
-            if info is not None and info.needs_masks:
+            info, region = spec.metric(use), use.within is not None and bool(use.within.classes)
+            if info is not None and (info.needs_masks or region):
                 message = f"`{info.name}` needs annotations, and `data {data.name.id}` has no `masks`"
                 mend = f'add `masks "..."` to the data (line {spec.line(data)}), or use `stability`'
                 yield error(__name__, use.span, message, mend)

@@ -27,7 +27,9 @@ from robspec.syntax import write
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for images and aggregates in the requirements of pooled metrics."""
     for block in spec.properties:
-        for requirement in spec.requirements(block) if spec.pooled(block) else ():
+        if not spec.pooled(block) or len(spec.comparisons(block)) > 1:
+            continue
+        for requirement in spec.requirements(block):
             measure, population = requirement.measure, requirement.population
             bound = f"{measure.quantity} {requirement.relation} {write.expression(requirement.bound)}"
             message = "a pooled metric has one value for the whole data set, not one for each image"

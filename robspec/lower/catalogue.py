@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from robspec.checks import example
 from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.norm import decimal_text
 
 _SECTIONS = {"counting": "3.A", "weighted": "3.B", "ratio": "3.C", "macro": "3.D", "pooled": "3.E"}
+_ADJECTIVES: tuple[Literal["weighted", "pooled"], ...] = ("weighted", "pooled")
 _INTRODUCTION = """# Metrics
 
-This page is written by `robspec metrics --format markdown`; the language reference says how metrics are used, and how to
-define your own in the same notation as the formulas below. TP, FP, FN and TN are the counts of pixels of class `k`: found, falsely
-predicted, missed, rightly predicted as something else; N is the number of annotated pixels. Several classes in brackets
-count as one merged class. The family says how the worst case is found (MATH.md section 3); counting, ratio and pooled
-worst cases are exact over the logits within reach, weighted and macro ones are sound bounds.
+This page is written by `robspec metrics --format markdown`. The language reference says how metrics are used, and how
+to define your own in the notation of the formulas below. TP, FP, FN and TN are the counts of pixels of class `k`:
+found, falsely predicted, missed, rightly predicted as something else; N is the number of annotated pixels. Several
+classes in brackets count as one merged class. The family says how the worst case is found (MATH.md section 3):
+counting, ratio and pooled worst cases are exact over the logits within reach, weighted and macro ones sound bounds.
 """
 
 
@@ -51,8 +52,7 @@ def to_json(info: MetricInfo) -> dict[str, Any]:
         "undefined": info.undefined,
         "worst_when_undefined": metric.worst_when_undefined,
         "needs_masks": info.needs_masks,
-        "weighted": example(info, "weighted") is not None,
-        "pooled": example(info, "pooled") is not None,
+        **{word: example(info, word) is not None for word in _ADJECTIVES},
         "classes": info.classes.value,
         "source": info.source,
     }
@@ -75,7 +75,7 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if found["worst_when_undefined"]:
         yield "0/0 under attack", "counts as the worst value"
     yield "family", f"{found['family']} (MATH.md section {found['section']})"
-    forms = [f"{word} {found['use']}" for word in ("weighted", "pooled") if found[word]]
+    forms = [f"{word} {found['use']}" for word in _ADJECTIVES if found[word]]
     if forms:
         yield "also", ", ".join(forms)
     if not found["needs_masks"]:

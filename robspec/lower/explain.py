@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from robspec.ir import types as ir
 from robspec.ir.print import metric_text, objective_text
-from robspec.semantics.classify import P, Q, Classified, Proof, classify
+from robspec.semantics.classify import Classified, P, Proof, Q, classify
 from robspec.semantics.formula import Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.semantics.norm import L1, L2, LINF, Norm, decimal_text
 
@@ -74,7 +74,7 @@ def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
         yield f"  {_combination(objective)}"
     yield f"  {_costs(query.norm)}"
     for metric in metrics:
-        yield from (f"  {line}" for line in _metric(metric, classes))
+        yield from (f"  {line}" for line in _metric(metric, query.norm, classes))
 
 
 def _leaves(objective: ir.Objective) -> Iterator[ir.Metric]:
@@ -94,13 +94,13 @@ def _combination(objective: ir.Objective) -> str:
 
 def _costs(norm: Norm) -> str:
     exact = (
-        "exact" if norm in (L1, L2, LINF) else "exact where a pixel leaves a class, from pairs where it enters one"
+        "exact" if norm in (L1, L2, LINF) else "exact where it leaves a class, from pairs where it enters one"
     )
     shared = "each pixel has the whole budget" if norm == LINF else "all pixels share one budget"
     return f"costs: in {norm}, of each pixel {exact}; {shared} (section 2)"
 
 
-def _metric(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
+def _metric(metric: ir.Metric, norm: Norm, classes: tuple[str, ...]) -> Iterator[str]:
     yield f"metric {metric_text(metric, classes)}, {'lower' if metric.lower_is_better else 'higher'} is better"
     if metric.parts:
         yield f"  formula: {metric.formula}"
@@ -112,7 +112,8 @@ def _metric(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
     elif metric.average:
         weights = "each with its share of the annotated pixels" if metric.average == "frequency" else "all alike"
         which = ", ".join(classes[k] for k in metric.classes) or "every class"
-        yield f"  formula: the mean over the classes in the annotation of an image ({which}), {weights}, of"
+        found = "data" if metric.family == "pooled" else "annotation of an image"
+        yield f"  formula: the mean over the classes in the {found} ({which}), {weights}, of"
         yield f"    {_text(metric.ratio)}"
         yield from (f"  {line}" for line in _proof(metric.ratio, lower=metric.lower_is_better))
     elif metric.ratio is not None:
@@ -131,6 +132,8 @@ def _metric(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
     section, method, kind = _METHODS[metric.family]
     if metric.family == "pooled" and metric.average:
         method, kind = "the mean of the pooled worst cases of the classes", _METHODS["macro"][2]
+    if metric.family == "macro" and norm == LINF:
+        method = "every class on its own, as each pixel has the whole budget"
     yield f"  family: {metric.family} (section {section})"
     yield f"  algorithm: {method}; {kind}"
 

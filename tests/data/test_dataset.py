@@ -57,9 +57,7 @@ def folder(tmp_path: Path) -> Path:
 DATA = Data("val", "images/*", "masks/*")
 
 
-def read(
-    folder: Path, data: Data = DATA, described: Model | None = None, size: int = 2
-) -> list[torch.Tensor]:
+def read(folder: Path, data: Data = DATA, described: Model | None = None, size: int = 2) -> list[torch.Tensor]:
     """Open and stream everything, images first, labels last."""
     batches = list(open_dataset(data, described or model(), folder).batches(size))
     images = torch.cat([b.images for b in batches])
@@ -121,12 +119,7 @@ def raw_png(depth: int, kind: int, width: int, height: int, body: bytes) -> byte
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(body))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
 
 def test_sixteen_bit_colour_is_not_quietly_halved(folder: Path) -> None:
@@ -141,9 +134,7 @@ def test_arrays(folder: Path, suffix: str, layout: str, dtype: npt.DTypeLike) ->
     kind = np.dtype(dtype)
     drawn = pixels(7).transpose(2, 0, 1)
     values = drawn if kind.kind == "u" else drawn / 255
-    stored = np.asfortranarray(
-        values.astype(kind).transpose(1, 2, 0) if layout == "HWC" else values.astype(kind)
-    )
+    stored = np.asfortranarray(values.astype(kind).transpose(1, 2, 0) if layout == "HWC" else values.astype(kind))
     (np.save if suffix == "npy" else np.savez_compressed)(folder / f"a.{suffix}", stored)
     (images,) = read(folder, Data("d", f"a.{suffix}"))
     scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(kind, 1)
@@ -179,17 +170,13 @@ def test_masks(folder: Path) -> None:
     image.putpalette([0, 0, 0, 200, 30, 40])
     image.putdata(ids.flatten().tolist())
     assert torch.equal(labelled(folder, lambda f: image.save(f / "0.png")), expected)
-    assert torch.equal(
-        labelled(folder, lambda f: Image.fromarray(ids.astype(bool)).save(f / "0.png")), expected
-    )
+    assert torch.equal(labelled(folder, lambda f: Image.fromarray(ids.astype(bool)).save(f / "0.png")), expected)
     assert torch.equal(labelled(folder, lambda f: np.save(f / "0.npy", ids.astype(np.int64))), expected)
     assert torch.equal(labelled(folder, lambda f: np.savez(f / "0.npz", ids.astype(bool)[None])), expected)
     assert torch.equal(
         labelled(folder, lambda f: Image.fromarray(ids * 255).save(f / "0.png"), binary=True), expected
     )
-    assert torch.equal(
-        labelled(folder, lambda f: Image.fromarray(ids).save(f / "0.png"), binary=True), expected
-    )
+    assert torch.equal(labelled(folder, lambda f: Image.fromarray(ids).save(f / "0.png"), binary=True), expected)
 
 
 def test_the_ignore_label_is_kept(folder: Path) -> None:
@@ -325,9 +312,7 @@ def test_bombs_are_refused_by_their_header(folder: Path) -> None:
     (folder / "m.png").write_bytes(raw_png(8, 2, 5_000, 5_000, b""))
     refused(folder, errors.ImageShapeMismatch, data=Data("d", "m.png"))
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
     (folder / "b.npy").write_bytes(header.getvalue())
     refused(folder, errors.ImageShapeMismatch, data=Data("d", "b.npy"))
     with zipfile.ZipFile(folder / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -112,7 +112,7 @@ def change(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
     ("path", "new"),
     [
         ("schema", "other"),
-        ("version", 2),
+        ("version", 1),
         ("program", None),
         ("program.language", "1"),
         ("program.language", True),

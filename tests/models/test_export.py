@@ -67,10 +67,7 @@ def test_weights_become_explicit(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model.logits(images), module(images), atol=1e-4, rtol=1e-4)
     targets = {str(n.target) for n in model.program.graph.nodes if n.op == "call_function"}
-    assert (
-        not targets & {"aten.matmul.default", "aten.bmm.default", "aten.linalg_qr.default"}
-        or name == "linear"
-    )
+    assert not targets & {"aten.matmul.default", "aten.bmm.default", "aten.linalg_qr.default"} or name == "linear"
 
 
 def test_nothing_pickled_and_no_absolute_path() -> None:

@@ -122,9 +122,7 @@ def test_pickled_weights_and_constants(archive: bytes, tmp_path: Path, trace: Pa
     folder = weight.replace("weights/weight_0", "constants/")
     content[folder + "tensor_0"] = saved(Bomb(trace))
     entry = {"path_name": "tensor_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
-    refused(
-        changed(packed(content), CONSTANTS, lambda c: c["config"].update(c=entry)), tmp_path, UnsafeArchive
-    )
+    refused(changed(packed(content), CONSTANTS, lambda c: c["config"].update(c=entry)), tmp_path, UnsafeArchive)
     assert not trace.exists()
 
 
@@ -344,9 +342,7 @@ def batch_arithmetic(operator: str, number: int) -> Callable[[Any], None]:
 
     def change(program: Any) -> None:
         graph = program["graph_module"]["graph"]
-        image = program["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"]["as_tensor"][
-            "name"
-        ]
+        image = program["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"]["as_tensor"]["name"]
         size = {"name": "size", "inputs": [], "metadata": {}, "target": "torch.ops.aten.sym_size.int"}
         size["inputs"] = [
             {"name": "self", "arg": {"as_tensor": {"name": image}}, "kind": 1},

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from robspec.syntax import ast
 
 NAMES = st.sampled_from(["a", "eps", "gamma", "x1", "h", "h0", "mean_iou", "_b", "meanx", "l"])
-CLASSES = st.sampled_from(["road", "traffic light", "data", "Wüste", "b1", "", "a,b", "# no comment", "}"])
+CLASSES = st.sampled_from(
+    ["road", "traffic light", "data", "region", "pooled", "Wüste", "b1", "", "a,b", "# no comment", "}"]
+)
 GLOBS = st.sampled_from(["a/*.png", "", "dir with blank/x_[0-9].npy", "ü/*.jpg", "a # b", "{"])
 name = NAMES.map(ast.Name)
 class_names = st.lists(CLASSES.map(ast.ClassName), min_size=1, max_size=4).map(tuple)
@@ -33,16 +35,25 @@ def _chains(inner: st.SearchStrategy[ast.Expr]) -> st.SearchStrategy[ast.Expr]:
     )
 
 
+adjectives = st.sampled_from([None, "pooled", "weighted"])
+withins = st.one_of(st.none(), st.just(ast.Within()), class_names.map(ast.Within))
 leaves = st.one_of(
     numbers(),
     name,
-    st.builds(ast.MetricReference, name, st.just(()), class_names),
+    st.builds(ast.MetricReference, name, st.just(()), class_names, adjectives, withins),
+    st.builds(ast.MetricReference, name, st.just(()), st.just(()), st.sampled_from(["pooled", "weighted"]), withins),
+    st.builds(ast.MetricReference, name, st.just(()), st.just(()), st.none(), class_names.map(ast.Within)),
     st.builds(lambda n: ast.Clean(ast.MetricReference(n)), name),
 )
 exprs: st.SearchStrategy[ast.Expr] = st.recursive(leaves, _chains, max_leaves=8)
 vectors = st.lists(exprs, min_size=1, max_size=3).map(tuple)
 references = st.builds(
-    ast.MetricReference, name, st.lists(exprs, max_size=2).map(tuple), st.one_of(st.just(()), class_names)
+    ast.MetricReference,
+    name,
+    st.lists(exprs, max_size=2).map(tuple),
+    st.one_of(st.just(()), class_names),
+    adjectives,
+    withins,
 )
 sweeps = st.builds(ast.Sweep, exprs, exprs, exprs)
 levels = st.builds(ast.Level, exprs, st.booleans())
@@ -79,7 +90,13 @@ model_statements = st.one_of(
     st.builds(ast.Normalize, vectors, vectors),
     st.builds(ast.Lipschitz, norms, st.none() | norms, exprs),
 )
-data_statements = st.one_of(GLOBS.map(ast.Images), st.builds(ast.Masks, GLOBS, st.booleans()), exprs.map(ast.Ignore))
+data_statements = st.one_of(
+    GLOBS.map(ast.Images),
+    st.builds(ast.Masks, GLOBS, st.booleans()),
+    exprs.map(ast.Ignore),
+    GLOBS.map(ast.Region),
+    GLOBS.map(ast.Weights),
+)
 property_statements = st.one_of(
     references.map(ast.MetricStatement),
     norms.map(ast.NormStatement),
@@ -97,6 +114,7 @@ files = st.lists(
     st.one_of(
         numbers().map(ast.Language),
         st.builds(ast.Param, name, exprs),
+        st.builds(ast.Definition, name, st.lists(name, max_size=2).map(tuple), st.booleans(), exprs),
         _some(model_statements).map(ast.Model),
         st.builds(ast.Data, name, _some(data_statements)),
         st.builds(ast.Property, name, _some(property_statements)),
