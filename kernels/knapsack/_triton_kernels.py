@@ -19,10 +19,9 @@ import triton.language as tl
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 """Whether these kernels run on the CPU; fixed when triton is first imported."""
-BUCKETS = tl.constexpr(16384)
-"""Buckets of the margins' histogram: 256 for each power of two from 2^-40 to 2^24, open at both ends."""
-SHIFT = tl.constexpr(44)
-BASE = tl.constexpr((1023 - 40) << 8)
+OCTAVES = tl.constexpr(64)
+"""Powers of two the margins' histogram tells apart, from 2^-40 to 2^24, each in 2^BITS buckets; open at both ends."""
+LOWEST = tl.constexpr(1023 - 40)
 INFINITY_BITS = tl.constexpr(0x7FF << 52)
 LARGEST = tl.constexpr(2**63 - 1)
 SAFE = tl.constexpr(1 - 2.0**-40)
@@ -31,19 +30,19 @@ RANK = tl.constexpr(-1)
 
 
 @triton.jit
-def _bucket(bits: tl.tensor) -> tl.tensor:
+def _bucket(bits: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
     """Histogram bucket of a non-negative margin's bit pattern, order-preserving."""
-    at = (bits >> SHIFT) - BASE
+    at = (bits >> (52 - BITS)) - (LOWEST << BITS)
     at = tl.where(at < 0, 0, at)
-    return tl.where(at >= BUCKETS, BUCKETS - 1, at)
+    return tl.where(at >= (OCTAVES << BITS), (OCTAVES << BITS) - 1, at)
 
 
 @triton.jit
-def _edge(bucket: tl.tensor) -> tl.tensor:
+def _edge(bucket: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
     """Bit pattern of a bucket's lower edge: 0 for the first, infinity for the one after the last."""
-    bits = (bucket.to(tl.int64) + BASE) << SHIFT
+    bits = (bucket.to(tl.int64) + (LOWEST << BITS)) << (52 - BITS)
     bits = tl.where(bucket <= 0, 0, bits)
-    return tl.where(bucket >= BUCKETS, INFINITY_BITS, bits)
+    return tl.where(bucket >= (OCTAVES << BITS), INFINITY_BITS, bits)
 
 
 @triton.jit
@@ -78,6 +77,7 @@ def read_pixels(
     EVERY: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
+    BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """Read a batch of logits once and write each item's margin, NaN where a pixel is no item.
@@ -92,6 +92,7 @@ def read_pixels(
         FLAT: pixels of a class are evenly spaced, so rows need not be told apart.
         WIDE: compare in float64 rather than float32, which holds every other dtype exactly.
     """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(1).to(tl.int64)
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = at < pixels
@@ -128,7 +129,7 @@ def read_pixels(
             item = item & (label == best)
         tl.atomic_add(counts + image * 3 + 1, tl.sum(counted.to(tl.int64)), sem="relaxed")
     tl.store(margins + image * pixels + at, tl.where(item, d, float("nan")), mask=live)
-    bucket = _bucket(d.to(tl.int64, bitcast=True))
+    bucket = _bucket(d.to(tl.int64, bitcast=True), BITS)
     ones = tl.full([BLOCK], 1, tl.int32)
     tl.atomic_add(histogram + image * BUCKETS + bucket, ones, mask=item, sem="relaxed")
     tl.atomic_add(counts + image * 3, tl.sum(item.to(tl.int64)), sem="relaxed")
@@ -144,6 +145,7 @@ def bracket(
     needed: tl.tensor,
     state: tl.tensor,
     asks: tl.tensor,
+    BITS: tl.constexpr,
     CHUNK: tl.constexpr,
 ) -> None:
     """Find the run of buckets in which each ask is decided.
@@ -157,6 +159,7 @@ def bracket(
         state: int64 [4, B * asks], overwritten: first bucket; last bucket; items before the run; their cost so far
             (known for RANK, else 0).
     """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
     ask = image * asks + tl.program_id(1)
     rows = tl.num_programs(0).to(tl.int64) * asks
@@ -170,8 +173,8 @@ def bracket(
     for start in range(0, BUCKETS, CHUNK):
         bucket = start + tl.arange(0, CHUNK).to(tl.int64)
         count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)
-        low = _edge(bucket).to(tl.float64, bitcast=True)
-        high = _edge(bucket + 1).to(tl.float64, bitcast=True)
+        low = _edge(bucket, BITS).to(tl.float64, bitcast=True)
+        high = _edge(bucket + 1, BITS).to(tl.float64, bitcast=True)
         least = count * _units(low, kind, scale, limit)
         most = count * _units(high, kind, scale, limit)
         last += tl.sum((spent_least + tl.cumsum(least, 0) <= limit).to(tl.int64))
@@ -195,7 +198,12 @@ def bracket(
 
 @triton.jit
 def offsets(
-    histogram: tl.tensor, needed: tl.tensor, places: tl.tensor, cursors: tl.tensor, CHUNK: tl.constexpr
+    histogram: tl.tensor,
+    needed: tl.tensor,
+    places: tl.tensor,
+    cursors: tl.tensor,
+    BITS: tl.constexpr,
+    CHUNK: tl.constexpr,
 ) -> None:
     """Give every needed bucket its place in the index list.
 
@@ -205,6 +213,7 @@ def offsets(
         places: int32 [B, BUCKETS], overwritten: where each bucket starts (the same as the next for one not needed).
         cursors: int32 [B, BUCKETS], overwritten: a copy for `below` to count up.
     """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
     done = tl.zeros([], tl.int32)
     for start in range(0, BUCKETS, CHUNK):
@@ -228,6 +237,7 @@ def below(
     state: tl.tensor,
     pixels: tl.tensor,
     asks: tl.tensor,
+    BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """List the pixels of needed buckets and add up what each ask spends below its run.
@@ -239,6 +249,7 @@ def below(
         indices: int32 [B, P], overwritten from the front, bucket after bucket; the order within one is any.
         state: as in `bracket`; row 3 is added to. An ask of kind 0 gets the number of its flips there.
     """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(1).to(tl.int64)
     rows = tl.num_programs(1).to(tl.int64) * asks
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -247,7 +258,7 @@ def below(
     item = d == d
     d = tl.where(item, d, 0.0)
     bits = d.to(tl.int64, bitcast=True)
-    bucket = _bucket(bits)
+    bucket = _bucket(bits, BITS)
     listed = item & (tl.load(needed + image * BUCKETS + bucket) > 0)
     ones = tl.full([BLOCK], 1, tl.int32)
     place = tl.atomic_add(cursors + image * BUCKETS + bucket, ones, mask=listed, sem="relaxed")
@@ -261,7 +272,7 @@ def below(
             if kind == 0:
                 spent = tl.sum((item & (d <= scale)).to(tl.int64))
             else:
-                counted = item & (bits < _edge(tl.load(state + ask)))
+                counted = item & (bits < _edge(tl.load(state + ask), BITS))
                 spent = tl.sum(tl.where(counted, _units(d, kind, scale, limit), 0))
             tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
 
@@ -279,6 +290,7 @@ def finish(
     answers: tl.tensor,
     pixels: tl.tensor,
     asks: tl.tensor,
+    BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """Decide each ask inside its run.
@@ -291,6 +303,7 @@ def finish(
             pattern of the margin at which that is decided; how many items are strictly below that margin. The last
             two are for kind RANK with a limit below the number of items.
     """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
     ask = image * asks + tl.program_id(1)
     rows = tl.num_programs(0).to(tl.int64) * asks
@@ -419,7 +432,8 @@ def read_class(
     Args:
         z, labels, ignore: as in `read_pixels`.
         inside: int32 [max(K, 2)], 1 for the classes of the set.
-        cap: float64 [1]: squared distances above it may be understated down to the pair bound, if that is above it too.
+        cap: float64 [1]: squared distances above it may be understated down to the pair
+            bound, if that is above it too.
         out: float64 [B, P], overwritten; the sign bit tells the list, also of 0.
         counts: int64 [B, 5], added to: TP, FP, FN, TN, non-finite logits.
         LEAVE_SQUARED: leave items are squared distances; ENTER_SQUARED: enter items are.

@@ -75,11 +75,12 @@ class TritonPrepared:
     Args:
         batch: what to read.
         block: pixels of one program; no answer depends on it.
+        bits: the histogram has 2^bits buckets for each power of two; no answer depends on it.
     """
 
     backend = "triton"
 
-    def __init__(self, batch: LogitsBatch, block: int) -> None:
+    def __init__(self, batch: LogitsBatch, block: int, bits: int) -> None:
         from robspec.kernels.knapsack import _triton_kernels
 
         b, k, h, w = batch.logits.shape
@@ -87,8 +88,9 @@ class TritonPrepared:
         self.single = k == 1
         self._images = b
         self._block = block
-        self._buckets = int(_triton_kernels.BUCKETS.value)
-        self._chunk = self._buckets if _triton_kernels.INTERPRETED else 2048
+        self._bits = bits
+        self._buckets = _triton_kernels.OCTAVES.value << bits
+        self._chunk = min(self._buckets, 16384 if _triton_kernels.INTERPRETED else 2048)
         logits, labels, label_strides = _on_device(batch)
         self._device = logits.device
         self._margins = _scratch((b, self.pixels), torch.float64, self._device)
@@ -114,6 +116,7 @@ class TritonPrepared:
             EVERY=batch.items is Items.PREDICTED,
             FLAT=h == 1 or logits.stride(2) == w * logits.stride(3),
             WIDE=logits.dtype is torch.float64,
+            BITS=bits,
             BLOCK=block,
         )
 
@@ -135,7 +138,8 @@ class TritonPrepared:
     @cached_property
     def finite(self) -> npt.NDArray[np.bool_]:
         """See `Prepared`; reading it waits for the device."""
-        return self._totals[:, 2] == 0
+        finite: npt.NDArray[np.bool_] = self._totals[:, 2] == 0
+        return finite
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `Prepared.flips`."""
@@ -148,7 +152,7 @@ class TritonPrepared:
         kinds[:] = [budget.exponent for budget in budgets]
         scales[:] = [budget.scale for budget in budgets]
         limits[:] = [budget.limit for budget in budgets]
-        answers = self._select(kinds, scales, limits)[0]
+        answers: IntArray = self._select(kinds, scales, limits)[0]
         answers[~self.finite] = 0
         return answers
 
@@ -252,19 +256,22 @@ class TritonPrepared:
         indices = _scratch((b, self.pixels), torch.int32, on)
         state = _scratch((4, b * asks), torch.int64, on)
         answers = _scratch((3, b * asks), torch.int64, on)
-        _launch("bracket", (b, asks), self._histogram, k, s, m, needed, state, asks, CHUNK=self._chunk)
-        _launch("offsets", (b,), self._histogram, needed, places, cursors, CHUNK=self._chunk)
+        sizes = {"BITS": self._bits, "CHUNK": self._chunk}
+        _launch("bracket", (b, asks), self._histogram, k, s, m, needed, state, asks, **sizes)
+        _launch("offsets", (b,), self._histogram, needed, places, cursors, **sizes)
         blocks = -(-self.pixels // self._block)
         _launch(
             "below",
             (blocks, b),
             *(self._margins, needed, cursors, indices, k, s, m, state, self.pixels, asks),
+            BITS=self._bits,
             BLOCK=self._block,
         )
         _launch(
             "finish",
             (b, asks),
             *(self._margins, self._histogram, places, indices, k, s, m, state, answers, self.pixels, asks),
+            BITS=self._bits,
             BLOCK=self._block,
         )
         result: IntArray = answers.cpu().numpy().reshape(3, b, asks)
@@ -358,7 +365,8 @@ class TritonOneClass:
     @cached_property
     def finite(self) -> npt.NDArray[np.bool_]:
         """See `OneClass`."""
-        return self._totals[:, 4] == 0
+        finite: npt.NDArray[np.bool_] = self._totals[:, 4] == 0
+        return finite
 
     def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
         """See `OneClass.lists`: this image alone is sorted, on the device."""
@@ -372,12 +380,15 @@ class TritonBackend:
 
     Args:
         block: pixels of one program, a power of two.
+        bits: the margins' histogram has 2^bits buckets for each power of two, at least 2. The default makes the runs
+            among which answers are decided about a hundredth of an image; each bucket costs 4 bytes an image.
     """
 
     name = "triton"
 
-    def __init__(self, block: int = 1024) -> None:
+    def __init__(self, block: int = 1024, bits: int = 8) -> None:
         self._block = block
+        self._bits = bits
 
     def unavailable(self) -> str | None:
         """See `Backend.unavailable`."""
@@ -395,7 +406,7 @@ class TritonBackend:
 
     def prepare(self, batch: LogitsBatch) -> TritonPrepared:
         """See `Backend.prepare`."""
-        return TritonPrepared(batch, self._block)
+        return TritonPrepared(batch, self._block, self._bits)
 
     def prepare_class(self, batch: LogitsBatch) -> TritonOneClass:
         """See `Backend.prepare_class`."""
