@@ -151,6 +151,9 @@ class LogitsBatch:
         water: for `Items.CLASS`, True to price items in squared l2 distance by water filling where that is exact
             and margins are not.
         cap: with `water`, squared distances above it may be understated as long as they stay above it.
+        share: for `Items.CLASS`, the part of each cost that is charged; other than 1, every item is a cost (squared
+            distances with `water`, margins without) times it.
+        whole_when_wrong: charge true negatives in full where the label's logit is not the largest.
     """
 
     logits: torch.Tensor
@@ -160,6 +163,8 @@ class LogitsBatch:
     inside: tuple[int, ...] = ()
     water: bool = False
     cap: float = math.inf
+    share: float = 1.0
+    whole_when_wrong: bool = False
 
     def __post_init__(self) -> None:
         floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -174,6 +179,14 @@ class LogitsBatch:
             raise ValueError("labels must be int64 [B, H, W], matching the logits")
         if self.labels.device != self.logits.device:
             raise ValueError("labels and logits must be on one device")
+
+
+def squared_lists(batch: LogitsBatch) -> tuple[bool, bool]:
+    """Tell whether the leave and the enter items of a class batch are squared distances."""
+    if batch.logits.shape[1] == 1:
+        squared = batch.water and batch.share != 1.0
+        return squared, squared
+    return batch.water and (len(batch.inside) > 1 or batch.share != 1.0), batch.water
 
 
 def backends() -> dict[str, Backend]:

@@ -1,9 +1,10 @@
 """One pass that sorts pixels into the cells of a one-class confusion matrix and prices leaving and entering (numba).
 
 The exact l2 distance to the cell boundary is found by water filling: lower every logit of the side that is ahead to a
-common level t, raise the best logit of the other side to it. The level is the fixed point of t = sum of the d_j above t
-/ (their number + 1), reached from t = 0 by dropping the d_j at or below t; sums run in class order, so every backend
-computes the same bits.
+common level t, raise the best logit of the other side to it. The level is the fixed point of t = sum of the d_j above
+t / (their number + 1), reached from t = 0 by dropping the d_j at or below t. It never falls, so the set it is taken
+over only shrinks and the search ends, whatever the rounding; sums run in class order, so every backend computes the
+same bits.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
             if above != number[i]:
                 changed += 1
                 number[i] = above
-                level[i] = total / (above + 1.0)
+                raised = total / (above + 1.0)
+                level[i] = raised if raised > t else t
         moving = changed > 0
 
 
@@ -74,6 +76,8 @@ def read_class(
     inside: npt.NDArray[np.bool_],
     water: bool,
     cap: float,
+    share: float,
+    whole_when_wrong: bool,
     out: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
 ) -> None:
@@ -88,6 +92,8 @@ def read_class(
         water: True to price in squared l2 distance by water filling wherever the side ahead has several classes or
             the pixel enters; False to write margins.
         cap: squared distances above it may be understated down to the pair bound, if that is above it too.
+        share: factor of every item; other than 1, leave items are squared distances too where `water`.
+        whole_when_wrong: no factor for true negatives whose label's logit is not the largest.
         out: [B, H * W], overwritten; the sign bit tells the list, also of 0.
         counts: [B, workers, 5], overwritten: TP, FP, FN, TN, chunks with a non-finite logit.
     """
@@ -95,10 +101,11 @@ def read_class(
     pixels = z.shape[2] * z.shape[3]
     workers = counts.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
-    share = (chunks + workers - 1) // workers
+    span = (chunks + workers - 1) // workers
     members = 0
     for k in range(classes):
         members += inside[k]
+    shared = share != 1.0
     for task in prange(images * workers):
         b = task // workers
         worker = task - b * workers
@@ -111,9 +118,10 @@ def read_class(
         ahead = np.empty(CHUNK, np.bool_)
         gaps = np.empty((max(members, classes - members), CHUNK), np.float64)
         level = np.empty(CHUNK, np.float64)
+        part = np.empty(CHUNK, np.float64)
         number = np.empty(CHUNK, np.float64)
         tp = fp = fn = tn = bad = 0
-        for c in range(worker * share, min((worker + 1) * share, chunks)):
+        for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             width = stop - start
@@ -162,10 +170,16 @@ def read_class(
                     d = np.float64(own) - np.float64(other)
                     tp += leaving
                     tn += not leaving
-                    if not water or (leaving and members == 1):
-                        out[b, start + i] = d if leaving else -d
-                    elif d * d * 0.5 * SAFE > cap:
-                        out[b, start + i] = d * d * 0.5 * SAFE if leaving else -(d * d * 0.5 * SAFE)
+                    charged = share
+                    if shared and whole_when_wrong and not leaving:
+                        if _fetch(z, widen, b, label, start + i, start + i + 1, buffer)[0] != own:
+                            charged = 1.0
+                    part[i] = charged
+                    if not water or (leaving and members == 1 and not shared):
+                        out[b, start + i] = d * charged if leaving else -(d * charged)
+                    elif d * d * 0.5 * SAFE > cap or (leaving and members == 1):
+                        pair = d * d * 0.5 * SAFE * charged
+                        out[b, start + i] = pair if leaving else -pair
                     else:
                         column[count] = i
                         count += 1
@@ -181,7 +195,7 @@ def read_class(
                             j += 1
                     _water_levels(gaps[:j], count, level, number)
                     for n in range(count):
-                        cost = _water_cost(gaps[:j], n, level[n])
+                        cost = _water_cost(gaps[:j], n, level[n]) * part[column[n]]
                         out[b, start + column[n]] = cost if leaving else -cost
         counts[b, worker, 0] = tp
         counts[b, worker, 1] = fp
@@ -197,21 +211,23 @@ def read_class_logit(
     labels: npt.NDArray[np.int64],
     ignore: int,
     inside: npt.NDArray[np.bool_],
+    squared: bool,
+    share: float,
     out: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
 ) -> None:
-    """`read_class` for a single-logit head: class 1 where z is above 0, margins |z| on both lists."""
+    """`read_class` for a single-logit head: class 1 where z is above 0; items |z|, or z^2 times their share."""
     images = z.shape[0]
     pixels = z.shape[2] * z.shape[3]
     workers = counts.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
-    share = (chunks + workers - 1) // workers
+    span = (chunks + workers - 1) // workers
     for task in prange(images * workers):
         b = task // workers
         worker = task - b * workers
         buffer = np.empty(CHUNK, widen.dtype)
         cells = np.zeros(5, np.int64)
-        for c in range(worker * share, min((worker + 1) * share, chunks)):
+        for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             row = _fetch(z, widen, b, 0, start, stop, buffer)
@@ -225,13 +241,18 @@ def read_class_logit(
                     mine = inside[label]
                     cells[(0 if mine else 1) if ahead else (2 if mine else 3)] += 1
                     if ahead == mine:
-                        out[b, start + i] = np.float64(abs(v)) if ahead else -np.float64(abs(v))
+                        d = np.float64(abs(v))
+                        # Two classes: a true negative is right, so it is never charged in full.
+                        item = d * d * SAFE * share if squared else d * share
+                        out[b, start + i] = item if ahead else -item
         for j in range(5):
             counts[b, worker, j] = cells[j]
 
 
 @njit(cache=True, error_model="numpy")
-def frontier(leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]) -> int:
+def frontier(
+    leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]
+) -> int:
     """Pair every affordable number of leaves with the most enters the rest of the budget buys.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack.budget import Budget, round_down
 from robspec.kernels.knapsack.search import largest_certifying
 
@@ -218,8 +218,7 @@ class CpuOneClass:
         self.pixels = h * w
         self.single = k == 1
         inside = np.isin(np.arange(max(k, 2)), batch.inside)
-        self.enter_squared = batch.water and not self.single
-        self.leave_squared = self.enter_squared and len(batch.inside) > 1
+        self.leave_squared, self.enter_squared = squared_lists(batch)
         z, widen = _numpy_view(batch.logits)
         labels = _labels(batch.labels, b, self.pixels)
         workers = min(4 * torch.get_num_threads(), -(-self.pixels // _classes.CHUNK))
@@ -227,10 +226,12 @@ class CpuOneClass:
         counts = np.empty((b, workers, 5), dtype=np.int64)
         ignore = _NO_LABEL if batch.ignore is None else batch.ignore
         if self.single:
-            _classes.read_class_logit(z, widen, labels, ignore, inside, self._items, counts)
+            squared = self.enter_squared
+            _classes.read_class_logit(z, widen, labels, ignore, inside, squared, batch.share, self._items, counts)
         else:
             read = _classes.read_class
-            read(z, widen, labels, ignore, inside, self.enter_squared, batch.cap, self._items, counts)
+            charge = (batch.cap, batch.share, batch.whole_when_wrong)
+            read(z, widen, labels, ignore, inside, self.enter_squared, *charge, self._items, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
         self.finite = totals[:, 4] == 0

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
 
@@ -153,7 +153,7 @@ def water_filling(behind: float, ahead: Sequence[float]) -> float:
                 number += 1
         if number == above:
             break
-        t, above = total / (number + 1.0), number
+        t, above = max(t, total / (number + 1.0)), number
     squared = t * t
     for d in gaps:
         if d > t:
@@ -172,8 +172,7 @@ class ReferenceOneClass:
         b, k, h, w = batch.logits.shape
         self.pixels = h * w
         self.single = k == 1
-        self.enter_squared = batch.water and not self.single
-        self.leave_squared = self.enter_squared and len(batch.inside) > 1
+        self.leave_squared, self.enter_squared = squared_lists(batch)
         rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).reshape(b, h * w, k).tolist()
         self.finite = np.array([all(math.isfinite(z) for pixel in image for z in pixel) for image in rows])
         cells = np.zeros((4, b), dtype=np.int64)
@@ -186,9 +185,11 @@ class ReferenceOneClass:
                     continue
                 mine, ahead = label in batch.inside, prediction(pixel) in batch.inside
                 cells[(0 if mine else 1) if ahead else (2 if mine else 3), i] += 1
-                if mine == ahead:
+                if mine == ahead and self.finite[i]:
                     squared = self.leave_squared if mine else self.enter_squared
-                    (leave if mine else enter).append(_class_item(pixel, batch, inside=ahead, squared=squared))
+                    item = _class_item(pixel, batch, inside=ahead, squared=squared)
+                    whole = batch.whole_when_wrong and not mine and k > 1 and pixel[label] != max(pixel)
+                    (leave if mine else enter).append(item if whole else item * batch.share)
             self._lists.append((sorted(leave), sorted(enter)))
         self.tp, self.fp, self.fn, self.tn = cells
 
@@ -200,14 +201,15 @@ class ReferenceOneClass:
 
 def _class_item(pixel: Sequence[float], batch: LogitsBatch, *, inside: bool, squared: bool) -> float:
     if len(pixel) == 1:
-        return abs(pixel[0])
+        return pixel[0] * pixel[0] * (1 - 2.0**-40) if squared else abs(pixel[0])
     ahead = [z for j, z in enumerate(pixel) if (j in batch.inside) == inside]
     behind = max(z for j, z in enumerate(pixel) if (j in batch.inside) != inside)
     gap = max(ahead) - behind
     if not squared:
         return gap
     pair = gap * gap * 0.5 * (1 - 2.0**-40)
-    return pair if pair > batch.cap else water_filling(behind, ahead)
+    alone = inside and len(batch.inside) == 1
+    return pair if pair > batch.cap or alone else water_filling(behind, ahead)
 
 
 class ReferenceBackend:

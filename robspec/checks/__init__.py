@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from robspec import registry
+from robspec.checks._derive import example
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
 
-__all__ = ["Spec", "code_of", "run"]
+__all__ = ["Spec", "code_of", "example", "run"]
 
 
 def code_of(name: str) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from robspec.diagnostics import Diagnostic, Severity, Span
 from robspec.semantics.norm import decimal_text
+
+if TYPE_CHECKING:
+    from robspec.checks._spec import Spec
 
 
 def _code(module: str) -> str:
@@ -20,6 +25,13 @@ def error(module: str, span: Span, message: str, mend: str, *notes: str) -> Diag
 def warning(module: str, span: Span, message: str, mend: str, *notes: str) -> Diagnostic:
     """A warning found by a check; `module` is its `__name__`."""
     return Diagnostic(_code(module), Severity.WARNING, span, message, mend, notes)
+
+
+def reported(module: str, spec: Spec) -> Iterator[Diagnostic]:
+    """The problems with metrics that have the code of a check; `module` is its `__name__`."""
+    for problem in spec.problems:
+        if problem.code == _code(module):
+            yield error(module, problem.span, problem.message, problem.mend, *problem.notes)
 
 
 def shown(value: Fraction) -> str:

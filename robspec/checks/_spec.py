@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 from robspec.checks._conditions import Conditions
 from robspec.checks._constants import Constants
-from robspec.metrics import MetricInfo, built_in
+from robspec.checks._definitions import Definitions, Problem
+from robspec.checks._derive import Derivations
+from robspec.ir.types import Metric
+from robspec.metrics import MetricInfo
 from robspec.syntax import ast
 from robspec.syntax.walk import constants_of, descend
 
@@ -22,31 +25,42 @@ class Spec:
     Args:
         file: the tree, perhaps with damage.
         overrides: parameter values from the command line.
-        metrics: the metrics there are, by name and alias.
     """
 
-    def __init__(
-        self,
-        file: ast.File,
-        overrides: Mapping[str, Fraction] | None = None,
-        metrics: Mapping[str, MetricInfo] | None = None,
-    ) -> None:
+    def __init__(self, file: ast.File, overrides: Mapping[str, Fraction] | None = None) -> None:
         self.file = file
         self.overrides = dict(overrides or {})
-        self.metrics = built_in() if metrics is None else metrics
         self.constants = Constants(self.params, self.overrides)
+        self.definitions = Definitions(self._declared(ast.Definition), self.constants, self.classes)
+        self.metrics: Mapping[str, MetricInfo] = self.definitions.infos
         self.conditions = Conditions(self.constants, self.metrics)
+        self._derivations = Derivations(self.definitions, self.constants, self.classes)
         self._evaluate_all()
 
     def _evaluate_all(self) -> None:
-        """Meet every constant once, so that all that have no value are known."""
-        for node in descend(self.file):
+        """Meet every constant and every metric once, so that all that have no value are known."""
+        blocks = [s for s in self.file.statements if not isinstance(s, ast.Definition)]
+        for node in (n for block in blocks for n in descend(block)):
             if isinstance(node, ast.Comparison):
                 for part in self.conditions.constant_parts(node):
                     self.value(part)
             elif not isinstance(node, (ast.Number, ast.Name, ast.Negative, ast.Sum, ast.Product)):
                 for part in constants_of(node):
                     self.value(part)
+        for block in self.properties:
+            for use in self.metric_uses(block):
+                self.derived(use)
+        for use in self.definitions.examples([u for block in self.properties for u in self.metric_uses(block)]):
+            self.derived(use)
+
+    def derived(self, use: ast.MetricReference) -> Metric | None:
+        """A metric as it is used, with all that is proved of it; None where something is wrong."""
+        return self._derivations.metric(use)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the metrics, each under the code of the check that reports it."""
+        return tuple(self.definitions.problems)
 
     def _declared(self, kind: type[ast.Node]) -> tuple[Any, ...]:
         return tuple(s for s in self.file.statements if isinstance(s, kind))
@@ -152,6 +166,17 @@ class Spec:
     def metric(self, reference: ast.MetricReference) -> MetricInfo | None:
         """The metric a reference names."""
         return self.metrics.get(reference.name.id)
+
+    def range_of(self, reference: ast.MetricReference | None) -> tuple[Fraction, Fraction] | None:
+        """The proved ends of a metric's values; None where they are not known."""
+        found = None if reference is None else self.derived(reference)
+        return None if found is None or found.low is None or found.high is None else (found.low, found.high)
+
+    def pooled(self, block: ast.Property) -> bool:
+        """Whether a property asks about a metric of the whole data set rather than of each image."""
+        uses = [self.metric_of(block)] if self.asks_radius(block) is not True else []
+        uses += [self.conditions.read(c, self.metric_of(block)).metric for c in self.comparisons(block)]
+        return any(u is not None and u.adjective == "pooled" for u in uses)
 
     def metric_of(self, block: ast.Property) -> ast.MetricReference | None:
         """The metric a property declares."""

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from robspec.checks._conditions import H0, H
 from robspec.checks._constants import Found, Trouble
+from robspec.checks._definitions import RESERVED
 from robspec.checks._report import error
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic, did_you_mean
@@ -30,6 +31,7 @@ from robspec.syntax.walk import descend
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Report names without a value, unless a skipped statement may have declared them."""
     conditions = [n.span for n in descend(spec.file) if isinstance(n, ast.Comparison)]
+    formulas = [s.formula.span for s in spec.file.statements if isinstance(s, ast.Definition)]
     for found in spec.constants.found:
         if found.trouble is not Trouble.UNKNOWN:
             continue
@@ -38,6 +40,12 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             message = f"`{found.word}` is used before it is declared"
             yield error(__name__, found.span, message, f"move its `param` (line {spec.line(later)}) above")
         elif not spec.damaged_outside:
+            if any(s.start <= found.span.start < s.end for s in formulas):
+                message = f"no parameter, metric or count is called `{found.word}`"
+                otherwise = "add it to the parameters of the metric, or declare a param of this name above"
+                known = {*spec.params, *spec.metrics, *RESERVED}
+                yield error(__name__, found.span, message, did_you_mean(found.word, known, otherwise))
+                continue
             inside = any(s.start <= found.span.start < s.end for s in conditions)
             kinds = "parameter or metric" if inside else "parameter"
             message = f"no {kinds} is called `{found.word}`"

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robspec.checks._report import error
+from robspec.checks._report import error, reported
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic, did_you_mean
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look up every metric a property refers to."""
+    """Look up every metric a property or a formula refers to."""
+    yield from reported(__name__, spec)
     names = sorted({info.name for info in spec.metrics.values()})
     for block in spec.properties:
         for use in spec.metric_uses(block):

@@ -18,34 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robspec.checks._report import count, error
+from robspec.checks._definitions import arity_faults
+from robspec.checks._report import error, reported
 from robspec.checks._spec import Spec
-from robspec.diagnostics import Diagnostic, Span
-from robspec.metrics import Takes
+from robspec.diagnostics import Diagnostic
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Compare every reference to a metric with what the metric takes."""
+    yield from reported(__name__, spec)
     for block in spec.properties:
         for use in spec.metric_uses(block):
             info = spec.metric(use)
-            if info is None:
-                continue
-            if len(use.arguments) != len(info.arguments):
-                span = use.span
-                if use.arguments:
-                    span = Span(use.arguments[0].span.start, use.arguments[-1].span.end)
-                wanted = count(len(info.arguments), "number") if info.arguments else "no numbers"
-                message = f"`{info.name}` takes {wanted}, {len(use.arguments)} given"
-                mend = f"write `{info.name}` without parentheses"
-                if info.arguments:
-                    mend = f"write `{info.name}({', '.join(info.arguments)})`"
-                yield error(__name__, span, message, mend)
-            if use.classes and info.classes is Takes.NEVER:
-                span = Span(use.classes[0].span.start, use.classes[-1].span.end)
-                message = f"`{info.name}` is about all classes and takes none"
-                yield error(__name__, span, message, f"write `{info.name}` without brackets")
-            if not use.classes and info.classes is Takes.ALWAYS:
-                first = (spec.classes or ("class",))[-1]
-                message = f"`{info.name}` is about one class, or several that count as one"
-                yield error(__name__, use.span, message, f"say which, as in `{info.name}[{first}]`")
+            if info is not None:
+                for span, message, mend in arity_faults(info, use, (spec.classes or ("class",))[-1]):
+                    yield error(__name__, span, message, mend)

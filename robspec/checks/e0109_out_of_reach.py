@@ -26,16 +26,15 @@ from robspec.semantics.relation import Relation
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Try the best value the metric has."""
     for block in spec.properties:
-        info = spec.info_of(block)
-        if info is None or spec.asks_radius(block) is True:
+        info, ends = spec.info_of(block), spec.range_of(spec.metric_of(block))
+        if info is None or ends is None or spec.asks_radius(block) is True:
             continue
         for requirement in spec.requirements(block):
             bound, relation = spec.value(requirement.bound), Relation(requirement.relation)
             if bound is None or requirement.measure.quantity != "worst_case":
                 continue
-            best = info.low if info.lower_is_better else info.high
+            best = ends[0] if info.lower_is_better else ends[1]
             if relation.upward is not info.lower_is_better and not relation.holds(best, bound):
                 message = f"`{info.name}` can never be {relation.value} {shown(bound)}"
-                ends = f"{shown(info.low)} and {shown(info.high)}"
-                mend = f"its values lie between {ends}; its best is {shown(best)}"
+                mend = f"its values lie between {shown(ends[0])} and {shown(ends[1])}; its best is {shown(best)}"
                 yield error(__name__, requirement.bound.span, message, mend)

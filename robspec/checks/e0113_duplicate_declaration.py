@@ -1,6 +1,6 @@
 """Declared twice.
 
-A parameter, a block, a statement of a block or a class is given more than once.
+A parameter, a metric, a block, a statement of a block or a class is given twice.
 robspec does not guess which one is meant. Only `require` may be repeated: every
 requirement must hold.
 
@@ -32,7 +32,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     single: list[tuple[str, ast.Node]] = [
         (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data))
     ]
-    yield from _repeated(spec, params + single)
+    own = [(f"metric `{s.name.id}`", s) for s in statements if isinstance(s, ast.Definition)]
+    yield from _repeated(spec, [*params, *single, *own])
     for block in statements:
         if isinstance(block, (ast.Model, ast.Data, ast.Property)):
             inner = [(f"`{_word(s)}` statement", s) for s in block.statements if not isinstance(s, ast.Require)]
@@ -40,7 +41,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     for node in descend(spec.file):
         if isinstance(node, ast.Classes):
             yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.names])
-        elif isinstance(node, ast.MetricReference):
+        elif isinstance(node, (ast.MetricReference, ast.Within)):
             yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.classes])
 
 
@@ -56,6 +57,6 @@ def _repeated(spec: Spec, named: Iterable[tuple[str, ast.Node]]) -> Iterator[Dia
     for name, node in named:
         first = seen.setdefault(name, node)
         if first is not node:
-            span = node.name.span if isinstance(node, (ast.Param, ast.Data)) else node.span
+            span = node.name.span if isinstance(node, (ast.Param, ast.Data, ast.Definition)) else node.span
             message = f"there is already a {name}, on line {spec.line(first)}"
             yield error(__name__, span, message, "keep one of them")

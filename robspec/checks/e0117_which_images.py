@@ -30,6 +30,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     """See that exactly one of aggregate and population is there."""
     for block in spec.properties:
         info = spec.info_of(block)
+        if spec.pooled(block):
+            continue
         for requirement in spec.requirements(block):
             measure, population = requirement.measure, requirement.population
             text = write.measure(measure)

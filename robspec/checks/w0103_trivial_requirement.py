@@ -28,15 +28,16 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     """Try the worst value there is."""
     for block in spec.properties:
         info, radius = spec.info_of(block), spec.asks_radius(block)
+        ends = spec.range_of(spec.metric_of(block))
         for requirement in spec.requirements(block):
             bound, relation = spec.value(requirement.bound), Relation(requirement.relation)
             if bound is None or radius is None or radius != (requirement.measure.quantity == "radius"):
                 continue
             if radius:
                 worst, lower_is_better, what = Fraction(0), False, "a radius"
-            elif info is not None:
+            elif info is not None and ends is not None:
                 lower_is_better, what = info.lower_is_better, f"`{info.name}`"
-                worst = info.high if lower_is_better else info.low
+                worst = ends[1] if lower_is_better else ends[0]
             else:
                 continue
             if relation.upward is not lower_is_better and relation.holds(worst, bound):

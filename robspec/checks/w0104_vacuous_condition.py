@@ -17,6 +17,7 @@ Mend::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from robspec.checks._report import warning
 from robspec.checks._spec import Spec
@@ -34,15 +35,17 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             outcome = spec.conditions.outcome(comparison, declared)
             reference = spec.conditions.read(comparison, declared).metric
             info = None if reference is None else spec.metric(reference)
-            if info is None or not isinstance(outcome, Inverted) or isinstance(comparison.right, ast.Sweep):
+            ends = spec.range_of(reference)
+            if info is None or ends is None or not isinstance(outcome, Inverted):
                 continue
-            if outcome.relation.upward is info.lower_is_better:
-                yield from _vacuous(comparison, outcome, info)
+            if not isinstance(comparison.right, ast.Sweep) and outcome.relation.upward is info.lower_is_better:
+                yield from _vacuous(comparison, outcome, info, ends)
 
 
-def _vacuous(comparison: ast.Comparison, outcome: Inverted, info: MetricInfo) -> Iterator[Diagnostic]:
-    worst = info.high if info.lower_is_better else info.low
-    clean = (info.low, info.high)
+def _vacuous(
+    comparison: ast.Comparison, outcome: Inverted, info: MetricInfo, clean: tuple[Fraction, Fraction]
+) -> Iterator[Diagnostic]:
+    worst = clean[1] if info.lower_is_better else clean[0]
     mend = f"write a threshold within the values of `{info.name}`"
     if all(outcome.relation.holds(h0, outcome.threshold.at(h0)) for h0 in clean):
         message = "every clean image counts as degraded, so every radius is 0"

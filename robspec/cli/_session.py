@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
 from robspec.models.loading import LoadedModel, load
-from robspec.semantics.constant import Constant
 from robspec.verify.backend import choose
-from robspec.verify.constant import assumed
+from robspec.verify.constant import Established, establish
 from robspec.verify.result import Times
 from robspec.verify.run import match_shapes
 
@@ -26,9 +29,9 @@ class Session:
     model: LoadedModel
     data: Dataset
     backend: Backend
-    constant: Constant
+    established: Established
     notes: tuple[str, ...]
-    times: Times = field(default_factory=Times)
+    times: Times
 
 
 def open_session(
@@ -61,8 +64,8 @@ def open_session(
         RobspecError: the model, the data or an option is wrong.
     """
     chosen = choose(backend)
-    constant = assumed(program, assume)
     images = open_dataset(program.data, program.model, spec.parent if data is None else data)
+    began = time.perf_counter()
     dtype = torch.float64 if forward == "float64" else None
     loaded = load(
         model,
@@ -72,4 +75,21 @@ def open_session(
         forward_dtype=dtype,
     )
     match_shapes(program, loaded, str(model))
-    return Session(loaded, images, chosen, constant, (images.scaling,))
+    times = Times(load=time.perf_counter() - began)
+    began = time.perf_counter()
+    established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))
+    times.prove = time.perf_counter() - began
+    times.total = times.load + times.prove
+    return Session(loaded, images, chosen, established, (images.scaling,), times)
+
+
+def _first_images(images: Dataset, program: Program) -> Iterator[npt.NDArray[np.floating]]:
+    """Normalised images for the search of a counterexample to the claim; read only if it is searched."""
+    normalize = program.model.normalize
+    for batch in images.batches(1):
+        image = batch.images[0].double().numpy()
+        if normalize is not None:
+            mean = np.array([float(m) for m in normalize.mean]).reshape(-1, 1, 1)
+            std = np.array([float(s) for s in normalize.std]).reshape(-1, 1, 1)
+            image = (image - mean) / std
+        yield image

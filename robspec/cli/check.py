@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report here instead of standard output.")
 @click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference, ...  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
-@click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant, unproved; verdicts say so.")
+@click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option(
     "--forward",
     type=click.Choice(["model", "float64"]),
@@ -86,11 +85,9 @@ def command(
     from robspec.verify.run import check
     from robspec.verify.witness import write_witnesses
 
-    began = time.perf_counter()
     session = open_session(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )
-    session.times.load = session.times.total = time.perf_counter() - began
 
     def run(progress: Callable[[int], None]) -> CheckReport:
         return check(
@@ -98,7 +95,7 @@ def command(
             session.model,
             session.data,
             session.backend,
-            session.constant,
+            session.established,
             batch_size=batch_size,
             progress=progress,
             times=session.times,

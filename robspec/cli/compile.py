@@ -18,12 +18,15 @@ import click
     help="Output format.",
 )
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Replace a param; may be repeated.")
-def command(spec: str, style: str, sets: tuple[str, ...]) -> None:
+@click.option("--explain", "reasons", is_flag=True, help="Say how each metric is bounded, and why that is sound.")
+def command(spec: str, style: str, sets: tuple[str, ...], reasons: bool) -> None:
     """Check SPEC and print the queries it asks.
 
     No model or image is opened. Errors and warnings go to standard error; the exit status is 2 if there is an
     error, else 0.
     """
+    if reasons and style != "text":
+        raise click.UsageError("--explain is text; leave out --format")
     from robspec.cli._show import show
     from robspec.ir import print as ir_print
     from robspec.ir import serialise
@@ -36,4 +39,9 @@ def command(spec: str, style: str, sets: tuple[str, ...]) -> None:
     show(diagnostics, source)
     if program is None:
         sys.exit(2)
+    if reasons:
+        from robspec.lower.explain import explain
+
+        click.echo(explain(program), nl=False)
+        return
     click.echo(ir_print.text(program) if style == "text" else serialise.dumps(program), nl=False)

@@ -57,6 +57,10 @@ def _data(data: ir.Data) -> Iterator[str]:
         yield f'  masks: "{data.masks}"' + (", binary" if data.binary else "")
     if data.ignore is not None:
         yield f"  ignore: label {data.ignore}"
+    if data.region:
+        yield f'  region: "{data.region}"'
+    if data.weights:
+        yield f'  weights: "{data.weights}"'
 
 
 def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
@@ -85,10 +89,17 @@ def _points(values: tuple[Fraction, ...]) -> str:
 
 
 def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
-    """A metric with its numbers and the names of its classes."""
+    """A metric with its numbers and the names of its classes, and which pixels count."""
+    adjective = "pooled " if metric.family == "pooled" else "weighted " if metric.weights else ""
     numbers = f"({', '.join(map(decimal_text, metric.arguments))})" if metric.arguments else ""
-    names = f"[{', '.join(classes[k] for k in metric.classes)}]" if metric.classes else ""
-    return f"{metric.name}{numbers}{names}"
+    within = " in region" if metric.region_mask else ""
+    if metric.region:
+        within = f" in {_names(metric.region, classes)}"
+    return f"{adjective}{metric.name}{numbers}{_names(metric.classes, classes)}{within}"
+
+
+def _names(indices: tuple[int, ...], classes: tuple[str, ...]) -> str:
+    return f"[{', '.join(classes[k] for k in indices)}]" if indices else ""
 
 
 def threshold_text(threshold: Threshold, clean: str) -> str:
@@ -125,7 +136,7 @@ def requirement_text(requirement: ir.Requirement, query: ir.Query) -> str:
     measure = f"{requirement.aggregate.value}({quantity})"
     if requirement.aggregate is ir.Aggregate.QUANTILE:
         measure = f"quantile({level}, {quantity})"
-    elif requirement.aggregate is ir.Aggregate.FRACTION:
+    elif requirement.aggregate in (ir.Aggregate.FRACTION, ir.Aggregate.POOLED):
         measure = quantity
     text = f"{measure} {requirement.relation.value} {decimal_text(requirement.bound)}"
     if requirement.aggregate is ir.Aggregate.FRACTION:

@@ -7,23 +7,45 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeAlias
 
+from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
 
-IR_VERSION = 1
+IR_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric with its arguments resolved.
+    """A metric with its arguments resolved; every formula is in the metric's own sense.
 
     Args:
-        name: the registered (or user) metric's name.
-        classes: class indices of a one-class metric, a set counting as one merged class; empty for none.
+        name: the registered (or user) metric's name; for a part of a user's macro average, its formula.
+        classes: class indices of a one-class metric, a set counting as one merged class; the classes averaged over
+            for `macro` and `weighted`, empty for all.
         arguments: further numbers, such as the beta of f_beta.
         lower_is_better: the metric's polarity.
-        formula: for a user metric, its formula as printed by the compiler; empty for a built-in one.
+        formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
+        family: how its worst case is found: "counting", "weighted", "ratio", "macro" or "pooled" (MATH.md 3.A to E).
+        items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
+            "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
+        ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
+            of each class averaged ("macro", "weighted"); None for counting over all classes and for `parts`.
+        average: weights of "macro" and "weighted" over the classes present in the annotation: "uniform", "frequency"
+            (pixels annotated with the class / annotated pixels); empty for `parts` and for everything else.
+        parts: a macro average the user wrote out: the value is the sum of weight (>= 0) * part, defined where every
+            part is; each part is a one-class "ratio" or "counting" metric of the same polarity.
+        defined: defined on an image iff non-zero on its clean counts; a polynomial in the sums TP + FN and FP + TN,
+            which the annotation fixes. None: wherever there is a pixel to count. Averages over classes: the same, for
+            the counts of each class, and at least one must be left; `parts` have their own, and all must be defined.
+            "pooled": of the pooled counts, so that no image is left out.
+        worst_when_undefined: an attack can bring the denominator of `ratio` to 0; the value then is the worst one,
+            `low`, or `high` where lower is better.
+        low: a proved lower end of its values, or None.
+        high: a proved upper end of its values, or None.
+        region: label classes whose annotated pixels alone count; empty for no restriction.
+        region_mask: only the pixels in the data's region files count.
+        weights: each pixel counts with its weight from the data's weight files.
     """
 
     name: str
@@ -31,6 +53,23 @@ class Metric:
     arguments: tuple[Fraction, ...] = ()
     lower_is_better: bool = False
     formula: str = ""
+    family: str = "counting"
+    items: str = ""
+    ratio: Ratio | None = None
+    average: str = ""
+    parts: tuple[tuple[Fraction, Metric], ...] = ()
+    defined: Polynomial | None = None
+    worst_when_undefined: bool = False
+    low: Fraction | None = None
+    high: Fraction | None = None
+    region: tuple[int, ...] = ()
+    region_mask: bool = False
+    weights: bool = False
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it compares with an annotation, or looks at annotated classes."""
+        return self.items != "predicted" or bool(self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +138,13 @@ Query: TypeAlias = WorstCaseQuery | RadiusQuery
 
 
 class Aggregate(enum.Enum):
-    """How per-image values become one number; its value is its spelling."""
+    """How per-image values become one number; its value is its spelling. POOLED: there is only one value."""
 
     MEAN = "mean"
     MIN = "min"
     QUANTILE = "quantile"
     FRACTION = "fraction"
+    POOLED = "pooled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +152,8 @@ class Requirement:
     """A claim on the aggregated per-image values.
 
     Args:
-        aggregate: FRACTION covers `for all` (level 1) and `for p% of images` (level p).
+        aggregate: FRACTION covers `for all` (level 1) and `for p% of images` (level p); POOLED is for properties
+            of pooled metrics, and for them only.
         relation: between the aggregated value and the bound; for FRACTION, between each image's value and it.
         bound: exact right-hand side, in the metric's own sense.
         level: the fraction of images for FRACTION, the quantile's order for QUANTILE; else None.
@@ -192,6 +233,8 @@ class Data:
         masks: glob of mask files, paired by stem; empty when only stability is asked.
         ignore: the label that is left out of every metric, or None.
         binary: masks hold 0 and 255 (or 0 and 1) for classes 0 and 1.
+        region: glob of region files, 0 for pixels left out, paired by stem; empty when no metric asks for them.
+        weights: glob of files of per-pixel weights, paired by stem; empty when no metric asks for them.
     """
 
     name: str
@@ -199,6 +242,8 @@ class Data:
     masks: str = ""
     ignore: int | None = None
     binary: bool = False
+    region: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

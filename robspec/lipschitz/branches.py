@@ -12,7 +12,7 @@ from robspec.lipschitz import directed, joining
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.shapes import default_axes
 from robspec.lipschitz.stencil import Stencil, compose, diagonal, identity
-from robspec.lipschitz.values import Step, Value, View
+from robspec.lipschitz.values import Piece, Step, Value, View
 from robspec.semantics.norm import Norm
 
 
@@ -46,18 +46,21 @@ def joint(values: Sequence[Value], anchor: Value, norm: Norm) -> float:
 
 def _by_piece(
     values: Sequence[Value], pieces: Sequence[Sequence[Value]], parent: Value
-) -> dict[Value, list[float]] | None:
+) -> dict[tuple[range, ...], list[float]] | None:
     """Group relative bounds by selection of one parent; None where the selections overlap or are missing."""
-    grouped: dict[Value, list[float]] = {}
+    grouped: dict[tuple[range, ...], list[float]] = {}
+    found: dict[tuple[range, ...], Piece] = {}
     for value, keys in zip(values, pieces, strict=True):
-        key = next((k for k in keys if k.step.piece is not None and k.step.piece.parent is parent), None)
-        if key is None:
+        for key in reversed(keys):
+            piece = key.step.piece
+            if piece is not None and piece.parent is parent:
+                found[piece.region] = piece
+                grouped.setdefault(piece.region, []).append(value.known[key])
+                break
+        else:
             return None
-        grouped.setdefault(key, []).append(value.known[key])
-    for a, b in combinations(grouped, 2):
-        if a.step.piece is None or b.step.piece is None or not a.step.piece.disjoint(b.step.piece):
-            return None
-    return grouped
+    apart = all(a.disjoint(b) for a, b in combinations(found.values(), 2))
+    return grouped if apart else None
 
 
 def views(value: Value, like: Stencil | None) -> list[tuple[Value, Stencil, tuple[str, ...]]]:

@@ -102,7 +102,7 @@ def _top(batch: torch.Tensor) -> float:
 def threads_for(size: int) -> Iterator[None]:
     """Run factorisations of small matrices in one thread: starting more costs many times the work itself."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if size < 1024 else before)
+    torch.set_num_threads(1 if size < 320 else before)
     try:
         yield
     finally:

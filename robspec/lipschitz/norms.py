@@ -46,17 +46,15 @@ def operator_norm(stencil: Stencil, norm: Norm) -> float:
 def spectral_norm(stencil: Stencil) -> float:
     """Bound the l_2 norm of a stencil: exact for selections and small maps, else on the torus."""
     monomial = _monomial(stencil)
-    if monomial is not None:
-        return monomial
-    torus = norm_on_torus(stencil)
+    best = norm_on_torus(stencil) if monomial is None else monomial
     if all(_exact_along(stencil, dim) for dim in range(stencil.dims)):
-        return torus
+        return best
     rows = stencil.channels_out * math.prod(stencil.outputs)
     columns = stencil.channels_in * math.prod(stencil.inputs)
     small = rows * columns // stencil.groups**2 <= _DENSE_ENTRIES
     if not small or rows * columns // stencil.groups > 8 * _DENSE_ENTRIES:
-        return torus
-    return min(torus, _dense_norm(stencil))
+        return best
+    return min(best, _dense_norm(stencil))
 
 
 def _exact_along(stencil: Stencil, dim: int) -> bool:

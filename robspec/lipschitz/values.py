@@ -39,11 +39,13 @@ class Piece:
 
     Args:
         parent: the value selected from.
-        region: per dimension, the indices taken.
+        region: per dimension of the parent, the indices taken.
+        axes: the parent's dimension behind each dimension of this value.
     """
 
     parent: Value
     region: tuple[range, ...]
+    axes: tuple[int, ...]
 
     def disjoint(self, other: Piece) -> bool:
         """Whether two pieces of one parent share no entry."""

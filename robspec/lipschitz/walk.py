@@ -56,6 +56,8 @@ class Walk:
         self.nodes: dict[str, fx.Node] = {node.name: node for node in program.graph.nodes}
         self.folded = 0
         self._entries: dict[fx.Node, _Entry] = {}
+        self._seen: dict[object, fx.Node] = {}
+        self._twins: dict[fx.Node, fx.Node] = {}
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def run(self) -> Value:
@@ -119,16 +121,33 @@ class Walk:
                 sources[0].data[index], None, (sources[0].traced[0][index], sources[0].traced[1][index])
             )
             return
-        if not any(source.data is not None for source in sources):
+        self._check_in_place(node)
+        twin = self._seen.setdefault(self._signature(node), node)
+        if twin is not node and not aliasing.mutated_inputs(node):
+            self._twins[node] = twin
+            self._entries[node] = self._entries[twin]
+        elif not any(source.data is not None for source in sources):
             self._entries[node] = self._fold(node)
         elif name.startswith(_SIZES):
             self._entries[node] = self._size(node)
         else:
             self._entries[node] = self._data(node, name)
 
+    def _signature(self, node: fx.Node) -> object:
+        """Write a node with its arguments replaced by the first node that computes the same, so that equals coincide."""
+
+        def write(item: object) -> object:
+            if isinstance(item, fx.Node):
+                return ("node", self._twins.get(item, item))
+            if isinstance(item, list | tuple):
+                return tuple(write(part) for part in item)
+            return (type(item).__name__, str(item))
+
+        named = tuple((name, write(item)) for name, item in sorted(node.kwargs.items()))
+        return (node.target, write(node.args), named)
+
     def _fold(self, node: fx.Node) -> _Entry:
         """Evaluate a node of constants in the element type the graph itself uses."""
-        self._check_in_place(node)
         self.folded += 1
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
@@ -188,7 +207,9 @@ class Walk:
         try:
             steps = self._steps(node, name, outputs)
         except RobspecError as error:
-            steps = [_refused(error, self._inputs(node)) for _ in outputs]
+            inputs = self._inputs(node)
+            causes = (v.step.refusal for v in inputs if v.step.refusal is not None and v.step.squares is None)
+            steps = [_refused(next(causes, error), inputs)] * len(outputs)
         values: list[Value | None] = []
         for index, (step, first, second) in enumerate(zip(steps, outputs, later, strict=True)):
             if step is None or not isinstance(first, torch.Tensor):
@@ -199,7 +220,6 @@ class Walk:
         return _Entry(values[0] if single else values, None, (traced[0], traced[1]))
 
     def _steps(self, node: fx.Node, name: str, outputs: list[Any]) -> list[Step | None]:
-        self._check_in_place(node)
         canonical = name[:-1] if name.endswith("_") and not name.startswith("__") else name
         rule = table().get(canonical)
         if rule is None:
@@ -243,7 +263,7 @@ class Walk:
         axis, (small, large) = step.axis, self.layout.batches
         if self.layout.axis is None:
             return first, ""
-        if axis is None:
+        if axis is None or axis >= len(first):
             return first, "the batch dimension is lost here"
         for dim, (a, b) in enumerate(zip(first, second, strict=True)):
             if dim != axis and a != b:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from robspec.checks import Spec
 from robspec.ir import types as ir
-from robspec.metrics import MetricInfo
 from robspec.semantics.kappa import Inverted
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from robspec.semantics.objective import Threshold
@@ -76,12 +75,15 @@ def _model(spec: Spec) -> ir.Model:
 
 def _data(spec: Spec, data: ast.Data) -> ir.Data:
     masks, ignore = spec.statement(data, ast.Masks), spec.statement(data, ast.Ignore)
+    region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
     return ir.Data(
         name=data.name.id,
         images=_sure(spec.statement(data, ast.Images)).glob,
         masks="" if masks is None else masks.glob,
         ignore=None if ignore is None else int(_sure(spec.value(ignore.label))),
         binary=masks is not None and masks.binary,
+        region="" if region is None else region.glob,
+        weights="" if weights is None else weights.glob,
     )
 
 
@@ -109,14 +111,7 @@ def _query(spec: Spec, block: ast.Property) -> ir.Query:
 
 
 def _metric(spec: Spec, reference: ast.MetricReference) -> ir.Metric:
-    info: MetricInfo = _sure(spec.metric(reference))
-    classes = spec.classes or ()
-    return ir.Metric(
-        name=info.name,
-        classes=tuple(sorted(classes.index(c.text) for c in reference.classes)),
-        arguments=_sure(spec.values(reference.arguments)),
-        lower_is_better=info.lower_is_better,
-    )
+    return _sure(spec.derived(reference))
 
 
 def _objective(spec: Spec, condition: ast.Condition, declared: ast.MetricReference | None) -> ir.Objective:
@@ -161,6 +156,8 @@ def _requirement(spec: Spec, node: ast.Require) -> ir.Requirement:
         aggregate, level = ir.Aggregate.FRACTION, Fraction(1)
     elif node.population is not None:
         aggregate, level = ir.Aggregate.FRACTION, _sure(spec.level(node.population.level))
+    elif node.measure.aggregate is None:
+        aggregate = ir.Aggregate.POOLED
     else:
         aggregate = ir.Aggregate(_sure(node.measure.aggregate))
         if node.measure.order is not None:

@@ -8,7 +8,7 @@ METRIC = MetricInfo(
     formula="correct pixels / annotated pixels",
     lower_is_better=False,
     undefined="images with no annotated pixel (every label is the ignore label)",
-    needs_masks=True,
+    items="correct",
     source="MATH.md section 3.A",
     aliases=("accuracy",),
 )

@@ -8,6 +8,7 @@ METRIC = MetricInfo(
     formula="pixels predicted as on the clean image / pixels",
     lower_is_better=False,
     undefined="",
+    items="predicted",
     needs_masks=False,
     source="MATH.md section 3.A",
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import decimal_text
+from robspec.semantics.norm import decimal_text, directed_text
 from robspec.semantics.objective import Threshold
+from robspec.verify.result import ClaimResult
 
 
 def metric_text(metric: Metric) -> str:
@@ -62,3 +63,13 @@ def constant_line(constant: Constant) -> str:
     status = "proved" if constant.status is ConstantStatus.PROVED else "ASSUMED, not proved"
     note = f": {constant.note}" if constant.note else ""
     return f"L <= {constant.text} ({constant.input_norm} -> {constant.output_norm}), {status}{note}"
+
+
+def claim_reason(claim: ClaimResult) -> str:
+    """Say what was proved and measured about a declared constant."""
+    facts = []
+    if claim.proved is not None:
+        facts.append(f"proved L <= {directed_text(claim.proved, 9, up=True)}")
+    if claim.measured is not None:
+        facts.append(f"measured L >= {directed_text(claim.measured, 9, up=False)}")
+    return "; ".join([claim.reason, *facts])

@@ -9,7 +9,15 @@ from typing import Any
 
 from robspec.report._words import point_text, query_text
 from robspec.semantics.constant import Constant
-from robspec.verify.result import CheckReport, ImageResult, PropertyResult, RequirementResult, Value, verdict_label
+from robspec.verify.result import (
+    CheckReport,
+    ClaimResult,
+    ImageResult,
+    PropertyResult,
+    RequirementResult,
+    Value,
+    verdict_label,
+)
 
 SCHEMA = "robspec-report"
 SCHEMA_VERSION = 1
@@ -41,10 +49,11 @@ def document(report: CheckReport) -> dict[str, Any]:
         "backend": report.backend,
         "forward": report.forward,
         "notes": list(report.notes),
-        "lipschitz": _constant(report.constant),
+        "claims": [_claim(c) for c in report.claims],
         "images": {"total": report.images, "evaluated": report.evaluated},
         "seconds": {
             "load": report.times.load,
+            "prove": report.times.prove,
             "forward": report.times.forward,
             "bound": report.times.bound,
             "total": report.times.total,
@@ -60,6 +69,17 @@ def _constant(constant: Constant) -> dict[str, Any]:
         "output_norm": constant.output_norm.name,
         "status": constant.status.value,
         "note": constant.note,
+    }
+
+
+def _claim(claim: ClaimResult) -> dict[str, Any]:
+    return {
+        "claim": claim.text,
+        "claimed": _value(claim.claimed),
+        "proved": _value(claim.proved),
+        "measured": _value(claim.measured),
+        "verdict": claim.verdict.value,
+        "reason": claim.reason,
     }
 
 

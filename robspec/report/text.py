@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robspec.ir.types import Aggregate, WorstCaseQuery
-from robspec.report._words import constant_line, point_text, query_text
+from robspec.report._words import claim_reason, constant_line, point_text, query_text
 from robspec.semantics.norm import directed_text
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
 
@@ -89,19 +89,14 @@ def _footer(report: CheckReport) -> list[Text]:
     lines: list[Text] = []
     if not report.complete:
         lines.append(Text(f"INTERRUPTED after {report.evaluated} of {report.images} images", style="bold red"))
+    for claim in report.claims:
+        lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
     for prop in report.properties:
         lines.extend(_explanations(prop))
-    lines.append(Text(constant_line(report.constant)))
-    for prop in report.properties:
-        if prop.constant != report.constant:
-            lines.append(Text(f"  {prop.source.name}: {constant_line(prop.constant)}"))
+    lines.extend(Text(line) for line in dict.fromkeys(constant_line(p.constant) for p in report.properties))
     t = report.times
-    lines.append(
-        Text(
-            f"{report.evaluated} images in {t.total:.2f} s: load {t.load:.2f}, forward {t.forward:.2f}, "
-            f"bound {t.bound:.2f}; backend {report.backend}"
-        )
-    )
+    spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
+    lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     return lines
 

@@ -46,12 +46,24 @@ class ClassName(Node):
 
 
 @dataclass(frozen=True)
+class Within(Node):
+    """`in [road, sidewalk]`: the pixels annotated with some classes; or, without classes, `in region`."""
+
+    classes: tuple[ClassName, ...] = ()
+
+
+@dataclass(frozen=True)
 class MetricReference(Node):
-    """A metric with its numbers and its classes, as in `f_beta(2)[runway]`."""
+    """A metric with its numbers and its classes, as in `f_beta(2)[runway]`, and which pixels count how much.
+
+    In a formula also a count of pixels, `TP[k]`.
+    """
 
     name: Name
     arguments: tuple[Expr, ...] = ()
     classes: tuple[ClassName, ...] = ()
+    adjective: Literal["pooled", "weighted"] | None = None
+    within: Within | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,16 @@ class Param(Node):
 
     name: Name
     value: Expr
+
+
+@dataclass(frozen=True)
+class Definition(Node):
+    """`metric name(k, ...) [lower_is_better] = formula`."""
+
+    name: Name
+    parameters: tuple[Name, ...]
+    lower_is_better: bool
+    formula: Expr
 
 
 # model
@@ -209,7 +231,21 @@ class Ignore(Node):
     label: Expr
 
 
-DataStatement: TypeAlias = Images | Masks | Ignore
+@dataclass(frozen=True)
+class Region(Node):
+    """`region "glob"`: files of the pixels that a metric `in region` counts."""
+
+    glob: str
+
+
+@dataclass(frozen=True)
+class Weights(Node):
+    """`weights "glob"`: files of the weights of the pixels for a `weighted` metric."""
+
+    glob: str
+
+
+DataStatement: TypeAlias = Images | Masks | Ignore | Region | Weights
 
 
 @dataclass(frozen=True)
@@ -326,7 +362,7 @@ class Property(Node):
     statements: tuple[PropertyStatement, ...]
 
 
-Statement: TypeAlias = Language | Param | Model | Data | Property
+Statement: TypeAlias = Language | Param | Definition | Model | Data | Property
 Block: TypeAlias = Model | Data | Property
 
 

@@ -79,10 +79,21 @@ def _simple(kind: Any, *parts: Callable[[Any], Any]) -> Callable[[Tree[Token]], 
 
 
 def _reference(tree: Tree[Token]) -> ast.MetricReference:
-    name: Any = tree.children[0]
-    lists: dict[str, Any] = {t.data: t.children for t in tree.children[1:] if isinstance(t, Tree)}
-    arguments, classes = _all(lists.get("arguments", [])), _all(lists.get("class_list", []))
-    return ast.MetricReference(_name(name), arguments, classes, span=_span(tree))
+    name: Any = next(t for t in tree.children if isinstance(t, Token) and t.type == "NAME")
+    adjective: Any = next((str(t) for t in tree.children if isinstance(t, Token) and t.type != "NAME"), None)
+    trees: dict[str, Any] = {t.data: t for t in tree.children if isinstance(t, Tree)}
+    arguments, classes = (_all(trees[k].children) if k in trees else () for k in ("arguments", "class_list"))
+    within = build(trees["within"]) if "within" in trees else None
+    return ast.MetricReference(_name(name), arguments, classes, adjective, within, span=_span(tree))
+
+
+def _within(tree: Tree[Token]) -> ast.Within:
+    inner: Any = tree.children
+    return ast.Within(_all(inner[0].children) if inner else (), span=_span(tree))
+
+
+def _parameters(tree: Any) -> tuple[ast.Name, ...]:
+    return () if tree is None else tuple(_name(t) for t in tree.children)
 
 
 def _class_name(tree: Tree[Token]) -> ast.ClassName:
@@ -101,6 +112,7 @@ def _vector(tree: Tree[Token]) -> tuple[ast.Expr, ...]:
 _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "language": _simple(ast.Language, _number),
     "param": _simple(ast.Param, _name, lambda t: build(t)),
+    "definition": _simple(ast.Definition, _name, _parameters, lambda t: t is not None, lambda t: build(t)),
     "model": _simple(ast.Model, _statements),
     "input": _simple(ast.Input, _name, _vector, _vector),
     "output": _simple(ast.Output, _name, _vector),
@@ -114,10 +126,13 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "images": _simple(ast.Images, _text),
     "masks": _simple(ast.Masks, _text, lambda t: t is not None),
     "ignore": _simple(ast.Ignore, lambda t: build(t)),
+    "region": _simple(ast.Region, _text),
+    "weights": _simple(ast.Weights, _text),
     "property": _simple(ast.Property, _name, _statements),
     "metric": _simple(ast.MetricStatement, lambda t: build(t)),
     "metric_reference": _reference,
     "metric_use": _reference,
+    "within": _within,
     "norm": _simple(ast.NormStatement, lambda t: build(t)),
     "norm_name": _simple(ast.NormName, str, _optional),
     "budget": _simple(ast.Budget, lambda t: build(t)),

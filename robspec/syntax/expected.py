@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from robspec.diagnostics import Diagnostic, Severity, Span, nearest
-from robspec.syntax.forms import FORMS
+from robspec.syntax.forms import DEFINITION, FORMS
 from robspec.syntax.tokens import END, NEWLINE, grammar, span_of
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lark import Token
 
-_VALUE = {"NUMBER", "NAME", "LPAR", "MINUS", "CLEAN"}
+_VALUE = {"NUMBER", "NAME", "LPAR", "MINUS", "CLEAN", "POOLED", "WEIGHTED"}
 _OPERATORS = {"PLUS", "MINUS", "TIMES", "OVER"}
 _WORDS = {
     "NAME": "a name",
@@ -57,7 +57,7 @@ def _expected(accepted: Set[str]) -> str:
         words.append("a value")
         rest -= _VALUE
     elif rest >= _OPERATORS and len(rest) > len(_OPERATORS):
-        rest -= _OPERATORS | {"LPAR", "LSQB"}
+        rest -= _OPERATORS | {"LPAR", "LSQB", "IN"}
     words.extend(sorted((word(t) for t in rest), key=lambda w: (w.startswith("`"), w)))
     return listed(words) if words else "nothing more"
 
@@ -69,8 +69,8 @@ def _found(token: Token) -> str:
     return f"`{text if len(text) <= 40 else text[:37] + '...'}`"
 
 
-def _form(first: str) -> str:
-    form = FORMS.get(first)
+def _form(first: str, *, top: bool) -> str:
+    form = DEFINITION if top and first == "metric" else FORMS.get(first)
     return f"it reads like this: `{form}`" if form else ""
 
 
@@ -89,20 +89,22 @@ def _bad_start(token: Token, accepted: Set[str], homes: Mapping[str, Set[str]]) 
     return f"expected a statement, found {_found(token)}", f"a statement here starts with {listed(allowed)}"
 
 
-def _bad_inside(token: Token, first: Token, accepted: Set[str]) -> tuple[str, str]:
+def _bad_inside(token: Token, first: Token, accepted: Set[str], *, top: bool) -> tuple[str, str]:
     """A statement that goes wrong behind its first word."""
     message = f"expected {_expected(accepted)}, found {_found(token)}"
     if "NAME" in accepted and token.isidentifier() and token.type != "NAME":
         quoted = f', or quote it: "{token}"' if "STRING" in accepted else ""
         return message, f"`{token}` is a word of the language; choose another name{quoted}"
-    if token.type == "EQUAL" and first.type != "PARAM":
-        return message, f"leave out the `=`; {_form(first)}"
+    if token.type == "EQUAL" and first.type != "PARAM" and not (top and first.type == "METRIC"):
+        return message, f"leave out the `=`; {_form(first, top=top)}"
     if token.type in {"LE", "LT", "GE", "GT", "EQ", "NE"} and first.type == "DEGRADED":
         return message, "write one comparison at a time and join them with `and`"
-    return message, _form(str(first))
+    return message, _form(str(first), top=top)
 
 
-def explain(token: Token, first: Token, accepted: Set[str], homes: Mapping[str, Set[str]]) -> Diagnostic:
+def explain(
+    token: Token, first: Token, accepted: Set[str], homes: Mapping[str, Set[str]], *, top: bool
+) -> Diagnostic:
     """Put a syntax error into words.
 
     Args:
@@ -110,6 +112,7 @@ def explain(token: Token, first: Token, accepted: Set[str], homes: Mapping[str, 
         first: the first token of its statement, or the same one.
         accepted: the terminals that could have stood there.
         homes: for each kind of block, the terminals its statements start with.
+        top: whether the statement stands in no block.
 
     Returns:
         An error with code E0001, or E0002 for text that is no token at all.
@@ -131,7 +134,7 @@ def explain(token: Token, first: Token, accepted: Set[str], homes: Mapping[str, 
     elif token is first:
         message, mend = _bad_start(token, accepted, homes)
     else:
-        message, mend = _bad_inside(token, first, accepted)
+        message, mend = _bad_inside(token, first, accepted, top=top)
     return Diagnostic(code, Severity.ERROR, span, message, mend)
 
 

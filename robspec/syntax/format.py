@@ -156,7 +156,8 @@ class _Printer:
         self.own_lines(open_end, "")
         self.emit(f"{word}{name} {{{self.trailing(open_end)}", node.span.start, open_end)
         self.fresh = True
-        column = _COLUMN[type(node)]
+        words = [write.statement(s)[0] for s in node.statements]
+        column = max(_COLUMN[type(node)], *(len(w) + 1 for w in words), 0)
         for statement in node.statements:
             inside = isinstance(statement, ast.Classes) and any(
                 statement.span.start <= c.span.start < statement.span.end for c in self.comments[self.next :]

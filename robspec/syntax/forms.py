@@ -18,9 +18,13 @@ FORMS: Final[dict[str, str]] = {
     "images": 'images "val/images/*.png"',
     "masks": 'masks "val/masks/*.png"',
     "ignore": "ignore 255",
+    "region": 'region "val/regions/*.png"',
+    "weights": 'weights "val/weights/*.npy"',
     "metric": "metric iou[runway]",
     "norm": "norm l2",
     "budget": "budget 0.1",
     "degraded": "degraded when h <= 0.5",
     "require": "require worst_case >= 0.4 for all images",
 }
+
+DEFINITION: Final = "metric miss_rate(k) lower_is_better = FN[k] / (TP[k] + FN[k])"

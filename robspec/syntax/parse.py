@@ -208,7 +208,7 @@ class _Run:
         for fed in self.fed:
             before.feed_token(fed)
         first = self.first if self.first is not None and self.fed else token
-        self.report(expected.explain(token, first, _accepts(before), self.inside))
+        self.report(expected.explain(token, first, _accepts(before), self.inside, top=self.block is None))
         if token.type == NEWLINE and not self.reopen():
             self.resume()
         elif token.type != NEWLINE:

@@ -43,10 +43,22 @@ def class_name(name: ast.ClassName) -> str:
 
 
 def metric(reference: ast.MetricReference) -> str:
-    """A metric with its numbers and classes."""
+    """A metric with its numbers and classes, and which pixels count."""
+    adjective = f"{reference.adjective} " if reference.adjective else ""
     arguments = f"({expressions(reference.arguments)})" if reference.arguments else ""
-    classes = f"[{', '.join(class_name(c) for c in reference.classes)}]" if reference.classes else ""
-    return f"{reference.name.id}{arguments}{classes}"
+    within = "" if reference.within is None else f" in {_classes(reference.within.classes) or 'region'}"
+    return f"{adjective}{reference.name.id}{arguments}{_classes(reference.classes)}{within}"
+
+
+def _classes(names: tuple[ast.ClassName, ...]) -> str:
+    return f"[{', '.join(class_name(c) for c in names)}]" if names else ""
+
+
+def definition(node: ast.Definition) -> str:
+    """The definition of a metric without its keyword."""
+    parameters = f"({', '.join(p.id for p in node.parameters)})" if node.parameters else ""
+    polarity = " lower_is_better" if node.lower_is_better else ""
+    return f"{node.name.id}{parameters}{polarity} = {expression(node.formula)}"
 
 
 def expressions(exprs: tuple[ast.Expr, ...]) -> str:
@@ -100,7 +112,7 @@ def requirement(node: ast.Require) -> str:
     return text
 
 
-Simple = ast.Language | ast.Param | ast.ModelStatement | ast.DataStatement | ast.PropertyStatement
+Simple = ast.Language | ast.Param | ast.Definition | ast.ModelStatement | ast.DataStatement | ast.PropertyStatement
 
 
 def statement(node: Simple) -> tuple[str, str]:
@@ -109,6 +121,8 @@ def statement(node: Simple) -> tuple[str, str]:
         return "language", node.version.text
     if isinstance(node, ast.Param):
         return "param", f"{node.name.id} = {expression(node.value)}"
+    if isinstance(node, ast.Definition):
+        return "metric", definition(node)
     if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Normalize, ast.Lipschitz)):
         return _of_model(node)
     if isinstance(node, ast.Images):
@@ -117,6 +131,8 @@ def statement(node: Simple) -> tuple[str, str]:
         return "masks", f'"{node.glob}"' + (" binary" if node.binary else "")
     if isinstance(node, ast.Ignore):
         return "ignore", expression(node.label)
+    if isinstance(node, (ast.Region, ast.Weights)):
+        return type(node).__name__.lower(), f'"{node.glob}"'
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)
     if isinstance(node, ast.NormStatement):

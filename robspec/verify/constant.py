@@ -1,37 +1,164 @@
-"""Which Lipschitz constant a check may stand on."""
+"""Which Lipschitz constants a check stands on: proved from the graph, or assumed because nothing could be proved."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 
-from robspec.ir.types import Program
+import numpy as np
+import numpy.typing as npt
+from torch.export import ExportedProgram
+
+from robspec.errors import RobspecError, SoundnessAlarm
+from robspec.ir.types import LipschitzClaim, Normalize, Program
+from robspec.lipschitz.cache import cached
+from robspec.lipschitz.derivation import Derivation
+from robspec.lipschitz.measure import measure
+from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import L2
-from robspec.verify.errors import NoConstantError
+from robspec.semantics.norm import L2, Norm, directed_text
+from robspec.verify.errors import NotProvableError
+from robspec.verify.result import ClaimResult, Verdict
+
+_SEARCH_SECONDS = 10.0
 
 
-def assumed(program: Program, assume: Fraction | None) -> Constant:
-    """Take the constant on trust: from the command line, else from the specification's claim.
+@dataclass(frozen=True, slots=True)
+class Established:
+    """The constants of a check.
+
+    Args:
+        constants: one per property, for its norm, image to logits, normalisation included.
+        claims: what became of the specification's claim.
+        notes: lines for the report.
+    """
+
+    constants: tuple[Constant, ...]
+    claims: tuple[ClaimResult, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def establish(
+    program: Program,
+    graph: ExportedProgram,
+    *,
+    assume: Fraction | None,
+    starts: Iterable[npt.NDArray[np.floating]] | None = None,
+) -> Established:
+    """Prove the constants a specification needs from the model's own graph, and decide its claim.
 
     Args:
         program: the compiled specification.
-        assume: value of `--assume-lipschitz`, l2 to l2, or None.
+        graph: the exported program the logits come from, without the specification's normalisation.
+        assume: `--assume-lipschitz`, an l2 constant to stand on where the graph cannot be analysed, or None.
+        starts: images, normalised, from which a search for a counterexample to the claim starts.
 
     Returns:
-        An assumed constant; every verdict resting on it says so.
+        A proved constant for each property's norm, rounded up; an assumed one only where the proof is refused and
+        `assume` is given.
 
     Raises:
-        NoConstantError: neither is given (E0403).
+        NotProvableError: the graph has no provable constant and none is assumed (E0403).
+        SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
-    if assume is not None:
-        return Constant(assume, L2, L2, ConstantStatus.ASSUMED, "from --assume-lipschitz")
+    norms = {p.query.norm for p in program.properties}
+    claim = program.model.claim
+    try:
+        proofs = {norm: _prove(graph, norm, L2) for norm in norms}
+        claimed = None if claim is None else _prove(graph, claim.input_norm, claim.output_norm)
+    except SoundnessAlarm:
+        raise
+    except RobspecError as refusal:
+        return _assumed(program, assume, refusal)
+    tightest, widest = _scales(program.model.normalize)
+    constants = {norm: _constant(proof, tightest) for norm, proof in proofs.items()}
+    notes = ("--assume-lipschitz is not used: the constant is proved",) if assume is not None else ()
+    claims: tuple[ClaimResult, ...] = ()
+    if claim is not None and claimed is not None:
+        claims = (_decide(claim, claimed, graph, program, tightest, widest, starts),)
+    return Established(tuple(constants[p.query.norm] for p in program.properties), claims, notes)
+
+
+def _prove(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+    return cached(graph, input_norm=input_norm, output_norm=output_norm)
+
+
+def _scales(normalize: Normalize | None) -> tuple[Fraction, Fraction]:
+    """Smallest and largest standard deviation the images are divided by; 1 and 1 without normalisation."""
+    if normalize is None:
+        return Fraction(1), Fraction(1)
+    return min(normalize.std), max(normalize.std)
+
+
+def _constant(proof: Derivation, tightest: Fraction) -> Constant:
+    notes = [proof.conversion_text] if proof.conversion_text else []
+    if tightest != 1:
+        notes.append(f"normalisation multiplies it by 1/min(std) = {directed_text(1 / tightest, 6, up=True)}")
+    value = proof.value / tightest
+    return Constant(value, proof.input_norm, proof.output_norm, ConstantStatus.PROVED, "; ".join(notes))
+
+
+def _decide(
+    claim: LipschitzClaim,
+    proof: Derivation,
+    graph: ExportedProgram,
+    program: Program,
+    tightest: Fraction,
+    widest: Fraction,
+    starts: Iterable[npt.NDArray[np.floating]] | None,
+) -> ClaimResult:
+    text = f"lipschitz {claim.input_norm} -> {claim.output_norm} <= {directed_text(claim.value, 9, up=False)}"
+    bound = proof.value / tightest
+    if bound <= claim.value:
+        return ClaimResult(text, claim.value, bound, None, Verdict.PROVED, "the proved bound meets it", None)
+    pair = measure(
+        graph,
+        input_norm=claim.input_norm,
+        output_norm=claim.output_norm,
+        images=starts,
+        input_range=_input_range(program),
+        seconds=_SEARCH_SECONDS,
+    )
+    # The pair is in normalised units: in image units its distance is at most the largest std times it.
+    status = decide_claim(claim.value * widest, proof, pair)
+    verdict = Verdict.REFUTED if status is ClaimStatus.REFUTED else Verdict.UNKNOWN
+    lower = Fraction(pair.lower) / widest
+    reasons = {
+        Verdict.REFUTED: "a stored pair of images moves the logits further",
+        Verdict.UNKNOWN: "the claim lies between what was measured and what is proved; the proved bound is used",
+    }
+    kept = pair if verdict is Verdict.REFUTED else None
+    return ClaimResult(text, claim.value, bound, lower, verdict, reasons[verdict], kept)
+
+
+def _input_range(program: Program) -> tuple[float, float]:
+    """Range of the normalised images that is inside that of every channel."""
+    low, high, normalize = program.model.low, program.model.high, program.model.normalize
+    if normalize is None:
+        return float(low), float(high)
+    pairs = list(zip(normalize.mean, normalize.std, strict=True))
+    bottom, top = max((low - m) / s for m, s in pairs), min((high - m) / s for m, s in pairs)
+    if bottom >= top:
+        return min(float((low - m) / s) for m, s in pairs), max(float((high - m) / s) for m, s in pairs)
+    return float(bottom), float(top)
+
+
+def _assumed(program: Program, assume: Fraction | None, refusal: RobspecError) -> Established:
+    if assume is None:
+        raise NotProvableError(
+            refusal.where,
+            f"no Lipschitz constant can be proved for this model: {refusal.what} ({refusal.code})",
+            f"{refusal.mend}; or stand on an assumption with --assume-lipschitz C",
+        ) from refusal
+    note = f"--assume-lipschitz, because {refusal.what} ({refusal.code}, {refusal.where})"
+    constant = Constant(assume, L2, L2, ConstantStatus.ASSUMED, note)
+    channels, height, width = program.model.input_shape
+    size = channels * height * width
+    constants = tuple(constant.for_input_norm(p.query.norm, size) for p in program.properties)
     claim = program.model.claim
     if claim is None:
-        raise NoConstantError(
-            "the model block",
-            "the specification declares no Lipschitz constant, so nothing can be certified",
-            "declare `lipschitz l2 <= c` in the model block, or pass --assume-lipschitz c",
-        )
-    return Constant(
-        claim.value, claim.input_norm, claim.output_norm, ConstantStatus.ASSUMED, "the specification's claim"
-    )
+        return Established(constants)
+    text = f"lipschitz {claim.input_norm} -> {claim.output_norm} <= {directed_text(claim.value, 9, up=False)}"
+    result = ClaimResult(text, claim.value, None, None, Verdict.UNKNOWN, "the graph cannot be analysed", None)
+    return Established(constants, (result,))

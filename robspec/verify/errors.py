@@ -29,15 +29,17 @@ class ShapeMismatchError(RobspecError):
     title = "specification and model disagree on a shape"
 
 
-class NoConstantError(RobspecError):
-    """Nothing bounds how much the logits can move, so nothing can be certified.
+class NotProvableError(RobspecError):
+    """No Lipschitz constant can be proved for the model, so nothing can be certified.
 
-    Certificates stand on a Lipschitz constant. Declare one in the model block (`lipschitz l2 <= 1.0`) or pass
-    `--assume-lipschitz 1.0`; a verdict that rests on an assumption says so.
+    Certificates stand on a constant that follows from the model's own graph. The message names the operation that has
+    none, its module and source line, and what to do about it. Where the operation must stay and you know a constant
+    from elsewhere, `--assume-lipschitz C` (l2, image to logits) stands on it, and every verdict that does reads
+    `PROVED, assuming L <= C (not proved)`.
     """
 
     code = "E0403"
-    title = "no Lipschitz constant"
+    title = "no Lipschitz constant can be proved"
 
 
 class InfiniteMeanError(RobspecError):

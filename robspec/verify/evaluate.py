@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import torch
 
-from robspec import metrics
 from robspec.bounds import counting
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend, Items, LogitsBatch, Prepared
@@ -108,7 +107,7 @@ class BatchEvaluator:
 
 def needs_labels(program: Program) -> bool:
     """Tell whether any property of a program needs masks."""
-    return any(metrics.built_in()[m.name].needs_masks for p in program.properties for m in _metrics(p))
+    return any(m.needs_masks for p in program.properties for m in _metrics(p))
 
 
 def _metrics(prop: Property) -> list[Metric]:

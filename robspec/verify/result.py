@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from robspec.ir.types import Program, Property, Requirement
+from robspec.lipschitz.pair import Pair
 from robspec.semantics.constant import Constant
 
 Value: TypeAlias = Fraction | float
@@ -97,11 +98,35 @@ def verdict_label(verdict: Verdict, constant: Constant) -> str:
     return f"{word}{constant.qualifier}" if verdict is Verdict.PROVED else word
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """What became of a Lipschitz constant the specification declares.
+
+    Args:
+        text: the claim, in words.
+        claimed: its value.
+        proved: the bound proved from the graph, rounded up, or None where the graph cannot be analysed.
+        measured: the ratio a stored pair of images realises, rounded down, or None when none was searched.
+        verdict: PROVED, REFUTED or UNKNOWN.
+        reason: one sentence.
+        pair: the pair that refutes it, or None.
+    """
+
+    text: str
+    claimed: Fraction
+    proved: Fraction | None
+    measured: Fraction | None
+    verdict: Verdict
+    reason: str
+    pair: Pair | None
+
+
 @dataclass(slots=True)
 class Times:
     """Seconds spent, by kind of work."""
 
     load: float = 0.0
+    prove: float = 0.0
     forward: float = 0.0
     bound: float = 0.0
     total: float = 0.0
@@ -114,7 +139,7 @@ class CheckReport:
     Args:
         program: the compiled specification.
         properties: results in the order of the specification.
-        constant: the Lipschitz constant established for the model.
+        claims: what became of the Lipschitz constant the specification declares.
         images: how many images the data set has.
         evaluated: how many were evaluated; fewer when interrupted.
         backend: the kernel backend that computed the bounds.
@@ -127,7 +152,7 @@ class CheckReport:
 
     program: Program
     properties: tuple[PropertyResult, ...]
-    constant: Constant
+    claims: tuple[ClaimResult, ...]
     images: int
     evaluated: int
     backend: str
@@ -154,7 +179,7 @@ class CheckReport:
         """
         if not self.complete:
             return 130
-        verdicts = {p.verdict for p in self.properties}
+        verdicts = {p.verdict for p in self.properties} | {c.verdict for c in self.claims}
         if Verdict.REFUTED in verdicts:
             return 1
         if Verdict.UNKNOWN in verdicts and not allow_unknown:

@@ -14,6 +14,7 @@ import robspec
 from robspec.ir.types import Model, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
+from robspec.verify.constant import Established
 from robspec.verify.decide import decide
 from robspec.verify.errors import ShapeMismatchError
 from robspec.verify.evaluate import BatchEvaluator
@@ -102,7 +103,7 @@ def check(
     model: LogitsModel,
     data: ImageSource,
     backend: Backend,
-    constant: Constant,
+    established: Established,
     *,
     batch_size: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
@@ -115,7 +116,7 @@ def check(
         model: the loaded model, shapes already matched.
         data: the images.
         backend: computes the knapsacks.
-        constant: the model's Lipschitz constant, image to logits.
+        established: the Lipschitz constant of each property, image to logits, and the decided claims.
         batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
         progress: called with the number of images just finished.
         times: seconds already spent, added to.
@@ -129,8 +130,7 @@ def check(
     """
     times = times or Times()
     began = time.perf_counter()
-    channels, height, width = program.model.input_shape
-    constants = [constant.for_input_norm(p.query.norm, channels * height * width) for p in program.properties]
+    constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
@@ -156,6 +156,7 @@ def check(
     except KeyboardInterrupt:
         pass  # what is finished is kept; the report says that it is incomplete
     complete = evaluated == len(data)
+    forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     properties = tuple(
         _property_result(p, c, images[:evaluated], complete=complete)
         for p, c, images in zip(program.properties, constants, found, strict=True)
@@ -164,15 +165,16 @@ def check(
     return CheckReport(
         program=program,
         properties=properties,
-        constant=constant,
+        claims=established.claims,
         images=len(data),
         evaluated=evaluated,
         backend=backend.name,
-        forward=str(logits.dtype).removeprefix("torch.") if evaluated else "float32",
+        forward=forward,
         hashes={},
         versions=versions(),
         times=times,
-        notes=notes(program, str(logits.dtype).removeprefix("torch.") if evaluated else "float32"),
+        notes=established.notes
+        + notes(program, str(logits.dtype).removeprefix("torch.") if evaluated else "float32"),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from robspec.errors import RobspecError
-from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
+from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Verdict
 
 
 class WitnessPathError(RobspecError):
@@ -36,7 +39,7 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
         WitnessPathError: the folder or a file cannot be written (E0603).
     """
     refuted = [p for p in report.properties if p.verdict is Verdict.REFUTED]
-    paths = []
+    paths = [_write_pair(c, folder) for c in report.claims if c.pair is not None]
     for prop in refuted:
         path = folder / f"{prop.source.name}.witness.json"
         content = json.dumps(_document(report, prop), indent=2) + "\n"
@@ -50,6 +53,21 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
             raise WitnessPathError(str(path), f"cannot write: {error.strerror}", "choose --witness-dir") from error
         paths.append(path)
     return paths
+
+
+def _write_pair(claim: ClaimResult, folder: Path) -> Path:
+    """Store the two images that refute a declared Lipschitz constant."""
+    path = folder / "lipschitz.witness.npz"
+    if claim.pair is None:
+        raise ValueError("only a refuted claim has a pair")
+    stored = io.BytesIO()
+    np.savez(stored, first=claim.pair.first, second=claim.pair.second, ratio=claim.pair.ratio, lower=claim.pair.lower)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored.getvalue())
+    except OSError as error:
+        raise WitnessPathError(str(path), f"cannot write: {error.strerror}", "choose --witness-dir") from error
+    return path
 
 
 def _document(report: CheckReport, prop: PropertyResult) -> dict[str, object]:

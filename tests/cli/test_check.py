@@ -16,10 +16,11 @@ from PIL import Image
 from tests.cli.conftest import PROVED, SIDE, Brightness, Project, Run, export
 
 
-def test_everything_proved_exits_0_and_names_the_assumption(project: Project, robspec: Run) -> None:
+def test_everything_proved_exits_0(project: Project, robspec: Run) -> None:
     result = robspec("check", project.model, project.spec)
     assert result.status == 0, result.err
-    assert result.out.count(["PROVED", " assuming L <= 1.0001 (not proved)"][0]) == 2
+    assert "assuming" not in result.out
+    assert result.out.count("PROVED") == 3
     assert "4/4" in result.out
     assert "arithmetic: forward pass in float32 taken as exact" in result.out
     assert "backend cpu" in result.out
@@ -35,10 +36,12 @@ def test_json_holds_every_value_hash_and_version(project: Project, robspec: Run,
     assert set(report["sha256"]) == {"spec", "model", "data"}
     assert {"robspec", "torch", "python"} <= set(report["versions"])
     accurate, far = report["properties"]
-    assert accurate["label"] == "PROVED, assuming L <= 1.0001 (not proved)"
+    assert accurate["label"] == accurate["verdict"] == "PROVED"
     assert [i["image"] for i in accurate["images"]] == [f"images/im{n}.png" for n in range(4)]
     assert [i["clean"]["exact"] for i in accurate["images"]] == ["1", "1", "1", "63/64"]
-    assert accurate["lipschitz"]["status"] == "assumed"
+    assert accurate["lipschitz"]["status"] == "proved"
+    assert Fraction(accurate["lipschitz"]["value"]["exact"]) <= Fraction("1.0001")
+    assert report["claims"][0]["verdict"] == "PROVED"
     assert all(i["certified"][0]["approx"] > 0.1 for i in far["images"])
 
 
@@ -46,7 +49,7 @@ def test_certified_values_follow_from_the_definition(project: Project, robspec: 
     """The linear model's margins are known, so the knapsack can be solved here, in exact rationals."""
     path = tmp_path / "report.json"
     properties = PROVED.replace("budget 0.1", "budget 1.5").replace(">= 0.5", ">= 0.1")
-    project.write_spec(properties, claim="1")
+    project.write_spec(properties)
     robspec("check", project.model, project.spec, "--format", "json", "--output", path)
     images = json.loads(path.read_text())["properties"][0]["images"]
     for n, found in enumerate(images):
@@ -120,6 +123,61 @@ def test_data_folder_can_be_elsewhere(project: Project, robspec: Run, tmp_path: 
     assert robspec("check", project.model, spec, "--data", project.root).status == 0
 
 
+class TestClaims:
+    """A declared constant is a claim: PROVED, REFUTED, or the check goes on with the proved bound and says so."""
+
+    def test_a_claim_below_what_a_pair_shows_is_refuted(self, project: Project, robspec: Run, tmp_path: Path) -> None:
+        project.write_spec(claim="0.9")
+        result = robspec("check", project.model, project.spec, "--witness-dir", tmp_path / "w")
+        assert result.status == 1
+        assert "REFUTED" in result.out
+        with np.load(tmp_path / "w" / "lipschitz.witness.npz") as pair:
+            moved = [Brightness()(torch.from_numpy(pair[k].astype(np.float64))) for k in ("first", "second")]
+            distance = np.linalg.norm((pair["first"] - pair["second"]).astype(np.float64))
+            assert float((moved[0] - moved[1]).norm()) > 0.9 * distance
+
+    def test_a_claim_between_is_unknown_and_the_proved_bound_is_used(
+        self, project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("robspec.verify.constant._SEARCH_SECONDS", 0.2)
+        path = tmp_path / "r.json"
+        project.write_spec(claim="0.9999999999")
+        result = robspec("check", project.model, project.spec, "--format", "json", "--output", path)
+        report = json.loads(path.read_text())
+        assert result.status == 3
+        assert report["claims"][0]["verdict"] == "UNKNOWN"
+        assert [p["verdict"] for p in report["properties"]] == ["PROVED", "PROVED"]
+        used = Fraction(report["properties"][0]["lipschitz"]["value"]["exact"])
+        assert used == Fraction(report["claims"][0]["proved"]["exact"]) > Fraction("0.9999999999")
+
+    def test_normalisation_enters_the_constant(self, project: Project, robspec: Run, tmp_path: Path) -> None:
+        """A model that divides by min(std) where it should multiply, certified with L = 1 (PEERS.md, 4)."""
+        path = tmp_path / "r.json"
+        text = project.spec.read_text().replace(
+            "  lipschitz", "  normalize mean [0, 0, 0] std [0.25, 0.5, 0.5]\n  lipschitz"
+        )
+        project.spec.write_text(text)
+        result = robspec("check", project.model, project.spec, "--format", "json", "--output", path)
+        report = json.loads(path.read_text())
+        assert result.status == 1
+        assert report["claims"][0]["verdict"] == "REFUTED"
+        assert Fraction(report["properties"][0]["lipschitz"]["value"]["exact"]) >= 4
+        project.spec.write_text(text.replace("<= 1.0001", "<= 4.0001"))
+        assert robspec("check", project.model, project.spec, "--allow", "unknown").status == 0
+
+    def test_the_weights_that_are_proved_are_the_weights_that_run(
+        self, project: Project, robspec: Run, tmp_path: Path
+    ) -> None:
+        """The constant read before the weights were loaded (PEERS.md, 5)."""
+        values = []
+        for scale in (0.1, 10.0):
+            model = export(Brightness(scale), tmp_path / f"m{scale}.pt2")
+            out = robspec("check", model, project.spec, "--format", "json").out
+            values.append(json.loads(out)["properties"][0]["lipschitz"]["value"]["approx"])
+        assert values[0] == pytest.approx(0.1 * 6**0.5, rel=1e-4)
+        assert values[1] == pytest.approx(10 * 6**0.5, rel=1e-4)
+
+
 def test_every_ignored_image_is_excluded_and_none_left_is_never_proved(project: Project, robspec: Run) -> None:
     mask = Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8))
     text = project.spec.read_text().replace('masks "masks/*.png"', 'masks "masks/*.png"\n  ignore 255')
@@ -131,9 +189,9 @@ def test_every_ignored_image_is_excluded_and_none_left_is_never_proved(project: 
     assert "1 excluded, metric undefined (images/im0.png)" in result.out
     for n in range(4):
         mask.save(project.root / f"masks/im{n}.png")
-    result = robspec("check", project.model, project.spec)
+    result = robspec("check", project.model, project.spec, "--format", "json")
     assert result.status == 3
-    assert "PROVED" not in result.out
+    assert {p["verdict"] for p in json.loads(result.out)["properties"]} == {"UNKNOWN"}
 
 
 def test_a_mean_of_infinite_radii_is_refused(project: Project, robspec: Run) -> None:
@@ -196,7 +254,7 @@ class TestBadInput:
             path.unlink()
         result = robspec("check", project.model, project.spec)
         assert result.status == 2
-        assert "PROVED" not in result.out
+        assert result.out == ""
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf])
     def test_non_finite_logits_name_the_image(
@@ -210,13 +268,26 @@ class TestBadInput:
 
         Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(project.root / "images/im2.png")
         model = export(Poisoned(), tmp_path / "m.pt2")
-        self.expect(robspec("check", model, project.spec), "E0401", "images/im2.png")
+        result = robspec("check", model, project.spec, "--assume-lipschitz", "1")
+        self.expect(result, "E0401", "images/im2.png")
 
-    def test_no_constant(self, project: Project, robspec: Run) -> None:
-        text = "".join(line for line in project.spec.read_text().splitlines(True) if "lipschitz" not in line)
-        project.spec.write_text(text)
-        self.expect(robspec("check", project.model, project.spec), "E0403", "--assume-lipschitz")
-        assert robspec("check", project.model, project.spec, "--assume-lipschitz", "1").status == 0
+    def test_a_model_without_a_constant_needs_an_explicit_assumption(
+        self, project: Project, robspec: Run, tmp_path: Path
+    ) -> None:
+        class Squared(Brightness):
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                logits = super().forward(image)
+                return logits * logits
+
+        model = export(Squared(), tmp_path / "m.pt2")
+        self.expect(robspec("check", model, project.spec), "E0403", "--assume-lipschitz")
+        relaxed = PROVED.replace(">= 0.5", ">= 0").replace(">= 0.1", ">= 0")
+        project.write_spec(relaxed)
+        for form in ("text", "json"):
+            result = robspec("check", model, project.spec, "--assume-lipschitz", "7.5", "--format", form)
+            assert result.status == 3, result.err
+            assert "(not proved)" in result.out
+            assert "assuming L <= 7.5" in " ".join(result.out.split())
 
     @pytest.mark.parametrize("value", ["nan", "-1", "0", "1e999999999", "one", "1/0"])
     def test_bad_assumed_constant(self, project: Project, robspec: Run, value: str) -> None:

@@ -53,9 +53,11 @@ def batches(draw: Any) -> LogitsBatch:
     values = draw(st.lists(st.one_of(grid, wide), min_size=b * k * h * w, max_size=b * k * h * w))
     logits = torch.tensor(values, dtype=torch.float64).to(dtype).reshape(b, k, h, w)
     labels = draw(st.lists(st.sampled_from([*range(max(k, 2)), 255]), min_size=b * h * w, max_size=b * h * w))
-    items = draw(st.sampled_from(list(Items)))
+    items = draw(st.sampled_from([Items.CORRECT, Items.PREDICTED]))
     ignore = draw(st.sampled_from([255, 0, None]))
     y = torch.tensor(labels).reshape(b, h, w)
+    if items is Items.PREDICTED and draw(st.booleans()):
+        return LogitsBatch(logits, None, items)
     return LogitsBatch(logits, y, items, ignore)
 
 
@@ -122,7 +124,7 @@ class TestEquality:
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("k", [1, 2, 5])
     def test_non_finite_logits_are_seen(self, bad: float, k: int) -> None:
-        for items in Items:
+        for items in (Items.CORRECT, Items.PREDICTED):
             logits = torch.zeros(3, k, 50, 50)
             logits[1, k - 1, 49, 49] = bad
             labels = torch.zeros(3, 50, 50, dtype=torch.int64)

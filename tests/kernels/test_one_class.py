@@ -66,6 +66,8 @@ def batches(draw: Any) -> LogitsBatch:
         inside=tuple(sorted(inside)),
         water=draw(st.booleans()),
         cap=draw(st.sampled_from([math.inf, 1.0, 0.0])),
+        share=draw(st.sampled_from([1.0, 0.5, 1 / 3])),
+        whole_when_wrong=draw(st.booleans()),
     )
 
 

@@ -119,14 +119,10 @@ class _Block:
 
 def _centred(call: Call, left: Value, right: Value, first: float, second: float) -> Step | None:
     """Recognise x - mean(x, dims, keepdim): norm 1 in l_2, 2 (1 - 1/n) in l_1 and l_infinity."""
-    node = right.node
-    if (
-        (first, second) != (1.0, -1.0)
-        or node.target != torch.ops.aten.mean.dim
-        or node.args[0] is not left.node
-    ):
+    averages = right.step.refusal is None and right.node.target == torch.ops.aten.mean.dim
+    if (first, second) != (1.0, -1.0) or not averages or len(left.shape) != len(right.shape):
         return None
-    if len(left.shape) != len(right.shape):
+    if right.step.inputs[0].source is not left.source:
         return None
     count = 1
     for wide, narrow in zip(left.shape, right.shape, strict=True):

@@ -59,10 +59,17 @@ def _sliced(call: Call, value: Value, dim: int) -> range:
 
 
 def _piece(call: Call, value: Value, dim: int, taken: range, *, drops: bool = False) -> Step:
-    region = [range(side) for side in value.shape]
-    region[dim] = taken
+    """Select along one dimension; a selection of a selection is one of the first parent."""
+    earlier = value.source.step.piece
+    if earlier is None:
+        every = tuple(range(len(value.shape)))
+        earlier = Piece(value.source, tuple(range(side) for side in value.shape), every)
+    region, axes = list(earlier.region), list(earlier.axes)
+    region[axes[dim]] = region[axes[dim]][taken.start : max(taken.stop, 0) : taken.step]
     axis = value.axis
-    if drops and axis is not None and axis > dim:
-        axis -= 1
+    if drops:
+        del axes[dim]
+        if axis is not None and axis > dim:
+            axis -= 1
     step = call.scaled(value, 1.0, axis=axis)
-    return call.selected(step, Piece(value.source, tuple(region)))
+    return call.selected(step, Piece(earlier.parent, tuple(region), tuple(axes)))

@@ -1,0 +1,296 @@
+"""From a metric as it is used to the metric of the intermediate representation, with all that is proved of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from robspec.checks._constants import Constants
+from robspec.checks._definitions import Definition, Definitions, Problem, arity_faults
+from robspec.checks._formulas import Formulas, Refused
+from robspec.diagnostics import Span
+from robspec.ir.types import Metric
+from robspec.metrics import MetricInfo
+from robspec.semantics import classify as proofs
+from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
+from robspec.semantics.formula import Ratio, polynomial_text, ratio_text
+from robspec.semantics.norm import decimal_text
+from robspec.semantics.separable import ClassSet, Separable
+from robspec.syntax import ast, write
+
+_ANY: ClassSet = ("k",)
+
+
+class Derivations:
+    """The metrics of a specification as the intermediate representation has them.
+
+    Args:
+        definitions: the metrics there are; problems are added to its.
+        constants: the constants of the specification.
+        classes: the classes of the model, or None while unknown.
+    """
+
+    def __init__(self, definitions: Definitions, constants: Constants, classes: tuple[str, ...] | None) -> None:
+        self._definitions = definitions
+        self._constants = constants
+        self._classes = classes
+        self._formulas = Formulas(definitions, constants, classes)
+        self._each = Formulas(definitions, constants, None)
+        self._known: dict[ast.MetricReference, Metric | None] = {}
+
+    def metric(self, use: ast.MetricReference) -> Metric | None:
+        """A metric as it is used; None where something is wrong, which is reported."""
+        if use not in self._known:
+            try:
+                self._known[use] = self._derive(use)
+            except Refused as refused:
+                if refused.problem is not None:
+                    self._definitions.problems[refused.problem] = None
+                self._known[use] = None
+        return self._known[use]
+
+    def _derive(self, use: ast.MetricReference) -> Metric:
+        info = self._definitions.infos.get(use.name.id)
+        entries = (*use.classes, *(use.within.classes if use.within is not None else ()))
+        classes = self._classes
+        if info is None or classes is None or any(c.text not in classes for c in entries):
+            raise Refused(None)
+        numbers = [self._constants.value(e) for e in use.arguments]
+        if any(True for _ in arity_faults(info, use, "")) or None in numbers:
+            raise Refused(None)
+        arguments = tuple(n for n in numbers if n is not None)
+        found = self._base(info, use, arguments)
+        if use.adjective == "weighted":
+            found = self._weighted(info, found, use)
+        elif use.adjective == "pooled":
+            found = self._pooled(info, found, use)
+        within = () if use.within is None else use.within.classes
+        return replace(
+            found,
+            region=self._indices(tuple(c.text for c in within)),
+            region_mask=use.within is not None and not within,
+        )
+
+    def _indices(self, names: ClassSet) -> tuple[int, ...]:
+        return tuple(sorted((self._classes or ()).index(name) for name in set(names)))
+
+    def _base(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
+        """The metric over all pixels of each image."""
+        if info.items:
+            return Metric(info.name, formula=info.formula, items=info.items, low=info.low, high=info.high)
+        if info.mean_of:
+            return self._mean(info, use)
+        definition = self._definitions.find(info.name)
+        if definition is None:
+            raise Refused(None)
+        names: list[ClassSet] = [(c.text,) for c in use.classes]
+        if len(info.parameters) == 1:
+            names = [tuple(sorted({c.text for c in use.classes}))]
+        value = self._formulas.value(definition, arguments, tuple(names), use.span)
+        if not value.classes:
+            raise Refused(_unmoved(definition, use))
+        if len(value.classes) == 1:
+            shape = self._classified(value.total(), definition, use)
+            return _of_one_class(info, arguments, self._indices(value.classes[0]), shape)
+        return self._sum(definition, use, arguments, value)
+
+    def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
+        """An average over the classes found in the annotation."""
+        definition = self._definitions.find(info.mean_of)
+        if definition is None:
+            raise Refused(None)
+        shape = self._classified(self._each.value(definition, (), (_ANY,), use.span).total(), definition, use)
+        return Metric(
+            info.name,
+            classes=self._indices(tuple(c.text for c in use.classes)),
+            lower_is_better=info.lower_is_better,
+            formula=info.formula,
+            family="weighted" if shape.family == "counting" else "macro",
+            ratio=shape.ratio,
+            average=info.average,
+            defined=shape.defined,
+            worst_when_undefined=shape.worst_when_undefined,
+            low=shape.low,
+            high=shape.high,
+        )
+
+    def _sum(
+        self, definition: Definition, use: ast.MetricReference, arguments: tuple[Fraction, ...], value: Separable
+    ) -> Metric:
+        """A sum of formulas of several classes; what no class enters goes to the first one."""
+        parts = []
+        by_class = dict(value.parts)
+        rest = by_class.pop((), None)
+        for key, ratio in by_class.items():
+            whole = ratio if rest is None else ratio + rest
+            rest = None
+            if not whole.numerator:
+                continue
+            weight, primitive = _weight(whole)
+            shape = self._classified(primitive, definition, use, key)
+            name = ratio_text(primitive, f"[{', '.join(key)}]")
+            part = MetricInfo(name, "", "", definition.info.lower_is_better, "", "")
+            parts.append((weight, _of_one_class(part, (), self._indices(key), shape)))
+        lows = [None if m.low is None else w * m.low for w, m in parts]
+        highs = [None if m.high is None else w * m.high for w, m in parts]
+        return Metric(
+            definition.info.name,
+            arguments=arguments,
+            lower_is_better=definition.info.lower_is_better,
+            formula=definition.info.formula,
+            family="macro",
+            parts=tuple(parts),
+            low=_total(lows),
+            high=_total(highs),
+        )
+
+    def _classified(
+        self, ratio: Ratio, definition: Definition, use: ast.MetricReference, key: ClassSet = ()
+    ) -> Classified:
+        """What is proved of a formula.
+
+        Raises:
+            Refused: E0140, E0141, E0142 or E0144.
+        """
+        lower = definition.info.lower_is_better
+        of = f"[{', '.join(key)}]" if key else "[k]"
+        try:
+            outcome = proofs.classify(ratio, lower_is_better=lower)
+        except proofs.FormulaTooLarge:
+            message = "this formula is too large for a proof that flips only make it worse"
+            raise Refused(Problem("E0141", _place(definition, use), message, "write a simpler formula")) from None
+        if isinstance(outcome, Classified):
+            return outcome
+        if isinstance(outcome, Unmoved):
+            raise Refused(_unmoved(definition, use))
+        if isinstance(outcome, Undefinable):
+            raise Refused(_undefinable(outcome, ratio, definition, use, of))
+        raise Refused(_not_monotone(outcome, ratio, definition, use, of))
+
+    def _weighted(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
+        ratio = found.ratio
+        if found.family != "counting" or (ratio is not None and not _linear(ratio)):
+            message = f"`{info.name}` does not count pixels one by one, so they cannot have weights"
+            mend = "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr"
+            raise Refused(Problem("E0146", use.span, message, mend))
+        return replace(found, family="weighted", weights=True)
+
+    def _pooled(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
+        ratio = found.ratio
+        if ratio is None or not _linear(ratio) or found.average == "frequency" or found.family == "weighted":
+            message = f"`{info.name}` is no quotient of sums of counts of one class, so it cannot be pooled"
+            mend = "pooled go recall, precision, iou, dice and the like, and the means mean_iou and mean_dice"
+            raise Refused(Problem("E0147", use.span, message, mend))
+        return replace(found, family="pooled", items="")
+
+
+def _of_one_class(
+    info: MetricInfo, arguments: tuple[Fraction, ...], classes: tuple[int, ...], shape: Classified
+) -> Metric:
+    return Metric(
+        info.name,
+        classes=classes,
+        arguments=arguments,
+        lower_is_better=info.lower_is_better,
+        formula=ratio_text(shape.ratio, "[k]"),
+        family=shape.family,
+        items=shape.items,
+        ratio=shape.ratio,
+        defined=shape.defined,
+        worst_when_undefined=shape.worst_when_undefined,
+        low=shape.low,
+        high=shape.high,
+    )
+
+
+def _linear(ratio: Ratio) -> bool:
+    return ratio.numerator.linear and ratio.denominator.linear
+
+
+def _weight(ratio: Ratio) -> tuple[Fraction, Ratio]:
+    """The positive number in front of a formula, and the formula without it."""
+    above, below = ratio.numerator.content, ratio.denominator.content
+    return Fraction(above, below), Ratio(ratio.numerator.divided(above), ratio.denominator.divided(below))
+
+
+def _total(values: list[Fraction | None]) -> Fraction | None:
+    return None if None in values else sum((v for v in values if v is not None), Fraction(0))
+
+
+def _place(definition: Definition, use: ast.MetricReference) -> Span:
+    """Where a fault of a formula shows: in the formula, if it is the user's own."""
+    return definition.formula.span if definition.own else use.span
+
+
+def _used(definition: Definition, use: ast.MetricReference) -> tuple[str, ...]:
+    return (f"it is used as `{write.metric(use)}`",) if definition.own and (use.arguments or use.classes) else ()
+
+
+def _unmoved(definition: Definition, use: ast.MetricReference) -> Problem:
+    message = f"no attack changes `{definition.info.name}` here: it does not depend on what is predicted"
+    if not definition.own:
+        mend = "leave out a class: all classes together are every pixel"
+        return Problem("E0144", use.span, message, mend)
+    mend = "count TP, FP, FN or TN of a class, not only TP + FN, FP + TN and N, which the annotation fixes"
+    return Problem("E0144", definition.formula.span, message, mend, _used(definition, use))
+
+
+def _counts_text(counts: tuple[int, int, int, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in zip(("TP", "FP", "FN", "TN"), counts, strict=True))
+
+
+def _undefinable(
+    found: Undefinable, ratio: Ratio, definition: Definition, use: ast.MetricReference, of: str
+) -> Problem:
+    below = _short(polynomial_text(ratio.denominator, of), 100)
+    message = f"the divisor `{below}` can be 0 on an image that the annotation does not exclude"
+    if found.counts is None:
+        message = f"the divisor `{below}` is not known to be above 0"
+    notes: tuple[str, ...] = ()
+    if found.counts is not None:
+        what = "it is 0" if found.zero else "it is negative"
+        value = ratio.numerator.at(*found.counts)
+        notes = (f"{what} on an image with {_counts_text(found.counts)}, where the value is {value}/0",)
+        if not found.zero:
+            notes = (f"{what} on an image with {_counts_text(found.counts)}",)
+            message = f"the divisor `{below}` can change its sign"
+    mend = "divide by a sum that an attack cannot make 0, such as TP[k] + FN[k], and say it for images with the class"
+    return Problem("E0142", _place(definition, use), message, mend, (*notes, *_used(definition, use)))
+
+
+def _not_monotone(
+    found: NotMonotone, ratio: Ratio, definition: Definition, use: ast.MetricReference, of: str
+) -> Problem:
+    flip = {"a": f"a hit that is lost (TP{of} to FN{of})", "b": f"a false alarm (TN{of} to FP{of})"}[found.move]
+    better = "lower" if definition.info.lower_is_better else "higher"
+    message = f"{better} is better, but {flip} can make the value better"
+    if found.example is None:
+        message = f"{better} is better, and it is not proved that {flip} never makes the value better"
+    shown = _short(polynomial_text(found.numerator, of))
+    notes = [
+        f"the formula is {_short(ratio_text(ratio, of))}",
+        f"its slope along such flips has the numerator {shown}",
+    ]
+    if found.example is not None and found.values is not None:
+        ends = [
+            f"{_counts_text(c)} it is {decimal_text(v)}" for c, v in zip(found.example, found.values, strict=True)
+        ]
+        notes.append(f"with {ends[0]}, with {ends[1]}")
+    mend = "mark a metric `lower_is_better` if it is; otherwise write it so that mistakes never improve it"
+    return Problem("E0140", _place(definition, use), message, mend, (*notes, *_used(definition, use)))
+
+
+def _short(text: str, length: int = 300) -> str:
+    return text if len(text) <= length else f"{text[:length]} ..."
+
+
+def example(info: MetricInfo, adjective: str | None = None) -> Metric | None:
+    """A built-in metric asked of a class `k`, its numbers 1; None where the adjective does not go with it."""
+    constants = Constants({}, {})
+    definitions = Definitions((), constants, ("k", "other", "rest"))
+    numbers = tuple(ast.Number(Fraction(1), "1") for _ in info.arguments)
+    classes = tuple(ast.ClassName(k) for k in info.parameters)
+    use = ast.MetricReference(ast.Name(info.name), numbers, classes)
+    if adjective is not None:
+        use = replace(use, adjective=adjective)
+    return Derivations(definitions, constants, ("k", "other", "rest")).metric(use)

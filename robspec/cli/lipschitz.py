@@ -1,0 +1,207 @@
+"""`robspec lipschitz`: prove a model's Lipschitz constant and show where it comes from."""
+
+from __future__ import annotations
+
+import glob
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robspec.lipschitz.derivation import Derivation, Row
+from robspec.lipschitz.figures import lower_text, upper_text
+from robspec.semantics.norm import L1, L2, LINF, Norm
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from robspec.lipschitz.pair import Pair
+
+_NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
+_BAR = 8
+
+
+@click.command("lipschitz")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike.")
+@click.option("--input-norm", type=click.Choice(list(_NORMS)), help="Norm of images, if another.")
+@click.option("--output-norm", type=click.Choice(list(_NORMS)), help="Norm of logits, if another.")
+@click.option("--images", metavar="GLOB", help="Images the search for a lower bound starts from.")
+@click.option("--seconds", default=10.0, show_default=True, help="Time for that search; 0 skips it.")
+@click.option("--pair", "pair_path", type=click.Path(path_type=Path), help="Where to store the pair (.npz).")
+@click.option("--all", "everything", is_flag=True, help="Show the nodes of bound exactly 1 too.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+def command(
+    model: Path,
+    norm: str,
+    input_norm: str | None,
+    output_norm: str | None,
+    images: str | None,
+    seconds: float,
+    pair_path: Path | None,
+    everything: bool,
+    style: str,
+) -> None:
+    """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
+
+    MODEL is a torch.export archive (.pt2). Every node of its graph gets a row: how much it can multiply distances, and the
+    bound from the image up to it. The lower bound is realised by a pair of images that is stored.
+    """
+    from robspec.lipschitz.cache import cached
+    from robspec.lipschitz.measure import measure
+    from robspec.lipschitz.pair import decide_claim
+
+    p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
+    program = _load(model)
+    derivation = cached(program, input_norm=p, output_norm=q)
+    pair = None
+    if seconds > 0:
+        starts = None if images is None else _images(images)
+        pair = measure(program, input_norm=p, output_norm=q, images=starts, seconds=seconds)
+        decide_claim(Fraction(0), derivation, pair)
+        pair_path = pair_path or Path("robspec-out") / "lipschitz" / f"{model.stem}.{p}-{q}.npz"
+        _store(pair, pair_path)
+    if style == "json":
+        click.echo(json.dumps(_report(model, derivation, pair, pair_path), indent=2))
+    else:
+        _show(model, derivation, pair, pair_path, everything=everything)
+
+
+def _load(path: Path) -> ExportedProgram:
+    """Load an exported program; the only place that knows how."""
+    from robspec.models.loading import load
+
+    return load(path).program
+
+
+def _images(pattern: str) -> list[Any]:
+    """Read images as float RGB in [0, 1], shape (3, height, width)."""
+    import numpy as np
+    from PIL import Image
+
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise click.BadParameter(f"no file matches {pattern}", param_hint="--images")
+    found = []
+    for path in paths:
+        with Image.open(path) as image:
+            found.append(np.asarray(image.convert("RGB"), dtype=np.float64).transpose(2, 0, 1) / 255.0)
+    return found
+
+
+def _store(pair: Pair, path: Path) -> None:
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        first=pair.first,
+        second=pair.second,
+        ratio=np.float64(pair.ratio),
+        lower=np.float64(pair.lower),
+        input_norm=np.str_(pair.input_norm.name),
+        output_norm=np.str_(pair.output_norm.name),
+    )
+
+
+def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path | None) -> dict[str, Any]:
+    loosest = derivation.loosest
+    return {
+        "model": str(model),
+        "input_norm": derivation.input_norm.name,
+        "output_norm": derivation.output_norm.name,
+        "walk_norm": derivation.walk_norm.name,
+        "conversion": {"factor": derivation.conversion, "text": derivation.conversion_text},
+        "upper": derivation.bound,
+        "upper_hex": derivation.bound.hex(),
+        "lower": None if pair is None else pair.lower,
+        "pair": None if pair is None else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
+        "loosest": None if loosest is None else loosest.name,
+        "folded_constants": derivation.folded,
+        "seconds": derivation.seconds,
+        "nodes": [
+            {
+                "node": row.name,
+                "module": row.module,
+                "source": row.source,
+                "rule": row.rule,
+                "bound": row.bound,
+                "running": row.running,
+                "members": list(row.members),
+                "grouping_gain": row.grouping_gain,
+                "seconds": row.seconds,
+            }
+            for row in derivation.rows
+        ],
+    }
+
+
+def _show(
+    model: Path, derivation: Derivation, pair: Pair | None, path: Path | None, *, everything: bool
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("node", no_wrap=True)
+    table.add_column("module", no_wrap=True, ratio=1, min_width=8)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("bound", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, width=_BAR)
+    table.add_column("running", justify="right", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    loosest = derivation.loosest
+    shown = [row for row in derivation.rows if everything or row is loosest or row.bound != 1.0]
+    width = max(8, console.width - 62)
+    for row in shown:
+        mark = row is loosest
+        table.add_row(
+            Text(row.name),
+            Text(_tail(row.module, width)),
+            Text(_rule(row)),
+            Text(upper_text(row.bound, 7)),
+            Text(_bar(row, loosest), style="red" if mark else "cyan"),
+            Text(upper_text(row.running, 7)),
+            Text(f"{row.seconds:.2f}"),
+            style="bold red" if mark else None,
+        )
+    console.print(f"{model.name}: {derivation.input_norm} image to {derivation.output_norm} logits", highlight=False)
+    console.print(table)
+    hidden = len(derivation.rows) - len(shown)
+    if hidden:
+        console.print(f"{hidden} nodes of bound exactly 1 are left out (--all shows them)", highlight=False)
+    if loosest is not None:
+        text = f"loosest: {loosest.name} multiplies distances by up to {upper_text(loosest.bound, 7)}"
+        console.print(text, style="bold red", highlight=False)
+    for row in derivation.rows:
+        if row.grouping_gain > 1.0 + 1e-9:
+            gain = f"grouping up to {row.name} tightened the bound {row.grouping_gain:.6f} times"
+            console.print(gain, highlight=False)
+    if derivation.conversion_text:
+        console.print(f"conversion of norms: {derivation.conversion_text}", highlight=False)
+    low = "?" if pair is None else lower_text(pair.lower, 9)
+    line = f"Lipschitz constant in [{low}, {upper_text(derivation.bound, 9)}]"
+    console.print(line, style="bold", highlight=False)
+    console.print(f"proved in {derivation.seconds:.1f} s; {derivation.folded} constants folded", highlight=False)
+    if path is not None:
+        console.print(f"pair stored in {path}", highlight=False)
+
+
+def _rule(row: Row) -> str:
+    return row.rule if len(row.members) < 2 else f"{row.rule} +{len(row.members) - 1}"
+
+
+def _tail(text: str, width: int) -> str:
+    return text if len(text) <= width else "…" + text[-(width - 1) :]
+
+
+def _bar(row: Row, loosest: Row | None) -> str:
+    """Draw how far a row's bound exceeds 1, on a scale where the loosest row fills the bar."""
+    if loosest is None or loosest.bound <= 1.0 or row.bound <= 1.0:
+        return ""
+    share = (row.bound - 1.0) / (loosest.bound - 1.0)
+    return "█" * max(0, round(share * _BAR)) or "▏"

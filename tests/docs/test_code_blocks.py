@@ -1,0 +1,116 @@
+"""Every code block of the README and of every page runs, or is named here with where else it is run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robspec.lower import compile_text
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(p for p in ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("specs/*/README.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ELSEWHERE = {
+    "make demo": ".ci/run installs the same environment; the command it runs is tested below",
+    "make test": "it is what runs this test",
+    "make bench": "a benchmark, not a test; tests/benchmarks runs its parts",
+    "make mutants": "not part of the suite",
+    "python specs/runway/generate.py": "tests/specs draws scenes",
+    "python specs/runway/train.py --out weights.pt": "five minutes; tests/specs trains a few steps",
+    "cd specs/runway": "only changes the folder",
+    "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",
+    "python certify.py": "tests/specs compares the table",
+}
+LANGUAGE_PAGE = "language.md"
+
+
+def blocks(kind: str) -> list[object]:
+    found = []
+    for page in PAGES:
+        for number, match in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8"))):
+            if match[1] == kind:
+                found.append(pytest.param(page, match[2], id=f"{page.relative_to(ROOT)}:{number}"))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of what the pages' commands name, so that nothing is written into the checkout."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("rspec"))
+def test_specifications_compile(page: Path, text: str) -> None:
+    if page.name == LANGUAGE_PAGE:
+        pytest.skip("test_language_reference.py completes and compiles these")
+    program, diagnostics = compile_text(text)
+    assert program is not None, diagnostics
+    assert not diagnostics
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("console"))
+def test_commands_run(page: Path, text: str, folder: Path) -> None:
+    for line in text.splitlines():
+        if not line.startswith("$ ") or line[2:] in ELSEWHERE:
+            continue
+        words = line[2:].split()
+        assert words[0] == "robspec", f"{line}: neither run here nor named in ELSEWHERE"
+        _prepare(page, folder)
+        done = subprocess.run(
+            [sys.executable, "-m", "robspec", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"))
+def test_python_runs(page: Path, text: str, folder: Path) -> None:
+    (folder / "block.py").write_text(text)
+    done = subprocess.run([sys.executable, "block.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _prepare(page: Path, folder: Path) -> None:
+    """Save the files a page tells its reader to save, and the weights it tells them to have."""
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        named = re.match(r"# file: (\S+)\n", match[2])
+        if match[1] == "python" and named:
+            (folder / named[1]).write_text(match[2])
+            save = f"import torch, {named[1][:-3]} as m; torch.save(m.build().state_dict(), 'weights.pt')"
+            subprocess.run([sys.executable, "-c", save], cwd=folder, check=True)
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    head = (ROOT / "README.md").read_text(encoding="utf-8").split("##")[0]
+    assert head.index("$ make demo") < head.index("PROVED") < head.index("$ make test")
+
+
+def test_the_readme_shows_what_the_demo_prints(folder: Path) -> None:
+    command = [sys.executable, "-m", "robspec", "check", "specs/runway/runway.pt2", "specs/runway/runway.rspec"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    for line in done.stdout.splitlines():
+        words = " ".join(line.split())
+        if words and not re.search(r"\d s: load|uint8|floating point", words) and not set(words) <= {"─"}:
+            assert words in {" ".join(row.split()) for row in shown.splitlines()}, line
+
+
+def test_every_command_is_documented() -> None:
+    import robspec.cli
+    from robspec import registry
+
+    text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
+    for name in registry.names(robspec.cli):
+        assert f"robspec {name}" in text, f"no page shows `robspec {name}`"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in ROOT.glob("docs/**/*.md"):
+        assert str(page.relative_to(ROOT)) in readme
