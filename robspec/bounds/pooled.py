@@ -1,7 +1,7 @@
 """Ratios pooled over a data set: min of sum num / sum den, each image with its own budget (MATH.md 3.E).
 
-Not the sum of each image's own worst case, and not exact unless the last price is checked: Dinkelbach's iteration ends
-when no image can lower sum(num - price den) any further, in integers, and then the price is the minimum.
+Not the sum of each image's own worst case, and not exact unless the last price is checked: Dinkelbach's iteration
+ends when no image can lower sum(num - price den) any further, in integers, and then the price is the minimum.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Pool:
 
     def clean(self) -> Fraction | None:
         """Compute the clean pooled value, None where its denominator is 0 on every image together."""
-        return self._mean(lambda c: (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)))
+        none = np.zeros(1, dtype=np.int64)
+        return self._mean(lambda _: (none, none))
 
     def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
         """Bound the pooled value within each budget (Q1), exactly over the relaxed sets."""

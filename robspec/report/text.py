@@ -48,7 +48,8 @@ def _table(width: int, *, header: bool) -> Table:
 
 def _rows(result: PropertyResult, images: int, width: int) -> Table:
     table = _table(width, header=False)
-    counted = len(result.images) - len(result.excluded)
+    pooled = any(r.requirement.aggregate is Aggregate.POOLED for r in result.requirements)
+    counted = images if pooled else len(result.images) - len(result.excluded)
     for item in result.requirements:
         point = point_text(result.source.query, item.point)
         label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
