@@ -1,10 +1,15 @@
-"""Shared test configuration: deterministic hypothesis profiles."""
+"""Shared test configuration: deterministic hypothesis profiles, and Triton kernels interpreted where no GPU is."""
 
 from __future__ import annotations
 
 import os
 
+import torch
 from hypothesis import HealthCheck, settings
+
+if not torch.cuda.is_available():
+    # Triton reads this once, when first imported, which torch.export may do in any test module.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 settings.register_profile(
     "default", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -24,6 +24,7 @@ from robspec.kernels.knapsack.budget import Budget
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class Items(enum.Enum):

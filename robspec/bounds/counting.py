@@ -1,4 +1,4 @@
-"""Counting metrics, h = (correct - n) / D with D fixed by the annotation: the exact greedy knapsack (MATH.md 3.A)."""
+"""Counting metrics, h = h0 - n/D with D fixed by the annotation: the exact greedy knapsack (MATH.md 3.A)."""
 
 from __future__ import annotations
 
@@ -8,83 +8,99 @@ from fractions import Fraction
 
 import numpy as np
 
-from robspec.kernels.knapsack import Items, Prepared
+from robspec.bounds import ratio
+from robspec.bounds.context import Context
+from robspec.bounds.search import Found
+from robspec.ir.types import Metric
+from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant
 
-ITEMS = {"pixel_accuracy": Items.CORRECT, "stability": Items.PREDICTED}
-"""What each counting metric counts, and so what an attack flips."""
+ONE_CLASS = {"leave": "enter", "enter": "leave"}
+"""Which list a one-class rate does not depend on: the other one."""
 
 
-def clean(prepared: Prepared) -> list[Fraction | None]:
-    """Compute the clean value of each image.
-
-    Args:
-        prepared: a batch of images.
-
-    Returns:
-        correct / counted per image, exact; None where nothing counts (every pixel ignored).
-    """
-    pairs = zip(prepared.items.tolist(), prepared.valid.tolist(), strict=True)
-    return [Fraction(items, valid) if valid else None for items, valid in pairs]
+def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | ratio.Bound:
+    """Open a counting metric on a batch."""
+    if metric.items in ONE_CLASS:
+        return ratio.Bound(metric, context, constant, without=ONE_CLASS[metric.items])
+    return Bound(metric, context, constant)
 
 
-def worst_case(
-    prepared: Prepared, budgets: Sequence[Fraction], constant: Constant
-) -> list[tuple[Fraction | None, ...]]:
-    """Bound each image's value from below within each budget (Q1).
+class Bound:
+    """Pixel accuracy or stability on a batch.
 
     Args:
-        prepared: a batch of images.
-        budgets: radii of the closed balls around the images, exact, input units.
+        metric: what is counted is in its `items`.
+        context: the batch.
         constant: Lipschitz constant for the attack's norm.
-
-    Returns:
-        Per image, per budget: (correct - N) / D, exact rational, never above the true worst case over the relaxed
-        set; None where the metric is undefined.
-
-    Source: MATH.md section 3.A.
     """
-    q = constant.output_norm.p
-    queries = [Budget.of(eps, constant.value, q, prepared.pixels, single=prepared.single) for eps in budgets]
-    flips = prepared.flips(queries).tolist()
-    rows = zip(prepared.items.tolist(), prepared.valid.tolist(), flips, strict=True)
-    return [tuple(Fraction(items - n, valid) if valid else None for n in row) for items, valid, row in rows]
+
+    def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
+        self.metric = metric
+        self.constant = constant
+        self._prepared = context.prepared(metric, Items(metric.items))
+
+    def clean(self) -> list[Fraction | None]:
+        """Compute the clean values.
+
+        Returns:
+            correct / counted per image, exact; None where nothing counts (every pixel left out).
+        """
+        return [Fraction(items, valid) if valid else None for items, valid in self._counts()]
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
+        """Bound each image's value from below within each budget (Q1).
+
+        Args:
+            budgets: radii of the closed balls around the images, exact, input units.
+
+        Returns:
+            Per image, per budget: (correct - N) / D, exact rational, never above the true worst case over the
+            relaxed set; None where the metric is undefined.
+
+        Source: MATH.md section 3.A.
+        """
+        q, single, pixels = self.constant.output_norm.p, self._prepared.single, self._prepared.pixels
+        queries = [Budget.of(eps, self.constant.value, q, pixels, single=single) for eps in budgets]
+        flips = self._prepared.flips(queries).tolist()
+        rows = zip(self._counts(), flips, strict=True)
+        return [tuple(Fraction(items - n, valid) if valid else None for n in row) for (items, valid), row in rows]
+
+    def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
+        """Bound each image's generalized robustness radius from below (Q2).
+
+        Args:
+            gammas: per image, the thresholds at which the objective h <= gamma (h < gamma when strict) is met; None
+                where the metric is undefined.
+            strict: whether the objective is strict.
+
+        Returns:
+            Per image, per threshold: the radius in input units, an exact double as a rational; 0 where the clean
+            image meets the objective; math.inf where no number of flips does; None where undefined.
+
+        Source: MATH.md section 3.A.
+        """
+        counts = self._counts()
+        needed = [
+            [_flips_needed(items, valid, gamma, strict=strict) for gamma in row]
+            for (items, valid), row in zip(counts, gammas, strict=True)
+        ]
+        wanted = np.array(needed, dtype=np.int64)
+        radii = self._prepared.radii(wanted, self.constant.value, self.constant.output_norm.p).tolist()
+        return [
+            tuple(
+                None if gamma is None or not valid else math.inf if r == math.inf else Fraction(r)
+                for r, gamma in zip(row, wished, strict=True)
+            )
+            for row, wished, (_, valid) in zip(radii, gammas, counts, strict=True)
+        ]
+
+    def _counts(self) -> list[tuple[int, int]]:
+        return list(zip(self._prepared.items.tolist(), self._prepared.valid.tolist(), strict=True))
 
 
-def radius(
-    prepared: Prepared, thresholds: Sequence[Sequence[Fraction | None]], strict: bool, constant: Constant
-) -> list[tuple[Fraction | float | None, ...]]:
-    """Bound each image's generalized robustness radius from below (Q2).
-
-    Args:
-        prepared: a batch of images.
-        thresholds: per image, the values gamma at which the objective h <= gamma (h < gamma when strict) is met;
-            None where the metric is undefined.
-        strict: whether the objective is strict.
-        constant: Lipschitz constant for the attack's norm.
-
-    Returns:
-        Per image, per threshold: the radius in input units, an exact double as a rational; 0 where the clean image
-        meets the objective; math.inf where no number of flips does; None where undefined.
-
-    Source: MATH.md section 3.A.
-    """
-    needed = [
-        [_flips_needed(items, valid, gamma, strict) for gamma in row]
-        for items, valid, row in zip(prepared.items.tolist(), prepared.valid.tolist(), thresholds, strict=True)
-    ]
-    radii = prepared.radii(np.array(needed, dtype=np.int64), constant.value, constant.output_norm.p).tolist()
-    return [
-        tuple(
-            None if gamma is None or not valid else math.inf if r == math.inf else Fraction(r)
-            for r, gamma in zip(row, gammas, strict=True)
-        )
-        for row, gammas, valid in zip(radii, thresholds, prepared.valid.tolist(), strict=True)
-    ]
-
-
-def _flips_needed(items: int, valid: int, gamma: Fraction | None, strict: bool) -> int:
+def _flips_needed(items: int, valid: int, gamma: Fraction | None, *, strict: bool) -> int:
     """Fewest n with (items - n) / valid <= gamma (< gamma when strict); at most items + 1, at least 0."""
     if gamma is None or not valid:
         return 0

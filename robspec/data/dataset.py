@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robspec.data import arrays, labels, raster, scaling
 from robspec.data.errors import (
+    BadWeights,
     FileChanged,
     FileTooLarge,
     ImageShapeMismatch,
@@ -36,11 +37,15 @@ class Batch:
         names: one per image, as the glob matched them.
         images: float32 [B, C, H, W] in the declared range.
         labels: int64 [B, H, W], class ids or the ignore label; None when the data set has no masks.
+        region: bool [B, H, W], False for pixels left out; None when the data set has no region files.
+        weights: float64 [B, H, W], non-negative and finite; None when the data set has no weight files.
     """
 
     names: tuple[str, ...]
     images: Tensor
     labels: Tensor | None
+    region: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Dataset:
         pairs: sorted by name.
         data: what the specification says of the data.
         model: what the specification says of the model.
+        regions: each image with its region file, in the same order; empty for none.
+        weights: each image with its weight file, in the same order; empty for none.
     """
 
     name: str
@@ -60,6 +67,8 @@ class Dataset:
     pairs: tuple[Pair, ...]
     data: Data
     model: Model
+    regions: tuple[Pair, ...] = ()
+    weights: tuple[Pair, ...] = ()
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -90,7 +99,15 @@ class Dataset:
                 masks = torch.from_numpy(
                     np.stack([self._labels(p.mask, p.mask_name) for p in chosen if p.mask is not None])
                 )
-            yield Batch(tuple(p.name for p in chosen), images, masks)
+            regions = self.regions[start : start + size]
+            weights = self.weights[start : start + size]
+            yield Batch(
+                tuple(p.name for p in chosen),
+                images,
+                masks,
+                _stacked([self._region(p) for p in regions]),
+                _stacked([self._weight(p) for p in weights]),
+            )
 
     def digest(self) -> str:
         """Hash the names and bytes of every file; a file already streamed is not read again.
@@ -106,6 +123,11 @@ class Dataset:
                 if path not in self._seen:
                     self._read(path, name)
                 total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
+        for p in (*self.regions, *self.weights):
+            if p.mask is not None:
+                if p.mask not in self._seen:
+                    self._read(p.mask, p.mask_name)
+                total.update(len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self._seen[p.mask])
         return total.hexdigest()
 
     def check_headers(self) -> None:
@@ -116,6 +138,9 @@ class Dataset:
         """
         for p in self.pairs:
             self._check_image(_header(p.image, p.name), p.name)
+            if p.mask is not None:
+                self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
+        for p in (*self.regions, *self.weights):
             if p.mask is not None:
                 self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
 
@@ -142,6 +167,30 @@ class Dataset:
             self._check_mask(raster.header(blob, where), where)
             stored = raster.mask_labels(blob, where)
         return labels.to_classes(stored, len(self.model.classes), self.data.ignore, self.data.binary, where)
+
+    def _stored(self, p: Pair) -> tuple[npt.NDArray[np.generic], str]:
+        """A file of one number per pixel, as stored."""
+        if p.mask is None:
+            raise ValueError("an unpaired file")
+        blob = self._read(p.mask, p.mask_name)
+        if _is_array(p.mask):
+            stored = arrays.load(blob, p.mask.suffix.lower() == ".npz", self._most_values(), p.mask_name)
+            self._check_mask(arrays.describe(stored.shape, stored.dtype), p.mask_name)
+            return stored.reshape(self.model.output_shape[1:]), p.mask_name
+        self._check_mask(raster.header(blob, p.mask_name), p.mask_name)
+        return raster.mask_labels(blob, p.mask_name), p.mask_name
+
+    def _region(self, p: Pair) -> npt.NDArray[np.bool_]:
+        stored, _ = self._stored(p)
+        kept: npt.NDArray[np.bool_] = stored.astype(np.float64) != 0
+        return kept
+
+    def _weight(self, p: Pair) -> npt.NDArray[np.float64]:
+        stored, where = self._stored(p)
+        weights = stored.astype(np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise BadWeights(where, "a weight is negative, infinite or not a number", "write weights of 0 or more")
+        return weights
 
     def _read(self, path: Path, where: str) -> bytes:
         blob = _bounded(path, where)
@@ -192,9 +241,15 @@ def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
     Raises:
         RobspecError: E0301 to E0311.
     """
-    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model)
+    regions = pair(root, data.images, data.region) if data.region else ()
+    weights = pair(root, data.images, data.weights) if data.weights else ()
+    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model, regions, weights)
     dataset.check_headers()
     return dataset
+
+
+def _stacked(parts: list[npt.NDArray[np.generic]]) -> Tensor | None:
+    return torch.from_numpy(np.stack(parts)) if parts else None
 
 
 def _is_array(path: Path) -> bool:

@@ -155,3 +155,17 @@ class FileChanged(RobspecError):
 
     code = "E0312"
     title = "file changed during the run"
+
+
+class BadWeights(RobspecError):
+    """A weight file holds a weight that cannot weigh a pixel.
+
+    Weights are finite numbers of 0 or more, one per pixel of the logits; a pixel of weight 0 does not count. PNG
+    files hold integers, .npy and .npz files may hold fractions.
+
+    Example: an array with -1 where nothing is annotated.
+    Mend: write 0 there.
+    """
+
+    code = "E0313"
+    title = "a weight is negative or not finite"

@@ -19,6 +19,9 @@ ALLOWANCE = 2.0**-32
 """Rounding granted to each float64 output, relative to the largest logit norm of the pair."""
 
 
+_STEPS = 60
+
+
 def measure(
     program: ExportedProgram,
     *,
@@ -56,17 +59,22 @@ def measure(
     best: Pair | None = None
     evaluations = 0
     for start in _starts(images, shape, input_range, generator):
+        direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64), input_norm)
         for reach in _reaches(shape, input_norm, high - low):
-            direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64), input_norm)
-            for step in range(12):
+            previous = 0.0
+            for step in range(_STEPS):
                 pair = _pair(start, direction, reach, low, high)
                 found, pull = _try(replay, pair, input_norm, output_norm)
                 evaluations += 2
                 if best is None or found.lower > best.lower:
                     best = found
-                if time.perf_counter() > deadline and step >= 2:
+                late = time.perf_counter() > deadline and step >= 2
+                if late or (step >= 4 and found.ratio <= previous * (1.0 + 1e-6)):
                     break
+                previous = found.ratio
                 direction = _dual(pull, input_norm)
+                if not bool(direction.any()):
+                    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64), input_norm)
             if time.perf_counter() > deadline:
                 break
         if time.perf_counter() > deadline:

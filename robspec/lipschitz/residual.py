@@ -16,6 +16,9 @@ from robspec.lipschitz.stencil import Stencil, densify
 _LARGEST_WORK = 4e11
 _LARGEST_ORDER = 1024
 _MARGIN = 2.0**-20
+_GROWTHS = (1.0 + 1e-6, *(1.5**k for k in range(-1, 11)))
+_REFINEMENTS = 32
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,11 @@ def block_norm(skip: Stencil, back: Stencil, inner: Stencil) -> float | None:
         return None
     with threads_for(order):
         spectra = list(_spectra(block, frequencies))
-        best: tuple[float, torch.Tensor] | None = None
-        for multiplier in _candidates(spectra, inner.channels_out):
-            level = _level(spectra, multiplier)
-            if level is not None and (best is None or level < best[0]):
-                best = (level, multiplier)
-        if best is None:
+        multiplier = _search(_sample(spectra, order), inner.channels_out)
+        level = None if multiplier is None else _level(spectra, multiplier)
+        if multiplier is None or level is None:
             return None
-        return _proved(block, spectra, best[1], best[0])
+        return _proved(block, spectra, multiplier, level)
 
 
 def _on_torus(skip: Stencil, back: Stencil, inner: Stencil) -> _Block | None:
@@ -171,8 +171,57 @@ def _transfer(taps: dict[tuple[int, ...], torch.Tensor], frequencies: torch.Tens
     return torch.complex(turned.cos() @ flat, turned.sin() @ flat).reshape(-1, *rows.shape[1:])
 
 
-def _candidates(spectra: list[_Spectrum], hidden: int) -> Iterator[torch.Tensor]:
-    """Propose multipliers T, one entry per hidden channel: least squares of B*A + T C = 0, and diagonal dominance of B*B."""
+def _sample(spectra: list[_Spectrum], order: int) -> list[_Spectrum]:
+    """Keep a spread of frequencies for the search; the proof afterwards uses them all."""
+    total = sum(len(outer) for outer, _, _ in spectra)
+    step = max(1, total // (24 if order <= 128 else 8))
+    return [(outer[::step], crossed[:, ::step], inner[::step]) for outer, crossed, inner in spectra]
+
+
+def _search(spectra: list[_Spectrum], hidden: int) -> torch.Tensor | None:
+    """Find a multiplier T with a small L: a coarse scan of several shapes, then golden-section steps on the best.
+
+    The search stops early at the l_2 norm of A, which no multiplier can beat (all slopes may be 0).
+    """
+    goal = max(float(torch.linalg.eigvalsh(outer)[:, -1].max()) for outer, _, _ in spectra) ** 0.5 * (1.0 + 1e-7)
+    best: tuple[float, torch.Tensor] | None = None
+    for base in _shapes(spectra, hidden):
+        found = _scaled(spectra, base, goal)
+        if found is not None and (best is None or found[0] < best[0]):
+            best = (found[0], base * (found[1] * (1.0 + 1e-7)))
+        if best is not None and best[0] <= goal:
+            break
+    return None if best is None else best[1]
+
+
+def _scaled(spectra: list[_Spectrum], base: torch.Tensor, goal: float) -> tuple[float, float] | None:
+    """Scale one shape of multiplier: a coarse scan, then golden-section steps. Returns L and the scale."""
+    coarse = [(_level(spectra, base * growth), growth) for growth in _GROWTHS]
+    known = [(level, growth) for level, growth in coarse if level is not None]
+    if not known:
+        return None
+    best = min(known)
+    low, high = best[1] / 1.6, best[1] * 1.6
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = _level(spectra, base * left), _level(spectra, base * right)
+    for _ in range(_REFINEMENTS):
+        tried = [(value, point) for value, point in ((at_left, left), (at_right, right)) if value is not None]
+        best = min([best, *tried])
+        if best[0] <= goal:
+            break
+        if at_left is not None and (at_right is None or at_left <= at_right):
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = _level(spectra, base * left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = _level(spectra, base * right)
+    return best
+
+
+def _shapes(spectra: list[_Spectrum], hidden: int) -> list[torch.Tensor]:
+    """Propose multipliers up to scale: least squares of B*A + T C = 0, uniform, and diagonal dominance of B*B."""
     numerator = torch.zeros(hidden, dtype=torch.float64)
     denominator = torch.zeros(hidden, dtype=torch.float64)
     dominant = torch.zeros(hidden, dtype=torch.float64)
@@ -185,10 +234,7 @@ def _candidates(spectra: list[_Spectrum], hidden: int) -> Iterator[torch.Tensor]
         largest = max(largest, float(torch.linalg.eigvalsh(inner)[:, -1].max()) / 2)
     floor = max(largest, 1e-12) * 1e-3
     squares = (numerator / denominator.clamp_min(1e-300)).clamp_min(floor)
-    uniform = torch.full_like(squares, max(largest, 1e-12))
-    for base in (squares, squares.max().expand(hidden), uniform, dominant.clamp_min(floor)):
-        for growth in (1.0 + 1e-6, 1.0 + 1e-4, 1.01, 1.1, 1.3, 1.6, 2.0):
-            yield base * growth
+    return [torch.full_like(squares, max(largest, 1e-12)), squares, dominant.clamp_min(floor)]
 
 
 def _level(spectra: list[_Spectrum], multiplier: torch.Tensor) -> float | None:

@@ -58,7 +58,7 @@ def document(report: CheckReport) -> dict[str, Any]:
             "bound": report.times.bound,
             "total": report.times.total,
         },
-        "properties": [_property(p) for p in report.properties],
+        "properties": [_property(p, report.program.model.classes) for p in report.properties],
     }
 
 
@@ -83,24 +83,24 @@ def _claim(claim: ClaimResult) -> dict[str, Any]:
     }
 
 
-def _property(result: PropertyResult) -> dict[str, Any]:
+def _property(result: PropertyResult, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "name": result.source.name,
-        "query": query_text(result.source.query),
+        "query": query_text(result.source.query, classes),
         "norm": result.source.query.norm.name,
         "lipschitz": _constant(result.constant),
         "verdict": result.verdict.value,
         "label": result.label,
         "excluded": list(result.excluded),
-        "requirements": [_requirement(result, r) for r in result.requirements],
+        "requirements": [_requirement(result, r, classes) for r in result.requirements],
         "images": [_image(i) for i in result.images],
     }
 
 
-def _requirement(prop: PropertyResult, result: RequirementResult) -> dict[str, Any]:
+def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "requirement": result.requirement.text,
-        "point": point_text(prop.source.query, result.point),
+        "point": point_text(prop.source.query, result.point, classes),
         "certified": _value(result.certified),
         "attained": _value(result.attained),
         "verdict": result.verdict.value,

@@ -26,8 +26,10 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
     console.print(_table(console.width, header=True))
     for prop in report.properties:
-        console.print(Text(f"{prop.source.name}: {query_text(prop.source.query)}", style="bold"))
-        console.print(_rows(prop, report.images, console.width))
+        console.print(
+            Text(f"{prop.source.name}: {query_text(prop.source.query, report.program.model.classes)}", style="bold")
+        )
+        console.print(_rows(prop, report, console.width))
     console.print()
     for line in _footer(report):
         console.print(line)
@@ -46,11 +48,13 @@ def _table(width: int, *, header: bool) -> Table:
     return table
 
 
-def _rows(result: PropertyResult, images: int, width: int) -> Table:
+def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
     table = _table(width, header=False)
-    counted = len(result.images) - len(result.excluded)
+    pooled = any(r.requirement.aggregate is Aggregate.POOLED for r in result.requirements)
+    images, classes = report.images, report.program.model.classes
+    counted = images if pooled else len(result.images) - len(result.excluded)
     for item in result.requirements:
-        point = point_text(result.source.query, item.point)
+        point = point_text(result.source.query, item.point, classes)
         label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
         table.add_row(
             label,
@@ -92,7 +96,7 @@ def _footer(report: CheckReport) -> list[Text]:
     for claim in report.claims:
         lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
     for prop in report.properties:
-        lines.extend(_explanations(prop))
+        lines.extend(_explanations(prop, report.program.model.classes))
     lines.extend(Text(line) for line in dict.fromkeys(constant_line(p.constant) for p in report.properties))
     t = report.times
     spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
@@ -101,13 +105,13 @@ def _footer(report: CheckReport) -> list[Text]:
     return lines
 
 
-def _explanations(prop: PropertyResult) -> list[Text]:
+def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
     """Say more where a verdict is not PROVED, and where images were left out or the objective is vacuous."""
     lines = []
     for item in prop.requirements:
         if item.verdict is not Verdict.PROVED:
             gap = f"[{_certified(item)}, {_attained(item)}]"
-            point = point_text(prop.source.query, item.point)
+            point = point_text(prop.source.query, item.point, classes)
             where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
             line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"
             if item.witnesses:

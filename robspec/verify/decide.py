@@ -77,9 +77,10 @@ def aggregate(requirement: Requirement, values: Sequence[Value]) -> Value:
         values: at least one; exact rationals or infinity.
 
     Returns:
-        The mean, the worst value, the order statistic ceil(level * n), or the satisfied fraction; exact.
+        The mean (of one value when pooled), the worst value, the order statistic ceil(level * n), or the satisfied
+        fraction; exact.
     """
-    if requirement.aggregate is Aggregate.MEAN:
+    if requirement.aggregate in (Aggregate.MEAN, Aggregate.POOLED):
         return sum(values, Fraction(0)) / len(values)
     if requirement.aggregate is Aggregate.MIN:
         return min(values) if requirement.relation.upward else max(values)

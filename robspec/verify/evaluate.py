@@ -1,84 +1,66 @@
-"""Answers every query of a program on one batch of logits."""
+"""Answers the queries of a program, batch by batch; pooled metrics when all batches have been seen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import torch
-
-from robspec.bounds import counting
-from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, WorstCaseQuery
-from robspec.kernels.knapsack import Backend, Items, LogitsBatch, Prepared
+from robspec.bounds import FamilyBound, open_bound
+from robspec.bounds.context import Context
+from robspec.bounds.pooled import Pool
+from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
-from robspec.verify.errors import NonFiniteLogitsError, UnsupportedMetricError
+from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
+
+POOLED = "pooled"
 
 
 class BatchEvaluator:
-    """The queries of a program on one batch; each needed margin pass is made once and shared.
+    """The queries of a program on one batch; whatever can be shared between properties is read once.
 
     Args:
-        backend: computes the knapsacks.
-        logits: [B, K, H, W].
-        labels: int64 [B, H, W], or None when no property needs an annotation.
-        ignore: the label left out, or None.
-        names: the images' names, for messages.
+        context: the batch.
+        names: the images' names.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        logits: torch.Tensor,
-        labels: torch.Tensor | None,
-        ignore: int | None,
-        names: Sequence[str],
-    ) -> None:
-        self._backend = backend
-        self._logits = logits
-        self._labels = labels
-        self._ignore = ignore
+    def __init__(self, context: Context, names: Sequence[str]) -> None:
+        self._context = context
         self._names = tuple(names)
-        self._prepared: dict[Items, Prepared] = {}
+        self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
 
     def answer(self, prop: Property, constant: Constant) -> list[ImageResult]:
         """Answer one property for every image of the batch.
 
         Args:
-            prop: the property.
+            prop: the property, not pooled.
             constant: Lipschitz constant for the property's norm.
 
         Returns:
             One result per image, in order.
-
-        Raises:
-            NonFiniteLogitsError: the logits of an image hold a NaN or an infinity (E0401).
         """
         query = prop.query
+        clean = self._bound(_first(query), constant).clean()
         if isinstance(query, WorstCaseQuery):
-            prepared = self._prepare(query.metric)
-            clean = counting.clean(prepared)
-            certified: list[tuple[Value | None, ...]] = [
-                tuple(row) for row in counting.worst_case(prepared, query.budgets, constant)
-            ]
-            attained = [(value,) * len(query.budgets) for value in clean]
+            found = self._bound(query.metric, constant).worst_case(query.budgets)
+            certified: list[tuple[Value | None, ...]] = [tuple(row) for row in found]
+            attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in clean]
         else:
-            clean = counting.clean(self._prepare(_first(query.objectives[0])))
             lows, highs = zip(*(self._radii(o, constant) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
             attained = [tuple(row) for row in zip(*highs, strict=True)]
         rows = zip(self._names, clean, certified, attained, strict=True)
-        return [ImageResult(name, h, tuple(low), tuple(high)) for name, h, low, high in rows]
+        return [ImageResult(name, h, low, high) for name, h, low, high in rows]
 
     def _radii(self, objective: Objective, constant: Constant) -> tuple[list[Value | None], list[Value | None]]:
         """Certified and attained radii of one objective for every image."""
         if isinstance(objective, Degraded):
-            prepared = self._prepare(objective.metric)
-            clean = counting.clean(prepared)
+            bound = self._bound(objective.metric, constant)
+            clean = bound.clean()
             gammas = [None if h is None else objective.threshold.at(h) for h in clean]
-            found = counting.radius(prepared, [(g,) for g in gammas], objective.strict, constant)
-            attained = [_attained(h, g, strict=objective.strict) for h, g in zip(clean, gammas, strict=True)]
+            found = bound.radius([(g,) for g in gammas], strict=objective.strict)
+            attained = [attained_radius(objective, h, g) for h, g in zip(clean, gammas, strict=True)]
             return [row[0] for row in found], attained
         parts = [self._radii(part, constant) for part in objective.parts]
         combine = _all_of if isinstance(objective, AllOf) else _any_of
@@ -86,50 +68,99 @@ class BatchEvaluator:
         highs = [combine(values) for values in zip(*(high for _, high in parts), strict=True)]
         return lows, highs
 
-    def _prepare(self, metric: Metric) -> Prepared:
-        items = counting.ITEMS.get(metric.name)
-        if items is None:
-            raise UnsupportedMetricError(
-                f"metric {metric.name}", "this version has no bound for it", "ask for one `robspec metrics` lists"
-            )
-        if items not in self._prepared:
-            prepared = self._backend.prepare(LogitsBatch(self._logits, self._labels, items, self._ignore))
-            if not prepared.finite.all():
-                name = self._names[int(prepared.finite.argmin())]
-                raise NonFiniteLogitsError(
-                    name,
-                    "the model's logits hold a NaN or an infinity on this image",
-                    "run the model on this image alone, or check with --forward float64",
-                )
-            self._prepared[items] = prepared
-        return self._prepared[items]
+    def _bound(self, metric: Metric, constant: Constant) -> FamilyBound:
+        key = (metric, constant)
+        if key not in self._bounds:
+            self._bounds[key] = open_bound(metric, self._context, constant)
+        return self._bounds[key]
 
 
-def needs_labels(program: Program) -> bool:
-    """Tell whether any property of a program needs masks."""
-    return any(m.needs_masks for p in program.properties for m in _metrics(p))
+class PooledEvaluator:
+    """The pooled properties of a program, fed with every batch and answered at the end.
+
+    Args:
+        properties: the pooled ones, with the constant of each.
+        classes: number of classes of the model.
+    """
+
+    def __init__(self, properties: Sequence[tuple[Property, Constant]], classes: int) -> None:
+        self._pools = {p.name: (p, Pool(_pooled_metric(p), classes, constant)) for p, constant in properties}
+
+    def add(self, context: Context) -> None:
+        """Read one batch."""
+        for _, pool in self._pools.values():
+            pool.add(context)
+
+    def answer(self, name: str) -> list[ImageResult]:
+        """Answer one property: a single result that stands for all images together; none when none was seen."""
+        prop, pool = self._pools[name]
+        if not pool.images:
+            return []
+        clean = pool.clean()
+        label = f"all {pool.images} images"
+        if isinstance(prop.query, WorstCaseQuery):
+            budgets = prop.query.budgets
+            return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (clean,) * len(budgets))]
+        leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
+        gammas = [None if clean is None else o.threshold.at(clean) for o in leaves]
+        low = tuple(pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
+        high = tuple(attained_radius(o, clean, g) for o, g in zip(leaves, gammas, strict=True))
+        return [ImageResult(label, clean, low, high)]
+
+    def close(self) -> None:
+        """Delete what was kept of the batches."""
+        for _, pool in self._pools.values():
+            pool.close()
 
 
-def _metrics(prop: Property) -> list[Metric]:
-    if isinstance(prop.query, WorstCaseQuery):
-        return [prop.query.metric]
-    return [metric for objective in prop.query.objectives for metric in _leaves(objective)]
+def is_pooled(prop: Property) -> bool:
+    """Tell whether a property is about the data set as one whole."""
+    return _first(prop.query).family == POOLED
 
 
-def _leaves(objective: Objective) -> list[Metric]:
+def metrics_of(query: Query) -> Iterator[Metric]:
+    """List the metrics a query asks for."""
+    if isinstance(query, WorstCaseQuery):
+        yield query.metric
+    else:
+        for objective in query.objectives:
+            yield from _leaves(objective)
+
+
+def _pooled_metric(prop: Property) -> Metric:
+    query = prop.query
+    whole = isinstance(query, WorstCaseQuery) or all(isinstance(o, Degraded) for o in query.objectives)
+    metrics = set(metrics_of(query))
+    metric = next(iter(metrics))
+    linear = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
+    if not whole or len(metrics) > 1 or not linear:
+        raise UnsupportedMetricError(
+            f"property {prop.name}",
+            f"{metric.name} cannot be pooled in this way: its formula is no quotient of sums of counts",
+            "ask for one pooled metric, such as `pooled iou[class]`",
+        )
+    return metric
+
+
+def _leaves(objective: Objective) -> Iterator[Metric]:
     if isinstance(objective, Degraded):
-        return [objective.metric]
-    return [metric for part in objective.parts for metric in _leaves(part)]
+        yield objective.metric
+    else:
+        for part in objective.parts:
+            yield from _leaves(part)
 
 
-def _first(objective: Objective) -> Metric:
-    return _leaves(objective)[0]
+def _first(query: Query) -> Metric:
+    return next(metrics_of(query))
 
 
-def _attained(clean: Fraction | None, gamma: Fraction | None, *, strict: bool) -> Value | None:
+def attained_radius(objective: Degraded, clean: Fraction | None, gamma: Fraction | None) -> Value | None:
+    """Radius at which the clean image itself meets an objective: 0, or not known to be finite."""
     if clean is None or gamma is None:
         return None
-    met = clean < gamma if strict else clean <= gamma
+    if objective.metric.lower_is_better:
+        clean, gamma = -clean, -gamma
+    met = clean < gamma if objective.strict else clean <= gamma
     return Fraction(0) if met else math.inf
 
 

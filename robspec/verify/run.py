@@ -11,13 +11,14 @@ from typing import Protocol
 import torch
 
 import robspec
+from robspec.bounds.context import Context
 from robspec.ir.types import Model, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
 from robspec.verify.constant import Established
 from robspec.verify.decide import decide
-from robspec.verify.errors import ShapeMismatchError
-from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
+from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
@@ -41,6 +42,16 @@ class ImageBatch(Protocol):
     @property
     def labels(self) -> torch.Tensor | None:
         """int64 [B, H, W], or None."""
+        ...
+
+    @property
+    def region(self) -> torch.Tensor | None:
+        """bool [B, H, W], or None."""
+        ...
+
+    @property
+    def weights(self) -> torch.Tensor | None:
+        """float64 [B, H, W], or None."""
         ...
 
 
@@ -132,6 +143,8 @@ def check(
     began = time.perf_counter()
     constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
+    pairs = list(zip(program.properties, constants, strict=True))
+    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], max(program.model.output_shape[0], 2))
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
     try:
@@ -146,8 +159,11 @@ def check(
             logits = model.logits(batch.images)
             times.forward += time.perf_counter() - mark
             mark = time.perf_counter()
-            evaluator = BatchEvaluator(backend, logits, batch.labels, program.data.ignore, batch.names)
-            answers = [evaluator.answer(p, c) for p, c in zip(program.properties, constants, strict=True)]
+            context = Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights)
+            refuse_non_finite(context, batch.names)
+            evaluator = BatchEvaluator(context, batch.names)
+            answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
+            whole.add(context)
             times.bound += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
@@ -157,9 +173,14 @@ def check(
         pass  # what is finished is kept; the report says that it is incomplete
     complete = evaluated == len(data)
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
+    mark = time.perf_counter()
+    for (p, _), results in zip(pairs, found, strict=True):
+        if is_pooled(p):
+            results.extend(whole.answer(p.name))
+    whole.close()
+    times.bound += time.perf_counter() - mark
     properties = tuple(
-        _property_result(p, c, images[:evaluated], complete=complete)
-        for p, c, images in zip(program.properties, constants, found, strict=True)
+        _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
     )
     times.total += time.perf_counter() - began
     return CheckReport(
@@ -189,6 +210,21 @@ def _property_result(
         for point in range(points)
     )
     return PropertyResult(prop, constant, tuple(images), requirements)
+
+
+def refuse_non_finite(context: Context, names: Sequence[str]) -> None:
+    """Stop at the first image whose logits are not all finite.
+
+    Raises:
+        NonFiniteLogitsError: E0401, naming it.
+    """
+    for name, finite in zip(names, context.finite(), strict=True):
+        if not finite:
+            raise NonFiniteLogitsError(
+                name,
+                "the model's logits hold a NaN or an infinity on this image",
+                "run the model on this image alone, or check with --forward float64",
+            )
 
 
 def default_batch_size(model: Model) -> int:

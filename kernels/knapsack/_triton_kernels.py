@@ -1,0 +1,513 @@
+"""The Triton kernels: one fused read of the logits, and a selection over 8 bytes per pixel without a sort.
+
+Every number that decides an answer is an integer or a float64 that only subtractions and multiplications made, so
+neither the block size nor the order in which programs run can show. Under TRITON_INTERPRET=1, set before triton is
+first imported, the same functions run on the CPU.
+
+A selection answers many asks at once, an ask being a kind, a scale and a limit for one image:
+
+* `bracket` finds in the histogram the run of buckets in which the running sum of an ask's costs crosses its limit;
+* `offsets` gives the buckets that some ask needs a place each in one index list of at most a number per pixel;
+* `below` fills that list and adds up, exactly, what lies below each ask's run;
+* `finish` halves the range of bit patterns inside the run until one margin value is left.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+INTERPRETED = bool(triton.knobs.runtime.interpret)
+"""Whether these kernels run on the CPU; fixed when triton is first imported."""
+OCTAVES = tl.constexpr(64)
+"""Powers of two the margins' histogram tells apart, from 2^-40 to 2^24, each in 2^BITS buckets; open at both ends."""
+LOWEST = tl.constexpr(1023 - 40)
+INFINITY_BITS = tl.constexpr(0x7FF << 52)
+LARGEST = tl.constexpr(2**63 - 1)
+SAFE = tl.constexpr(1 - 2.0**-40)
+RANK = tl.constexpr(-1)
+"""Kind of an ask for the value of a rank: every item costs 1 unit. The other kinds are `Budget.exponent`."""
+
+
+@triton.jit
+def _bucket(bits: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """Histogram bucket of a non-negative margin's bit pattern, order-preserving."""
+    at = (bits >> (52 - BITS)) - (LOWEST << BITS)
+    at = tl.where(at < 0, 0, at)
+    return tl.where(at >= (OCTAVES << BITS), (OCTAVES << BITS) - 1, at)
+
+
+@triton.jit
+def _edge(bucket: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+    """Bit pattern of a bucket's lower edge: 0 for the first, infinity for the one after the last."""
+    bits = (bucket.to(tl.int64) + (LOWEST << BITS)) << (52 - BITS)
+    bits = tl.where(bucket <= 0, 0, bits)
+    return tl.where(bucket >= (OCTAVES << BITS), INFINITY_BITS, bits)
+
+
+@triton.jit
+def _units(d: tl.tensor, kind: tl.tensor, scale: tl.tensor, limit: tl.tensor) -> tl.tensor:
+    """Integer cost of a margin that is not NaN, as `reference.item_cost` defines it: multiplications only."""
+    top = (limit + 1).to(tl.float64)
+    cost = tl.where(kind == 2, d * d, d) * scale
+    cost = tl.where(cost < top, cost, top)
+    return tl.where(kind == RANK, 1.0, cost).to(tl.int64)
+
+
+@triton.jit
+def read_pixels(
+    z: tl.tensor,
+    z_image: tl.tensor,
+    z_class: tl.tensor,
+    z_row: tl.tensor,
+    z_column: tl.tensor,
+    labels: tl.tensor,
+    y_image: tl.tensor,
+    y_row: tl.tensor,
+    y_column: tl.tensor,
+    ignore: tl.tensor,
+    margins: tl.tensor,
+    histogram: tl.tensor,
+    counts: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    LABELLED: tl.constexpr,
+    IGNORING: tl.constexpr,
+    EVERY: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Read a batch of logits once and write each item's margin, NaN where a pixel is no item.
+
+    Args:
+        z: [B, K, H, W] logits, reached by the four strides.
+        labels: int64 [B, H, W], reached by the three strides; not read unless LABELLED.
+        ignore: the label left out; not read unless IGNORING.
+        margins: float64 [B, P], overwritten.
+        histogram: int32 [B, BUCKETS], added to: items per bucket.
+        counts: int64 [B, 3], added to: items; labels other than `ignore`; non-finite logits.
+        FLAT: pixels of a class are evenly spaced, so rows need not be told apart.
+        WIDE: compare in float64 rather than float32, which holds every other dtype exactly.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    if FLAT:
+        place = z + image * z_image + at * z_column
+    else:
+        place = z + image * z_image + (at // width) * z_row + (at % width) * z_column
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    first = tl.full([BLOCK], float("-inf"), dtype)
+    second = tl.full([BLOCK], float("-inf"), dtype)
+    best = tl.zeros([BLOCK], tl.int64)
+    bad = tl.zeros([BLOCK], tl.int64)
+    for k in range(CLASSES):
+        v = tl.load(place + k * z_class, mask=live, other=0.0).to(dtype)
+        bad += tl.where(tl.abs(v) < float("inf"), 0, 1)
+        ahead = v > first
+        second = tl.where(ahead, first, tl.where(v > second, v, second))
+        best = tl.where(ahead, k, best)
+        first = tl.where(ahead, v, first)
+    if CLASSES == 1:
+        d = tl.abs(first).to(tl.float64)
+        best = tl.where(first > 0, 1, 0).to(tl.int64)
+    else:
+        d = first.to(tl.float64) - second.to(tl.float64)
+    item = live & (d == d)
+    if LABELLED:
+        y = image * y_image + (at // width) * y_row + (at % width) * y_column
+        label = tl.load(labels + y, mask=live, other=0)
+        counted = live
+        if IGNORING:
+            counted = live & (label != ignore)
+        item = item & counted
+        if not EVERY:
+            item = item & (label == best)
+        tl.atomic_add(counts + image * 3 + 1, tl.sum(counted.to(tl.int64)), sem="relaxed")
+    tl.store(margins + image * pixels + at, tl.where(item, d, float("nan")), mask=live)
+    bucket = _bucket(d.to(tl.int64, bitcast=True), BITS)
+    ones = tl.full([BLOCK], 1, tl.int32)
+    tl.atomic_add(histogram + image * BUCKETS + bucket, ones, mask=item, sem="relaxed")
+    tl.atomic_add(counts + image * 3, tl.sum(item.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 3 + 2, tl.sum(bad), sem="relaxed")
+
+
+@triton.jit
+def bracket(
+    histogram: tl.tensor,
+    kinds: tl.tensor,
+    scales: tl.tensor,
+    limits: tl.tensor,
+    needed: tl.tensor,
+    state: tl.tensor,
+    asks: tl.tensor,
+    BITS: tl.constexpr,
+    CHUNK: tl.constexpr,
+) -> None:
+    """Find the run of buckets in which each ask is decided.
+
+    Args:
+        histogram: int32 [B, BUCKETS].
+        kinds: int64 [B, asks]: RANK, 0, 1 or 2.
+        scales: float64 [B, asks].
+        limits: int64 [B, asks].
+        needed: int32 [B, BUCKETS], set to 1 for every bucket of a run.
+        state: int64 [4, B * asks], overwritten: first bucket; last bucket; items before the run; their cost so far
+            (known for RANK, else 0).
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(0).to(tl.int64)
+    ask = image * asks + tl.program_id(1)
+    rows = tl.num_programs(0).to(tl.int64) * asks
+    kind = tl.load(kinds + ask)
+    scale = tl.load(scales + ask)
+    limit = tl.load(limits + ask)
+    spent_least = tl.zeros([], tl.int64)
+    spent_most = tl.zeros([], tl.int64)
+    first = tl.zeros([], tl.int64)
+    last = tl.zeros([], tl.int64)
+    for start in range(0, BUCKETS, CHUNK):
+        bucket = start + tl.arange(0, CHUNK).to(tl.int64)
+        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)
+        low = _edge(bucket, BITS).to(tl.float64, bitcast=True)
+        high = _edge(bucket + 1, BITS).to(tl.float64, bitcast=True)
+        least = count * _units(low, kind, scale, limit)
+        most = count * _units(high, kind, scale, limit)
+        last += tl.sum((spent_least + tl.cumsum(least, 0) <= limit).to(tl.int64))
+        first += tl.sum((spent_most + tl.cumsum(most, 0) <= limit).to(tl.int64))
+        spent_least += tl.sum(least)
+        spent_most += tl.sum(most)
+    last = tl.minimum(last, BUCKETS - 1)
+    first = tl.minimum(first, last)
+    before = tl.zeros([], tl.int64)
+    for start in range(0, BUCKETS, CHUNK):
+        bucket = start + tl.arange(0, CHUNK).to(tl.int64)
+        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)
+        before += tl.sum(tl.where(bucket < first, count, 0))
+        run = (bucket >= first) & (bucket <= last) & (kind != 0)
+        tl.store(needed + image * BUCKETS + bucket, tl.full([CHUNK], 1, tl.int32), mask=run)
+    tl.store(state + ask, first)
+    tl.store(state + rows + ask, last)
+    tl.store(state + 2 * rows + ask, tl.where(kind == 0, 0, before))
+    tl.store(state + 3 * rows + ask, tl.where(kind == RANK, before, 0))
+
+
+@triton.jit
+def offsets(
+    histogram: tl.tensor,
+    needed: tl.tensor,
+    places: tl.tensor,
+    cursors: tl.tensor,
+    BITS: tl.constexpr,
+    CHUNK: tl.constexpr,
+) -> None:
+    """Give every needed bucket its place in the index list.
+
+    Args:
+        histogram: int32 [B, BUCKETS].
+        needed: int32 [B, BUCKETS], 0 or 1.
+        places: int32 [B, BUCKETS], overwritten: where each bucket starts (the same as the next for one not needed).
+        cursors: int32 [B, BUCKETS], overwritten: a copy for `below` to count up.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(0).to(tl.int64)
+    done = tl.zeros([], tl.int32)
+    for start in range(0, BUCKETS, CHUNK):
+        at = image * BUCKETS + start + tl.arange(0, CHUNK)
+        count = tl.load(histogram + at) * tl.load(needed + at)
+        place = done + tl.cumsum(count, 0) - count
+        tl.store(places + at, place)
+        tl.store(cursors + at, place)
+        done += tl.sum(count)
+
+
+@triton.jit
+def below(
+    margins: tl.tensor,
+    needed: tl.tensor,
+    cursors: tl.tensor,
+    indices: tl.tensor,
+    kinds: tl.tensor,
+    scales: tl.tensor,
+    limits: tl.tensor,
+    state: tl.tensor,
+    pixels: tl.tensor,
+    asks: tl.tensor,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """List the pixels of needed buckets and add up what each ask spends below its run.
+
+    Args:
+        margins: float64 [B, P].
+        needed: int32 [B, BUCKETS].
+        cursors: int32 [B, BUCKETS], counted up.
+        indices: int32 [B, P], overwritten from the front, bucket after bucket; the order within one is any.
+        state: as in `bracket`; row 3 is added to. An ask of kind 0 gets the number of its flips there.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(1).to(tl.int64)
+    rows = tl.num_programs(1).to(tl.int64) * asks
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    d = tl.load(margins + image * pixels + at, mask=live, other=float("nan"))
+    item = d == d
+    d = tl.where(item, d, 0.0)
+    bits = d.to(tl.int64, bitcast=True)
+    bucket = _bucket(bits, BITS)
+    listed = item & (tl.load(needed + image * BUCKETS + bucket) > 0)
+    ones = tl.full([BLOCK], 1, tl.int32)
+    place = tl.atomic_add(cursors + image * BUCKETS + bucket, ones, mask=listed, sem="relaxed")
+    tl.store(indices + image * pixels + place, at.to(tl.int32), mask=listed)
+    for m in range(asks):
+        ask = image * asks + m
+        kind = tl.load(kinds + ask)
+        scale = tl.load(scales + ask)
+        limit = tl.load(limits + ask)
+        if kind != RANK:
+            if kind == 0:
+                spent = tl.sum((item & (d <= scale)).to(tl.int64))
+            else:
+                counted = item & (bits < _edge(tl.load(state + ask), BITS))
+                spent = tl.sum(tl.where(counted, _units(d, kind, scale, limit), 0))
+            tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
+
+
+@triton.jit
+def finish(
+    margins: tl.tensor,
+    histogram: tl.tensor,
+    places: tl.tensor,
+    indices: tl.tensor,
+    kinds: tl.tensor,
+    scales: tl.tensor,
+    limits: tl.tensor,
+    state: tl.tensor,
+    answers: tl.tensor,
+    pixels: tl.tensor,
+    asks: tl.tensor,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Decide each ask inside its run.
+
+    The range of bit patterns in question is halved and then shrunk to the smallest and largest margin left in it, so
+    equal margins cost nothing and n different ones about log2 n looks.
+
+    Args:
+        answers: int64 [3, B * asks], overwritten: how many of the cheapest items fit the limit together; the bit
+            pattern of the margin at which that is decided; how many items are strictly below that margin. The last
+            two are for kind RANK with a limit below the number of items.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(0).to(tl.int64)
+    ask = image * asks + tl.program_id(1)
+    rows = tl.num_programs(0).to(tl.int64) * asks
+    kind = tl.load(kinds + ask)
+    scale = tl.load(scales + ask)
+    limit = tl.load(limits + ask)
+    last = tl.load(state + rows + ask)
+    rank = tl.load(state + 2 * rows + ask)
+    spent = tl.load(state + 3 * rows + ask)
+    if kind == 0:
+        tl.store(answers + ask, spent)
+        tl.store(answers + rows + ask, tl.zeros([], tl.int64))
+        tl.store(answers + 2 * rows + ask, tl.zeros([], tl.int64))
+    else:
+        begin = tl.load(places + image * BUCKETS + tl.load(state + ask)).to(tl.int64)
+        end = tl.load(places + image * BUCKETS + last).to(tl.int64)
+        end += tl.load(histogram + image * BUCKETS + last).to(tl.int64)
+        low = tl.full([], LARGEST, tl.int64)
+        high = tl.full([], -1, tl.int64)
+        for start in range(begin, end, BLOCK):
+            at = start + tl.arange(0, BLOCK)
+            index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
+            bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
+            low = tl.minimum(low, tl.min(tl.where(at < end, bits, LARGEST)))
+            high = tl.maximum(high, tl.max(tl.where(at < end, bits, -1)))
+        while low < high:
+            middle = low + (high - low) // 2
+            cost = tl.zeros([], tl.int64)
+            count = tl.zeros([], tl.int64)
+            left_high = tl.full([], -1, tl.int64)
+            right_low = tl.full([], LARGEST, tl.int64)
+            for start in range(begin, end, BLOCK):
+                at = start + tl.arange(0, BLOCK)
+                index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
+                bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
+                asked = (at < end) & (bits >= low) & (bits <= high)
+                left = asked & (bits <= middle)
+                d = tl.where(left, bits, 0).to(tl.float64, bitcast=True)
+                cost += tl.sum(tl.where(left, _units(d, kind, scale, limit), 0))
+                count += tl.sum(left.to(tl.int64))
+                left_high = tl.maximum(left_high, tl.max(tl.where(left, bits, -1)))
+                right_low = tl.minimum(right_low, tl.min(tl.where(asked & (bits > middle), bits, LARGEST)))
+            fits = spent + cost <= limit
+            spent = tl.where(fits, spent + cost, spent)
+            rank = tl.where(fits, rank + count, rank)
+            low = tl.where(fits, right_low, low)
+            high = tl.where(fits, high, left_high)
+        equal = tl.zeros([], tl.int64)
+        for start in range(begin, end, BLOCK):
+            at = start + tl.arange(0, BLOCK)
+            index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
+            bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
+            equal += tl.sum(((at < end) & (bits == low)).to(tl.int64))
+        price = _units(tl.where(equal > 0, low, 0).to(tl.float64, bitcast=True), kind, scale, limit)
+        more = tl.where(price == 0, equal, (limit - spent) // tl.maximum(price, 1))
+        tl.store(answers + ask, rank + tl.minimum(more, equal))
+        tl.store(answers + rows + ask, low)
+        tl.store(answers + 2 * rows + ask, rank)
+
+
+@triton.jit
+def spend(
+    margins: tl.tensor,
+    edges: tl.tensor,
+    scales: tl.tensor,
+    limit: tl.tensor,
+    sums: tl.tensor,
+    pixels: tl.tensor,
+    targets: tl.tensor,
+    EXPONENT: tl.constexpr,
+    CANDIDATES: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Add up the integer costs of all items strictly below an edge, at several scales each.
+
+    Args:
+        margins: float64 [B, P].
+        edges: float64 [B, targets].
+        scales: float64 [B, targets, CANDIDATES].
+        limit: grid units of a budget.
+        sums: int64 [B, targets, CANDIDATES], added to.
+    """
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    d = tl.load(margins + image * pixels + at, mask=at < pixels, other=float("nan"))
+    for target in range(targets):
+        row = image * targets + target
+        counted = d < tl.load(edges + row)
+        candidate = row * CANDIDATES + tl.arange(0, CANDIDATES)
+        scale = tl.load(scales + candidate)
+        cost = _units(tl.where(counted, d, 0.0)[:, None], EXPONENT, scale[None, :], limit)
+        total = tl.sum(tl.where(counted[:, None], cost, 0), 0)
+        tl.atomic_add(sums + candidate, total, sem="relaxed")
+
+
+@triton.jit
+def read_class(
+    z: tl.tensor,
+    z_image: tl.tensor,
+    z_class: tl.tensor,
+    z_row: tl.tensor,
+    z_column: tl.tensor,
+    labels: tl.tensor,
+    y_image: tl.tensor,
+    y_row: tl.tensor,
+    y_column: tl.tensor,
+    ignore: tl.tensor,
+    inside: tl.tensor,
+    cap: tl.tensor,
+    out: tl.tensor,
+    counts: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    IGNORING: tl.constexpr,
+    LEAVE_SQUARED: tl.constexpr,
+    ENTER_SQUARED: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write what flipping each pixel costs: +value to leave the class set (TP), -value to enter it (TN), else NaN.
+
+    Water filling reads the pixel's logits again for every step of its level; they are in the cache by then. Sums run
+    in class order as everywhere (MATH.md section 6); launch it with `enable_fp_fusion=False`.
+
+    Args:
+        z, labels, ignore: as in `read_pixels`.
+        inside: int32 [max(K, 2)], 1 for the classes of the set.
+        cap: float64 [1]: squared distances above it may be understated down to the pair
+            bound, if that is above it too.
+        out: float64 [B, P], overwritten; the sign bit tells the list, also of 0.
+        counts: int64 [B, 5], added to: TP, FP, FN, TN, non-finite logits.
+        LEAVE_SQUARED: leave items are squared distances; ENTER_SQUARED: enter items are.
+    """
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    place = z + image * z_image + (at // width) * z_row + (at % width) * z_column
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    best_in = tl.full([BLOCK], float("-inf"), dtype)
+    best_out = tl.full([BLOCK], float("-inf"), dtype)
+    first = tl.full([BLOCK], float("-inf"), dtype)
+    ahead = tl.zeros([BLOCK], tl.int32)
+    bad = tl.zeros([BLOCK], tl.int64)
+    for k in range(CLASSES):
+        v = tl.load(place + k * z_class, mask=live, other=0.0).to(dtype)
+        bad += tl.where(tl.abs(v) < float("inf"), 0, 1)
+        member = tl.load(inside + k)
+        best_in = tl.where((member != 0) & (v > best_in), v, best_in)
+        best_out = tl.where((member == 0) & (v > best_out), v, best_out)
+        ahead = tl.where(v > first, member, ahead)
+        first = tl.where(v > first, v, first)
+    if CLASSES == 1:
+        ahead = tl.where(first > 0, tl.load(inside + 1), tl.load(inside))
+        d = tl.abs(first).to(tl.float64)
+        behind = d
+    else:
+        own = tl.where(ahead != 0, best_in, best_out).to(tl.float64)
+        behind = tl.where(ahead != 0, best_out, best_in).to(tl.float64)
+        d = own - behind
+    label = tl.load(labels + image * y_image + (at // width) * y_row + (at % width) * y_column, mask=live, other=-1)
+    classes: tl.constexpr = CLASSES if CLASSES > 1 else 2
+    counted = live & (label >= 0) & (label < classes)
+    if IGNORING:
+        counted = counted & (label != ignore)
+    mine = tl.load(inside + tl.where(counted, label, 0))
+    leaves = counted & (mine != 0) & (ahead != 0)
+    enters = counted & (mine == 0) & (ahead == 0)
+    if ENTER_SQUARED:
+        squared = enters
+        if LEAVE_SQUARED:
+            squared = squared | leaves
+        pair = d * d * 0.5 * SAFE
+        deep = squared & (pair <= tl.load(cap))
+        d = tl.where(squared, pair, d)
+        level = tl.zeros([BLOCK], tl.float64)
+        number = tl.full([BLOCK], -1.0, tl.float64)
+        moving = tl.sum(deep.to(tl.int32))
+        while moving > 0:
+            total = tl.zeros([BLOCK], tl.float64)
+            above = tl.zeros([BLOCK], tl.float64)
+            for k in range(CLASSES):
+                v = tl.load(place + k * z_class, mask=deep, other=0.0).to(tl.float32 if not WIDE else tl.float64)
+                gap = v.to(tl.float64) - behind
+                hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+                total = tl.where(hit, total + gap, total)
+                above = tl.where(hit, above + 1.0, above)
+            changed = deep & (above != number)
+            number = tl.where(changed, above, number)
+            level = tl.where(changed, total / (above + 1.0), level)
+            moving = tl.sum(changed.to(tl.int32))
+        cost = level * level
+        for k in range(CLASSES):
+            v = tl.load(place + k * z_class, mask=deep, other=0.0).to(tl.float32 if not WIDE else tl.float64)
+            gap = v.to(tl.float64) - behind
+            hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+            cost = tl.where(hit, cost + (gap - level) * (gap - level), cost)
+        d = tl.where(deep, cost * SAFE, d)
+    value = tl.where(leaves, d, tl.where(enters, d * -1.0, float("nan")))
+    tl.store(out + image * pixels + at, value, mask=live)
+    tl.atomic_add(counts + image * 5, tl.sum(leaves.to(tl.int64)), sem="relaxed")
+    false_in = counted & (mine == 0) & (ahead != 0)
+    false_out = counted & (mine != 0) & (ahead == 0)
+    tl.atomic_add(counts + image * 5 + 1, tl.sum(false_in.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 5 + 2, tl.sum(false_out.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 5 + 3, tl.sum(enters.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 5 + 4, tl.sum(bad), sem="relaxed")

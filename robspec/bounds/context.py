@@ -1,0 +1,126 @@
+"""One batch of logits with its annotations, read at most once for each way of looking at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from robspec.ir.types import Metric
+from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
+
+LEFT_OUT = -1
+"""Label of the pixels a metric does not see: ignored, or outside its region."""
+
+
+class Context:
+    """A batch of images, shared by every metric asked of it.
+
+    Args:
+        backend: computes the knapsacks.
+        logits: [B, K, H, W].
+        labels: int64 [B, H, W], or None when no metric needs an annotation.
+        ignore: the label left out, or None.
+        region: bool [B, H, W] from region files, or None.
+        weights: float64 [B, H, W] from weight files, non-negative, or None.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        logits: torch.Tensor,
+        labels: torch.Tensor | None,
+        ignore: int | None,
+        region: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
+    ) -> None:
+        self.backend = backend
+        self.logits = logits
+        self.labels = labels
+        self.region = region
+        self.weights = weights
+        self._ignore = ignore
+        self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
+        self._prepared: dict[object, Prepared] = {}
+        self._one_class: dict[object, OneClass] = {}
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 2 for a single logit."""
+        return max(int(self.logits.shape[1]), 2)
+
+    def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
+        """Give the labels as a metric sees them.
+
+        Args:
+            metric: its region decides what is left out.
+            annotated: False for a metric that compares with the clean prediction: only the region counts.
+
+        Returns:
+            int64 [B, H, W], LEFT_OUT where the metric does not look; None when it looks everywhere.
+        """
+        key = (metric.region, metric.region_mask, annotated)
+        if key not in self._seen:
+            self._seen[key] = self._masked(metric, annotated=annotated)
+        return self._seen[key]
+
+    def _masked(self, metric: Metric, *, annotated: bool) -> torch.Tensor | None:
+        if not annotated and not metric.region and not metric.region_mask:
+            return None
+        labels = self.labels
+        if labels is None:
+            if annotated or metric.region:
+                raise ValueError("the metric needs labels")
+            labels = torch.zeros(self.logits.shape[0], *self.logits.shape[2:], dtype=torch.int64)
+        keep = torch.ones_like(labels, dtype=torch.bool)
+        if self._ignore is not None and (annotated or metric.region):
+            keep &= labels != self._ignore
+        if metric.region:
+            keep &= torch.isin(labels, torch.tensor(metric.region))
+        if metric.region_mask:
+            if self.region is None:
+                raise ValueError("the metric needs region files")
+            keep &= self.region
+        return torch.where(keep, labels, LEFT_OUT)
+
+    def prepared(self, metric: Metric, items: Items) -> Prepared:
+        """Read the batch for a metric over all classes."""
+        key = (metric.region, metric.region_mask, items)
+        if key not in self._prepared:
+            labels = self.seen(metric, annotated=items is Items.CORRECT)
+            ignore = None if labels is None else LEFT_OUT
+            self._prepared[key] = self.backend.prepare(LogitsBatch(self.logits, labels, items, ignore))
+        return self._prepared[key]
+
+    def one_class(
+        self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False
+    ) -> OneClass:
+        """Read the batch for one class set; see `LogitsBatch` for the arguments."""
+        key = (metric.region, metric.region_mask, inside, water, share, whole)
+        if key not in self._one_class:
+            labels = self.seen(metric)
+            batch = LogitsBatch(
+                self.logits,
+                labels,
+                Items.CLASS,
+                LEFT_OUT,
+                inside=inside,
+                water=water,
+                share=share,
+                whole_when_wrong=whole,
+            )
+            self._one_class[key] = self.backend.prepare_class(batch)
+        return self._one_class[key]
+
+    def finite(self) -> Sequence[bool]:
+        """Tell for each image whether its logits are all finite."""
+        return [bool(torch.isfinite(image).all()) for image in self.logits]
+
+
+def doubles(values: torch.Tensor) -> FloatArray:
+    """A float64 numpy copy."""
+    return np.asarray(values.detach().cpu().to(torch.float64).numpy())

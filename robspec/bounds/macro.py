@@ -1,0 +1,272 @@
+"""Averages over classes sharing one budget: a Lagrangian bound over per-class worst cases (MATH.md 3.D).
+
+Moving a pixel from class i to class j harms at most the class it leaves and the class it enters, so half of the cost
+of leaving is charged to i and half of the cost of entering to j; entering is charged in full where the pixel is wrong
+already. Where the parts' class sets overlap, each of M parts is charged 1/M of every cost instead. With g_k(c) the
+worst value of part k at spend c, for every price lambda >= 0
+
+    h_eps >= sum_k min_c (w_k g_k(c) + lambda c) - lambda (L eps)^q.
+
+g_k is evaluated at increasing spends; between two of them the value is taken at the larger, the spend at the smaller.
+Spends double at first; at the price found, the stretches that decide the minimum are halved until they do so no more.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from robspec.bounds import search
+from robspec.bounds.confusion import Confusion, affordable, pairs
+from robspec.bounds.context import Context
+from robspec.bounds.search import Found
+from robspec.ir.types import Metric
+from robspec.kernels.knapsack import FloatArray
+from robspec.kernels.knapsack.budget import Budget, round_down, round_up
+from robspec.semantics.constant import Constant
+
+_UNITS = 2**60
+"""The cost of every item of a part together, in integer units: sums stay below 2^63."""
+_WHOLE = 1 - 2.0**-50
+"""A single part is charged all of a cost; not exactly 1, at which items would be margins and no costs."""
+_LARGEST_COST = 1e150
+_EVALUATION = 2.0**-40
+"""Slack for evaluating a bound in doubles, relative to the size of the values."""
+_REFINEMENTS = 48
+
+
+def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
+    """Open an average over classes on a batch."""
+    return Bound(metric, context, constant)
+
+
+class _Part:
+    """One part's weighted worst value as a function of what is spent on it, evaluated where asked and remembered.
+
+    Args:
+        weight: of the part.
+        metric: the part.
+        confusion: its counts and costs, shares already applied.
+        unit: cost of one integer unit.
+    """
+
+    def __init__(self, weight: Fraction, metric: Metric, confusion: Confusion, unit: Fraction) -> None:
+        self._weight = weight
+        self._metric = metric
+        self._confusion = confusion
+        budget = Budget(1, round_down((1 - Fraction(1, 2**45)) / unit), _UNITS)
+        self._leave = affordable(np.minimum(confusion.leave, _LARGEST_COST), budget)
+        self._enter = affordable(np.minimum(confusion.enter, _LARGEST_COST), budget)
+        self._known: dict[int, float] = {}
+        total = int(self._leave.sum()) + int(self._enter.sum())
+        cheapest = min((int(x) for x in (*self._leave[:1], *self._enter[:1])), default=0)
+        spends = [0]
+        while spends[-1] < total:
+            spends.append(min(max(2 * spends[-1], cheapest, 1), total))
+        self.spends = spends
+        sign = -1 if metric.lower_is_better else 1
+        self.values = [sign * self.value(s) for s in spends]
+
+    def value(self, spend: int) -> float:
+        """Worst value at a spend times the weight, rounded to the worse side."""
+        if spend not in self._known:
+            a = self._leave[: np.searchsorted(self._leave, spend, side="right")]
+            b = self._enter[: np.searchsorted(self._enter, spend, side="right")]
+            exact = self._weight * self._confusion.worst(self._metric, *pairs(a, b, spend))
+            self._known[spend] = round_out(exact, up=self._metric.lower_is_better)
+        return self._known[spend]
+
+    def coarse(self) -> tuple[FloatArray, FloatArray]:
+        """Starts and values of the stretches between the doubling spends."""
+        return np.array([0.0, *map(float, self.spends[:-1])]), np.array(self.values)
+
+    def refined(self, price: float) -> tuple[FloatArray, FloatArray]:
+        """Starts and values of stretches halved where they decide the minimum at a price."""
+        sign = -1 if self._metric.lower_is_better else 1
+        ends = dict(zip(self.spends, self.values, strict=True))
+        stretches = [(v + price * s, s, e) for (s, e), v in zip(_pairwise(self.spends), self.values[1:], strict=True)]
+        heapq.heapify(stretches)
+        reached = min(v + price * s for s, v in ends.items())
+        for _ in range(_REFINEMENTS):
+            if not stretches or stretches[0][0] >= reached or stretches[0][2] - stretches[0][1] < 2:
+                break
+            _, start, end = heapq.heappop(stretches)
+            middle = (start + end) // 2
+            ends[middle] = sign * self.value(middle)
+            reached = min(reached, ends[middle] + price * middle)
+            heapq.heappush(stretches, (ends[middle] + price * start, start, middle))
+            heapq.heappush(stretches, (ends[end] + price * middle, middle, end))
+        spends = sorted(ends)
+        return np.array([0.0, *map(float, spends[:-1])]), np.array([ends[s] for s in spends])
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    clean: Fraction
+    hopeless: Fraction
+    opened: tuple[_Part, ...]
+    unit: Fraction
+    parts: tuple[tuple[Fraction, Metric, Confusion], ...]
+
+
+class Bound:
+    """A non-negative combination of one-class metrics on a batch.
+
+    Args:
+        metric: uniform or frequency average over the annotated classes, or `parts` the user wrote out.
+        context: the batch.
+        constant: Lipschitz constant for the attack's norm.
+    """
+
+    def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
+        self.metric = metric
+        self.constant = constant
+        self._q = constant.output_norm.p
+        parts = _parts(metric, context.classes)
+        sets = [part.classes for _, part in parts]
+        disjoint = all(not set(a) & set(b) for a, b in itertools.combinations(sets, 2))
+        share = 1.0 if self._q is None else _WHOLE if len(parts) == 1 else 0.5 if disjoint else 1 / len(parts)
+        read = [
+            context.one_class(
+                metric, part.classes, water=self._q == 2, share=share, whole=disjoint and self._q is not None
+            )
+            for _, part in parts
+        ]
+        self._images: list[_Image | None] = []
+        for i in range(len(context)):
+            found = [(w, part, Confusion.of(batch, i)) for (w, part), batch in zip(parts, read, strict=True)]
+            self._images.append(self._open(found))
+
+    def _open(self, found: list[tuple[Fraction, Metric, Confusion]]) -> _Image | None:
+        if self.metric.average:
+            found = [(w, part, c) for w, part, c in found if c.defined(part)]
+            total = sum(c.tp + c.fn for _, _, c in found)
+            frequency = self.metric.average == "frequency"
+            found = [
+                (Fraction(c.tp + c.fn, total) if frequency else Fraction(1, len(found)), p, c) for _, p, c in found
+            ]
+        if not found or not all(c.defined(part) for _, part, c in found):
+            return None
+        clean = sum((w * _clean(part, c) for w, part, c in found), Fraction(0))
+        hopeless = sum((w * _worst_of_all(part, c) for w, part, c in found), Fraction(0))
+        if self._q is None:
+            return _Image(clean, hopeless, (), Fraction(1), tuple(found))
+        biggest = max(float(np.sum(_costs(c.leave)) + np.sum(_costs(c.enter))) for _, _, c in found)
+        unit = Fraction(biggest) * (1 + Fraction(1, 2**20)) / _UNITS if biggest else Fraction(1)
+        opened = tuple(_Part(w, part, c, unit) for w, part, c in found)
+        return _Image(clean, hopeless, opened, unit, tuple(found))
+
+    def clean(self) -> list[Fraction | None]:
+        """Compute the clean values, None where no class (or not every part) is annotated."""
+        return [None if i is None else i.clean for i in self._images]
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
+        """Bound each image's value within each budget (Q1); relaxed by the Lagrangian."""
+        return [tuple(None if i is None else self._worst(i, eps) for eps in budgets) for i in self._images]
+
+    def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
+        """Bound each image's radius for each of its thresholds from below (Q2)."""
+        return [
+            tuple(self._radius(image, gamma, strict=strict) for gamma in row)
+            for image, row in zip(self._images, gammas, strict=True)
+        ]
+
+    def _radius(self, image: _Image | None, gamma: Fraction | None, *, strict: bool) -> Found:
+        if image is None or gamma is None:
+            return None
+        hopeless = image.hopeless if self.constant.value else self._worst(image, Fraction(1))
+        query = lambda eps: self._worst(image, eps)  # noqa: E731
+        return search.radius(self.metric, image.clean, hopeless, gamma, query, strict=strict)
+
+    def _worst(self, image: _Image, eps: Fraction) -> Fraction:
+        if self._q is None or eps * self.constant.value == 0:
+            values = (w * c.worst(part, *c.reachable(eps, self.constant)) for w, part, c in image.parts)
+            return sum(values, Fraction(0))
+        spend = (eps * self.constant.value) ** int(self._q) / image.unit
+        sign = -1 if self.metric.lower_is_better else 1
+        bound = sign * Fraction(_lagrangian(image.opened, min(round_up(spend), 2.0**70)))
+        return max(bound, image.hopeless) if sign > 0 else min(bound, image.hopeless)
+
+
+def _parts(metric: Metric, classes: int) -> list[tuple[Fraction, Metric]]:
+    if metric.parts:
+        return list(metric.parts)
+    from dataclasses import replace
+
+    chosen = metric.classes or tuple(range(classes))
+    return [(Fraction(1), replace(metric, classes=(k,), average="", family="ratio")) for k in chosen]
+
+
+def _clean(part: Metric, confusion: Confusion) -> Fraction:
+    value = confusion.value(part)
+    if value is None:
+        raise ValueError("a part without a clean value reached the sum")
+    return value
+
+
+def _worst_of_all(part: Metric, c: Confusion) -> Fraction:
+    return c.worst(part, np.array([len(c.leave)]), np.array([len(c.enter)]))
+
+
+def _costs(items: FloatArray) -> FloatArray:
+    """Costs with the infinite ones understated, so that their sum is finite."""
+    return np.minimum(items, _LARGEST_COST)
+
+
+def round_out(value: Fraction, *, up: bool) -> float:
+    """Round a rational of either sign to a double on the stated side."""
+    nearest = float(value)
+    if (Fraction(nearest) < value) if up else (Fraction(nearest) > value):
+        return math.nextafter(nearest, math.inf if up else -math.inf)
+    return nearest
+
+
+def _pairwise(spends: Sequence[int]) -> list[tuple[int, int]]:
+    return list(itertools.pairwise(spends))
+
+
+def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
+    """Find a good price and evaluate the bound there; any price is sound.
+
+    Args:
+        parts: oriented so that higher is better.
+        budget: in the parts' unit, rounded up.
+
+    Returns:
+        A lower bound on the sum of the parts.
+    """
+    tables = [part.coarse() for part in parts]
+    price, _ = _best_price(tables, budget)
+    tables = [part.refined(price) for part in parts]
+    _, best = _best_price(tables, budget)
+    slack = _EVALUATION * (1 + sum(float(np.max(np.abs(values))) for _, values in tables))
+    return best - slack
+
+
+def _best_price(tables: Sequence[tuple[FloatArray, FloatArray]], budget: float) -> tuple[float, float]:
+    """Maximise the bound, which is concave in the price, by golden section over its logarithm."""
+
+    def at(price: float) -> float:
+        return sum(float(np.min(values + price * starts)) for starts, values in tables) - price * budget
+
+    golden = (math.sqrt(5) - 1) / 2
+    low, high = math.log(2.0**-75), math.log(2.0**4)
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    found = {0.0: at(0.0), math.exp(left): at(math.exp(left)), math.exp(right): at(math.exp(right))}
+    for _ in range(40):
+        if found[math.exp(left)] < found[math.exp(right)]:
+            low, left = left, right
+            right = low + golden * (high - low)
+            found[math.exp(right)] = at(math.exp(right))
+        else:
+            high, right = right, left
+            left = high - golden * (high - low)
+            found[math.exp(left)] = at(math.exp(left))
+    price = max(found, key=lambda p: found[p])
+    return price, found[price]

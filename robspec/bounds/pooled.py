@@ -1,0 +1,180 @@
+"""Ratios pooled over a data set: min of sum num / sum den, each image with its own budget (MATH.md 3.E).
+
+Not the sum of each image's own worst case, and not exact unless the last price is checked: Dinkelbach's iteration
+ends when no image can lower sum(num - price den) any further, in integers, and then the price is the minimum.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from robspec.bounds import search
+from robspec.bounds.confusion import Confusion
+from robspec.bounds.context import Context
+from robspec.bounds.search import Found
+from robspec.ir.types import Metric
+from robspec.kernels.knapsack import IntArray
+from robspec.semantics.constant import Constant
+
+_SAFE = 2**62
+_Flips: TypeAlias = Callable[[Confusion], tuple[IntArray, IntArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frontier:
+    """Reachable numerators and denominators of one image, and what bounds products with them."""
+
+    above: IntArray
+    below: IntArray
+
+
+class Pool:
+    """A one-class ratio, or the mean of several, pooled over every image it is given.
+
+    Lists are spooled to a temporary folder: memory holds one image at a time.
+
+    Args:
+        metric: its formula has a numerator and a denominator linear in the counts.
+        classes: number of classes of the model.
+        constant: Lipschitz constant for the attack's norm.
+    """
+
+    def __init__(self, metric: Metric, classes: int, constant: Constant) -> None:
+        if metric.ratio is None or not (metric.ratio.numerator.linear and metric.ratio.denominator.linear):
+            raise ValueError(f"{metric.name} cannot be pooled: its formula is not a quotient of sums of counts")
+        chosen = metric.classes or tuple(range(classes))
+        sets = [(k,) for k in chosen] if metric.average else [metric.classes]
+        self.metric = metric
+        self.constant = constant
+        self.images = 0
+        self._parts = [replace(metric, classes=s, average="", family="ratio") for s in sets]
+        self._folder = tempfile.TemporaryDirectory(prefix="robspec-pool-")
+        self._kept: list[list[Confusion]] = [[] for _ in sets]
+
+    def add(self, context: Context) -> None:
+        """Read one batch; no image is excluded."""
+        for p, part in enumerate(self._parts):
+            batch = context.one_class(part, part.classes, water=self.constant.output_norm.p == 2)
+            for i in range(len(context)):
+                self._kept[p].append(self._spooled(Confusion.of(batch, i), p))
+        self.images += len(context)
+
+    def clean(self) -> Fraction | None:
+        """Compute the clean pooled value, None where its denominator is 0 on every image together."""
+        none = np.zeros(1, dtype=np.int64)
+        return self._mean(lambda _: (none, none))
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
+        """Bound the pooled value within each budget (Q1), exactly over the relaxed sets."""
+        return tuple(self._worst(eps) for eps in budgets)
+
+    def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
+        """Bound the budget per image at which the pooled value meets a threshold from below (Q2)."""
+        clean = self.clean()
+        if clean is None or gamma is None:
+            return None
+
+        def worst(eps: Fraction) -> Fraction:
+            value = self._worst(eps)
+            return value if value is not None else Fraction(0)
+
+        def everything(c: Confusion) -> tuple[IntArray, IntArray]:
+            return np.array([len(c.leave)]), np.array([len(c.enter)])
+
+        hopeless = self._mean(everything) if self.constant.value else worst(Fraction(1))
+        if hopeless is None:
+            hopeless = Fraction(1) if self.metric.lower_is_better else Fraction(0)
+        return search.radius(self.metric, clean, hopeless, gamma, worst, strict=strict)
+
+    def close(self) -> None:
+        """Delete the spooled lists."""
+        self._kept = []
+        self._folder.cleanup()
+
+    def _worst(self, eps: Fraction) -> Fraction | None:
+        return self._mean(lambda c: c.reachable(eps, self.constant))
+
+    def _mean(self, flips: _Flips) -> Fraction | None:
+        values = [
+            pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
+            for part, images in zip(self._parts, self._kept, strict=True)
+            if not self.metric.average or any(c.tp + c.fn for c in images)
+        ]
+        known = [v for v in values if v is not None]
+        return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
+
+    def _spooled(self, confusion: Confusion, part: int) -> Confusion:
+        stem = Path(self._folder.name) / f"{part}-{len(self._kept[part])}"
+        found = []
+        for name, values in (("leave", confusion.leave), ("enter", confusion.enter)):
+            path = stem.with_name(f"{stem.name}-{name}.npy")
+            np.save(path, values)
+            found.append(np.load(path, mmap_mode="r" if values.size else None))
+        return replace(confusion, leave=found[0], enter=found[1])
+
+
+def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> _Frontier:
+    """Numerator and denominator, integers, for each pair of flips."""
+    if metric.ratio is None:
+        raise ValueError(f"{metric.name} has no formula")
+    columns = (c.tp - a, c.fp + b, c.fn + a, c.tn - b)
+
+    def linear(terms: Sequence[tuple[tuple[int, int, int, int], int]]) -> IntArray:
+        total = np.zeros(len(a), dtype=np.int64)
+        for exponents, coefficient in terms:
+            total += coefficient * columns[exponents.index(1)]
+        return total
+
+    return _Frontier(linear(metric.ratio.numerator.terms), linear(metric.ratio.denominator.terms))
+
+
+def pooled_extreme(metric: Metric, images: Sequence[_Frontier]) -> Fraction | None:
+    """Find the worst pooled ratio over every choice of one reachable pair per image, exactly.
+
+    Args:
+        metric: its polarity says what is worst.
+        images: at least one reachable pair each.
+
+    Returns:
+        The smallest sum num / sum den (the largest where lower is better); the worst value where every denominator
+        can be brought to 0; None where the denominator is 0 whatever the attack does.
+
+    Source: Dinkelbach 1967; MATH.md section 3.E.
+    """
+    if sum(int(f.below.max()) for f in images) == 0:
+        return None
+    if sum(int(f.below.min()) for f in images) == 0:
+        return metric.high if metric.lower_is_better else metric.low
+    sign = -1 if metric.lower_is_better else 1
+    above = [sign * f.above for f in images]
+    start = [int(np.argmax(f.below)) for f in images]
+    price = Fraction(
+        sum(int(n[i]) for n, i in zip(above, start, strict=True)),
+        sum(int(f.below[i]) for f, i in zip(images, start, strict=True)),
+    )
+    while True:
+        chosen = [_cheapest(n, f.below, price) for n, f in zip(above, images, strict=True)]
+        num = sum(int(n[i]) for n, i in zip(above, chosen, strict=True))
+        den = sum(int(f.below[i]) for f, i in zip(images, chosen, strict=True))
+        # F(price) = num - price den is 0 at the minimum and negative above it; den is 0 only where F is 0 too.
+        if num - price * den >= 0:
+            return sign * price
+        if den == 0:
+            return metric.high if metric.lower_is_better else metric.low
+        price = Fraction(num, den)
+
+
+def _cheapest(above: IntArray, below: IntArray, price: Fraction) -> int:
+    """Index of the least num - price den, in integers."""
+    largest = max(int(np.abs(above).max()), int(np.abs(below).max()), 1)
+    if 2 * largest * max(abs(price.numerator), price.denominator) < _SAFE:
+        return int(np.argmin(above * price.denominator - below * price.numerator))
+    exact = [n * price.denominator - d * price.numerator for n, d in zip(above.tolist(), below.tolist(), strict=True)]
+    return min(range(len(exact)), key=exact.__getitem__)

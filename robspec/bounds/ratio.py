@@ -1,0 +1,73 @@
+"""One-class ratios phi(TP - a, FP + b, FN + a, TN - b): IoU, Dice, precision and users' formulas (MATH.md 3.C)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from robspec.bounds import search
+from robspec.bounds.confusion import Confusion
+from robspec.bounds.context import Context
+from robspec.bounds.search import Found
+from robspec.ir.types import Metric
+from robspec.semantics.constant import Constant
+
+
+def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
+    """Open a one-class ratio on a batch."""
+    return Bound(metric, context, constant)
+
+
+class Bound:
+    """A one-class metric on a batch; its formula is proved monotone in a and in b by the compiler.
+
+    Args:
+        metric: the metric.
+        context: the batch.
+        constant: Lipschitz constant for the attack's norm.
+        without: "leave" or "enter", the items the metric does not depend on; empty for neither.
+    """
+
+    def __init__(self, metric: Metric, context: Context, constant: Constant, without: str = "") -> None:
+        self.metric = metric
+        self.constant = constant
+        batch = context.one_class(metric, metric.classes, water=constant.output_norm.p == 2)
+        images = [Confusion.of(batch, i) for i in range(len(context))]
+        if without == "leave":
+            images = [replace(i, leave=np.empty(0)) for i in images]
+        elif without == "enter":
+            images = [replace(i, enter=np.empty(0)) for i in images]
+        self.images = images
+
+    def clean(self) -> list[Fraction | None]:
+        """Compute the clean values, None where undefined."""
+        return [image.value(self.metric) for image in self.images]
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
+        """Bound each image's value within each budget (Q1), exactly over the relaxed set up to stated roundings."""
+        return [
+            tuple(self._worst(image, eps) if image.defined(self.metric) else None for eps in budgets)
+            for image in self.images
+        ]
+
+    def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
+        """Bound each image's radius for each of its thresholds from below (Q2)."""
+        return [
+            tuple(self._radius(image, gamma, strict=strict) for gamma in row)
+            for image, row in zip(self.images, gammas, strict=True)
+        ]
+
+    def _worst(self, image: Confusion, eps: Fraction) -> Fraction:
+        return image.worst(self.metric, *image.reachable(eps, self.constant))
+
+    def _radius(self, image: Confusion, gamma: Fraction | None, *, strict: bool) -> Found:
+        clean = image.value(self.metric)
+        if gamma is None or clean is None:
+            return None
+        flips = np.array([len(image.leave)]), np.array([len(image.enter)])
+        hopeless = image.worst(self.metric, *flips) if self.constant.value else self._worst(image, Fraction(1))
+        query = lambda eps: self._worst(image, eps)  # noqa: E731
+        return search.radius(self.metric, clean, hopeless, gamma, query, strict=strict)
