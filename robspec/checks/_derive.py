@@ -14,7 +14,7 @@ from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
 from robspec.semantics import classify as proofs
 from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
-from robspec.semantics.formula import Ratio, polynomial_text, ratio_text
+from robspec.semantics.formula import FormulaTooLarge, Ratio, polynomial_text, ratio_text
 from robspec.semantics.norm import decimal_text
 from robspec.semantics.separable import ClassSet, Separable
 from robspec.syntax import ast, write
@@ -157,7 +157,7 @@ class Derivations:
         of = f"[{', '.join(key)}]" if key else "[k]"
         try:
             outcome = proofs.classify(ratio, lower_is_better=lower)
-        except proofs.FormulaTooLarge:
+        except FormulaTooLarge:
             message = "this formula is too large for a proof that flips only make it worse"
             raise Refused(Problem("E0141", _place(definition, use), message, "write a simpler formula")) from None
         if isinstance(outcome, Classified):

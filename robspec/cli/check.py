@@ -13,7 +13,6 @@ import click
 
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
-from robspec.lower import compile_source, parse_overrides
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def command(
     Example:
       robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
     """
+    from robspec.lower import compile_source, parse_overrides
+
     _options.check_format(form)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
     if output is not None:

@@ -93,9 +93,7 @@ def _combination(objective: ir.Objective) -> str:
 
 
 def _costs(norm: Norm) -> str:
-    exact = (
-        "exact" if norm in (L1, L2, LINF) else "exact where it leaves a class, from pairs where it enters one"
-    )
+    exact = "exact" if norm in (L1, L2, LINF) else "exact where it leaves a class, from pairs where it enters one"
     shared = "each pixel has the whole budget" if norm == LINF else "all pixels share one budget"
     return f"costs: in {norm}, of each pixel {exact}; {shared} (section 2)"
 

@@ -7,5 +7,4 @@ METRIC = one_class(
     summary="harmonic mean of precision and recall, also called F1",
     formula="2 * TP[k] / (2 * TP[k] + FP[k] + FN[k])",
     source="Dice 1945; MATH.md section 3.C",
-    aliases=("f1",),
 )

@@ -7,5 +7,4 @@ METRIC = one_class(
     summary="intersection over union of the pixels predicted and annotated as the class",
     formula="TP[k] / (TP[k] + FP[k] + FN[k])",
     source="Jaccard 1901; MATH.md section 3.C",
-    aliases=("jaccard",),
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from robspec.semantics.formula import COUNTS, FormulaTooLarge, Polynomial, Ratio, factors, reduced
+from robspec.semantics.formula import COUNTS, Polynomial, Ratio, factors, reduced
 
 P = Polynomial.count("TP", "FN")
 Q = Polynomial.count("FP", "TN")
@@ -285,19 +285,3 @@ def _vanishing(zeros: list[tuple[str, ...]], needed: tuple[Polynomial, ...]) -> 
     zero = next(z for z in zeros if _allowed(z, needed))
     tp, fp, fn, tn = (int(name not in zero) for name in COUNTS)
     return Undefinable((tp, fp, fn, tn), zero=True)
-
-
-__all__ = [
-    "Classified",
-    "FormulaTooLarge",
-    "NotMonotone",
-    "Outcome",
-    "Proof",
-    "Slope",
-    "Undefinable",
-    "Unmoved",
-    "after",
-    "bounds",
-    "classify",
-    "moved",
-]

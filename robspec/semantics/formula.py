@@ -11,12 +11,13 @@ from typing import TypeAlias
 COUNTS = ("TP", "FP", "FN", "TN")
 MAX_TERMS = 400
 MAX_DEGREE = 12
+MAX_BITS = 192
 
 Exponents: TypeAlias = tuple[int, int, int, int]
 
 
 class FormulaTooLarge(ArithmeticError):
-    """A formula has more terms, or a higher degree, than robspec computes with."""
+    """A formula has more terms, larger numbers or a higher degree than robspec computes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,13 @@ class Polynomial:
         """Collect terms in any order, equal exponents added up and zeros dropped.
 
         Raises:
-            FormulaTooLarge: more than MAX_TERMS terms, or a degree above MAX_DEGREE.
+            FormulaTooLarge: more than MAX_TERMS terms, a degree above MAX_DEGREE, or a coefficient of over MAX_BITS.
         """
         found: dict[Exponents, int] = {}
         for exponents, coefficient in terms.items() if isinstance(terms, Mapping) else terms:
             found[exponents] = found.get(exponents, 0) + coefficient
         kept = tuple(sorted((e, c) for e, c in found.items() if c != 0))
-        if len(kept) > MAX_TERMS or any(sum(e) > MAX_DEGREE for e, _ in kept):
+        if len(kept) > MAX_TERMS or any(sum(e) > MAX_DEGREE or c.bit_length() > MAX_BITS for e, c in kept):
             raise FormulaTooLarge
         return cls(kept)
 

@@ -97,6 +97,12 @@ class TestCompile:
         assert ran.status == 0
         assert serialise.from_json(json.loads(ran.out)) == compile_file("p.rspec")
 
+    def test_explain(self, robspec: Run) -> None:
+        ran = robspec("compile", "p.rspec", "--explain")
+        assert ran.status == 0
+        assert "family: counting (section 3.A)" in ran.out
+        assert robspec("compile", "p.rspec", "--explain", "--format", "json").status == 2
+
     def test_warnings_go_beside_the_output(self, robspec: Run) -> None:
         ran = robspec("compile", "p.rspec", "--set", "eps=8")
         assert ran.status == 0
@@ -212,6 +218,8 @@ class TestStartUp:
             ("fmt", "p.rspec"),
             ("explain", "E0118"),
             ("explain", "--list"),
+            ("metrics",),
+            ("compile", "p.rspec", "--explain"),
         ],
     )
     def test_no_numerical_library_is_imported(self, tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -220,7 +228,7 @@ class TestStartUp:
         assert loaded.isdisjoint(self.HEAVY)
 
     def test_help_needs_neither_parser_nor_algebra(self, tmp_path: Path) -> None:
-        assert self.loaded(tmp_path, "--help").isdisjoint({"lark", "sympy"})
+        assert self.loaded(tmp_path, "--help").isdisjoint({"lark", "sympy", "robspec.lower"})
 
     def test_help_is_prompt(self) -> None:
         best = min(self.seconds("-m", "robspec", "--help") - self.seconds("-c", "pass") for _ in range(5))

@@ -9,6 +9,7 @@ import pytest
 
 from robspec.diagnostics import Source
 from robspec.lower import compile_text
+from robspec.lower.catalogue import use
 from robspec.metrics import built_in
 from robspec.syntax import format_file, parse
 from robspec.syntax.forms import FORMS
@@ -53,8 +54,8 @@ def test_every_statement_and_every_metric_is_described() -> None:
     for word in FORMS:
         assert re.search(rf"^(##+ {word}\b|\| `{word}|`{word} )", TEXT, flags=re.MULTILINE), word
     for name, info in built_in().items():
-        assert f"`{name}`" in TEXT
-        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{info.name}` |"))
+        assert re.search(rf"`{name}[`(\[]", TEXT), name
+        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{use(info)}` |"))
         assert info.formula in row
         assert ("lower" if info.lower_is_better else "higher") in row
 

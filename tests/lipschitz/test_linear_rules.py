@@ -85,9 +85,7 @@ class TestConvolution:
         padding = dilation * (kernel // 2)
         torch.manual_seed(data.draw(st.integers(0, 99)))
         size = data.draw(st.integers(max(4, padding + 1), 6))
-        model = nn.Conv2d(
-            2, 3, kernel, stride=stride, dilation=dilation, padding=padding, padding_mode=mode
-        )
+        model = nn.Conv2d(2, 3, kernel, stride=stride, dilation=dilation, padding=padding, padding_mode=mode)
         exact = mode in ("zeros", "circular")
         check(export(model, (2, size, size)), bound, matrix, dense_norm, exact=exact)
 
@@ -133,7 +131,13 @@ class TestPadding:
         self, export: Any, bound: Any, matrix: Any, dense_norm: Any
     ) -> None:
         torch.manual_seed(1)
-        for stride, dilation, pads in [(2, 2, (2, 2)), (2, 2, (3, 4)), (3, 2, (2, 2)), (2, 1, (1, 2)), (4, 2, (4, 4))]:
+        for stride, dilation, pads in [
+            (2, 2, (2, 2)),
+            (2, 2, (3, 4)),
+            (3, 2, (2, 2)),
+            (2, 1, (1, 2)),
+            (4, 2, (4, 4)),
+        ]:
             weight = torch.randn(3, 2, 3)
 
             def forward(x: torch.Tensor, w: Any = weight, s: int = stride, d: int = dilation, p: Any = pads) -> Any:
@@ -161,7 +165,9 @@ _SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "chunk": lambda x: torch.cat(x.chunk(2, 3)[::-1], 3),
     "unbind": lambda x: torch.stack(x.unbind(1), 2),
     "select": lambda x: x[:, 1],
-    "strided_slices": lambda x: torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1),
+    "strided_slices": lambda x: torch.cat(
+        [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1
+    ),
     "overlapping_slices": lambda x: torch.cat([x[:, :2], x[:, 1:]], 1),
     "repeated_index": lambda x: x[:, [0, 0, 1]],
     "index_select": lambda x: x.index_select(2, torch.tensor([3, 0, 0, 0])),
@@ -210,7 +216,18 @@ _SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "unflatten": lambda x: x.unflatten(3, (2, 3)).transpose(3, 4).flatten(3),
     "rot90": lambda x: x.rot90(1, (2, 3)),
 }
-_LOOSE = {"split", "pixel_shuffle", "channel_shuffle", "choice", "alpha", "rsub", "broadcast", "fold", "overlapping_slices", "tensor_unfold"}
+_LOOSE = {
+    "split",
+    "pixel_shuffle",
+    "channel_shuffle",
+    "choice",
+    "alpha",
+    "rsub",
+    "broadcast",
+    "fold",
+    "overlapping_slices",
+    "tensor_unfold",
+}
 
 
 @pytest.mark.parametrize("name", sorted(_SHAPES))

@@ -128,9 +128,7 @@ class TestNorms:
 
     def test_kernels_longer_than_the_circle_wrap_instead_of_being_cut(self) -> None:
         kernels = torch.ones(5, 1, 1, 1, dtype=torch.float64)
-        stencil = Stencil(
-            kernels, tuple((d,) for d in range(5)), (1,), (2,), (2,), (True,), False, (1, 2), (1, 2)
-        )
+        stencil = Stencil(kernels, tuple((d,) for d in range(5)), (1,), (2,), (2,), (True,), False, (1, 2), (1, 2))
         assert operator_norm(stencil, L2) == pytest.approx(5.0, rel=1e-6)
 
 
@@ -181,9 +179,7 @@ class TestComposition:
 
     def test_two_zero_padded_windows_do_not_compose(self) -> None:
         kernels = torch.ones(3, 1, 1, 1, dtype=torch.float64)
-        window = Stencil(
-            kernels, ((-1,), (0,), (1,)), (1,), (5,), (5,), (False,), False, (1, 2), (1, 2)
-        )
+        window = Stencil(kernels, ((-1,), (0,), (1,)), (1,), (5,), (5,), (False,), False, (1, 2), (1, 2))
         assert compose(window, window) is None
 
     @settings(max_examples=80, deadline=None)
@@ -209,9 +205,7 @@ class TestComposition:
 
     def test_a_skip_connection_joins_a_convolution(self) -> None:
         kernels = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        window = Stencil(
-            kernels, ((-1,), (0,), (1,)), (1,), (6,), (6,), (False,), False, (1, 2), (1, 2)
-        )
+        window = Stencil(kernels, ((-1,), (0,), (1,)), (1,), (6,), (6,), (False,), False, (1, 2), (1, 2))
         summed = joining.total(identity(2, (6,), (1, 2)), window, 1.0)
         assert summed is not None
         assert np.allclose(dense(summed), np.eye(12) + dense(window))

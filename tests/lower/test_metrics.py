@@ -287,6 +287,10 @@ class TestDefinitions:
         )
         assert codes("m39[road]", growth) == ["E0141"]
 
+    def test_numbers_have_a_limit(self) -> None:
+        term = " + ".join(f"1{'0' * 40}1 * {name}[k]" for name in COUNTS)
+        assert codes("m[road]", f"metric m(k) = ({term}) * ({term}) / (({term}) * ({term}) + N)") == ["E0141"]
+
 
 class TestPooled:
     """A pooled metric is one number: no images, no aggregates, no combinations."""

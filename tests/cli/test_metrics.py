@@ -1,0 +1,50 @@
+"""`robspec metrics` and the page it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from robspec.metrics import built_in
+
+from .conftest import Run
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+
+
+def test_the_reference_page_is_up_to_date(robspec: Run) -> None:
+    ran = robspec("metrics", "--format", "markdown")
+    assert ran.status == 0
+    assert ran.out == PAGE.read_text(encoding="utf-8"), "write it: robspec metrics --format markdown"
+
+
+def test_the_list_names_every_metric_with_formula_polarity_and_family(robspec: Run) -> None:
+    lines = robspec("metrics").out.splitlines()
+    for info in built_in().values():
+        line = next(ln for ln in lines if ln.startswith((f"{info.name} ", f"{info.name}[", f"{info.name}(")))
+        assert info.formula in line
+        assert (" lower " if info.lower_is_better else " higher ") in line
+        assert any(f" {family} " in line for family in ("counting", "ratio", "macro", "weighted"))
+
+
+def test_one_metric(robspec: Run) -> None:
+    shown = robspec("metrics", "sensitivity").out
+    assert shown.startswith("recall[k]: ")
+    assert "formula: TP[k] / (TP[k] + FN[k])\n" in shown
+    assert "also: weighted recall[k], pooled recall[k]\n" in shown
+
+
+def test_json(robspec: Run) -> None:
+    every = json.loads(robspec("metrics", "--format", "json").out)
+    assert {m["name"] for m in every} == {info.name for info in built_in().values()}
+    (precision,) = json.loads(robspec("metrics", "precision", "--format", "json").out)
+    assert precision in every
+    assert precision["worst_when_undefined"] is True
+    assert (precision["family"], precision["section"], precision["pooled"]) == ("ratio", "3.C", True)
+
+
+def test_mistakes(robspec: Run) -> None:
+    ran = robspec("metrics", "precison")
+    assert ran.status == 2
+    assert "did you mean `precision`?" in ran.err
+    assert robspec("metrics", "iou", "--format", "markdown").status == 2
