@@ -12,7 +12,7 @@ import click
 
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
-from robspec.semantics.norm import L1, L2, LINF, Norm
+from robspec.semantics.norm import L1, L2, LINF
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -25,7 +25,9 @@ _BAR = 8
 
 @click.command("lipschitz")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike.")
+@click.option(
+    "--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike."
+)
 @click.option("--input-norm", type=click.Choice(list(_NORMS)), help="Norm of images, if another.")
 @click.option("--output-norm", type=click.Choice(list(_NORMS)), help="Norm of logits, if another.")
 @click.option("--images", metavar="GLOB", help="Images the search for a lower bound starts from.")
@@ -46,8 +48,9 @@ def command(
 ) -> None:
     """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
 
-    MODEL is a torch.export archive (.pt2). Every node of its graph gets a row: how much it can multiply distances, and the
-    bound from the image up to it. The lower bound is realised by a pair of images that is stored.
+    MODEL is a torch.export archive (.pt2). Every node of its graph gets a row: how much it can multiply
+    distances, and the bound from the image up to it. The lower bound is realised by a pair of images that
+    is stored.
     """
     from robspec.lipschitz.cache import cached
     from robspec.lipschitz.measure import measure
@@ -117,7 +120,9 @@ def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path |
         "upper": derivation.bound,
         "upper_hex": derivation.bound.hex(),
         "lower": None if pair is None else pair.lower,
-        "pair": None if pair is None else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
+        "pair": None
+        if pair is None
+        else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
         "loosest": None if loosest is None else loosest.name,
         "folded_constants": derivation.folded,
         "seconds": derivation.seconds,
@@ -169,7 +174,9 @@ def _show(
             Text(f"{row.seconds:.2f}"),
             style="bold red" if mark else None,
         )
-    console.print(f"{model.name}: {derivation.input_norm} image to {derivation.output_norm} logits", highlight=False)
+    console.print(
+        f"{model.name}: {derivation.input_norm} image to {derivation.output_norm} logits", highlight=False
+    )
     console.print(table)
     hidden = len(derivation.rows) - len(shown)
     if hidden:
@@ -186,7 +193,9 @@ def _show(
     low = "?" if pair is None else lower_text(pair.lower, 9)
     line = f"Lipschitz constant in [{low}, {upper_text(derivation.bound, 9)}]"
     console.print(line, style="bold", highlight=False)
-    console.print(f"proved in {derivation.seconds:.1f} s; {derivation.folded} constants folded", highlight=False)
+    console.print(
+        f"proved in {derivation.seconds:.1f} s; {derivation.folded} constants folded", highlight=False
+    )
     if path is not None:
         console.print(f"pair stored in {path}", highlight=False)
 

@@ -42,7 +42,7 @@ def _largest(stencil: Stencil, *, by_output: bool) -> float:
         largest = float(sums.sum(0).max()) * _most(stencil, by_output=by_output)
     else:
         largest = max(
-            float((block @ sums).max()) for block in counts.split(_LARGEST_TABLE // sums.numel() + 1)
+            float((block @ sums).max()) for block in torch.split(counts, _LARGEST_TABLE // sums.numel() + 1)
         )
     terms = int(stencil.kernels.shape[-1] + stencil.kernels.shape[-2]) + len(stencil.offsets) + 4
     grown = directed.mul(largest, 1.0 + 2.0 * directed.gamma(terms))
@@ -69,7 +69,7 @@ def _merge_wrapped(stencil: Stencil) -> Stencil:
 
 
 def _line_counts(stencil: Stencil, dim: int, *, by_output: bool) -> torch.Tensor:
-    """Count along one dimension, per output (or input) position and per distinct offset, the entries present."""
+    """Count the entries along one dimension, per output (or input) position and per distinct offset."""
     offsets = sorted({offset[dim] for offset in stencil.offsets})
     side, outputs, stride = stencil.inputs[dim], stencil.outputs[dim], stencil.stride[dim]
     positions = torch.arange(outputs).unsqueeze(1) * stride + torch.tensor(offsets).unsqueeze(0)
@@ -77,12 +77,14 @@ def _line_counts(stencil: Stencil, dim: int, *, by_output: bool) -> torch.Tensor
         positions = positions % side
     inside = (positions >= 0) & (positions < side)
     if by_output:
-        return torch.unique(inside.to(torch.float64), dim=0)
+        present: torch.Tensor = torch.unique(inside.to(torch.float64), dim=0)
+        return present
     table = torch.zeros(side, len(offsets), dtype=torch.float64)
     for column in range(len(offsets)):
         hits = positions[inside[:, column], column]
         table[:, column] += torch.bincount(hits, minlength=side).to(torch.float64)
-    return torch.unique(table, dim=0)
+    distinct: torch.Tensor = torch.unique(table, dim=0)
+    return distinct
 
 
 def _counts(stencil: Stencil, *, by_output: bool) -> torch.Tensor | None:

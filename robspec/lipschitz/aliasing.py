@@ -1,4 +1,4 @@
-"""In-place operations: safe to read as out-of-place exactly when nobody reads the overwritten memory later."""
+"""In-place operations: read as out-of-place exactly when nobody reads the overwritten memory later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def mutated_inputs(node: fx.Node) -> tuple[fx.Node, ...]:
 
 
 def later_reader(node: fx.Node) -> fx.Node | None:
-    """Find a node that reads memory overwritten by this node, through any alias, without going through its result.
+    """Find a node that reads memory overwritten by this node, through any alias, without going through its
+    result.
 
     Args:
         node: a node of the graph.
@@ -42,7 +43,9 @@ def later_reader(node: fx.Node) -> fx.Node | None:
 
 
 def _aliases(start: tuple[fx.Node, ...], barrier: fx.Node) -> set[fx.Node]:
-    """Collect every node that may share memory with these other than through `barrier`, following views both ways."""
+    """Collect every node that may share memory with these other than through `barrier`, following views both
+    ways.
+    """
     found = set(start)
     queue = list(start)
     while queue:
@@ -57,7 +60,9 @@ def _aliases(start: tuple[fx.Node, ...], barrier: fx.Node) -> set[fx.Node]:
 
 
 def _shared_inputs(node: fx.Node) -> list[fx.Node]:
-    """List the inputs whose memory the result of a node may share; composite operations are assumed to share all."""
+    """List the inputs whose memory the result of a node may share; composite operations are assumed to share
+    all.
+    """
     if node.op in ("placeholder", "get_attr", "output"):
         return []
     schema = getattr(node.target, "_schema", None)
@@ -79,9 +84,43 @@ def _composite(node: fx.Node) -> bool:
 
 
 _FRESH = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul batch_norm layer_norm "
-    "group_norm instance_norm max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool1d softmax log_softmax relu6 selu prelu cat concat stack log_sigmoid "
-    "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d "
-    "upsample_trilinear3d upsample_bicubic2d scaled_dot_product_attention".split()
+    {
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "linear",
+        "matmul",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "instance_norm",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "avg_pool1d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "adaptive_max_pool1d",
+        "softmax",
+        "log_softmax",
+        "relu6",
+        "selu",
+        "prelu",
+        "cat",
+        "concat",
+        "stack",
+        "log_sigmoid",
+        "upsample_nearest1d",
+        "upsample_nearest2d",
+        "upsample_nearest3d",
+        "upsample_linear1d",
+        "upsample_bilinear2d",
+        "upsample_trilinear3d",
+        "upsample_bicubic2d",
+        "scaled_dot_product_attention",
+    }
 )

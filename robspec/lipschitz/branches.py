@@ -25,8 +25,8 @@ def joint(values: Sequence[Value], anchor: Value, norm: Norm) -> float:
         norm: r.
 
     Returns:
-        The smaller of (sum L_i^r)^(1/r) and, where every value depends on its own disjoint selection of one parent, the
-        largest relative bound times the parent's.
+        The smaller of (sum L_i^r)^(1/r) and, where every value depends on its own disjoint selection of one
+        parent, the largest relative bound times the parent's.
 
     Source: MATH.md section 5.
     """
@@ -100,7 +100,9 @@ def common_sum(call: Call, step: Step, left: tuple[Value, float], right: tuple[V
 
 
 def common_stack(call: Call, step: Step, values: Sequence[Value], channel: int) -> Step:
-    """Add the exact linear form of a concatenation along the channels to a step, where all values share an anchor."""
+    """Add the exact linear form of a concatenation along the channels to a step, where all values share an
+    anchor.
+    """
     layouts = [v.source.step.view.stencil for v in values if v.source.step.view is not None]
     if not layouts or layouts[0].output_axes[0] != channel:
         return step

@@ -27,10 +27,11 @@ from robspec.semantics.norm import Norm
 def cached(
     program: ExportedProgram, *, input_norm: Norm, output_norm: Norm, directory: Path | None = None
 ) -> Derivation:
-    """Prove, or read an earlier proof of exactly this graph, these weights, these norms and this version of the rules.
+    """Prove, or read an earlier proof of exactly this graph, these weights, these norms and this version of
+    the rules.
 
-    An entry that cannot be read, or whose checksum does not match, is ignored and replaced. Entries are written to a
-    temporary file and renamed, so that concurrent runs see a whole entry or none.
+    An entry that cannot be read, or whose checksum does not match, is ignored and replaced. Entries are
+    written to a temporary file and renamed, so that concurrent runs see a whole entry or none.
 
     Args:
         program: the exported program.
@@ -44,7 +45,9 @@ def cached(
     Raises:
         RobspecError: as `prove`; failures are not kept.
     """
-    folder = directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
+    folder = (
+        directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
+    )
     path = folder / f"{key(program, input_norm, output_norm)}.json"
     found = _read(path)
     if found is not None and (found.input_norm, found.output_norm) == (input_norm, output_norm):
@@ -58,8 +61,8 @@ def key(program: ExportedProgram, input_norm: Norm, output_norm: Norm) -> str:
     """Hash everything a derivation depends on.
 
     Returns:
-        A SHA-256 in hexadecimal: of the versions of robspec, its rules and torch, the norms, every node with its
-        arguments, and every weight's type, shape and bytes.
+        A SHA-256 in hexadecimal: of the versions of robspec, its rules and torch, the norms, every node
+        with its arguments, and every weight's type, shape and bytes.
     """
     layout = read(program)
     digest = hashlib.sha256()

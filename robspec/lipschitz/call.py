@@ -39,7 +39,8 @@ class Call:
         node: the graph node.
         name: the operation's name, such as conv2d or relu, in-place underscore removed.
         arguments: by schema name: values, constants, numbers, or lists of these.
-        shapes: for each output, its shape for one image (batch axis still undivided) under the first batch size.
+        shapes: for each output, its shape for one image (batch axis still undivided) under the first batch
+            size.
         batch: the first batch size.
         norm: r of the walk.
         where: node, module path and source line, for messages.
@@ -105,8 +106,9 @@ class Call:
         found = self.get(name)
         if found is None or found == []:
             return (default,) * count
-        items = list(found) if isinstance(found, list | tuple) else [found]
-        if not all(isinstance(item, int) for item in items):
+        given: list[object] = list(found) if isinstance(found, list | tuple) else [found]
+        items = [item for item in given if isinstance(item, int)]
+        if len(items) != len(given):
             raise self.refuse(f"argument {name} is not a list of fixed integers")
         return tuple(items) * count if len(items) == 1 else tuple(items)
 
@@ -115,8 +117,11 @@ class Call:
         found = self.get(name)
         if found is None or found == []:
             return tuple(range(rank))
-        items = list(found) if isinstance(found, list | tuple) else [found]
-        return tuple(sorted({int(item) % rank for item in items}))
+        given: list[object] = list(found) if isinstance(found, list | tuple) else [found]
+        items = [item for item in given if isinstance(item, int)]
+        if len(items) != len(given):
+            raise self.refuse(f"argument {name} is not a list of fixed dimensions")
+        return tuple(sorted({item % rank for item in items})) if rank else ()
 
     def refuse(self, what: str, mend: str = "") -> RobspecError:
         """Build the refusal of an operation without a global constant."""
@@ -203,7 +208,7 @@ class Call:
             "a square has no global Lipschitz constant", "take the square root of the sum of squares"
         )
         inputs = tuple(term[0] for term in terms)
-        return Step(self.name, inputs, lambda anchor: math.inf, axis, squares=Squares(terms), refusal=refusal)
+        return Step(self.name, inputs, lambda _: math.inf, axis, squares=Squares(terms), refusal=refusal)
 
     def scaled(self, value: Value, gain: float, *, axis: int | None = None, rule: str = "") -> Step:
         """Answer: this node multiplies distances by at most `gain`; the batch axis stays unless given."""
@@ -225,7 +230,7 @@ class Call:
         return replace(self.scaled(value, gain), monotone=monotone)
 
     def linear(self, value: Value, stencil: Stencil, *, rule: str = "", axis: int | None = None) -> Step:
-        """Answer: this node applies a stencil (plus a constant); adjacent stencils are grouped where exact."""
+        """Answer: this node applies a stencil, plus a constant; adjacent stencils are grouped where exact."""
         norms: list[float] = []
 
         def bound(anchor: Value) -> float:
@@ -250,7 +255,7 @@ class Call:
 
 
 def _settle(anchor: Value) -> None:
-    """Compute an anchor's bound now, so that long linear chains do not recurse; a refusal is met again later."""
+    """Compute an anchor's bound now, so that long linear chains do not recurse; refusals are met later."""
     try:
         _ = anchor.known
     except RobspecError:

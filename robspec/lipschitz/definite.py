@@ -1,4 +1,6 @@
-"""Certified upper bounds on the largest eigenvalue of Hermitian matrices, by a completed Cholesky factorisation."""
+"""Certified upper bounds on the largest eigenvalue of Hermitian matrices, by a completed Cholesky
+factorisation.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ Chunks = Callable[[], Iterator[torch.Tensor]]
 def cholesky_slack(size: int, trace: float) -> float:
     """Bound how negative an eigenvalue can be although a float64 Cholesky factorisation ran to completion.
 
-    A completed factorisation satisfies R*R = A + E with |E| <= gamma |R*||R| entry by entry, gamma = gamma_(n+1) for real
-    and at most gamma_(4(n+1)) for complex arithmetic, whatever the order of summation; and the trace of |R*||R| is the trace of R*R.
+    A completed factorisation satisfies R*R = A + E with |E| <= gamma |R*||R| entry by entry, gamma =
+    gamma_(n+1) for real and at most gamma_(4(n+1)) for complex arithmetic, whatever the order of summation;
+    and the trace of |R*||R| is the trace of R*R.
 
     Args:
         size: n, the order of the matrix.
@@ -40,7 +43,8 @@ def cholesky_slack(size: int, trace: float) -> float:
 def largest_eigenvalue(matrices: Chunks, error: float) -> float:
     """Bound from above the largest eigenvalue over a family of positive semi-definite Hermitian matrices.
 
-    A candidate is raised until every matrix passes: candidate * I - G has a completed Cholesky factorisation.
+    A candidate is raised until every matrix passes: candidate * I - G has a completed Cholesky
+    factorisation.
 
     Args:
         matrices: returns an iterator over batches, float64 or complex128, shape (batch, n, n); called once.
@@ -71,7 +75,8 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
 
 def _frobenius(batch: torch.Tensor) -> torch.Tensor:
     flat = torch.view_as_real(batch) if batch.is_complex() else batch
-    return torch.linalg.vector_norm(flat.reshape(len(batch), -1), dim=-1)
+    norms: torch.Tensor = torch.linalg.vector_norm(flat.reshape(len(batch), -1), dim=-1)
+    return norms
 
 
 def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -> float:

@@ -20,7 +20,8 @@ class Row:
         bound: how much this node (or group) multiplies distances, rounded up.
         running: bound from the image to this node's output, rounded up.
         members: names of the nodes grouped into one operator, in order; the node's own name alone if none.
-        apart: bound from the image had the members been bounded one by one; None where nothing was compared.
+        apart: bound from the image had the members been bounded one by one; None where nothing was
+            compared.
         seconds: time spent on this row.
     """
 

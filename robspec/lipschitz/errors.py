@@ -8,15 +8,15 @@ from robspec.errors import RobspecError
 class NoGlobalConstant(RobspecError):
     """An operation of the model has no global Lipschitz constant, or none that robspec can prove.
 
-    A certificate needs one number L that holds for every pair of images. Attention, the product of two tensors that
-    both depend on the image, division by such a tensor, squares, square roots and exponentials have none: their
-    slope grows with the activations.
+    A certificate needs one number L that holds for every pair of images. Attention, the product of two
+    tensors that both depend on the image, division by such a tensor, squares, square roots and exponentials
+    have none: their slope grows with the activations.
 
     Example: `return a * b` with `a` and `b` both computed from the image.
 
-    Mend: use an operation with a global constant (a bounded gate, MaxMin, an average), or rescale by constants
-    that do not depend on the image. Layer, group and instance normalisation become certifiable when the division by
-    the data's own deviation is dropped (centring alone is 1-Lipschitz).
+    Mend: use an operation with a global constant (a bounded gate, MaxMin, an average), or rescale by
+    constants that do not depend on the image. Layer, group and instance normalisation become certifiable
+    when the division by the data's own deviation is dropped (centring alone is 1-Lipschitz).
     """
 
     code = "E0501"
@@ -26,7 +26,8 @@ class NoGlobalConstant(RobspecError):
 class UnknownOperation(RobspecError):
     """The model uses an operation for which robspec has no rule.
 
-    robspec never guesses: an operation without a proved rule is refused, even where it may well be harmless.
+    robspec never guesses: an operation without a proved rule is refused, even where it may well be
+    harmless.
 
     Example: `torch.linalg.eigvals(x)` inside the forward pass.
 
@@ -40,12 +41,14 @@ class UnknownOperation(RobspecError):
 class UnsuitableProgram(RobspecError):
     """The exported program as a whole does not describe one function from an image to its logits.
 
-    The prover needs exactly one image input, exactly one output tensor, a fixed image size (only the batch dimension
-    may be dynamic), evaluation mode, floating-point data throughout, and no state that changes between calls.
+    The prover needs exactly one image input, exactly one output tensor, a fixed image size (only the batch
+    dimension may be dynamic), evaluation mode, floating-point data throughout, and no state that changes
+    between calls.
 
     Example: a model exported in training mode, whose batch normalisation updates its running statistics.
 
-    Mend: call `model.eval()` before `torch.export.export`, return the logits only, fix the height and width.
+    Mend: call `model.eval()` before `torch.export.export`, return the logits only, fix the height and
+    width.
     """
 
     code = "E0503"
@@ -55,8 +58,8 @@ class UnsuitableProgram(RobspecError):
 class MixedBatch(RobspecError):
     """An operation lets the images of one batch influence each other.
 
-    A certificate is about one image; if the logits of an image depend on its neighbours in the batch, no constant per
-    image describes the model.
+    A certificate is about one image; if the logits of an image depend on its neighbours in the batch, no
+    constant per image describes the model.
 
     Example: `x - x.mean(dim=0)`, or `x.reshape(channels, batch, ...)` before a convolution.
 

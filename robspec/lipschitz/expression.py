@@ -12,7 +12,8 @@ def describe(node: fx.Node, names: dict[fx.Node, str]) -> str:
 
     Args:
         node: where to start.
-        names: leaves and their names; placeholders and reshaped placeholders met on the way are added as t0, t1, ...
+        names: leaves and their names; placeholders and reshaped placeholders met on the way are added as
+            t0, t1, ...
 
     Returns:
         A text such as `sub(mul(x,sin(mul(t0,0.5))),y)`; empty if the sub-graph is too large.

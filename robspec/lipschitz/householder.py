@@ -1,9 +1,10 @@
 """Recognises Householder activations of order 1 and 2 by their exact formula.
 
-On the plane of each channel pair the map is the identity on a sector and a reflection or rotation on each other
-sector; neighbouring sectors agree on their common ray, so the map is continuous and piecewise isometric, and therefore
-1-Lipschitz in l_2. In l_1 and l_infinity every piece has norm |cos| + |sin| <= sqrt(2). The sines and cosines are taken
-exactly: with their stored float32 values the pieces meet only up to rounding, which belongs to the forward pass.
+On the plane of each channel pair the map is the identity on a sector and a reflection or rotation on each
+other sector; neighbouring sectors agree on their common ray, so the map is continuous and piecewise
+isometric, and therefore 1-Lipschitz in l_2. In l_1 and l_infinity every piece has norm |cos| + |sin| <=
+sqrt(2). The sines and cosines are taken exactly: with their stored float32 values the pieces meet only up
+to rounding, which belongs to the forward pass.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def _order_two() -> tuple[str, str]:
     four = _add(three, f"rsub({third},{_TURN})")
     edges = [_mul(second, "0.5"), _mul(both, "0.5"), _mul(three, "0.5"), _mul(four, "0.5")]
     starts = ["0", *edges[:-1]]
-    masks = [f"logical_and(ge({position},{a}),lt({position},{b}))" for a, b in zip(starts, edges, strict=True)]
+    masks = [
+        f"logical_and(ge({position},{a}),lt({position},{b}))" for a, b in zip(starts, edges, strict=True)
+    ]
     rotated = (
         _add(_mul("x", _cos(third)), _mul("y", _sin(third))),
         _add(_mul("neg(x)", _sin(third)), _mul("y", _cos(third))),

@@ -11,7 +11,9 @@ from robspec.lipschitz.norms import matrix_norm
 from robspec.semantics.norm import Norm
 
 ENTRY_ERROR = 2.0**-44
-"""Bound on the error of each interpolation weight, for sides below 2^12 (a source position below 2^12 in float64)."""
+"""Bound on the error of each interpolation weight, for sides below 2^12 (a source position below 2^12 in
+float64).
+"""
 
 
 def product_norm(matrices: list[torch.Tensor], norm: Norm, *, error: float = 0.0) -> float:

@@ -1,4 +1,7 @@
-"""Realises a lower bound on a model's constant: a stored pair of images, found by power iteration on the model itself."""
+"""Realises a lower bound on a model's constant: a stored pair of images, found by power iteration on the
+model
+itself.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ def measure(
 ) -> Pair:
     """Search a pair of images that the model moves far apart.
 
-    The direction is improved by power iteration on the model's own differences, v <- dual(J' dual(f(x + t v) - f(x - t v)));
-    only the ratio of the stored pair counts, evaluated in float64 on the pair as rounded to the model's element type.
+    The direction is improved by power iteration on the model's own differences, v <- dual(J' dual(f(x + t
+    v) - f(x - t v))); only the ratio of the stored pair counts, evaluated in float64 on the pair as rounded
+    to the model's element type.
 
     Args:
         program: the exported program.
@@ -69,12 +73,15 @@ def measure(
                 if best is None or found.lower > best.lower:
                     best = found
                 late = time.perf_counter() > deadline and step >= 2
-                if late or (step >= 4 and found.ratio <= previous * (1.0 + 1e-6)):
+                stuck = found.ratio == 0.0 or (step >= 4 and found.ratio <= previous * (1.0 + 1e-6))
+                if late or stuck:
                     break
                 previous = found.ratio
                 direction = _dual(pull, input_norm)
                 if not bool(direction.any()):
-                    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64), input_norm)
+                    direction = _unit(
+                        torch.randn(shape, generator=generator, dtype=torch.float64), input_norm
+                    )
             if time.perf_counter() > deadline:
                 break
         if time.perf_counter() > deadline:

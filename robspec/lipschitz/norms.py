@@ -82,7 +82,7 @@ def matrix_spectral_norm(matrices: torch.Tensor) -> float:
     error = directed.mul(directed.gamma(4 * int(matrices.shape[-1]) + 8), weight, weight)
     gram = matrices @ matrices.transpose(-1, -2)
     return directed.sqrt(
-        largest_eigenvalue(lambda: iter(gram.split(max(1, (1 << 22) // gram[0].numel()))), error)
+        largest_eigenvalue(lambda: iter(torch.split(gram, max(1, (1 << 22) // gram[0].numel()))), error)
     )
 
 

@@ -56,7 +56,8 @@ def decide_claim(claim: Fraction, derivation: Derivation, pair: Pair | None) -> 
         pair: a measured pair in the same norms, if any.
 
     Returns:
-        PROVED if the proved bound is at most the claim; REFUTED if the pair exceeds the claim beyond rounding.
+        PROVED if the proved bound is at most the claim; REFUTED if the pair exceeds the claim beyond
+        rounding.
 
     Raises:
         ValueError: the pair was measured in other norms.
@@ -70,7 +71,8 @@ def decide_claim(claim: Fraction, derivation: Derivation, pair: Pair | None) -> 
         if Fraction(pair.lower) > derivation.value:
             raise SoundnessAlarm(
                 "the Lipschitz prover",
-                f"a pair of images has ratio {pair.lower:.12g}, above the proved bound {derivation.bound:.12g}",
+                f"a pair of images has ratio {pair.lower:.12g}, "
+                f"above the proved bound {derivation.bound:.12g}",
                 "keep the model and the pair, and report them",
             )
     if derivation.value <= claim:

@@ -97,7 +97,7 @@ def _stored(program: ExportedProgram, target: str) -> torch.Tensor:
 
 
 def _image_shape(image: fx.Node) -> tuple[tuple[int, ...], int | None, tuple[int, int], torch.dtype]:
-    value = image.meta.get("val")
+    value: object = image.meta.get("val")
     if not isinstance(value, torch.Tensor) or value.dim() == 0:
         raise UnsuitableProgram(image.name, "the image input is not a tensor of known shape", _EVALUATION)
     if not value.dtype.is_floating_point:
@@ -105,23 +105,28 @@ def _image_shape(image: fx.Node) -> tuple[tuple[int, ...], int | None, tuple[int
         raise UnsuitableProgram(
             image.name, what, "feed floating-point images; scale integers before the model"
         )
-    sides = list(value.shape)
+    sides: list[object] = list(value.shape)
+    rest: list[int] = []
     for dim, side in enumerate(sides[1:], start=1):
-        if not isinstance(side, int):
+        if isinstance(side, int):
+            rest.append(side)
+        else:
             what = f"dimension {dim} of the image is dynamic ({side}): the constant depends on the image size"
             raise UnsuitableProgram(
                 image.name, what, "export with a fixed size; only the batch may be dynamic"
             )
     first = sides[0]
     if not isinstance(first, int):
-        return (1, *(int(side) for side in sides[1:])), 0, (2, 3), value.dtype
+        return (1, *rest), 0, (2, 3), value.dtype
     if len(sides) >= 4 and first > 1:
-        return (1, *(int(side) for side in sides[1:])), 0, (first, first), value.dtype
-    return tuple(int(side) for side in sides), None, (1, 1), value.dtype
+        return (1, *rest), 0, (first, first), value.dtype
+    return (first, *rest), None, (1, 1), value.dtype
 
 
 def module_path(node: fx.Node, owners: dict[str, str]) -> str:
-    """Name the module a node was exported from: recorded path, else the owner of a weight it reads, else empty."""
+    """Name the module a node was exported from: recorded path, else the owner of a weight it reads, else
+    empty.
+    """
     stack = node.meta.get("nn_module_stack")
     if stack:
         paths = [str(entry[0]) for entry in stack.values() if isinstance(entry, tuple)]

@@ -18,7 +18,8 @@ from robspec.semantics.norm import Norm
 
 
 def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> Derivation:
-    """Bound the constant of one image's logits: ||f(x) - f(x')||_q <= L ||x - x'||_p for every pair of images.
+    """Bound the constant of one image's logits: ||f(x) - f(x')||_q <= L ||x - x'||_p for every pair of
+    images.
 
     Args:
         program: a loaded export with one image input and one output; only its batch may be dynamic.
@@ -26,7 +27,8 @@ def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> D
         output_norm: q.
 
     Returns:
-        The derivation; where p and q differ, both are tried as the walk's norm and the smaller bound is kept.
+        The derivation; where p and q differ, both are tried as the walk's norm and the smaller bound is
+        kept.
 
     Raises:
         NoGlobalConstant: some node the output depends on has no global constant.
@@ -99,7 +101,7 @@ def _row(walk: Walk, value: Value, root: Value) -> Row:
 
 
 def _conversion(r: Norm, p: Norm, q: Norm, inputs: int, outputs: int) -> tuple[float, str]:
-    """Bound the price of asking in l_p and l_q for a walk in l_r: d^max(0, 1/r - 1/p) * N^max(0, 1/q - 1/r)."""
+    """Bound the factor d^max(0, 1/r - 1/p) N^max(0, 1/q - 1/r) from a walk in l_r to l_p and l_q."""
     into = directed.inverse(r) - directed.inverse(p)
     out = directed.inverse(q) - directed.inverse(r)
     factor = 1.0

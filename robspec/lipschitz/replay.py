@@ -46,14 +46,16 @@ class Replay:
                 elif node.op == "get_attr":
                     self._constants[node] = getattr(self._module, str(node.target))
                 elif not _name(node).startswith(_CHECKS):
-                    mutated = aliasing.mutated_inputs(node)
-                    self._constants[node] = _run(
-                        node, lambda source, m=mutated: self._clone(source, m)
-                    )
+                    self._constants[node] = _run(node, self._cloner(aliasing.mutated_inputs(node)))
 
-    def _clone(self, source: fx.Node, mutated: tuple[fx.Node, ...]) -> Any:
-        value = self._constants[source]
-        return value.clone() if source in mutated else value
+    def _cloner(self, mutated: tuple[fx.Node, ...]) -> Callable[[fx.Node], Any]:
+        """Look constants up, copying those that the node is about to overwrite."""
+
+        def look(source: fx.Node) -> Any:
+            value = self._constants[source]
+            return value.clone() if source in mutated else value
+
+        return look
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Evaluate a batch.
@@ -84,7 +86,9 @@ class Replay:
             values[node] = _run(node, look)
         result = values.get(self.layout.output)
         if not isinstance(result, torch.Tensor):
-            raise UnsuitableProgram(self.layout.output.name, "the output is not a tensor of data", "return the logits")
+            raise UnsuitableProgram(
+                self.layout.output.name, "the output is not a tensor of data", "return the logits"
+            )
         return result
 
 

@@ -1,4 +1,6 @@
-"""Residual blocks y = A x + B s(C x + b), bounded as one operator by a linear matrix inequality (MATH.md section 5)."""
+"""Residual blocks y = A x + B s(C x + b), bounded as one operator by a linear matrix inequality (MATH.md
+section 5).
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,9 @@ class _Block:
 def block_norm(skip: Stencil, back: Stencil, inner: Stencil) -> float | None:
     """Bound the l_2 constant of x -> A x + B s(C x + b) for any entrywise s with slopes in [0, 1].
 
-    For a diagonal T >= 0, constant over positions, the block is L-Lipschitz if at every frequency
-    [[L^2 I - A*A, -(A*B + C*T)], [-(B*A + T C), 2 T - B*B]] is positive semi-definite. T and L are searched in floating
-    point; what is returned has passed a rounding-bounded definiteness test at every frequency.
+    For a diagonal T >= 0, constant over positions, the block is L-Lipschitz if at every frequency [[L^2 I -
+    A*A, -(A*B + C*T)], [-(B*A + T C), 2 T - B*B]] is positive semi-definite. T and L are searched in
+    floating point; what is returned has passed a rounding-bounded definiteness test at every frequency.
 
     Args:
         skip: A, from x to y.
@@ -102,7 +104,9 @@ def _on_torus(skip: Stencil, back: Stencil, inner: Stencil) -> _Block | None:
             return None
         sides.append(side // a.stride[dim])
     stride = a.stride
-    return _Block(_phased(a, stride, False), _phased(b, stride, False), _phased(c, stride, True), tuple(sides))
+    return _Block(
+        _phased(a, stride, False), _phased(b, stride, False), _phased(c, stride, True), tuple(sides)
+    )
 
 
 def _straight(stencil: Stencil) -> Stencil | None:
@@ -158,15 +162,21 @@ _Spectrum = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def _spectra(block: _Block, frequencies: torch.Tensor) -> Iterator[_Spectrum]:
     """Yield batches of A*A, of (B*A, C) stacked, and of B*B."""
-    for part in frequencies.split(256):
-        a, b, c = (_transfer(phased.taps, part, block.sides) for phased in (block.skip, block.back, block.inner))
+    for part in torch.split(frequencies, 256):
+        a, b, c = (
+            _transfer(phased.taps, part, block.sides) for phased in (block.skip, block.back, block.inner)
+        )
         yield a.mH @ a, torch.stack([b.mH @ a, c]), b.mH @ b
 
 
-def _transfer(taps: dict[tuple[int, ...], torch.Tensor], frequencies: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
+def _transfer(
+    taps: dict[tuple[int, ...], torch.Tensor], frequencies: torch.Tensor, sides: tuple[int, ...]
+) -> torch.Tensor:
     keys = list(taps)
     rows = torch.stack([taps[key] for key in keys])
-    turned = angles([tuple(q % n for q, n in zip(key, sides, strict=True)) for key in keys], frequencies, sides)
+    turned = angles(
+        [tuple(q % n for q, n in zip(key, sides, strict=True)) for key in keys], frequencies, sides
+    )
     flat = rows.reshape(len(keys), -1)
     return torch.complex(turned.cos() @ flat, turned.sin() @ flat).reshape(-1, *rows.shape[1:])
 
@@ -179,11 +189,14 @@ def _sample(spectra: list[_Spectrum], order: int) -> list[_Spectrum]:
 
 
 def _search(spectra: list[_Spectrum], hidden: int) -> torch.Tensor | None:
-    """Find a multiplier T with a small L: a coarse scan of several shapes, then golden-section steps on the best.
+    """Find a multiplier T with a small L: a coarse scan of several shapes, then golden-section steps on the
+    best.
 
     The search stops early at the l_2 norm of A, which no multiplier can beat (all slopes may be 0).
     """
-    goal = max(float(torch.linalg.eigvalsh(outer)[:, -1].max()) for outer, _, _ in spectra) ** 0.5 * (1.0 + 1e-7)
+    goal = max(float(torch.linalg.eigvalsh(outer)[:, -1].max()) for outer, _, _ in spectra) ** 0.5 * (
+        1.0 + 1e-7
+    )
     best: tuple[float, torch.Tensor] | None = None
     for base in _shapes(spectra, hidden):
         found = _scaled(spectra, base, goal)
@@ -221,7 +234,8 @@ def _scaled(spectra: list[_Spectrum], base: torch.Tensor, goal: float) -> tuple[
 
 
 def _shapes(spectra: list[_Spectrum], hidden: int) -> list[torch.Tensor]:
-    """Propose multipliers up to scale: least squares of B*A + T C = 0, uniform, and diagonal dominance of B*B."""
+    """Propose multipliers up to scale: least squares of B*A + T C = 0, uniform, and diagonal dominance of
+    B*B."""
     numerator = torch.zeros(hidden, dtype=torch.float64)
     denominator = torch.zeros(hidden, dtype=torch.float64)
     dominant = torch.zeros(hidden, dtype=torch.float64)

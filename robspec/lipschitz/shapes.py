@@ -48,8 +48,8 @@ def channel_layout(value: Value, factors: torch.Tensor) -> tuple[tuple[int, ...]
         factors: float64, broadcastable to the value.
 
     Returns:
-        Channel axis followed by the position axes, and one factor per channel; None where the factors vary along
-        several axes or along the batch.
+        Channel axis followed by the position axes, and one factor per channel; None where the factors vary
+        along several axes or along the batch.
     """
     rank = len(value.shape)
     shape = (1,) * (rank - factors.dim()) + tuple(factors.shape)

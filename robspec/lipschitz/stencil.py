@@ -1,9 +1,10 @@
 """Translation-equivariant linear maps as sums of shifted matrices, and how they compose exactly.
 
-A stencil maps x[channel, position] to y[i, o] = sum over taps d of K_d[i, j] x[j, o * stride + d]. Outside [0, n) x counts as zero, or,
-along a circular dimension, positions are taken modulo n. A transposed stencil is y[i, o] = sum over (d, p) with
-p * stride + d = o of K_d[i, j] x[j, p]. Convolutions, scalings, linear layers, channel selections and zero or
-circular padding are all stencils; a linear layer is a stencil with the single tap 0.
+A stencil maps x[channel, position] to y[i, o] = sum over taps d of K_d[i, j] x[j, o * stride + d]. Outside
+[0, n) x counts as zero, or, along a circular dimension, positions are taken modulo n. A transposed stencil
+is y[i, o] = sum over (d, p) with p * stride + d = o of K_d[i, j] x[j, p]. Convolutions, scalings, linear
+layers, channel selections and zero or circular padding are all stencils; a linear layer is a stencil with
+the single tap 0.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Stencil:
 
     @property
     def mass(self) -> float:
-        """Sum of absolute kernel entries: at least the l_1, l_2 and l_infinity norms of one wrap, rounded up."""
+        """Sum of absolute kernel entries, rounded up: at least the l_1, l_2 and l_infinity norms."""
         total = float(self.kernels.abs().sum())
         return directed.mul(total, 1.0 + 2.0 * directed.gamma(self.kernels.numel() + 1))
 

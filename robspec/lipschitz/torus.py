@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
 from robspec.lipschitz.definite import largest_eigenvalue, threads_for
+from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
 from robspec.lipschitz.stencil import Stencil
 
 _CHUNK_ENTRIES = 1 << 22
@@ -55,7 +55,8 @@ def norm_on_torus(stencil: Stencil) -> float:
         stencil: not transposed along a circular dimension.
 
     Returns:
-        An upper bound; exact up to 2.4e-7 relative where every dimension is circular with a grid of n, or pointwise.
+        An upper bound; exact up to 2.4e-7 relative where every dimension is circular with a grid of n, or
+        pointwise.
 
     Source: MATH.md section 5.
     """
@@ -124,12 +125,14 @@ def _fold(stencil: Stencil, lines: list[_Line]) -> dict[tuple[int, ...], torch.T
 
 
 def _largest_squared(taps: dict[tuple[int, ...], torch.Tensor], sides: tuple[int, ...]) -> float:
-    """Bound the largest squared singular value of sum_q A_q exp(2 pi i <j / N, q>) over all frequencies j and groups."""
+    """Bound the largest squared singular value of sum_q A_q exp(2 pi i <j / N, q>) over all frequencies j and
+    groups.
+    """
     keys = list(taps)
     stack = torch.stack([taps[key] for key in keys])
     if stack.shape[2] > stack.shape[3]:
         stack = stack.transpose(-1, -2).contiguous()
-    count, groups, size, length = (int(n) for n in stack.shape)
+    count, _, size, length = (int(n) for n in stack.shape)
     weights = torch.linalg.vector_norm(stack, dim=(-2, -1)).sum(0) * (1.0 + 1e-7)
     total = float(weights.max())
     if total == 0.0:

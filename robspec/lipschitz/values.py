@@ -57,8 +57,8 @@ class Squares:
     """A sum of weighted squares plus a non-negative constant: value_o = sum_k sum_i M_k[o, i] u_k[i]^2 + c_o.
 
     Args:
-        terms: per k, the value u_k and upper bounds on the largest column sum of M_k, on its largest row sum, and on
-            the largest column sum of the entrywise square roots of M_k.
+        terms: per k, the value u_k and upper bounds on the largest column sum of M_k, on its largest row
+            sum, and on the largest column sum of the entrywise square roots of M_k.
     """
 
     terms: tuple[tuple[Value, float, float, float], ...]
@@ -71,14 +71,16 @@ class Step:
     Args:
         rule: short name for the table.
         inputs: the values the bound is computed from.
-        bound: given an anchor known to all inputs, an upper bound on the l_r constant from that anchor to this value.
+        bound: given an anchor known to all inputs, an upper bound on the l_r constant from that anchor to
+            this value.
         axis: batch axis of the value, None where there is no batch.
         view: exact linear relation to an earlier value, if known.
         alias: the value this one equals up to an added constant, if any.
         piece: selection this value is, if any.
         monotone: whether each entry is a function of the same entry of inputs[0] with slopes in [0, 1].
         squares: sum-of-squares form, if any.
-        pair: ("max" or "min", a, b) for an entrywise extreme of two values, ("amax" or "amin", u, dims) of one.
+        pair: ("max" or "min", a, b) for an entrywise extreme of two values, ("amax" or "amin", u, dims) of
+            one.
         refusal: why there is no bound, if there is none.
     """
 
@@ -138,7 +140,8 @@ class Value:
 
     @property
     def known(self) -> dict[Value, float]:
-        """Bounds on the l_r constant from each tracked anchor to this value, rounded up; computed when first needed.
+        """Bounds on the l_r constant from each tracked anchor to this value, rounded up; computed when first
+        needed.
 
         Raises:
             RobspecError: the value has no bound.

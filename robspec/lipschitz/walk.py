@@ -96,7 +96,7 @@ class Walk:
         if node is not layout.image:
             value = layout.constants[node.name]
             return _Entry(None, Constant(value), (value, value))
-        step = Step("input", (), lambda anchor: 1.0, layout.axis)
+        step = Step("input", (), lambda _: 1.0, layout.axis)
         image = Value(node.name, node, layout.shape, layout.dtype, step, self.norm)
         self.values.append(image)
         traced = []
@@ -133,8 +133,14 @@ class Walk:
         else:
             self._entries[node] = self._data(node, name)
 
+    def _traced(self, index: int) -> Callable[[fx.Node], Any]:
+        """Look up what a node gave under the first or the second batch size."""
+        return lambda source: self._entries[source].traced[index]
+
     def _signature(self, node: fx.Node) -> object:
-        """Write a node with its arguments replaced by the first node that computes the same, so that equals coincide."""
+        """Write a node with its arguments replaced by the first node that computes the same, so that equals
+        coincide.
+        """
 
         def write(item: object) -> object:
             if isinstance(item, fx.Node):
@@ -159,9 +165,7 @@ class Walk:
         results = []
         sized = any(_sized(self._entries[source]) for source in node.all_input_nodes)
         for index in (0, 1) if sized else (0,):
-            args, keywords = self._arguments(
-                node, lambda source, i=index: self._entries[source].traced[i], mutated
-            )
+            args, keywords = self._arguments(node, self._traced(index), mutated)
             results.append(function(*args, **keywords))
         if isinstance(results[0], torch.Tensor):
             self._finite(node, results[0])
@@ -170,7 +174,9 @@ class Walk:
         return _Entry(None, Constant(results[0], sized), (results[0], results[-1]))
 
     def _finite(self, node: fx.Node, folded: torch.Tensor) -> None:
-        """Refuse NaN where a constant is used with data; infinities may be masked later and are refused by rules."""
+        """Refuse NaN where a constant is used with data; infinities may be masked later and are refused by
+        rules.
+        """
         if folded.is_floating_point() and bool(torch.isnan(folded).any()):
             raise NotFinite(
                 self._where(node), "a constant computed from the weights is NaN", "repair the weights"
@@ -180,9 +186,7 @@ class Walk:
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         pair = []
         for index in (0, 1):
-            args, keywords = self._arguments(
-                node, lambda source, i=index: self._entries[source].traced[i], ()
-            )
+            args, keywords = self._arguments(node, self._traced(index), ())
             pair.append(function(*args, **keywords))
         return _Entry(None, Constant(pair[0], sized=pair[0] != pair[1]), (pair[0], pair[1]))
 
@@ -190,9 +194,7 @@ class Walk:
         traced = []
         try:
             for index in (0, 1):
-                args, keywords = self._arguments(
-                    node, lambda source, i=index: self._entries[source].traced[i], (), fake=True
-                )
+                args, keywords = self._arguments(node, self._traced(index), (), fake=True)
                 with self._mode:
                     traced.append(node.target(*args, **keywords))  # type: ignore[operator]
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
@@ -340,7 +342,7 @@ _ADD = "express it through operations robspec knows, or add a rule file in robsp
 
 def _refused(error: RobspecError, inputs: tuple[Value, ...]) -> Step:
     axis = next((value.axis for value in inputs), None)
-    return Step("refused", inputs, lambda anchor: float("inf"), axis, refusal=error)
+    return Step("refused", inputs, lambda _: float("inf"), axis, refusal=error)
 
 
 def _sized(entry: _Entry) -> bool:

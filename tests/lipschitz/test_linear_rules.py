@@ -1,4 +1,6 @@
-"""Every linear rule against the dense matrix of the node: never below its norm, and equal to it where exactness is claimed."""
+"""Every linear rule against the dense matrix of the node: never below its norm, and equal to it where
+exactness is claimed.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from robspec.semantics.norm import L1, L2, LINF
 
 NORMS = (L1, L2, LINF)
-_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_SETTINGS = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def check(program: Any, bound: Any, matrix: Any, dense_norm: Any, *, exact: bool = True) -> None:
@@ -30,11 +34,15 @@ def check(program: Any, bound: Any, matrix: Any, dense_norm: Any, *, exact: bool
 
 
 class TestConvolution:
-    """ "convolution in l2, zero padding of any amount, asymmetric too" and its transpose, in one to three dimensions."""
+    """ "convolution in l2, zero padding of any amount, asymmetric too" and its transpose, in one to three
+    dimensions.
+    """
 
     @_SETTINGS
     @given(data=st.data())
-    def test_convolution(self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
+    def test_convolution(
+        self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any
+    ) -> None:
         dims = data.draw(st.sampled_from([1, 1, 2, 2, 2, 3]))
         groups = data.draw(st.sampled_from([1, 1, 2]))
         size = data.draw(st.integers(3, 5))
@@ -89,7 +97,9 @@ class TestConvolution:
         exact = mode in ("zeros", "circular")
         check(export(model, (2, size, size)), bound, matrix, dense_norm, exact=exact)
 
-    def test_same_padding_of_an_even_kernel(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
+    def test_same_padding_of_an_even_kernel(
+        self, export: Any, bound: Any, matrix: Any, dense_norm: Any
+    ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch warns that it pads on its own
             check(export(nn.Conv2d(2, 3, (2, 4), padding="same"), (2, 5, 6)), bound, matrix, dense_norm)
@@ -104,7 +114,9 @@ class TestConvolution:
     def test_an_unbatched_program(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         check(export(nn.Conv2d(2, 3, 3, padding=1), (2, 5, 5), batch=False), bound, matrix, dense_norm)
 
-    def test_large_maps_are_bounded_on_the_torus(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
+    def test_large_maps_are_bounded_on_the_torus(
+        self, export: Any, bound: Any, matrix: Any, dense_norm: Any
+    ) -> None:
         """Zero padding on the torus is an upper bound, within the border effect of the truth."""
         torch.manual_seed(0)
         program = export(nn.Conv2d(4, 4, 3, padding=1), (4, 13, 13))
@@ -113,19 +125,28 @@ class TestConvolution:
 
 
 class TestPadding:
-    """ "Reflect and replicate padding: the norm of their own duplication matrix"; constant and circular nodes by themselves."""
+    """ "Reflect and replicate padding: the norm of their own duplication matrix"; constant and circular nodes
+    by themselves.
+    """
 
     @_SETTINGS
     @given(data=st.data())
-    def test_pad_nodes(self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
+    def test_pad_nodes(
+        self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any
+    ) -> None:
         mode = data.draw(st.sampled_from(["constant", "circular", "reflect", "replicate"]))
         low = -1 if mode == "constant" else 0
         high = 3
         pads = [data.draw(st.integers(low, high)) for _ in range(4)]
-        check(export(lambda x: F.pad(x, pads, mode=mode), (2, 4, 5)), bound, matrix, dense_norm)
+        check(export(lambda x: functional.pad(x, pads, mode=mode), (2, 4, 5)), bound, matrix, dense_norm)
 
     def test_padding_the_channels(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
-        check(export(lambda x: F.pad(x, (1, 1, 0, 0, 2, 0), value=3.0), (2, 4, 5)), bound, matrix, dense_norm)
+        check(
+            export(lambda x: functional.pad(x, (1, 1, 0, 0, 2, 0), value=3.0), (2, 4, 5)),
+            bound,
+            matrix,
+            dense_norm,
+        )
 
     def test_circular_padding_then_stride_and_dilation(
         self, export: Any, bound: Any, matrix: Any, dense_norm: Any
@@ -140,8 +161,10 @@ class TestPadding:
         ]:
             weight = torch.randn(3, 2, 3)
 
-            def forward(x: torch.Tensor, w: Any = weight, s: int = stride, d: int = dilation, p: Any = pads) -> Any:
-                return F.conv1d(F.pad(x, p, mode="circular"), w, stride=s, dilation=d)
+            def forward(
+                x: torch.Tensor, w: Any = weight, s: int = stride, d: int = dilation, p: Any = pads
+            ) -> Any:
+                return functional.conv1d(functional.pad(x, p, mode="circular"), w, stride=s, dilation=d)
 
             program = export(forward, (2, 8))
             full = matrix(program)
@@ -171,11 +194,11 @@ _SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "overlapping_slices": lambda x: torch.cat([x[:, :2], x[:, 1:]], 1),
     "repeated_index": lambda x: x[:, [0, 0, 1]],
     "index_select": lambda x: x.index_select(2, torch.tensor([3, 0, 0, 0])),
-    "pixel_shuffle": lambda x: F.pixel_shuffle(torch.cat([x, x, x, x], 1), 2),
-    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
-    "channel_shuffle": lambda x: F.channel_shuffle(torch.cat([x, x], 1), 2),
-    "unfold": lambda x: F.unfold(x, 3, padding=1),
-    "fold": lambda x: F.fold(F.unfold(x, 2), (4, 6), 2),
+    "pixel_shuffle": lambda x: functional.pixel_shuffle(torch.cat([x, x, x, x], 1), 2),
+    "pixel_unshuffle": lambda x: functional.pixel_unshuffle(x, 2),
+    "channel_shuffle": lambda x: functional.channel_shuffle(torch.cat([x, x], 1), 2),
+    "unfold": lambda x: functional.unfold(x, 3, padding=1),
+    "fold": lambda x: functional.fold(functional.unfold(x, 2), (4, 6), 2),
     "tensor_unfold": lambda x: x.unfold(3, 3, 1),
     "triangle": lambda x: x.tril(),
     "diagonal": lambda x: x.diagonal(0, 2, 3),
@@ -194,22 +217,22 @@ _SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "matmul_right": lambda x: x @ torch.linspace(-1, 1, 12).reshape(6, 2),
     "matmul_left": lambda x: torch.linspace(-1, 1, 8).reshape(2, 4) @ x,
     "matmul_vector": lambda x: x @ torch.linspace(-1, 1, 6),
-    "avg_pool": lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
-    "avg_pool_uncounted": lambda x: F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
-    "avg_pool_ceil": lambda x: F.avg_pool2d(x, (3, 2), stride=(3, 2), padding=1, ceil_mode=True),
-    "avg_pool_divisor": lambda x: F.avg_pool2d(x, 2, divisor_override=3),
-    "avg_pool1d": lambda x: F.avg_pool1d(x[:, :, 0], 3, stride=2),
-    "adaptive_avg_pool": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
-    "global_avg_pool": lambda x: F.adaptive_avg_pool2d(x, 1),
-    "nearest": lambda x: F.interpolate(x, scale_factor=2.5, mode="nearest"),
-    "nearest_exact": lambda x: F.interpolate(x, size=(7, 9), mode="nearest-exact"),
-    "bilinear": lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
-    "bilinear_odd_scale": lambda x: F.interpolate(x, scale_factor=(1.7, 2.3), mode="bilinear"),
-    "bilinear_aligned": lambda x: F.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True),
-    "bilinear_down": lambda x: F.interpolate(x, size=(3, 2), mode="bilinear"),
-    "bicubic": lambda x: F.interpolate(x, size=(7, 9), mode="bicubic"),
-    "bicubic_aligned": lambda x: F.interpolate(x, size=(2, 9), mode="bicubic", align_corners=True),
-    "linear1d": lambda x: F.interpolate(x[:, :, 0], size=9, mode="linear"),
+    "avg_pool": lambda x: functional.avg_pool2d(x, 3, stride=2, padding=1),
+    "avg_pool_uncounted": lambda x: functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
+    "avg_pool_ceil": lambda x: functional.avg_pool2d(x, (3, 2), stride=(3, 2), padding=1, ceil_mode=True),
+    "avg_pool_divisor": lambda x: functional.avg_pool2d(x, 2, divisor_override=3),
+    "avg_pool1d": lambda x: functional.avg_pool1d(x[:, :, 0], 3, stride=2),
+    "adaptive_avg_pool": lambda x: functional.adaptive_avg_pool2d(x, (3, 4)),
+    "global_avg_pool": lambda x: functional.adaptive_avg_pool2d(x, 1),
+    "nearest": lambda x: functional.interpolate(x, scale_factor=2.5, mode="nearest"),
+    "nearest_exact": lambda x: functional.interpolate(x, size=(7, 9), mode="nearest-exact"),
+    "bilinear": lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"),
+    "bilinear_odd_scale": lambda x: functional.interpolate(x, scale_factor=(1.7, 2.3), mode="bilinear"),
+    "bilinear_aligned": lambda x: functional.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True),
+    "bilinear_down": lambda x: functional.interpolate(x, size=(3, 2), mode="bilinear"),
+    "bicubic": lambda x: functional.interpolate(x, size=(7, 9), mode="bicubic"),
+    "bicubic_aligned": lambda x: functional.interpolate(x, size=(2, 9), mode="bicubic", align_corners=True),
+    "linear1d": lambda x: functional.interpolate(x[:, :, 0], size=9, mode="linear"),
     "broadcast": lambda x: x[:, :, :1] * torch.ones(1, 1, 4, 1),
     "movedim": lambda x: x.movedim(1, -1),
     "identity": lambda x: x.contiguous().clone().detach(),
@@ -250,7 +273,9 @@ def test_linear_layers_compose(export: Any, bound: Any, matrix: Any, dense_norm:
     check(export(model, (6,)), bound, matrix, dense_norm)
 
 
-def test_normalisation_is_folded_into_the_convolution(export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
+def test_normalisation_is_folded_into_the_convolution(
+    export: Any, bound: Any, matrix: Any, dense_norm: Any
+) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
     mean, std = torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1), torch.tensor([0.1, 0.3, 0.9]).reshape(3, 1, 1)
@@ -278,7 +303,8 @@ def test_dilated_branches_and_a_projection_are_one_operator(
         def __init__(self) -> None:
             super().__init__()
             self.branches = nn.ModuleList(
-                nn.Conv2d(4, 4, 3 if d else 1, dilation=d or 1, padding=d, padding_mode="circular") for d in (0, 2, 4)
+                nn.Conv2d(4, 4, 3 if d else 1, dilation=d or 1, padding=d, padding_mode="circular")
+                for d in (0, 2, 4)
             )
             self.project = nn.Conv2d(12, 4, 1)
 

@@ -74,7 +74,11 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
     "BcopRkoConv2d": (lambda: AdaptiveOrthoConv2d(8, 16, 3, stride=2, padding=1), IMAGE, EXACT),
     "RKOConv2d": (lambda: AdaptiveOrthoConv2d(8, 32, 2, stride=2, padding=0), IMAGE, EXACT),
     "RkoConvTranspose2d": (lambda: AdaptiveOrthoConvTranspose2d(8, 4, 2, stride=2), IMAGE, EXACT),
-    "BcopRkoConvTranspose2d": (lambda: AdaptiveOrthoConvTranspose2d(8, 8, 4, stride=2, padding=1), IMAGE, EXACT),
+    "BcopRkoConvTranspose2d": (
+        lambda: AdaptiveOrthoConvTranspose2d(8, 8, 4, stride=2, padding=1),
+        IMAGE,
+        EXACT,
+    ),
     "FastBlockConvTranspose2D": (lambda: AdaptiveOrthoConvTranspose2d(8, 8, 3, padding=1), IMAGE, EXACT),
     "AOLConv2D": (lambda: AOLConv2D(8, 8, 3, padding=1), IMAGE, EXACT),
     "AOLConvTranspose2D": (lambda: AOLConvTranspose2D(8, 8, 3, padding=1), IMAGE, EXACT),

@@ -1,4 +1,6 @@
-"""MATH.md 5: "its norm is the largest singular value over that grid"; a stencil's bound is never below its dense norm."""
+"""MATH.md 5: "its norm is the largest singular value over that grid"; a stencil's bound is never below its
+dense norm.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def exact(matrix: np.ndarray, norm: Norm) -> float:
 
 @st.composite
 def stencils(draw: st.DrawFn, *, circular: bool = True) -> Stencil:
-    """Draw any stencil of one or two dimensions: strides, dilations, gaps, surplus padding, groups, both directions."""
+    """Draw any stencil of one or two dimensions: strides, dilations, gaps, surplus padding, groups, both
+    directions.
+    """
     dims = draw(st.integers(1, 2))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     rows, columns = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -100,7 +104,9 @@ class TestNorms:
         bound = operator_norm(stencil, Norm(p))
         vectors = np.random.default_rng(0).standard_normal((matrix.shape[1], 20))
         order = float(p)
-        stretch = np.linalg.norm(matrix @ vectors, ord=order, axis=0) / np.linalg.norm(vectors, ord=order, axis=0)
+        stretch = np.linalg.norm(matrix @ vectors, ord=order, axis=0) / np.linalg.norm(
+            vectors, ord=order, axis=0
+        )
         assert bound >= stretch.max() * (1 - 1e-12)
 
     @settings(max_examples=40, deadline=None)
@@ -114,7 +120,9 @@ class TestNorms:
         assert truth * (1 - 1e-13) <= norm_on_torus(stencil) <= truth * (1 + 1e-6)
 
     def test_stride_and_dilation_together_need_the_dilated_kernel(self) -> None:
-        """ "Not the undilated kernel with the same stride (1.970 against a bound of 1.414)": alternating taps, d = s."""
+        """ "Not the undilated kernel with the same stride (1.970 against a bound of 1.414)": taps
+        d = s.
+        """
         kernels = torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64).reshape(3, 1, 1, 1)
         stencil = Stencil(kernels, ((-2,), (0,), (2,)), (2,), (16,), (8,), (False,), False, (1, 2), (1, 2))
         truth = exact(dense(stencil), L2)
@@ -149,7 +157,9 @@ class TestComposition:
         generator = torch.Generator().manual_seed(seed)
         axes = stencil.input_axes
         before = pointwise(
-            torch.randn(1, stencil.channels_in, 2, generator=generator, dtype=torch.float64), stencil.inputs, axes
+            torch.randn(1, stencil.channels_in, 2, generator=generator, dtype=torch.float64),
+            stencil.inputs,
+            axes,
         )
         factors = torch.randn(stencil.channels_out, generator=generator, dtype=torch.float64)
         after = diagonal(factors, stencil.outputs, axes)
@@ -160,7 +170,9 @@ class TestComposition:
         assert np.allclose(dense(whole), dense(after) @ dense(stencil) @ dense(before), atol=1e-12)
 
     @pytest.mark.parametrize("circular", [False, True])
-    @pytest.mark.parametrize(("stride", "pads"), [(1, (1, 1)), (2, (1, 1)), (2, (0, 1)), (3, (2, 2)), (1, (4, 4))])
+    @pytest.mark.parametrize(
+        ("stride", "pads"), [(1, (1, 1)), (2, (1, 1)), (2, (0, 1)), (3, (2, 2)), (1, (4, 4))]
+    )
     def test_padding_then_a_valid_window(self, circular: bool, stride: int, pads: tuple[int, int]) -> None:
         n, k = 4, 3
         m = n + sum(pads)
@@ -169,7 +181,15 @@ class TestComposition:
         kernels = torch.randn(k, 1, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         outputs = (m - k) // stride + 1
         window = Stencil(
-            kernels, tuple((d,) for d in range(k)), (stride,), (m,), (outputs,), (False,), False, (1, 2), (1, 2)
+            kernels,
+            tuple((d,) for d in range(k)),
+            (stride,),
+            (m,),
+            (outputs,),
+            (False,),
+            False,
+            (1, 2),
+            (1, 2),
         )
         combined = compose(window, pad)
         assert combined is not None

@@ -61,9 +61,9 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float) -> 
     axis = call.merged_axis([left, right])
     repeats = [directed.root(copies(call, v), call.norm) for v in (left, right)]
     factors = [directed.mul(abs(first), repeats[0]), directed.mul(abs(second), repeats[1])]
-    if left.step.squares is not None and right.step.squares is not None and (first, second) == (1.0, 1.0):
-        if repeats == [1.0, 1.0]:
-            return call.squares((*left.step.squares.terms, *right.step.squares.terms), axis)
+    squares = left.step.squares, right.step.squares
+    if squares[0] is not None and squares[1] is not None and [first, second, *repeats] == [1.0] * 4:
+        return call.squares((*squares[0].terms, *squares[1].terms), axis)
     mean = _centred(call, left, right, first, second)
     if mean is not None:
         return mean

@@ -38,7 +38,8 @@ def bound(call: Call) -> Step:
     terms = value.step.squares.terms
     return call.squares(
         tuple(
-            (u, directed.mul(a, columns), directed.mul(b, rows), directed.mul(c, halves)) for u, a, b, c in terms
+            (u, directed.mul(a, columns), directed.mul(b, rows), directed.mul(c, halves))
+            for u, a, b, c in terms
         ),
         value.axis,
     )

@@ -37,7 +37,9 @@ def bound(call: Call) -> Step | list[Step | None]:
     trained = call.get("training", False)
     variance, mean = call.tensor("running_var"), call.tensor("running_mean")
     if trained is True or variance is None or mean is None:
-        raise call.unsuitable("batch normalisation uses the batch's own statistics", "call model.eval() before the export")
+        raise call.unsuitable(
+            "batch normalisation uses the batch's own statistics", "call model.eval() before the export"
+        )
     weight = call.tensor("weight")
     eps = call.number("eps" if "eps" in call.arguments else "epsilon", 1e-5)
     spread = variance.detach().to(torch.float64) + eps

@@ -19,7 +19,8 @@ def bound(call: Call) -> Step:
     """
     if isinstance(call.arguments.get("condition"), Value):
         raise call.refuse(
-            "a choice whose mask depends on the image jumps where the mask switches", "use maximum, minimum or clamp"
+            "a choice whose mask depends on the image jumps where the mask switches",
+            "use maximum, minimum or clamp",
         )
     values = [v for v in (call.arguments.get("self"), call.arguments.get("other")) if isinstance(v, Value)]
     gain = directed.root(max(copies(call, v) for v in values), call.norm)

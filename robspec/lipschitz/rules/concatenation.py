@@ -50,7 +50,7 @@ def bound(call: Call) -> Step:
 
 
 def _ordered(values: Sequence[Value]) -> tuple[list[Value], str]:
-    """Replace each maximum and minimum of one group by the group: ordering numbers never stretches distances."""
+    """Replace the maximum and minimum of a group by the group: ordering numbers never stretches distances."""
     rest = list(values)
     found: list[Value] = []
     for value in values:

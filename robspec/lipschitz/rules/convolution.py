@@ -48,13 +48,13 @@ def bound(call: Call) -> Step:
     kernels = []
     offsets = []
     for tap in itertools.product(*(range(k) for k in weight.shape[2:])):
-        kernel = blocks[(slice(None), slice(None), slice(None), *tap)]
+        kernel = _tap(blocks, tap)
         if bool((kernel == 0).all()):
             continue
         kernels.append(kernel.transpose(1, 2) if transposed else kernel)
         offsets.append(tuple(k * d - p for k, d, p in zip(tap, dilation, padding, strict=True)))
     if not kernels:
-        zero = blocks[(slice(None), slice(None), slice(None), *(0,) * dims)]
+        zero = _tap(blocks, (0,) * dims)
         kernels, offsets = [zero.transpose(1, 2) if transposed else zero], [(0,) * dims]
     stencil = Stencil(
         kernels=torch.stack(kernels),
@@ -68,6 +68,13 @@ def bound(call: Call) -> Step:
         output_axes=axes,
     )
     return call.linear(value, stencil)
+
+
+def _tap(blocks: torch.Tensor, tap: tuple[int, ...]) -> torch.Tensor:
+    """Take the matrices of one kernel position, shape (groups, first channels, second channels)."""
+    for index in reversed(tap):
+        blocks = blocks[..., index]
+    return blocks
 
 
 def _padding(call: Call, dims: int, dilation: tuple[int, ...], sides: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ OPERATIONS = ("maximum", "minimum", "fmax", "fmin")
 
 
 def bound(call: Call) -> Step:
-    """Bound max(a, b) or min(a, b) by the joint distance of a and b: the entrywise change is at most the larger one.
+    """Bound max(a, b) or min(a, b) by the joint distance of a and b: the entrywise change is at most the
+    larger one.
 
     Source: MATH.md section 5.
     """

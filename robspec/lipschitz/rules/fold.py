@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
@@ -22,7 +22,7 @@ def bound(call: Call) -> Step:
     call.passive(value, range(len(value.shape) - 2, len(value.shape)))
     kernel = call.integers("kernel_size", 2, 1)
     ones = torch.ones(1, kernel[0] * kernel[1], value.shape[-1], dtype=torch.float64)
-    folded = F.fold(
+    folded = functional.fold(
         ones,
         call.integers("output_size", 2, 1),
         kernel,

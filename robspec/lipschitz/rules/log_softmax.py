@@ -10,9 +10,11 @@ OPERATIONS = ("log_softmax", "_log_softmax", "logsumexp")
 
 
 def bound(call: Call) -> Step:
-    """Bound log_softmax over K entries by sqrt(K) in l_2, 2 in l_infinity, max(1, K - 1) in l_1; logsumexp by 1.
+    """Bound log_softmax over K entries by sqrt(K) in l_2, 2 in l_infinity, max(1, K - 1) in l_1; logsumexp by
+    1.
 
-    The Jacobian I - 1 p' is an oblique projector of l_2 norm sqrt(K) |p|_2 <= sqrt(K); the gradient of logsumexp is p itself.
+    The Jacobian I - 1 p' is an oblique projector of l_2 norm sqrt(K) |p|_2 <= sqrt(K); the gradient of
+    logsumexp is p itself.
 
     Raises:
         MixedBatch: the sum runs over the images of a batch.

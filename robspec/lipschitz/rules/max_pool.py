@@ -14,7 +14,8 @@ OPERATIONS = (*_FIXED, *(f"{name}_with_indices" for name in _FIXED), *_ADAPTIVE)
 
 
 def bound(call: Call) -> Step | list[Step | None]:
-    """Bound by (product over sides of ceil(k / (s / gcd(s, d))))^(1/r), the number of windows an entry can be in.
+    """Bound by (product over sides of ceil(k / (s / gcd(s, d))))^(1/r), the number of windows an entry can be
+    in.
 
     Raises:
         MixedBatch: the pooling runs over the images of a batch.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
@@ -54,7 +54,7 @@ def bound(call: Call) -> Step:
 def _copies(side: int, pair: tuple[int, int], mode: str) -> int:
     """Count how often the most repeated entry of one line occurs after padding."""
     ramp = torch.arange(side, dtype=torch.float64).reshape(1, 1, side)
-    padded = F.pad(ramp, pair, mode=mode).to(torch.int64)
+    padded = functional.pad(ramp, pair, mode=mode).to(torch.int64)
     return int(torch.bincount(padded.reshape(-1)).max())
 
 

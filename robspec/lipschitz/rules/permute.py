@@ -30,8 +30,8 @@ def _order(call: Call, rank: int) -> list[int]:
     if call.name == "permute":
         return [dim % rank for dim in call.integers("dims", rank, 0)]
     if call.name in ("movedim", "moveaxis"):
-        given = call.get("source"), call.get("destination")
-        sources, targets = ([int(d) % rank for d in (g if isinstance(g, list) else [g])] for g in given)
+        sources = [dim % rank for dim in call.integers("source", 1, 0)]
+        targets = [dim % rank for dim in call.integers("destination", 1, 0)]
         rest = iter(dim for dim in order if dim not in sources)
         placed = dict(zip(targets, sources, strict=True))
         return [placed[dim] if dim in placed else next(rest) for dim in order]

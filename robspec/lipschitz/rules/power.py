@@ -12,7 +12,8 @@ OPERATIONS = ("pow", "square", "sqrt", "float_power")
 
 
 def bound(call: Call) -> Step:
-    """Bound sqrt(sum_k M_k u_k^2 + c), c >= 0, as the l_2 norm of (sqrt(M_k) u_k, sqrt(c)) in each output entry.
+    """Bound sqrt(sum_k M_k u_k^2 + c), c >= 0, as the l_2 norm of (sqrt(M_k) u_k, sqrt(c)) in each output
+    entry.
 
     In l_2 the bound is sqrt(sum_k colsum(M_k) L_k^2), in l_infinity sqrt(sum_k rowsum(M_k) L_k^2), in l_1
     sum_k colsum(sqrt(M_k)) L_k.

@@ -34,7 +34,8 @@ OPERATIONS = (
 
 
 def bound(call: Call) -> Step:
-    """Bound by m^(1/r), m how often the most repeated entry occurs; entries filled with a constant do not count.
+    """Bound by m^(1/r), m how often the most repeated entry occurs; entries filled with a constant do not
+    count.
 
     Raises:
         MixedBatch: an entry moves to another image, or images are treated differently.
@@ -71,16 +72,18 @@ def _any_value(items: list[object]) -> bool:
 
 
 def _batch_axis(call: Call, value: Value, moved: torch.Tensor, entries: int) -> int | None:
-    """Find the output dimension along which each image keeps exactly its own entries, in the same arrangement."""
+    """Find the output dimension along which each image keeps exactly its own entries, in the same
+    arrangement."""
     if value.axis is None:
         return None
     for axis, side in enumerate(moved.shape):
         if side % call.batch or side == 0:
             continue
-        parts = moved.split(side // call.batch, dim=axis)
+        parts = torch.split(moved, side // call.batch, dim=axis)
         first = parts[0]
         same = all(
-            torch.equal(torch.where(part > 0, part - image * entries, part), first) for image, part in enumerate(parts)
+            torch.equal(torch.where(part > 0, part - image * entries, part), first)
+            for image, part in enumerate(parts)
         )
         if same and int(first.max()) <= entries:
             return axis

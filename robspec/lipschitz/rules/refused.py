@@ -14,7 +14,10 @@ _ATTENTION = (
     "use convolutions, or mixing by constant matrices",
 )
 _STEP = ("it is a step function of the data", "keep step functions out of the path to the logits")
-_GROWTH = ("its slope is unbounded", "use a function with bounded slope, such as softplus, tanh or a clamp before it")
+_GROWTH = (
+    "its slope is unbounded",
+    "use a function with bounded slope, such as softplus, tanh or a clamp before it",
+)
 _PRODUCT = ("it multiplies data by data", "multiply by constants only")
 
 _REASONS = {

@@ -9,7 +9,9 @@ from robspec.lipschitz.call import Call
 from robspec.lipschitz.lines import ENTRY_ERROR, interpolation_line, product_norm
 from robspec.lipschitz.values import Step, Value
 
-_NEAREST = tuple(f"{prefix}upsample_nearest{kind}{d}d" for prefix, kind in (("", ""), ("_", "_exact")) for d in (1, 2, 3))
+_NEAREST = tuple(
+    f"{prefix}upsample_nearest{kind}{d}d" for prefix, kind in (("", ""), ("_", "_exact")) for d in (1, 2, 3)
+)
 _SMOOTH = ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d")
 OPERATIONS = (*_NEAREST, *_SMOOTH)
 

@@ -9,7 +9,8 @@ OPERATIONS = ("split", "split_with_sizes", "chunk", "tensor_split", "slice", "na
 
 
 def bound(call: Call) -> Step | list[Step]:
-    """Bound by 1, and remember which entries were taken, so that disjoint selections can be rejoined for free.
+    """Bound by 1, and remember which entries were taken, so that disjoint selections can be rejoined for
+    free.
 
     Raises:
         MixedBatch: images of the batch are selected.

@@ -19,5 +19,3 @@ def bound(call: Call) -> Step | list[Step | None]:
     """
     step = call.entrywise(_GAINS.get(call.name, 1.0), monotone=True)
     return step if len(call.shapes) == 1 else [step, None]
-
-

@@ -13,8 +13,9 @@ OPERATIONS = ("softplus",)
 def bound(call: Call) -> Step:
     """Bound by 1, reading the switch to the identity above `threshold` as the rounding it is meant to be.
 
-    Above the threshold t the code returns x instead of a value larger by log(1 + exp(-t)) / beta. Where that jump is below
-    half a unit in the last place of float32 it belongs to the arithmetic of the forward pass; a larger one is refused.
+    Above the threshold t the code returns x instead of a value larger by log(1 + exp(-t)) / beta. Where
+    that jump is below half a unit in the last place of float32 it belongs to the arithmetic of the forward
+    pass; a larger one is refused.
 
     Raises:
         NoGlobalConstant: beta <= 0, or a threshold at which the function visibly jumps.

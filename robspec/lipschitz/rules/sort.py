@@ -9,7 +9,8 @@ OPERATIONS = ("sort", "msort", "topk", "kthvalue")
 
 
 def bound(call: Call) -> Step | list[Step | None]:
-    """Bound by 1 in every l_r: sorting two vectors brings them no further apart; a selection of the result keeps that.
+    """Bound by 1 in every l_r: sorting two vectors brings them no further apart; a selection of the result
+    keeps that.
 
     Raises:
         MixedBatch: the images of a batch are sorted.

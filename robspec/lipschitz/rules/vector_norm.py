@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step
-from fractions import Fraction
 
 OPERATIONS = ("linalg_vector_norm", "norm")
 
 
 def bound(call: Call) -> Step:
-    """Bound the l_p norm of groups of g entries by g^max(0, 1/p - 1/r): the triangle inequality, then Hoelder.
+    """Bound the l_p norm of groups of g entries by g^max(0, 1/p - 1/r): the triangle inequality, then
+    Hoelder.
 
     Raises:
         NoGlobalConstant: p < 1.
