@@ -50,8 +50,25 @@ def _units(d: tl.tensor, kind: tl.tensor, scale: tl.tensor, limit: tl.tensor) ->
     """Integer cost of a margin that is not NaN, as `reference.item_cost` defines it: multiplications only."""
     top = (limit + 1).to(tl.float64)
     cost = tl.where(kind == 2, d * d, d) * scale
-    cost = tl.where(cost < top, cost, top)
+    cost = tl.where(cost < top, cost, tl.where(cost >= top, top, 0.0))
     return tl.where(kind == RANK, 1.0, cost).to(tl.int64)
+
+
+@triton.jit
+def _logits(place: tl.tensor, live: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
+    """Load logits in the dtype they are compared in, exactly; bfloat16 comes as int16 patterns, float32's upper half.
+
+    The interpreter's own conversion from bfloat16 flushes subnormals.
+    """
+    raw = tl.load(place, mask=live, other=0)
+    if raw.dtype == tl.int16:
+        return (raw.to(tl.int32) << 16).to(tl.float32, bitcast=True)
+    return raw.to(tl.float64 if WIDE else tl.float32)
+
+
+if INTERPRETED:
+    # The interpreter prepares the whole language anew for every call of a compiled function.
+    _bucket, _edge, _units, _logits = _bucket.fn, _edge.fn, _units.fn, _logits.fn
 
 
 @triton.jit
@@ -83,7 +100,7 @@ def read_pixels(
     """Read a batch of logits once and write each item's margin, NaN where a pixel is no item.
 
     Args:
-        z: [B, K, H, W] logits, reached by the four strides.
+        z: [B, K, H, W] logits, reached by the four strides; bfloat16 as int16 patterns.
         labels: int64 [B, H, W], reached by the three strides; not read unless LABELLED.
         ignore: the label left out; not read unless IGNORING.
         margins: float64 [B, P], overwritten.
@@ -103,10 +120,10 @@ def read_pixels(
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     first = tl.full([BLOCK], float("-inf"), dtype)
     second = tl.full([BLOCK], float("-inf"), dtype)
-    best = tl.zeros([BLOCK], tl.int64)
-    bad = tl.zeros([BLOCK], tl.int64)
+    best = tl.full([BLOCK], 0, tl.int64)
+    bad = tl.full([BLOCK], 0, tl.int64)
     for k in range(CLASSES):
-        v = tl.load(place + k * z_class, mask=live, other=0.0).to(dtype)
+        v = _logits(place + k * z_class, live, WIDE)
         bad += tl.where(tl.abs(v) < float("inf"), 0, 1)
         ahead = v > first
         second = tl.where(ahead, first, tl.where(v > second, v, second))
@@ -145,6 +162,7 @@ def bracket(
     needed: tl.tensor,
     state: tl.tensor,
     asks: tl.tensor,
+    GROUP: tl.constexpr,
     BITS: tl.constexpr,
     CHUNK: tl.constexpr,
 ) -> None:
@@ -161,39 +179,47 @@ def bracket(
     """
     BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
-    ask = image * asks + tl.program_id(1)
+    nth = tl.program_id(1) * GROUP + tl.arange(0, GROUP)
+    live = nth < asks
+    ask = image * asks + nth
     rows = tl.num_programs(0).to(tl.int64) * asks
-    kind = tl.load(kinds + ask)
-    scale = tl.load(scales + ask)
-    limit = tl.load(limits + ask)
-    spent_least = tl.zeros([], tl.int64)
-    spent_most = tl.zeros([], tl.int64)
-    first = tl.zeros([], tl.int64)
-    last = tl.zeros([], tl.int64)
+    kind = tl.load(kinds + ask, mask=live, other=0)
+    scale = tl.load(scales + ask, mask=live, other=0.0)
+    limit = tl.load(limits + ask, mask=live, other=0)
+    spent_least = tl.full([GROUP], 0, tl.int64)
+    spent_most = tl.full([GROUP], 0, tl.int64)
+    first = tl.full([GROUP], 0, tl.int64)
+    last = tl.full([GROUP], 0, tl.int64)
     for start in range(0, BUCKETS, CHUNK):
         bucket = start + tl.arange(0, CHUNK).to(tl.int64)
-        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)
-        low = _edge(bucket, BITS).to(tl.float64, bitcast=True)
-        high = _edge(bucket + 1, BITS).to(tl.float64, bitcast=True)
-        least = count * _units(low, kind, scale, limit)
-        most = count * _units(high, kind, scale, limit)
-        last += tl.sum((spent_least + tl.cumsum(least, 0) <= limit).to(tl.int64))
-        first += tl.sum((spent_most + tl.cumsum(most, 0) <= limit).to(tl.int64))
-        spent_least += tl.sum(least)
-        spent_most += tl.sum(most)
+        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)[None, :]
+        low = _edge(bucket, BITS).to(tl.float64, bitcast=True)[None, :]
+        high = _edge(bucket + 1, BITS).to(tl.float64, bitcast=True)[None, :]
+        least = count * _units(low, kind[:, None], scale[:, None], limit[:, None])
+        most = count * _units(high, kind[:, None], scale[:, None], limit[:, None])
+        under = (spent_least[:, None] + tl.cumsum(least, 1) <= limit[:, None]).to(tl.int64)
+        over = (spent_most[:, None] + tl.cumsum(most, 1) <= limit[:, None]).to(tl.int64)
+        both = tl.sum(under + (over << 32), 1)
+        last += both & 0xFFFFFFFF
+        first += both >> 32
+        if start + CHUNK < BUCKETS:
+            spent_least += tl.sum(least, 1)
+            spent_most += tl.sum(most, 1)
     last = tl.minimum(last, BUCKETS - 1)
     first = tl.minimum(first, last)
-    before = tl.zeros([], tl.int64)
+    before = tl.full([GROUP], 0, tl.int64)
     for start in range(0, BUCKETS, CHUNK):
         bucket = start + tl.arange(0, CHUNK).to(tl.int64)
-        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)
-        before += tl.sum(tl.where(bucket < first, count, 0))
-        run = (bucket >= first) & (bucket <= last) & (kind != 0)
-        tl.store(needed + image * BUCKETS + bucket, tl.full([CHUNK], 1, tl.int32), mask=run)
-    tl.store(state + ask, first)
-    tl.store(state + rows + ask, last)
-    tl.store(state + 2 * rows + ask, tl.where(kind == 0, 0, before))
-    tl.store(state + 3 * rows + ask, tl.where(kind == RANK, before, 0))
+        count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)[None, :]
+        earlier = bucket[None, :] < first[:, None]
+        before += tl.sum(tl.where(earlier, count, 0), 1)
+        run = (bucket[None, :] <= last[:, None]) & ((kind != 0) & live)[:, None]
+        place = needed + image * BUCKETS + bucket[None, :] + tl.full([GROUP, CHUNK], 0, tl.int64)
+        tl.store(place, tl.full([GROUP, CHUNK], 1, tl.int32), mask=run & (bucket[None, :] >= first[:, None]))
+    tl.store(state + ask, first, mask=live)
+    tl.store(state + rows + ask, last, mask=live)
+    tl.store(state + 2 * rows + ask, tl.where(kind == 0, 0, before), mask=live)
+    tl.store(state + 3 * rows + ask, tl.where(kind == RANK, before, 0), mask=live)
 
 
 @triton.jit
@@ -215,7 +241,7 @@ def offsets(
     """
     BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
-    done = tl.zeros([], tl.int32)
+    done = tl.full([], 0, tl.int32)
     for start in range(0, BUCKETS, CHUNK):
         at = image * BUCKETS + start + tl.arange(0, CHUNK)
         count = tl.load(histogram + at) * tl.load(needed + at)
@@ -315,8 +341,8 @@ def finish(
     spent = tl.load(state + 3 * rows + ask)
     if kind == 0:
         tl.store(answers + ask, spent)
-        tl.store(answers + rows + ask, tl.zeros([], tl.int64))
-        tl.store(answers + 2 * rows + ask, tl.zeros([], tl.int64))
+        tl.store(answers + rows + ask, tl.full([], 0, tl.int64))
+        tl.store(answers + 2 * rows + ask, tl.full([], 0, tl.int64))
     else:
         begin = tl.load(places + image * BUCKETS + tl.load(state + ask)).to(tl.int64)
         end = tl.load(places + image * BUCKETS + last).to(tl.int64)
@@ -331,8 +357,8 @@ def finish(
             high = tl.maximum(high, tl.max(tl.where(at < end, bits, -1)))
         while low < high:
             middle = low + (high - low) // 2
-            cost = tl.zeros([], tl.int64)
-            count = tl.zeros([], tl.int64)
+            cost = tl.full([], 0, tl.int64)
+            count = tl.full([], 0, tl.int64)
             left_high = tl.full([], -1, tl.int64)
             right_low = tl.full([], LARGEST, tl.int64)
             for start in range(begin, end, BLOCK):
@@ -351,7 +377,7 @@ def finish(
             rank = tl.where(fits, rank + count, rank)
             low = tl.where(fits, right_low, low)
             high = tl.where(fits, high, left_high)
-        equal = tl.zeros([], tl.int64)
+        equal = tl.full([], 0, tl.int64)
         for start in range(begin, end, BLOCK):
             at = start + tl.arange(0, BLOCK)
             index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
@@ -413,6 +439,7 @@ def read_class(
     ignore: tl.tensor,
     inside: tl.tensor,
     cap: tl.tensor,
+    share: tl.tensor,
     out: tl.tensor,
     counts: tl.tensor,
     width: tl.tensor,
@@ -421,6 +448,8 @@ def read_class(
     IGNORING: tl.constexpr,
     LEAVE_SQUARED: tl.constexpr,
     ENTER_SQUARED: tl.constexpr,
+    ALONE: tl.constexpr,
+    WHOLE_WHEN_WRONG: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
@@ -436,7 +465,10 @@ def read_class(
             bound, if that is above it too.
         out: float64 [B, P], overwritten; the sign bit tells the list, also of 0.
         counts: int64 [B, 5], added to: TP, FP, FN, TN, non-finite logits.
+        share: float64 [1], factor of every item.
         LEAVE_SQUARED: leave items are squared distances; ENTER_SQUARED: enter items are.
+        ALONE: the set has one class, so leaving it is exact without water filling.
+        WHOLE_WHEN_WRONG: no factor for true negatives whose label's logit is not the largest.
     """
     image = tl.program_id(1).to(tl.int64)
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -446,10 +478,10 @@ def read_class(
     best_in = tl.full([BLOCK], float("-inf"), dtype)
     best_out = tl.full([BLOCK], float("-inf"), dtype)
     first = tl.full([BLOCK], float("-inf"), dtype)
-    ahead = tl.zeros([BLOCK], tl.int32)
-    bad = tl.zeros([BLOCK], tl.int64)
+    ahead = tl.full([BLOCK], 0, tl.int32)
+    bad = tl.full([BLOCK], 0, tl.int64)
     for k in range(CLASSES):
-        v = tl.load(place + k * z_class, mask=live, other=0.0).to(dtype)
+        v = _logits(place + k * z_class, live, WIDE)
         bad += tl.where(tl.abs(v) < float("inf"), 0, 1)
         member = tl.load(inside + k)
         best_in = tl.where((member != 0) & (v > best_in), v, best_in)
@@ -472,36 +504,47 @@ def read_class(
     mine = tl.load(inside + tl.where(counted, label, 0))
     leaves = counted & (mine != 0) & (ahead != 0)
     enters = counted & (mine == 0) & (ahead == 0)
+    charged = tl.full([BLOCK], 0, tl.float64) + tl.load(share)
+    if WHOLE_WHEN_WRONG and CLASSES > 1:
+        at_label = _logits(place + tl.where(enters, label, 0) * z_class, enters, WIDE)
+        charged = tl.where(enters & (at_label != first), 1.0, charged)
     if ENTER_SQUARED:
         squared = enters
         if LEAVE_SQUARED:
             squared = squared | leaves
-        pair = d * d * 0.5 * SAFE
-        deep = squared & (pair <= tl.load(cap))
-        d = tl.where(squared, pair, d)
-        level = tl.zeros([BLOCK], tl.float64)
-        number = tl.full([BLOCK], -1.0, tl.float64)
-        moving = tl.sum(deep.to(tl.int32))
-        while moving > 0:
-            total = tl.zeros([BLOCK], tl.float64)
-            above = tl.zeros([BLOCK], tl.float64)
+        if CLASSES == 1:
+            d = tl.where(squared, d * d * SAFE, d)
+        else:
+            pair = d * d * 0.5 * SAFE
+            d = tl.where(squared, pair, d)
+            deep = squared & (pair <= tl.load(cap))
+            if ALONE:
+                deep = deep & enters
+            level = tl.full([BLOCK], 0, tl.float64)
+            number = tl.full([BLOCK], -1.0, tl.float64)
+            moving = tl.sum(deep.to(tl.int32))
+            while moving > 0:
+                total = tl.full([BLOCK], 0, tl.float64)
+                above = tl.full([BLOCK], 0, tl.float64)
+                for k in range(CLASSES):
+                    v = _logits(place + k * z_class, deep, WIDE)
+                    gap = v.to(tl.float64) - behind
+                    hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+                    total = tl.where(hit, total + gap, total)
+                    above = tl.where(hit, above + 1.0, above)
+                changed = deep & (above != number)
+                number = tl.where(changed, above, number)
+                raised = total / (above + 1.0)
+                level = tl.where(changed & (raised > level), raised, level)
+                moving = tl.sum(changed.to(tl.int32))
+            cost = level * level
             for k in range(CLASSES):
-                v = tl.load(place + k * z_class, mask=deep, other=0.0).to(tl.float32 if not WIDE else tl.float64)
+                v = _logits(place + k * z_class, deep, WIDE)
                 gap = v.to(tl.float64) - behind
                 hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
-                total = tl.where(hit, total + gap, total)
-                above = tl.where(hit, above + 1.0, above)
-            changed = deep & (above != number)
-            number = tl.where(changed, above, number)
-            level = tl.where(changed, total / (above + 1.0), level)
-            moving = tl.sum(changed.to(tl.int32))
-        cost = level * level
-        for k in range(CLASSES):
-            v = tl.load(place + k * z_class, mask=deep, other=0.0).to(tl.float32 if not WIDE else tl.float64)
-            gap = v.to(tl.float64) - behind
-            hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
-            cost = tl.where(hit, cost + (gap - level) * (gap - level), cost)
-        d = tl.where(deep, cost * SAFE, d)
+                cost = tl.where(hit, cost + (gap - level) * (gap - level), cost)
+            d = tl.where(deep, cost * SAFE, d)
+    d = d * charged
     value = tl.where(leaves, d, tl.where(enters, d * -1.0, float("nan")))
     tl.store(out + image * pixels + at, value, mask=live)
     tl.atomic_add(counts + image * 5, tl.sum(leaves.to(tl.int64)), sem="relaxed")

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.reference import item_cost
 from robspec.kernels.knapsack.search import largest_certifying, largest_certifying_each
@@ -63,6 +63,8 @@ def _on_device(batch: LogitsBatch) -> tuple[torch.Tensor, torch.Tensor, tuple[in
     """Bring logits and labels to the device, with the labels' strides; no labels become one that is never read."""
     device = _device()
     logits = batch.logits.detach().to(device)
+    if logits.dtype is torch.bfloat16:
+        logits = logits.view(torch.int16)
     if batch.labels is None:
         return logits, torch.zeros(1, dtype=torch.int64, device=device), (0, 0, 0)
     labels = batch.labels.detach().to(device)
@@ -90,6 +92,8 @@ class TritonPrepared:
         self._block = block
         self._bits = bits
         self._buckets = _triton_kernels.OCTAVES.value << bits
+        # One program of the interpreter does as much as it can; on the GPU asks run side by side.
+        self._group = 16 if _triton_kernels.INTERPRETED else 1
         self._chunk = min(self._buckets, 16384 if _triton_kernels.INTERPRETED else 2048)
         logits, labels, label_strides = _on_device(batch)
         self._device = logits.device
@@ -257,7 +261,13 @@ class TritonPrepared:
         state = _scratch((4, b * asks), torch.int64, on)
         answers = _scratch((3, b * asks), torch.int64, on)
         sizes = {"BITS": self._bits, "CHUNK": self._chunk}
-        _launch("bracket", (b, asks), self._histogram, k, s, m, needed, state, asks, **sizes)
+        _launch(
+            "bracket",
+            (b, -(-asks // self._group)),
+            *(self._histogram, k, s, m, needed, state, asks),
+            GROUP=self._group,
+            **sizes,
+        )
         _launch("offsets", (b,), self._histogram, needed, places, cursors, **sizes)
         blocks = -(-self.pixels // self._block)
         _launch(
@@ -307,8 +317,7 @@ class TritonOneClass:
         b, k, h, w = batch.logits.shape
         self.pixels = h * w
         self.single = k == 1
-        self.enter_squared = batch.water and not self.single
-        self.leave_squared = self.enter_squared and len(batch.inside) > 1
+        self.leave_squared, self.enter_squared = squared_lists(batch)
         logits, labels, label_strides = _on_device(batch)
         device = logits.device
         inside = torch.zeros(max(k, 2), dtype=torch.int32)
@@ -325,6 +334,7 @@ class TritonOneClass:
             0 if batch.ignore is None else batch.ignore,
             inside.to(device),
             torch.tensor([batch.cap], dtype=torch.float64, device=device),
+            torch.tensor([batch.share], dtype=torch.float64, device=device),
             self._items,
             self._counts,
             w,
@@ -333,6 +343,8 @@ class TritonOneClass:
             IGNORING=batch.ignore is not None,
             LEAVE_SQUARED=self.leave_squared,
             ENTER_SQUARED=self.enter_squared,
+            ALONE=len(batch.inside) == 1,
+            WHOLE_WHEN_WRONG=batch.whole_when_wrong and batch.share != 1.0,
             WIDE=logits.dtype is torch.float64,
             BLOCK=block,
         )

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack import Backend, Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
+from tests.kernels.available import BACKENDS, NATIVE, REFERENCE, TRITON, UNTRACED
 from tests.kernels.oracle import exact_cost, most_flips, predict
 
-BACKENDS = [b for b in backends().values() if b.unavailable() is None]
-REFERENCE = backends()["reference"]
 NORMS: list[Fraction | None] = [Fraction(1), Fraction(2), None]
 BUDGETS = [Fraction(x) for x in ("0", "1e-9", "0.01", "0.1", "0.37", "1", "2.5", "40", "1e9")]
 
@@ -64,6 +63,7 @@ def batches(draw: Any) -> LogitsBatch:
 class TestEquality:
     """Sum in int64 against 2^40: order-independent, deterministic, equal on every backend."""
 
+    @settings(phases=UNTRACED)
     @given(batches(), st.sampled_from(NORMS), st.sampled_from([Fraction(1), Fraction(13, 2), Fraction(0)]))
     def test_random(self, batch: LogitsBatch, norm: Fraction | None, constant: Fraction) -> None:
         assert_equal(batch, norm, constant)
@@ -132,9 +132,28 @@ class TestEquality:
                 assert backend.prepare(LogitsBatch(logits, labels, items)).finite.tolist() == [True, False, True]
 
 
+def assert_galois(backend: Backend, batch: LogitsBatch, norm: Fraction | None, *, every: bool) -> None:
+    """Ask at each radius and just beyond it, for every number of flips or for the least, the middle and the most."""
+    prepared = backend.prepare(batch)
+    most = int(prepared.items.max())
+    wanted = list(range(1, most + 1)) if every else sorted({1, (most + 1) // 2, most} - {0})
+    if not wanted:
+        return
+    radii = prepared.radii(np.array([wanted] * len(prepared.items)), Fraction(3), norm)
+    for image, items in enumerate(prepared.items.tolist()):
+        radius = [float(r) for r, n in zip(radii[image], wanted, strict=True) if n <= items]
+        asked = [*radius, *(math.nextafter(r, math.inf) for r in radius)]
+        ask = [Budget.of(Fraction(e), Fraction(3), norm, prepared.pixels, single=prepared.single) for e in asked]
+        flips = prepared.flips(ask)[image].tolist()
+        for n, r, at, beyond in zip(wanted, radius, flips, flips[len(radius) :], strict=False):
+            assert at < n or r == 0.0
+            assert beyond >= n
+
+
 class TestTruth:
     """Everything below is a bound over the relaxed set: the bound never says fewer flips than are possible."""
 
+    @settings(phases=UNTRACED)
     @given(
         st.integers(1, 3).flatmap(
             lambda k: st.lists(st.lists(st.floats(-4, 4, width=32), min_size=k, max_size=k), min_size=1, max_size=7)
@@ -167,21 +186,14 @@ class TestTruth:
     @given(batches(), st.sampled_from(NORMS))
     def test_galois(self, batch: LogitsBatch, norm: Fraction | None) -> None:
         """For counting families: fewer than n flips at eps <=> eps <= returned R (MATH.md section 8)."""
-        for backend in BACKENDS:
-            prepared = backend.prepare(batch)
-            for image, items in enumerate(prepared.items.tolist()):
-                for wanted in range(1, items + 1):
-                    row = np.zeros((len(prepared.items), 1), dtype=np.int64)
-                    row[image] = wanted
-                    radius = float(prepared.radii(row, Fraction(3), norm)[image, 0])
-                    after = math.nextafter(radius, math.inf)
-                    ask = [
-                        Budget.of(Fraction(e), Fraction(3), norm, prepared.pixels, single=prepared.single)
-                        for e in (radius, after)
-                    ]
-                    at, beyond = prepared.flips(ask)[image].tolist()
-                    assert at < wanted or radius == 0.0
-                    assert beyond >= wanted
+        for backend in NATIVE:
+            assert_galois(backend, batch, norm, every=True)
+
+    @settings(phases=UNTRACED, max_examples=min(12, settings().max_examples))
+    @given(batches(), st.sampled_from(NORMS))
+    def test_galois_triton(self, batch: LogitsBatch, norm: Fraction | None) -> None:
+        for backend in TRITON:
+            assert_galois(backend, batch, norm, every=False)
 
     def test_radius_counts_exactly_the_flips_it_names(self) -> None:
         """A count rounded up and then used as a zero-based index gives one pixel too many (PEERS.md, 2)."""

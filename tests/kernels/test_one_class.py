@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack import Items, LogitsBatch
 from robspec.kernels.knapsack._classes import frontier
 from robspec.kernels.knapsack.reference import water_filling
-
-BACKENDS = [b for b in backends().values() if b.unavailable() is None]
-REFERENCE = backends()["reference"]
+from tests.kernels.available import BACKENDS, REFERENCE, UNTRACED
 
 
 def distance_by_active_sets(behind: Fraction, ahead: list[Fraction]) -> Fraction:
@@ -84,6 +82,7 @@ def assert_equal(batch: LogitsBatch) -> None:
                 np.testing.assert_array_equal(mine, theirs, backend.name)
 
 
+@settings(phases=UNTRACED)
 @given(batches())
 def test_backends_equal_the_reference(batch: LogitsBatch) -> None:
     assert_equal(batch)

@@ -1,0 +1,32 @@
+"""The backends that can run here; an interpreted Triton backend gets a coarse histogram, for speed alone."""
+
+from __future__ import annotations
+
+from hypothesis import Phase
+
+from robspec.kernels.knapsack import Backend, backends
+
+REFERENCE = backends()["reference"]
+
+
+def available() -> list[Backend]:
+    """List the backends that can run here, compiled and reference ones first."""
+    found = [b for b in backends().values() if b.unavailable() is None]
+    return [quick(b) for b in found]
+
+
+def quick(backend: Backend) -> Backend:
+    """Give the form of a backend that the many small examples run: Triton's interpreter takes a second for a few."""
+    if backend.name != "triton":
+        return backend
+    from robspec.kernels.knapsack import _triton_kernels
+    from robspec.kernels.knapsack.triton_cuda import TritonBackend
+
+    return TritonBackend(block=512, bits=3) if _triton_kernels.INTERPRETED else backend
+
+
+UNTRACED = [phase for phase in Phase if phase is not Phase.explain]
+"""Hypothesis traces every line of Python to explain a failure, which an interpreted kernel has thousands of."""
+BACKENDS = available()
+NATIVE = [b for b in BACKENDS if b.name != "triton"]
+TRITON = [b for b in BACKENDS if b.name == "triton"]
