@@ -70,7 +70,9 @@ def main() -> None:
         context = Context(backends()["cpu"], logits, labels, None)
         return [open_bound(m, context, ONE).worst_case(budgets) for m in asked]
 
-    print(f"{platform.processor() or platform.machine()}, {numba.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{platform.processor() or platform.machine()}, {numba.get_num_threads()} threads, torch {torch.__version__}"
+    )
     run([Fraction(1)])
     for eps in (Fraction(1), Fraction(10)):
         one = timed(lambda eps=eps: run([eps]), 3)  # type: ignore[misc]

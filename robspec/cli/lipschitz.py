@@ -25,9 +25,7 @@ _BAR = 8
 
 @click.command("lipschitz")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike."
-)
+@click.option("--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike.")
 @click.option("--input-norm", type=click.Choice(list(_NORMS)), help="Norm of images, if another.")
 @click.option("--output-norm", type=click.Choice(list(_NORMS)), help="Norm of logits, if another.")
 @click.option("--images", metavar="GLOB", help="Images the search for a lower bound starts from.")
@@ -120,9 +118,7 @@ def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path |
         "upper": derivation.bound,
         "upper_hex": derivation.bound.hex(),
         "lower": None if pair is None else pair.lower,
-        "pair": None
-        if pair is None
-        else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
+        "pair": None if pair is None else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
         "loosest": None if loosest is None else loosest.name,
         "folded_constants": derivation.folded,
         "seconds": derivation.seconds,
@@ -143,9 +139,7 @@ def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path |
     }
 
 
-def _show(
-    model: Path, derivation: Derivation, pair: Pair | None, path: Path | None, *, everything: bool
-) -> None:
+def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | None, *, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -174,9 +168,7 @@ def _show(
             Text(f"{row.seconds:.2f}"),
             style="bold red" if mark else None,
         )
-    console.print(
-        f"{model.name}: {derivation.input_norm} image to {derivation.output_norm} logits", highlight=False
-    )
+    console.print(f"{model.name}: {derivation.input_norm} image to {derivation.output_norm} logits", highlight=False)
     console.print(table)
     hidden = len(derivation.rows) - len(shown)
     if hidden:
@@ -193,9 +185,7 @@ def _show(
     low = "?" if pair is None else lower_text(pair.lower, 9)
     line = f"Lipschitz constant in [{low}, {upper_text(derivation.bound, 9)}]"
     console.print(line, style="bold", highlight=False)
-    console.print(
-        f"proved in {derivation.seconds:.1f} s; {derivation.folded} constants folded", highlight=False
-    )
+    console.print(f"proved in {derivation.seconds:.1f} s; {derivation.folded} constants folded", highlight=False)
     if path is not None:
         console.print(f"pair stored in {path}", highlight=False)
 

@@ -55,17 +55,14 @@ def _merge_wrapped(stencil: Stencil) -> Stencil:
     merged: dict[tuple[int, ...], torch.Tensor] = {}
     for offset, kernel in zip(stencil.offsets, stencil.kernels, strict=True):
         key = tuple(
-            d % n if wraps else d
-            for d, n, wraps in zip(offset, stencil.inputs, stencil.circular, strict=True)
+            d % n if wraps else d for d, n, wraps in zip(offset, stencil.inputs, stencil.circular, strict=True)
         )
         merged[key] = merged[key] + kernel if key in merged else kernel
     if len(merged) == len(stencil.offsets):
         return stencil
     rounding = directed.mul(len(stencil.offsets) * directed.UNIT, stencil.mass)
     kernels = torch.stack(list(merged.values()))
-    return replace(
-        stencil, kernels=kernels, offsets=tuple(merged), slack=directed.add(stencil.slack, rounding)
-    )
+    return replace(stencil, kernels=kernels, offsets=tuple(merged), slack=directed.add(stencil.slack, rounding))
 
 
 def _line_counts(stencil: Stencil, dim: int, *, by_output: bool) -> torch.Tensor:

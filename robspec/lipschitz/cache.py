@@ -45,9 +45,7 @@ def cached(
     Raises:
         RobspecError: as `prove`; failures are not kept.
     """
-    folder = (
-        directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
-    )
+    folder = directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
     path = folder / f"{key(program, input_norm, output_norm)}.json"
     found = _read(path)
     if found is not None and (found.input_norm, found.output_norm) == (input_norm, output_norm):

@@ -139,9 +139,7 @@ class Call:
     def passive(self, value: Value, axes: Sequence[int]) -> None:
         """Refuse when any of these axes carries the batch."""
         if value.axis is not None and value.axis in axes:
-            raise self.mixes(
-                f"{self.name} acts along dimension {value.axis}, which holds the images of the batch"
-            )
+            raise self.mixes(f"{self.name} acts along dimension {value.axis}, which holds the images of the batch")
 
     def step(
         self,
@@ -160,9 +158,7 @@ class Call:
         if found is None or not found.is_floating_point():
             raise self.refuse(f"argument {name} is not a floating-point tensor")
         if not bool(torch.isfinite(found).all()):
-            raise NotFinite(
-                self.where, f"argument {name} is not finite", "repair the weights and export again"
-            )
+            raise NotFinite(self.where, f"argument {name} is not finite", "repair the weights and export again")
         return found.detach().to(torch.float64)
 
     def broadcast_axis(self, value: Value) -> int | None:

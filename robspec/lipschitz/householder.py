@@ -116,9 +116,7 @@ def _order_two() -> tuple[str, str]:
     four = _add(three, f"rsub({third},{_TURN})")
     edges = [_mul(second, "0.5"), _mul(both, "0.5"), _mul(three, "0.5"), _mul(four, "0.5")]
     starts = ["0", *edges[:-1]]
-    masks = [
-        f"logical_and(ge({position},{a}),lt({position},{b}))" for a, b in zip(starts, edges, strict=True)
-    ]
+    masks = [f"logical_and(ge({position},{a}),lt({position},{b}))" for a, b in zip(starts, edges, strict=True)]
     rotated = (
         _add(_mul("x", _cos(third)), _mul("y", _sin(third))),
         _add(_mul("neg(x)", _sin(third)), _mul("y", _cos(third))),

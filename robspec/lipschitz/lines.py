@@ -74,9 +74,7 @@ def adaptive_line(side: int, outputs: int) -> torch.Tensor:
     return matrix
 
 
-def interpolation_line(
-    side: int, outputs: int, *, cubic: bool, align: bool, scale: float | None
-) -> torch.Tensor:
+def interpolation_line(side: int, outputs: int, *, cubic: bool, align: bool, scale: float | None) -> torch.Tensor:
     """Write one-dimensional linear or cubic (a = -3/4) interpolation as a matrix.
 
     Args:

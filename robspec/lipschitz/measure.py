@@ -79,9 +79,7 @@ def measure(
                 previous = found.ratio
                 direction = _dual(pull, input_norm)
                 if not bool(direction.any()):
-                    direction = _unit(
-                        torch.randn(shape, generator=generator, dtype=torch.float64), input_norm
-                    )
+                    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64), input_norm)
             if time.perf_counter() > deadline:
                 break
         if time.perf_counter() > deadline:
@@ -89,9 +87,7 @@ def measure(
     if best is None:
         zero = np.zeros(shape)
         return Pair(zero, zero, 0.0, 0.0, 0.0, input_norm, output_norm, evaluations)
-    return Pair(
-        best.first, best.second, best.ratio, best.lower, best.allowance, input_norm, output_norm, evaluations
-    )
+    return Pair(best.first, best.second, best.ratio, best.lower, best.allowance, input_norm, output_norm, evaluations)
 
 
 def evaluate(

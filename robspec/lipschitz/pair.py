@@ -71,8 +71,7 @@ def decide_claim(claim: Fraction, derivation: Derivation, pair: Pair | None) -> 
         if Fraction(pair.lower) > derivation.value:
             raise SoundnessAlarm(
                 "the Lipschitz prover",
-                f"a pair of images has ratio {pair.lower:.12g}, "
-                f"above the proved bound {derivation.bound:.12g}",
+                f"a pair of images has ratio {pair.lower:.12g}, above the proved bound {derivation.bound:.12g}",
                 "keep the model and the pair, and report them",
             )
     if derivation.value <= claim:

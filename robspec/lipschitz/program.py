@@ -77,9 +77,7 @@ def read(program: ExportedProgram) -> Layout:
     nodes = {node.name: node for node in program.graph.nodes}
     outputs = [r.arg.name for r in results if isinstance(r.arg, TensorArgument)]
     if len(outputs) != 1 or len(results) != 1:
-        raise UnsuitableProgram(
-            "outputs", f"the program returns {len(results)} values, not one tensor", _EVALUATION
-        )
+        raise UnsuitableProgram("outputs", f"the program returns {len(results)} values, not one tensor", _EVALUATION)
     image = nodes[images[0]]
     shape, axis, batches, dtype = _image_shape(image)
     return Layout(image, shape, axis, batches, dtype, constants, owners, nodes[outputs[0]])
@@ -90,9 +88,7 @@ def _stored(program: ExportedProgram, target: str) -> torch.Tensor:
     if found is None:
         found = program.constants.get(target)
     if not isinstance(found, torch.Tensor):
-        raise UnsuitableProgram(
-            target, "the program's archive does not hold this tensor", "export the model again"
-        )
+        raise UnsuitableProgram(target, "the program's archive does not hold this tensor", "export the model again")
     return found.detach()
 
 
@@ -102,9 +98,7 @@ def _image_shape(image: fx.Node) -> tuple[tuple[int, ...], int | None, tuple[int
         raise UnsuitableProgram(image.name, "the image input is not a tensor of known shape", _EVALUATION)
     if not value.dtype.is_floating_point:
         what = f"the image input has element type {value.dtype}"
-        raise UnsuitableProgram(
-            image.name, what, "feed floating-point images; scale integers before the model"
-        )
+        raise UnsuitableProgram(image.name, what, "feed floating-point images; scale integers before the model")
     sides: list[object] = list(value.shape)
     rest: list[int] = []
     for dim, side in enumerate(sides[1:], start=1):
@@ -112,9 +106,7 @@ def _image_shape(image: fx.Node) -> tuple[tuple[int, ...], int | None, tuple[int
             rest.append(side)
         else:
             what = f"dimension {dim} of the image is dynamic ({side}): the constant depends on the image size"
-            raise UnsuitableProgram(
-                image.name, what, "export with a fixed size; only the batch may be dynamic"
-            )
+            raise UnsuitableProgram(image.name, what, "export with a fixed size; only the batch may be dynamic")
     first = sides[0]
     if not isinstance(first, int):
         return (1, *rest), 0, (2, 3), value.dtype

@@ -54,9 +54,7 @@ def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> D
     if best is None:
         raise failure if failure is not None else RuntimeError("no walk was tried")
     if not math.isfinite(best.bound):
-        raise NotFinite(
-            "the whole model", "the bound overflows float64", "look at the loosest node of the table"
-        )
+        raise NotFinite("the whole model", "the bound overflows float64", "look at the loosest node of the table")
     return best
 
 

@@ -104,9 +104,7 @@ def _on_torus(skip: Stencil, back: Stencil, inner: Stencil) -> _Block | None:
             return None
         sides.append(side // a.stride[dim])
     stride = a.stride
-    return _Block(
-        _phased(a, stride, False), _phased(b, stride, False), _phased(c, stride, True), tuple(sides)
-    )
+    return _Block(_phased(a, stride, False), _phased(b, stride, False), _phased(c, stride, True), tuple(sides))
 
 
 def _straight(stencil: Stencil) -> Stencil | None:
@@ -163,9 +161,7 @@ _Spectrum = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def _spectra(block: _Block, frequencies: torch.Tensor) -> Iterator[_Spectrum]:
     """Yield batches of A*A, of (B*A, C) stacked, and of B*B."""
     for part in torch.split(frequencies, 256):
-        a, b, c = (
-            _transfer(phased.taps, part, block.sides) for phased in (block.skip, block.back, block.inner)
-        )
+        a, b, c = (_transfer(phased.taps, part, block.sides) for phased in (block.skip, block.back, block.inner))
         yield a.mH @ a, torch.stack([b.mH @ a, c]), b.mH @ b
 
 
@@ -174,9 +170,7 @@ def _transfer(
 ) -> torch.Tensor:
     keys = list(taps)
     rows = torch.stack([taps[key] for key in keys])
-    turned = angles(
-        [tuple(q % n for q, n in zip(key, sides, strict=True)) for key in keys], frequencies, sides
-    )
+    turned = angles([tuple(q % n for q, n in zip(key, sides, strict=True)) for key in keys], frequencies, sides)
     flat = rows.reshape(len(keys), -1)
     return torch.complex(turned.cos() @ flat, turned.sin() @ flat).reshape(-1, *rows.shape[1:])
 
@@ -194,9 +188,7 @@ def _search(spectra: list[_Spectrum], hidden: int) -> torch.Tensor | None:
 
     The search stops early at the l_2 norm of A, which no multiplier can beat (all slopes may be 0).
     """
-    goal = max(float(torch.linalg.eigvalsh(outer)[:, -1].max()) for outer, _, _ in spectra) ** 0.5 * (
-        1.0 + 1e-7
-    )
+    goal = max(float(torch.linalg.eigvalsh(outer)[:, -1].max()) for outer, _, _ in spectra) ** 0.5 * (1.0 + 1e-7)
     best: tuple[float, torch.Tensor] | None = None
     for base in _shapes(spectra, hidden):
         found = _scaled(spectra, base, goal)
@@ -287,9 +279,7 @@ def _holds(block: _Block, part: _Spectrum, multiplier: torch.Tensor, bound: floa
     matrix[:, :width, width:] = -mixed.mH
     matrix[:, width:, width:] = 2 * torch.diag(weights) - inner
     top = float(multiplier.max())
-    trace = directed.add(
-        directed.mul(bound, bound, float(width)), directed.mul(2 * top, float(order - width)), 1e-9
-    )
+    trace = directed.add(directed.mul(bound, bound, float(width)), directed.mul(2 * top, float(order - width)), 1e-9)
     shift = directed.add(_error(block, top, bound, order), cholesky_slack(order, trace))
     _, info = torch.linalg.cholesky_ex(matrix - 2 * shift * torch.eye(order))
     return not bool((info != 0).any())

@@ -137,9 +137,7 @@ def densify(stencil: Stencil) -> Stencil | None:
     return replace(stencil, kernels=full.unsqueeze(1))
 
 
-def diagonal(
-    factors: torch.Tensor, sides: tuple[int, ...], axes: tuple[int, ...], *, slack: float = 0.0
-) -> Stencil:
+def diagonal(factors: torch.Tensor, sides: tuple[int, ...], axes: tuple[int, ...], *, slack: float = 0.0) -> Stencil:
     """Build the stencil that multiplies each channel by its own factor.
 
     Args:

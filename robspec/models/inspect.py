@@ -62,9 +62,7 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             blob = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ModelNotFound(
-            str(path), f"it cannot be opened: {error.strerror or error}", "check the path"
-        ) from error
+        raise ModelNotFound(str(path), f"it cannot be opened: {error.strerror or error}", "check the path") from error
     if len(blob) > MAX_BYTES:
         raise ModelTooLarge(str(path), f"the file is larger than {MAX_BYTES >> 30} GiB", "check its origin")
     return blob
@@ -107,9 +105,7 @@ def recognise(blob: bytes, where: str) -> Kind:
 def _archive(blob: bytes, where: str) -> Kind:
     names = record_names(blob, where)
     if "constants.pkl" in names or any(n.startswith("code/") for n in names):
-        raise TorchScriptModel(
-            where, "the file is a TorchScript archive", _RESCRIPT.format(name=Path(where).name)
-        )
+        raise TorchScriptModel(where, "the file is a TorchScript archive", _RESCRIPT.format(name=Path(where).name))
     old = {"serialized_exported_program.json", "serialized_state_dict.pt"}
     if old & names:
         raise PickledModel(

@@ -231,9 +231,7 @@ def _load_clean(archive: bytes, where: str) -> ExportedProgram:
         logger.disabled = disabled
 
 
-def _image_input(
-    program: ExportedProgram, where: str
-) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
+def _image_input(program: ExportedProgram, where: str) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
     specs = program.graph_signature.input_specs
     nodes = [n for n in program.graph.nodes if n.op == "placeholder"]
     image = next(n for n, s in zip(nodes, specs, strict=True) if s.kind == InputKind.USER_INPUT)

@@ -44,9 +44,7 @@ class Runner(fx.Interpreter):
         device: where to compute.
     """
 
-    def __init__(
-        self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device) -> None:
         super().__init__(program.graph_module, garbage_collect_values=True)
         self._own = own
         self._chosen = chosen

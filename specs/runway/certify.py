@@ -55,10 +55,7 @@ def measure(folder: Path) -> dict[str, float]:
     pixels = labels[0].size
     found = {"clean accuracy, mean": float(np.mean([len(c) / pixels for c in ascending]))}
     for eps in BUDGETS:
-        kept = [
-            (len(c) - np.searchsorted(np.cumsum(c), (LIPSCHITZ * eps) ** 2, "right")) / pixels
-            for c in ascending
-        ]
+        kept = [(len(c) - np.searchsorted(np.cumsum(c), (LIPSCHITZ * eps) ** 2, "right")) / pixels for c in ascending]
         found[f"certified accuracy at eps {eps:g}, mean"] = float(np.mean(kept))
         found[f"certified accuracy at eps {eps:g}, worst image"] = float(np.min(kept))
     for gamma in GAMMAS:

@@ -56,9 +56,7 @@ def scene(seed: int, size: int = 64) -> tuple[npt.NDArray[np.uint8], npt.NDArray
     colour = np.where(below[..., None], _terrain(rng, x, y, depth), _sky(rng, y, horizon))
     asphalt = rng.uniform(0.62, 0.80) + rng.uniform(-0.02, 0.02, 3)
     surface = asphalt + 0.03 * _noise(rng, fine, 24)[..., None]
-    colour = np.where(
-        on[..., None], np.where(_markings(rng, across, along)[..., None], 0.97, surface), colour
-    )
+    colour = np.where(on[..., None], np.where(_markings(rng, across, along)[..., None], 0.97, surface), colour)
 
     haze = rng.uniform(0.05, 0.35) * np.exp(-np.clip(depth, 0, None) / rng.uniform(0.10, 0.30))
     veil = np.where(below, haze, haze.max() * 0.5)[..., None]

@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--margin", type=float, default=0.3)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--threads", type=int, default=1, help="the result is the same only for the same number"
-    )
+    parser.add_argument("--threads", type=int, default=1, help="the result is the same only for the same number")
     given = parser.parse_args()
 
     torch.set_num_threads(given.threads)

@@ -66,9 +66,7 @@ def _dense_norm(matrix: np.ndarray, norm: Norm) -> float:
     return float(np.abs(matrix).sum(0 if norm.p == 1 else 1).max())
 
 
-def _stretch(
-    program: ExportedProgram, norm: Norm, *, scale: float = 1.0, pairs: int = 64, seed: int = 0
-) -> float:
+def _stretch(program: ExportedProgram, norm: Norm, *, scale: float = 1.0, pairs: int = 64, seed: int = 0) -> float:
     replay = Replay(program)
     generator = torch.Generator().manual_seed(seed)
     shape = tuple(n for axis, n in enumerate(replay.layout.shape) if axis != replay.layout.axis)

@@ -52,9 +52,7 @@ def test_a_damaged_entry_is_recomputed(damage: str, program: Any, tmp_path: Path
 
 def test_concurrent_runs_agree_and_leave_no_rubbish(program: Any, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        runs = [
-            pool.submit(cached, program, input_norm=L2, output_norm=L2, directory=tmp_path) for _ in range(8)
-        ]
+        runs = [pool.submit(cached, program, input_norm=L2, output_norm=L2, directory=tmp_path) for _ in range(8)]
         bounds = {run.result().bound for run in runs}
     assert len(bounds) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]

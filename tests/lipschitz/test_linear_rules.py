@@ -18,9 +18,7 @@ from torch.nn import functional
 from robspec.semantics.norm import L1, L2, LINF
 
 NORMS = (L1, L2, LINF)
-_SETTINGS = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(program: Any, bound: Any, matrix: Any, dense_norm: Any, *, exact: bool = True) -> None:
@@ -40,9 +38,7 @@ class TestConvolution:
 
     @_SETTINGS
     @given(data=st.data())
-    def test_convolution(
-        self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any
-    ) -> None:
+    def test_convolution(self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         dims = data.draw(st.sampled_from([1, 1, 2, 2, 2, 3]))
         groups = data.draw(st.sampled_from([1, 1, 2]))
         size = data.draw(st.integers(3, 5))
@@ -97,9 +93,7 @@ class TestConvolution:
         exact = mode in ("zeros", "circular")
         check(export(model, (2, size, size)), bound, matrix, dense_norm, exact=exact)
 
-    def test_same_padding_of_an_even_kernel(
-        self, export: Any, bound: Any, matrix: Any, dense_norm: Any
-    ) -> None:
+    def test_same_padding_of_an_even_kernel(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch warns that it pads on its own
             check(export(nn.Conv2d(2, 3, (2, 4), padding="same"), (2, 5, 6)), bound, matrix, dense_norm)
@@ -114,9 +108,7 @@ class TestConvolution:
     def test_an_unbatched_program(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         check(export(nn.Conv2d(2, 3, 3, padding=1), (2, 5, 5), batch=False), bound, matrix, dense_norm)
 
-    def test_large_maps_are_bounded_on_the_torus(
-        self, export: Any, bound: Any, matrix: Any, dense_norm: Any
-    ) -> None:
+    def test_large_maps_are_bounded_on_the_torus(self, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         """Zero padding on the torus is an upper bound, within the border effect of the truth."""
         torch.manual_seed(0)
         program = export(nn.Conv2d(4, 4, 3, padding=1), (4, 13, 13))
@@ -131,9 +123,7 @@ class TestPadding:
 
     @_SETTINGS
     @given(data=st.data())
-    def test_pad_nodes(
-        self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any
-    ) -> None:
+    def test_pad_nodes(self, data: st.DataObject, export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
         mode = data.draw(st.sampled_from(["constant", "circular", "reflect", "replicate"]))
         low = -1 if mode == "constant" else 0
         high = 3
@@ -161,9 +151,7 @@ class TestPadding:
         ]:
             weight = torch.randn(3, 2, 3)
 
-            def forward(
-                x: torch.Tensor, w: Any = weight, s: int = stride, d: int = dilation, p: Any = pads
-            ) -> Any:
+            def forward(x: torch.Tensor, w: Any = weight, s: int = stride, d: int = dilation, p: Any = pads) -> Any:
                 return functional.conv1d(functional.pad(x, p, mode="circular"), w, stride=s, dilation=d)
 
             program = export(forward, (2, 8))
@@ -273,9 +261,7 @@ def test_linear_layers_compose(export: Any, bound: Any, matrix: Any, dense_norm:
     check(export(model, (6,)), bound, matrix, dense_norm)
 
 
-def test_normalisation_is_folded_into_the_convolution(
-    export: Any, bound: Any, matrix: Any, dense_norm: Any
-) -> None:
+def test_normalisation_is_folded_into_the_convolution(export: Any, bound: Any, matrix: Any, dense_norm: Any) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
     mean, std = torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1), torch.tensor([0.1, 0.3, 0.9]).reshape(3, 1, 1)
@@ -303,8 +289,7 @@ def test_dilated_branches_and_a_projection_are_one_operator(
         def __init__(self) -> None:
             super().__init__()
             self.branches = nn.ModuleList(
-                nn.Conv2d(4, 4, 3 if d else 1, dilation=d or 1, padding=d, padding_mode="circular")
-                for d in (0, 2, 4)
+                nn.Conv2d(4, 4, 3 if d else 1, dilation=d or 1, padding=d, padding_mode="circular") for d in (0, 2, 4)
             )
             self.project = nn.Conv2d(12, 4, 1)
 

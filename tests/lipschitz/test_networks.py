@@ -136,7 +136,5 @@ def test_two_conspiring_branches(export: Any) -> None:
 def test_a_jacobian_at_a_kink_is_only_a_hint(export: Any) -> None:
     """autograd gives 2 for clamp(x, min=0) + clamp(x, max=0) at 0, where the map is the identity."""
     program = export(lambda x: x.clamp(min=0) + x.clamp(max=0), (4,))
-    pair = measure(
-        program, input_norm=L2, output_norm=L2, images=[np.zeros(4)], input_range=(-1.0, 1.0), seconds=0.3
-    )
+    pair = measure(program, input_norm=L2, output_norm=L2, images=[np.zeros(4)], input_range=(-1.0, 1.0), seconds=0.3)
     assert pair.lower <= 1.0

@@ -99,13 +99,9 @@ _JOINT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "maxmin_slices": lambda x: torch.stack(
         [torch.max(x[:, ::2], x[:, 1::2]), torch.min(x[:, ::2], x[:, 1::2])], 2
     ).flatten(1, 2),
-    "maxmin_view": lambda x: torch.cat(
-        [x.reshape(-1, 2, 2, 6, 6).amax(2), x.reshape(-1, 2, 2, 6, 6).amin(2)], 1
-    ),
+    "maxmin_view": lambda x: torch.cat([x.reshape(-1, 2, 2, 6, 6).amax(2), x.reshape(-1, 2, 2, 6, 6).amin(2)], 1),
     "two_maxima_conspire": lambda x: torch.cat([torch.max(*x.split(2, 1)), torch.max(*x.split(2, 1))], 1),
-    "max_of_shifted": lambda x: torch.cat(
-        [torch.max(x[:, :2], x[:, 1:3]), torch.min(x[:, :2], x[:, 1:3])], 1
-    ),
+    "max_of_shifted": lambda x: torch.cat([torch.max(x[:, :2], x[:, 1:3]), torch.min(x[:, :2], x[:, 1:3])], 1),
     "crelu": lambda x: torch.cat([functional.relu(x), functional.relu(-x)], 1),
     "vector_norm": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),
     "vector_norm_one": lambda x: torch.linalg.vector_norm(x, ord=1, dim=1),

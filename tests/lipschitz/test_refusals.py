@@ -123,9 +123,7 @@ _FIXED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "flip": lambda x: x.flip(0),
     "reshape_across": lambda x: x.reshape(3, 4, 5, 5).sum(1).unsqueeze(0) + x,
     "permuted_reshape": lambda x: x.permute(1, 0, 2, 3).reshape(x.shape),
-    "batch_as_channels": lambda x: (
-        functional.conv2d(x.transpose(0, 1), torch.ones(1, 4, 1, 1)).transpose(0, 1) + x
-    ),
+    "batch_as_channels": lambda x: functional.conv2d(x.transpose(0, 1), torch.ones(1, 4, 1, 1)).transpose(0, 1) + x,
 }
 
 

@@ -55,12 +55,8 @@ def test_random_blocks(data: st.DataObject, export: Any, matrix: Any) -> None:
     factor = data.draw(st.sampled_from([1.0, -0.5, 2.0]))
     shape = (width, size, size)
     activation = data.draw(st.sampled_from([nn.ReLU(), nn.Tanh(), nn.LeakyReLU(0.3), nn.Softplus()]))
-    proved = prove(
-        export(_Block(inner, activation, back, skip, factor), shape), input_norm=L2, output_norm=L2
-    ).bound
-    parts = [
-        matrix(export(part, s)) for part, s in ((inner, shape), (back, (hidden, size, size)), (skip, shape))
-    ]
+    proved = prove(export(_Block(inner, activation, back, skip, factor), shape), input_norm=L2, output_norm=L2).bound
+    parts = [matrix(export(part, s)) for part, s in ((inner, shape), (back, (hidden, size, size)), (skip, shape))]
     assert proved >= _worst_pattern(parts[0], parts[1], parts[2], factor, 0) * (1 - 1e-12)
     assert proved <= _triangle(parts, factor) * (1 + 1e-6) + 0.2
 

@@ -192,9 +192,7 @@ class TestStressedModels:
 
     def test_division_by_a_third_rounds_up(self, export: Any) -> None:
         third = float(torch.tensor(1.0) / 3)
-        bound = prove(
-            export(lambda x: x / (torch.tensor(1.0) / 3), (2,)), input_norm=L2, output_norm=L2
-        ).bound
+        bound = prove(export(lambda x: x / (torch.tensor(1.0) / 3), (2,)), input_norm=L2, output_norm=L2).bound
         assert Fraction(bound) >= 1 / Fraction(third)
 
     def test_batch_norm_divides_by_the_exact_root(self, export: Any) -> None:

@@ -104,9 +104,7 @@ class TestNorms:
         bound = operator_norm(stencil, Norm(p))
         vectors = np.random.default_rng(0).standard_normal((matrix.shape[1], 20))
         order = float(p)
-        stretch = np.linalg.norm(matrix @ vectors, ord=order, axis=0) / np.linalg.norm(
-            vectors, ord=order, axis=0
-        )
+        stretch = np.linalg.norm(matrix @ vectors, ord=order, axis=0) / np.linalg.norm(vectors, ord=order, axis=0)
         assert bound >= stretch.max() * (1 - 1e-12)
 
     @settings(max_examples=40, deadline=None)
@@ -170,9 +168,7 @@ class TestComposition:
         assert np.allclose(dense(whole), dense(after) @ dense(stencil) @ dense(before), atol=1e-12)
 
     @pytest.mark.parametrize("circular", [False, True])
-    @pytest.mark.parametrize(
-        ("stride", "pads"), [(1, (1, 1)), (2, (1, 1)), (2, (0, 1)), (3, (2, 2)), (1, (4, 4))]
-    )
+    @pytest.mark.parametrize(("stride", "pads"), [(1, (1, 1)), (2, (1, 1)), (2, (0, 1)), (3, (2, 2)), (1, (4, 4))])
     def test_padding_then_a_valid_window(self, circular: bool, stride: int, pads: tuple[int, int]) -> None:
         n, k = 4, 3
         m = n + sum(pads)

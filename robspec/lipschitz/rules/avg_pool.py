@@ -37,10 +37,7 @@ def bound(call: Call) -> Step:
     halves = directed.mul(directed.sqrt(factor), product_norm([m.sqrt() for m in matrices], L1), 1.0 + 1e-15)
     terms = value.step.squares.terms
     return call.squares(
-        tuple(
-            (u, directed.mul(a, columns), directed.mul(b, rows), directed.mul(c, halves))
-            for u, a, b, c in terms
-        ),
+        tuple((u, directed.mul(a, columns), directed.mul(b, rows), directed.mul(c, halves)) for u, a, b, c in terms),
         value.axis,
     )
 

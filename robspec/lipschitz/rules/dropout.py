@@ -15,8 +15,6 @@ def bound(call: Call) -> Step | list[Step | None]:
         UnsuitableProgram: exported in training mode.
     """
     if call.get("train") is not False:
-        raise call.unsuitable(
-            "dropout is active: the model was exported in training mode", "call model.eval() first"
-        )
+        raise call.unsuitable("dropout is active: the model was exported in training mode", "call model.eval() first")
     step = call.same(call.value("input"))
     return step if len(call.shapes) == 1 else [step, None]

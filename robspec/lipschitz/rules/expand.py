@@ -22,9 +22,7 @@ def bound(call: Call) -> Step:
     """
     value = call.value("self")
     if call.name in ("expand", "expand_as", "broadcast_to"):
-        return call.scaled(
-            value, directed.root(copies(call, value), call.norm), axis=call.broadcast_axis(value)
-        )
+        return call.scaled(value, directed.root(copies(call, value), call.norm), axis=call.broadcast_axis(value))
     if call.name == "repeat_interleave":
         dim = call.get("dim")
         if not isinstance(dim, int):

@@ -21,9 +21,7 @@ def bound(call: Call) -> Step:
         low, high = float(slopes.min()), float(slopes.max())
     elif call.name == "rrelu":
         if call.get("training") is True:
-            raise call.unsuitable(
-                "rrelu draws random slopes in training mode", "call model.eval() before the export"
-            )
+            raise call.unsuitable("rrelu draws random slopes in training mode", "call model.eval() before the export")
         low, high = sorted((call.number("lower", 0.125), call.number("upper", 1.0 / 3.0)))
     else:
         low = high = call.number("negative_slope", 0.01)

@@ -42,9 +42,7 @@ def bound(call: Call) -> Step:
     if isinstance(left, Value):
         matrix = call.weight(names[1])
         if matrix.dim() > 2:
-            raise call.refuse(
-                "a product with a stack of constant matrices has no rule", "use one matrix per product"
-            )
+            raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
         vector = matrix.dim() == 1
         wide = matrix.reshape(1, -1) if vector else matrix.transpose(0, 1)
         return _apply(call, left, wide, -1, drops=vector, factor=factor)
@@ -52,9 +50,7 @@ def bound(call: Call) -> Step:
         raise call.refuse("neither factor depends on the image")
     matrix = call.weight(names[0])
     if matrix.dim() > 2:
-        raise call.refuse(
-            "a product with a stack of constant matrices has no rule", "use one matrix per product"
-        )
+        raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
     dim = -1 if len(right.shape) == 1 else -2
     wide = matrix.reshape(-1, matrix.shape[-1])
     return _apply(call, right, wide, dim, drops=matrix.dim() == 1, factor=factor)

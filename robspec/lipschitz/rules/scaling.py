@@ -28,9 +28,7 @@ def bound(call: Call) -> Step:
     if isinstance(left, Value) and isinstance(right, Value):
         return _two(call, left, right, divides=divides)
     if divides and isinstance(right, Value):
-        raise call.refuse(
-            "a constant is divided by data", "multiply instead, or bound the divisor away by design"
-        )
+        raise call.refuse("a constant is divided by data", "multiply instead, or bound the divisor away by design")
     value, name = (left, "other") if isinstance(left, Value) else (right, "self")
     if not isinstance(value, Value):
         raise call.refuse("neither factor depends on the image")
@@ -81,8 +79,7 @@ def _scaled_squares(call: Call, value: Value, squares: Squares, gain: float) -> 
     """Scale a sum of squares by non-negative factors."""
     half = directed.sqrt(gain)
     terms = tuple(
-        (u, directed.mul(a, gain), directed.mul(b, gain), directed.mul(c, half))
-        for u, a, b, c in squares.terms
+        (u, directed.mul(a, gain), directed.mul(b, gain), directed.mul(c, half)) for u, a, b, c in squares.terms
     )
     return call.squares(terms, value.axis)
 

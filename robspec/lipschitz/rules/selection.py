@@ -51,9 +51,7 @@ def _sliced(call: Call, value: Value, dim: int) -> range:
         return range(side) if untouched and whole else range(0)
     start, end = call.get("start"), call.get("end")
     step = call.integer("step", 1)
-    bounds = (
-        slice(start, end, step) if isinstance(start, int | None) and isinstance(end, int | None) else None
-    )
+    bounds = slice(start, end, step) if isinstance(start, int | None) and isinstance(end, int | None) else None
     if bounds is None:
         raise call.refuse("the slice is not fixed")
     return range(side)[bounds]
