@@ -1,0 +1,1 @@
+"""Benchmarks: each checks that answers are equal before it times them."""

@@ -1,0 +1,155 @@
+"""What only the Triton backend can get wrong: memory nobody wrote, block sizes, its parameters, where it can run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from robspec.kernels.knapsack import Items, LogitsBatch, triton_cuda
+from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.triton_cuda import TritonBackend
+from robspec.models.loading import load
+from tests.kernels.available import REFERENCE
+
+pytestmark = pytest.mark.skipif(
+    triton_cuda.BACKEND.unavailable() is not None, reason=f"triton: {triton_cuda.BACKEND.unavailable()}"
+)
+KVASIR = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "kvasir"
+TWO = Fraction(2)
+
+
+def ask(pixels: int, *, single: bool = False) -> list[Budget]:
+    reaches = (Fraction(0), Fraction(1, 3), Fraction(5), Fraction(10**9))
+    return [Budget.of(reach, Fraction(1), TWO, pixels, single=single) for reach in reaches]
+
+
+def answers(backend: TritonBackend, batch: LogitsBatch) -> tuple[list[list[int]], list[list[float]]]:
+    prepared = backend.prepare(batch)
+    wanted = np.stack([np.array([1, n // 2, n]) for n in prepared.items.tolist()])
+    flips = prepared.flips(ask(prepared.pixels, single=prepared.single))
+    return flips.tolist(), prepared.radii(wanted, Fraction(1), TWO).tolist()
+
+
+@pytest.fixture(scope="module")
+def batch() -> LogitsBatch:
+    torch.manual_seed(3)
+    logits = torch.randn(2, 3, 21, 33)
+    logits[0, 0, :9] = logits[0, 1, :9] + 0.5
+    return LogitsBatch(logits, logits.argmax(1) * (torch.rand(2, 21, 33) < 0.8), Items.CORRECT, 2)
+
+
+@pytest.fixture(scope="module")
+def truth(batch: LogitsBatch) -> tuple[list[list[int]], list[list[float]]]:
+    prepared = REFERENCE.prepare(batch)
+    wanted = np.stack([np.array([1, n // 2, n]) for n in prepared.items.tolist()])
+    return prepared.flips(ask(prepared.pixels)).tolist(), prepared.radii(wanted, Fraction(1), TWO).tolist()
+
+
+@pytest.mark.parametrize(("block", "bits"), [(1024, 8), (64, 2), (128, 5), (2048, 3)])
+def test_no_answer_depends_on_block_size_or_histogram(
+    batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int
+) -> None:
+    backend = TritonBackend(block=block, bits=bits)
+    assert answers(backend, batch) == truth
+    assert answers(backend, batch) == truth
+
+
+@pytest.mark.parametrize("poison", [float("nan"), 1.0])
+def test_scratch_is_written_before_it_is_read(
+    batch: LogitsBatch,
+    truth: tuple[list[list[int]], list[list[float]]],
+    poison: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def poisoned(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        made.append(dtype)
+        fill = poison if dtype.is_floating_point else 7 if poison == 1.0 else -(2**30)
+        return torch.full(shape, fill, dtype=dtype, device=device)
+
+    monkeypatch.setattr(triton_cuda, "_scratch", poisoned)
+    backend = TritonBackend(block=256, bits=3)
+    assert answers(backend, batch) == truth
+    assert set(made) == {torch.float64, torch.int64, torch.int32}
+    batch = LogitsBatch(batch.logits, batch.labels, Items.CLASS, 2, inside=(0, 1), water=True)
+    expected, got = REFERENCE.prepare_class(batch), backend.prepare_class(batch)
+    for image in range(2):
+        for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_whole_histogram_of_the_default_and_many_budgets() -> None:
+    torch.manual_seed(4)
+    logits = torch.randn(1, 19, 24, 40).to(memory_format=torch.channels_last)
+    batch = LogitsBatch(logits, logits.argmax(1), Items.CORRECT)
+    budgets = [Budget.of(Fraction(n, 7), Fraction(1), TWO, 960, single=False) for n in range(33)]
+    expected = REFERENCE.prepare(batch).flips(budgets)
+    np.testing.assert_array_equal(triton_cuda.BACKEND.prepare(batch).flips(budgets), expected)
+
+
+@pytest.mark.real_data
+def test_real_logits() -> None:
+    """One scene of polyp segmentation through a trained 1-Lipschitz network, a quarter of its pixels."""
+    if not KVASIR.is_dir():
+        pytest.skip(f"no data at {KVASIR}")
+    image = sorted((KVASIR / "images").iterdir())[0]
+    mask = KVASIR / "masks" / image.name
+    model = load(KVASIR / "lipnet_deeplabv3_s_unit.pt2", input_shape=(3, 256, 256))
+    pixels = np.asarray(Image.open(image).convert("RGB").resize((256, 256)))
+    labels = np.asarray(Image.open(mask).convert("L").resize((256, 256))) > 127
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
+    logits = model.logits(x)[:, :, ::2, ::2]
+    y = torch.from_numpy(labels[::2, ::2].astype(np.int64))[None]
+    batch = LogitsBatch(logits, y, Items.CORRECT, 255)
+    expected, got = REFERENCE.prepare(batch), triton_cuda.BACKEND.prepare(batch)
+    budgets = ask(expected.pixels, single=expected.single)
+    assert expected.items[0] > 1000
+    np.testing.assert_array_equal(got.items, expected.items)
+    np.testing.assert_array_equal(got.flips(budgets), expected.flips(budgets))
+    wanted = expected.items[:, None] // 3
+    np.testing.assert_array_equal(got.radii(wanted, Fraction(1), TWO), expected.radii(wanted, Fraction(1), TWO))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_without_device_or_interpreter_the_reason_is_given(tmp_path: Path) -> None:
+    """An unavailable backend is E0405 with its reason, never a silent fallback."""
+    code = (
+        "from robspec.verify.backend import choose\n"
+        "from robspec.verify.errors import BackendUnavailableError\n"
+        "try:\n    choose('triton')\n"
+        "except BackendUnavailableError as error:\n    print(error.code, error)\n"
+        "print(choose('auto').name)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "E0405" in done.stdout
+    assert "no CUDA device" in done.stdout
+    assert done.stdout.splitlines()[-1] == "cpu"
+
+
+def test_a_broken_triton_is_not_taken_for_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    def broken(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'zlib'", name="zlib")
+
+    monkeypatch.setattr(triton_cuda.importlib, "import_module", missing)
+    reason = triton_cuda.BACKEND.unavailable()
+    assert reason is not None
+    assert "not installed" in reason
+    monkeypatch.setattr(triton_cuda.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="zlib"):
+        triton_cuda.BACKEND.unavailable()
