@@ -66,5 +66,5 @@ def test_two_norms_and_given_images(archive: Path) -> None:
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
     path = tmp_path / "broken.pt2"
     path.write_bytes(b"not a model")
-    with pytest.raises(RobspecError, match="E0503"):
+    with pytest.raises(RobspecError, match="E0202"):
         CliRunner().invoke(command, [str(path)], catch_exceptions=False)
