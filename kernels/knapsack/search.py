@@ -46,7 +46,7 @@ def largest_certifying(
         step *= _STEP_GROWTH
     turn = 0
     while b - a > 1:
-        if narrowed is not None and turn % _NARROWING == 0 and 0 < a and b < _bits(math.inf):
+        if narrowed is not None and turn % _NARROWING == 0 and a > 0 and b < _bits(math.inf):
             narrowed(_double(a), _double(b))
         middle = (a + b) // 2
         if certifies(_double(middle)):
