@@ -172,8 +172,8 @@ def read_class(
                     tn += not leaving
                     charged = share
                     if shared and whole_when_wrong and not leaving:
-                        mine = _fetch(z, widen, b, label, start + i, start + i + 1, buffer)[0]
-                        charged = share if mine == own else 1.0
+                        at_label = _fetch(z, widen, b, label, start + i, start + i + 1, buffer)[0]
+                        charged = share if at_label == own else 1.0
                     part[i] = charged
                     if not water or (leaving and members == 1 and not shared):
                         out[b, start + i] = d * charged if leaving else -(d * charged)

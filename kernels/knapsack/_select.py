@@ -78,6 +78,62 @@ def collect(bits: IntArray, low: int, high: int, starts: IntArray, out: IntArray
                 n += 1
 
 
+@njit(parallel=True, cache=True, error_model="numpy")
+def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: IntArray) -> None:
+    """Add up the costs of all given items, per worker.
+
+    Args:
+        margins: no NaN.
+        exponent: of the budget, 1 or 2.
+        scale: grid units per unit of d^q, rounded down.
+        limit: grid units of the whole budget.
+        sums: [workers], overwritten.
+    """
+    workers = sums.size
+    share = (margins.size + workers - 1) // workers
+    top = np.float64(limit + 1)
+    for worker in prange(workers):
+        spent = np.int64(0)
+        for i in range(worker * share, min((worker + 1) * share, margins.size)):
+            spent += np.int64(_item(margins[i], exponent, scale, top))
+        sums[worker] = spent
+
+
+@njit(cache=True, error_model="numpy")
+def changing(
+    margins: FloatArray, exponent: int, scale: float, other_scale: float, limit: int, out: FloatArray
+) -> tuple[int, np.int64]:
+    """Tell items whose cost differs between two scales from those that cost the same.
+
+    Args:
+        margins: no NaN.
+        exponent: of both budgets, 1 or 2.
+        scale: grid units per unit of d^q of one budget.
+        other_scale: the same of the other.
+        limit: grid units of either budget.
+        out: the differing items, in order, or of length 0 to count only.
+
+    Returns:
+        How many differ; what those that do not cost together.
+    """
+    top = np.float64(limit + 1)
+    count = 0
+    fixed = np.int64(0)
+    if out.size == 0:
+        for i in range(margins.size):
+            one = np.int64(_item(margins[i], exponent, scale, top))
+            same = one == np.int64(_item(margins[i], exponent, other_scale, top))
+            fixed += one if same else 0
+            count += 0 if same else 1
+        return count, fixed
+    for i in range(margins.size):
+        one = np.int64(_item(margins[i], exponent, scale, top))
+        if one != np.int64(_item(margins[i], exponent, other_scale, top)):
+            out[count] = margins[i]
+            count += 1
+    return count, fixed
+
+
 @njit(cache=True, error_model="numpy")
 def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: int) -> int:
     top = np.float64(limit + 1)

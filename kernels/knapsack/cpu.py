@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
-from robspec.kernels.knapsack.budget import Budget, round_down
+from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.search import largest_certifying
 
 _FEW = 2
@@ -87,14 +88,9 @@ class CpuPrepared:
         if constant == 0:
             return math.inf if cheapest[-1] > 0 else 0.0
 
-        def certifies(eps: float) -> bool:
-            budget = Budget.of(Fraction(eps), constant, norm, self.pixels, single=self.single)
-            if not budget.exponent:
-                return not cheapest[-1] <= budget.scale
-            return int(self._count_in_prefix(cheapest, [budget])[0]) < wanted
-
-        guess = _distance(cheapest, norm, self.single) / max(round_down(constant), math.ulp(0.0))
-        return largest_certifying(certifies, guess)
+        spending = _Spending(cheapest, constant, norm, self.pixels, self.single)
+        guess = _distance(cheapest, norm, self.single, self.pixels) / max(round_down(constant), math.ulp(0.0))
+        return largest_certifying(spending.certifies, guess, spending.narrow)
 
     def _prefix(self, image: int, rank: int) -> FloatArray:
         """The `rank` smallest margins (or more), ascending, sorted in place and remembered."""
@@ -163,6 +159,55 @@ class CpuPrepared:
         return out
 
 
+class _Spending:
+    """What a fixed set of items costs at one budget after another.
+
+    Args:
+        items: ascending margins, all of which must flip.
+        constant: as in `Prepared.radii`, above 0.
+        norm: as there.
+        pixels: pixels of the image.
+        single: True for a single-logit head.
+    """
+
+    def __init__(
+        self, items: FloatArray, constant: Fraction, norm: Fraction | None, pixels: int, single: bool
+    ) -> None:
+        self._dearest = float(items[-1])
+        self._varying = items
+        self._fixed = 0
+        self._to_budget = partial(Budget.of, constant=constant, norm=norm, pixels=pixels, single=single)
+
+    def certifies(self, eps: float) -> bool:
+        """Tell whether a ball cannot pay for all items."""
+        budget = self._to_budget(Fraction(eps))
+        if not budget.exponent:
+            return not self._dearest <= budget.scale
+        return self._fixed + self._sum(budget) > budget.limit
+
+    def narrow(self, low: float, high: float) -> None:
+        """Set aside the items that cost the same at both budgets, hence at all between, as costs are monotone."""
+        from robspec.kernels.knapsack import _select
+
+        dear, cheap = self._to_budget(Fraction(low)), self._to_budget(Fraction(high))
+        if not dear.exponent:
+            return
+        scales = (dear.exponent, dear.scale, cheap.scale, dear.limit)
+        count, fixed = _select.changing(self._varying, *scales, np.empty(0))
+        if count <= self._varying.size // 8:
+            kept = np.empty(count)
+            _select.changing(self._varying, *scales, kept)
+            self._varying = kept
+            self._fixed += int(fixed)
+
+    def _sum(self, budget: Budget) -> int:
+        from robspec.kernels.knapsack import _select
+
+        sums = np.empty(4 * torch.get_num_threads(), dtype=np.int64)
+        _select.total(self._varying, budget.exponent, budget.scale, budget.limit, sums)
+        return int(sums.sum())
+
+
 def _items(margins: FloatArray, budget: Budget) -> IntArray:
     """Integer costs of margins, as `reference.item_cost` defines them."""
     with np.errstate(over="ignore", under="ignore"):
@@ -178,14 +223,16 @@ def _edges(buckets: int, base: int, shift: int) -> FloatArray:
     return edges
 
 
-def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool) -> float:
+def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool, pixels: int) -> float:
     """Guess the logits' distance at which all given items flip; only the search's speed depends on it."""
+    if norm is None:
+        return float(cheapest[-1]) / (1 if single else 2)
+    # Rounding down takes half a unit off each item on average.
+    rounding = 1 + cheapest.size / 2 ** (grid_bits(pixels) + 1)
     with np.errstate(over="ignore", under="ignore"):
-        if norm is None:
-            return float(cheapest[-1]) / (1 if single else 2)
         if norm == 1:
-            return float(cheapest.sum())
-        return float(np.sqrt(np.dot(cheapest, cheapest) / (1 if single else 2)))
+            return float(cheapest.sum() / rounding)
+        return float(np.sqrt(np.dot(cheapest, cheapest) / ((1 if single else 2) * rounding)))
 
 
 def _numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -11,14 +11,23 @@ import numpy as np
 from robspec.kernels.knapsack import BoolArray, FloatArray
 
 _LARGEST = math.nextafter(math.inf, 0.0)
+_FIRST_STEP = 2**18
+_STEP_GROWTH = 2**6
+_NARROWING = 6
 
 
-def largest_certifying(certifies: Callable[[float], bool], guess: float) -> float:
+def largest_certifying(
+    certifies: Callable[[float], bool], guess: float, narrowed: Callable[[float, float], None] | None = None
+) -> float:
     """Find the largest double for which a downward-closed predicate holds.
+
+    The distance from the guess grows exponentially until the answer is enclosed, then the enclosure is halved.
 
     Args:
         certifies: True below some unknown double and False above it; deterministic.
         guess: where to look first; any value is correct, a good one is fast.
+        narrowed: told now and then that only doubles strictly between a certifying and a failing one will be asked
+            from here on, which may make asking cheaper.
 
     Returns:
         The largest eps >= 0 with certifies(eps); 0.0 when no positive double certifies.
@@ -26,30 +35,26 @@ def largest_certifying(certifies: Callable[[float], bool], guess: float) -> floa
     Source: MATH.md section 6 (radius).
     """
     guess = min(max(guess, 0.0), _LARGEST) if math.isfinite(guess) else _LARGEST
-    low, high = guess * (1 - 2**-20), min(guess * (1 + 2**-40), _LARGEST)
-    if not certifies(low):
-        low, high = 0.0, low
-    elif certifies(high):
-        low, high = high, _LARGEST
-        if certifies(high):
-            return high
-    a, b = _bits(low), _bits(high)
+    a, b, at, step = 0, _bits(math.inf), max(_bits(guess), 1), _FIRST_STEP
+    while b - a > 1 and (a == 0 or b == _bits(math.inf)):
+        if certifies(_double(at)):
+            a, at = at, min(at + step, _bits(_LARGEST))
+        else:
+            b, at = at, max(at - step, 1)
+        if at in (a, b):
+            break
+        step *= _STEP_GROWTH
+    turn = 0
     while b - a > 1:
+        if narrowed is not None and turn % _NARROWING == 0 and a > 0 and b < _bits(math.inf):
+            narrowed(_double(a), _double(b))
         middle = (a + b) // 2
         if certifies(_double(middle)):
             a = middle
         else:
             b = middle
+        turn += 1
     return _double(a)
-
-
-def _bits(value: float) -> int:
-    """Order-preserving integer of a non-negative double."""
-    return int(struct.unpack("<q", struct.pack("<d", value + 0.0))[0])
-
-
-def _double(bits: int) -> float:
-    return float(struct.unpack("<d", struct.pack("<q", bits))[0])
 
 
 def largest_certifying_each(
@@ -93,3 +98,12 @@ def largest_certifying_each(
             for a, b in zip(low, high, strict=True)
         ]
         tried = [[min(x, max(b - 1, 1)) for x in row] for row, b in zip(tried, high, strict=True)]
+
+
+def _bits(value: float) -> int:
+    """Order-preserving integer of a non-negative double."""
+    return int(struct.unpack("<q", struct.pack("<d", value + 0.0))[0])
+
+
+def _double(bits: int) -> float:
+    return float(struct.unpack("<d", struct.pack("<q", bits))[0])

@@ -5,14 +5,16 @@ from __future__ import annotations
 from robspec.kernels.knapsack import Backend, backends
 from robspec.verify.errors import BackendUnavailableError
 
-PREFERENCE = ("cpu", "reference")
+PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cpu", "reference")}
+"""What "auto" tries, by where the logits live: moving them costs more than any kernel."""
 
 
-def choose(name: str) -> Backend:
+def choose(name: str, device: str = "cpu") -> Backend:
     """Pick a backend.
 
     Args:
         name: a backend's name, or "auto" for the fastest one available.
+        device: where the logits live, "cpu" or "cuda".
 
     Returns:
         The backend; the report names it.
@@ -22,7 +24,7 @@ def choose(name: str) -> Backend:
     """
     found = backends()
     if name == "auto":
-        for candidate in PREFERENCE:
+        for candidate in PREFERENCE[device]:
             if candidate in found and found[candidate].unavailable() is None:
                 return found[candidate]
     if name not in found:

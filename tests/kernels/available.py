@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import Phase
+from hypothesis import Phase, settings
 
 from robspec.kernels.knapsack import Backend, backends
 
@@ -27,6 +27,8 @@ def quick(backend: Backend) -> Backend:
 
 UNTRACED = [phase for phase in Phase if phase is not Phase.explain]
 """Hypothesis traces every line of Python to explain a failure, which an interpreted kernel has thousands of."""
+FEW = max(settings().max_examples // 4, 2)
+"""How many random examples the interpreter gets."""
 BACKENDS = available()
 NATIVE = [b for b in BACKENDS if b.name != "triton"]
 TRITON = [b for b in BACKENDS if b.name == "triton"]

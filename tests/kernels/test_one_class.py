@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robspec.kernels.knapsack import Items, LogitsBatch
+from robspec.kernels.knapsack import Backend, Items, LogitsBatch
 from robspec.kernels.knapsack._classes import frontier
 from robspec.kernels.knapsack.reference import water_filling
-from tests.kernels.available import BACKENDS, REFERENCE, UNTRACED
+from tests.kernels.available import BACKENDS, FEW, NATIVE, REFERENCE, TRITON, UNTRACED
 
 
 def distance_by_active_sets(behind: Fraction, ahead: list[Fraction]) -> Fraction:
@@ -69,9 +69,9 @@ def batches(draw: Any) -> LogitsBatch:
     )
 
 
-def assert_equal(batch: LogitsBatch) -> None:
+def assert_equal(batch: LogitsBatch, chosen: list[Backend] = BACKENDS) -> None:
     expected = REFERENCE.prepare_class(batch)
-    for backend in BACKENDS:
+    for backend in chosen:
         got = backend.prepare_class(batch)
         for field in ("finite", "tp", "fp", "fn", "tn"):
             np.testing.assert_array_equal(getattr(got, field), getattr(expected, field), f"{backend.name} {field}")
@@ -82,10 +82,15 @@ def assert_equal(batch: LogitsBatch) -> None:
                 np.testing.assert_array_equal(mine, theirs, backend.name)
 
 
-@settings(phases=UNTRACED)
 @given(batches())
 def test_backends_equal_the_reference(batch: LogitsBatch) -> None:
-    assert_equal(batch)
+    assert_equal(batch, NATIVE)
+
+
+@settings(phases=UNTRACED, max_examples=FEW)
+@given(batches())
+def test_triton_equals_the_reference(batch: LogitsBatch) -> None:
+    assert_equal(batch, TRITON)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
