@@ -166,7 +166,8 @@ def compose(second: Stencil, first: Stencil) -> Stencil | None:
     Returns:
         second after first, or None where no exact stencil form is known (zero padding between two windows).
     """
-    if first.output_axes != second.input_axes or first.outputs != second.inputs:
+    joins = first.output_axes == second.input_axes and first.outputs == second.inputs
+    if not joins or first.channels_out != second.channels_in:
         return None
     if second.pointwise:
         return _multiply(second, first, outer=True)
