@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -32,6 +33,8 @@ def operator_norm(stencil: Stencil, norm: Norm) -> float:
 
     Source: MATH.md section 5.
     """
+    if stencil.stretch != 1.0:
+        return directed.mul(stencil.stretch, operator_norm(replace(stencil, stretch=1.0), norm))
     if norm.p == 1:
         return column_sums(stencil)
     if norm.p is None:
