@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 from torch import fx
@@ -66,6 +67,8 @@ class Call:
                 raise self.unsuitable("a number here depends on the batch size")
             return found.value
         if isinstance(found, list):
+            if any(isinstance(item, Constant) and item.sized for item in found):
+                raise self.unsuitable("a number here depends on the batch size")
             return [item.value if isinstance(item, Constant) else item for item in found]
         return default if found is None else found
 
@@ -161,6 +164,28 @@ class Call:
             raise NotFinite(self.where, f"argument {name} is not finite", "repair the weights and export again")
         return found.detach().to(torch.float64)
 
+    def factor(self, name: str, dtype: torch.dtype) -> tuple[torch.Tensor, float]:
+        """Return a constant factor in float64, and how far the one the graph uses may differ from it.
+
+        Args:
+            name: the argument.
+            dtype: element type of the data it multiplies; a wider scalar may or may not be rounded to it.
+
+        Returns:
+            The factor, and a bound on the relative difference, rounded up.
+        """
+        found = self.get(name)
+        if isinstance(found, Value) or found is None or isinstance(found, complex):
+            raise self.refuse(f"argument {name} is not a real constant")
+        scalar = not isinstance(found, torch.Tensor)
+        given = torch.tensor(found, dtype=torch.float64) if scalar else self.tensor(name)
+        if given is None or given.is_complex():
+            raise self.refuse(f"argument {name} is not a real constant")
+        exact = given.detach().to(torch.float64)
+        if exact.dim() > 0 or not (scalar or given.dtype == torch.float64):
+            return exact, 0.0
+        return exact, _rounding(float(exact), dtype)
+
     def broadcast_axis(self, value: Value) -> int | None:
         """Return where the batch axis of an operand lands in the output."""
         return None if value.axis is None else value.axis + len(self.shapes[0]) - len(value.shape)
@@ -248,6 +273,14 @@ class Call:
             axis=value.axis if axis is None else axis,
             view=view,
         )
+
+
+def _rounding(value: float, dtype: torch.dtype) -> float:
+    """Bound the relative error of rounding a number to an element type, 0 where it is exact."""
+    stored = float(torch.tensor(value, dtype=torch.float64).to(dtype))
+    if stored == value or not math.isfinite(stored) or value == 0.0:
+        return 0.0
+    return directed.ceil_float(abs(Fraction(stored) - Fraction(value)) / abs(Fraction(value)))
 
 
 def _settle(anchor: Value) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.stencil import Stencil, densify
+from robspec.lipschitz.stencil import Stencil, densify, settled
 
 _LARGEST_CHANNELS = 8192
 
@@ -24,6 +24,7 @@ def total(first: Stencil, second: Stencil, sign: float) -> Stencil | None:
     Returns:
         first + sign * second, or None where the two do not share a stencil form.
     """
+    first, second = settled(first), settled(second)
     frame = _frame([first, second])
     if frame is None or first.channels_out != second.channels_out:
         return None
@@ -53,6 +54,7 @@ def concatenate(stencils: Sequence[Stencil]) -> Stencil | None:
     Returns:
         The stacked map, or None where the maps do not share a stencil form.
     """
+    stencils = [settled(stencil) for stencil in stencils]
     frame = _frame(stencils)
     rows = sum(s.channels_out for s in stencils)
     if frame is None or rows > _LARGEST_CHANNELS:

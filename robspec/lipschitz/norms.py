@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -16,7 +17,8 @@ from robspec.lipschitz.stencil import Stencil
 from robspec.lipschitz.torus import adjoint, norm_on_torus
 from robspec.semantics.norm import Norm
 
-_DENSE_ENTRIES = 1 << 18
+_DENSE_ENTRIES = 1 << 20
+_DENSE_SIDE = 512
 
 
 def operator_norm(stencil: Stencil, norm: Norm) -> float:
@@ -31,6 +33,8 @@ def operator_norm(stencil: Stencil, norm: Norm) -> float:
 
     Source: MATH.md section 5.
     """
+    if stencil.stretch != 1.0:
+        return directed.mul(stencil.stretch, operator_norm(replace(stencil, stretch=1.0), norm))
     if norm.p == 1:
         return column_sums(stencil)
     if norm.p is None:
@@ -51,8 +55,8 @@ def spectral_norm(stencil: Stencil) -> float:
         return best
     rows = stencil.channels_out * math.prod(stencil.outputs)
     columns = stencil.channels_in * math.prod(stencil.inputs)
-    small = rows * columns // stencil.groups**2 <= _DENSE_ENTRIES
-    if not small or rows * columns // stencil.groups > 8 * _DENSE_ENTRIES:
+    side = min(rows, columns) // stencil.groups
+    if side > _DENSE_SIDE or rows * columns // stencil.groups > _DENSE_ENTRIES:
         return best
     return min(best, _dense_norm(stencil))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ class Replay:
                 elif node.op == "placeholder":
                     self._constants[node] = self.layout.constants[node.name]
                 elif node.op == "get_attr":
-                    self._constants[node] = getattr(self._module, str(node.target))
+                    self._constants[node] = operator.attrgetter(str(node.target))(self._module)
                 elif not _name(node).startswith(_CHECKS):
                     self._constants[node] = _run(node, self._cloner(aliasing.mutated_inputs(node)))
 

@@ -13,7 +13,7 @@ import torch
 from robspec.lipschitz import directed
 from robspec.lipschitz.definite import cholesky_slack, threads_for
 from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
-from robspec.lipschitz.stencil import Stencil, densify
+from robspec.lipschitz.stencil import Stencil, densify, settled
 
 _LARGEST_WORK = 4e11
 _LARGEST_ORDER = 1024
@@ -109,7 +109,7 @@ def _on_torus(skip: Stencil, back: Stencil, inner: Stencil) -> _Block | None:
 
 def _straight(stencil: Stencil) -> Stencil | None:
     """Write a transposed stencil of stride 1 as an ordinary one, in a single group."""
-    full = densify(stencil)
+    full = densify(settled(stencil))
     if full is None or not stencil.transposed:
         return full
     if any(s != 1 for s in stencil.stride):

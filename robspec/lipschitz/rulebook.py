@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from robspec import registry
 from robspec.lipschitz import rules
@@ -14,7 +14,19 @@ from robspec.lipschitz.values import Step
 RULES_VERSION = 1
 """Raised whenever a rule changes what it proves; part of every cache key."""
 
-Rule: TypeAlias = Callable[[Call], Step | Sequence[Step | None]]
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule file: what it exposes as `bound`, and optionally as `DATA`.
+
+    Args:
+        bound: answers a call with a step, or one per output.
+        data: the arguments that may depend on the image; data anywhere else is refused before the rule is
+            asked.
+    """
+
+    bound: Callable[[Call], Step | Sequence[Step | None]]
+    data: frozenset[str]
 
 
 @functools.cache
@@ -26,8 +38,9 @@ def table() -> dict[str, Rule]:
     """
     found: dict[str, Rule] = {}
     for module in registry.modules(rules):
+        rule = Rule(module.bound, frozenset(getattr(module, "DATA", ("self", "input"))))
         for name in module.OPERATIONS:
             if name in found:
                 raise RuntimeError(f"two Lipschitz rules claim the operation {name}")
-            found[name] = module.bound
+            found[name] = rule
     return found

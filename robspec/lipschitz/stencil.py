@@ -10,6 +10,7 @@ the single tap 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 
@@ -34,6 +35,8 @@ class Stencil:
         output_axes: the same for the output value.
         slack: bound on the sum of absolute kernel errors, float64, rounded up.
         parts: how many non-trivial operators (not scalings, shifts, selections) were composed.
+        stretch: every kernel entry may be larger by this factor, row by row and column by column, rounded
+            up.
     """
 
     kernels: torch.Tensor
@@ -47,6 +50,7 @@ class Stencil:
     output_axes: tuple[int, ...]
     slack: float = 0.0
     parts: int = 1
+    stretch: float = 1.0
 
     @property
     def dims(self) -> int:
@@ -137,21 +141,32 @@ def densify(stencil: Stencil) -> Stencil | None:
     return replace(stencil, kernels=full.unsqueeze(1))
 
 
-def diagonal(factors: torch.Tensor, sides: tuple[int, ...], axes: tuple[int, ...], *, slack: float = 0.0) -> Stencil:
+def settled(stencil: Stencil) -> Stencil:
+    """Turn relative errors into absolute ones, before the map is added to or multiplied by another."""
+    if stencil.stretch == 1.0:
+        return stencil
+    excess = directed.ceil_float(Fraction(stencil.stretch) - 1)
+    slack = directed.add(stencil.slack, directed.mul(excess, directed.add(stencil.mass, stencil.slack)))
+    return replace(stencil, slack=slack, stretch=1.0)
+
+
+def diagonal(
+    factors: torch.Tensor, sides: tuple[int, ...], axes: tuple[int, ...], *, stretch: float = 1.0
+) -> Stencil:
     """Build the stencil that multiplies each channel by its own factor.
 
     Args:
         factors: float64, shape (channels,).
         sides: the spatial sides.
         axes: channel axis and spatial axes.
-        slack: bound on the sum of absolute errors of the factors.
+        stretch: each factor may be larger by this factor.
 
     Returns:
         The stencil; it counts as a part unless all factors have the same size.
     """
     sizes = factors.abs()
     parts = 0 if bool((sizes == sizes[0]).all()) else 1
-    return replace(pointwise(factors.reshape(-1, 1, 1), sides, axes, parts=parts), slack=slack)
+    return replace(pointwise(factors.reshape(-1, 1, 1), sides, axes, parts=parts), stretch=stretch)
 
 
 def compose(second: Stencil, first: Stencil) -> Stencil | None:
@@ -164,7 +179,8 @@ def compose(second: Stencil, first: Stencil) -> Stencil | None:
     Returns:
         second after first, or None where no exact stencil form is known (zero padding between two windows).
     """
-    if first.output_axes != second.input_axes or first.outputs != second.inputs:
+    joins = first.output_axes == second.input_axes and first.outputs == second.inputs
+    if not joins or first.channels_out != second.channels_in:
         return None
     if second.pointwise:
         return _multiply(second, first, outer=True)
@@ -198,6 +214,7 @@ def _multiply(second: Stencil, first: Stencil, *, outer: bool) -> Stencil | None
     if product is None:
         return None
     kernels, left, right, spread = product
+    stretch = directed.mul(left.stretch, right.stretch)
     weight = directed.gamma(int(left.kernels.shape[3]) + 2)
     slack = directed.add(
         directed.mul(weight, spread),
@@ -213,6 +230,7 @@ def _multiply(second: Stencil, first: Stencil, *, outer: bool) -> Stencil | None
         output_axes=second.output_axes,
         slack=slack,
         parts=first.parts + second.parts,
+        stretch=stretch,
     )
 
 
@@ -226,7 +244,7 @@ def _product(second: Stencil, first: Stencil) -> tuple[torch.Tensor, Stencil, St
         column = first.kernels.reshape(-1, second.groups, 1, second.kernels.shape[3])
         kernels = second.kernels * column
         return kernels, second, first, float(kernels.abs().sum()) * (1.0 + 1e-6)
-    aligned = _align(second, first)
+    aligned = _align(settled(second), settled(first))
     if aligned is None:
         return None
     left, right = aligned

@@ -9,18 +9,37 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
 from robspec.lipschitz import aliasing
 from robspec.lipschitz.call import Call, Constant
-from robspec.lipschitz.errors import MixedBatch, NotFinite, UnknownOperation, UnsuitableProgram
+from robspec.lipschitz.errors import (
+    MixedBatch,
+    NoGlobalConstant,
+    NotFinite,
+    UnknownOperation,
+    UnsuitableProgram,
+)
 from robspec.lipschitz.program import Layout, module_path, read, source_line
-from robspec.lipschitz.rulebook import table
+from robspec.lipschitz.rulebook import Rule, table
 from robspec.lipschitz.values import Step, Value
 from robspec.semantics.norm import Norm
 
+_TRACING_ERRORS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    NotImplementedError,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 _SIZES = ("sym_size", "sym_stride", "sym_numel", "sym_storage_offset")
 _CHECKS = ("_assert", "sym_constrain", "_functional_assert")
 
@@ -74,14 +93,16 @@ class Walk:
                 if node.op == "placeholder":
                     self._entries[node] = self._placeholder(node)
                 elif node.op == "get_attr":
-                    found = getattr(self.program.graph_module, str(node.target))
+                    found = operator.attrgetter(str(node.target))(self.program.graph_module)
                     self._entries[node] = _Entry(None, Constant(found), (found, found))
                 elif node.op == "call_function":
                     self._call(node)
             result = self._entries[self.layout.output]
             if not isinstance(result.data, Value):
                 what = "the output does not depend on the image"
-                raise UnsuitableProgram(self.layout.output.name, what, "return the logits computed from the image")
+                raise UnsuitableProgram(
+                    self.layout.output.name, what, "return the logits computed from the image"
+                )
             output = result.data
             _ = output.known
             if self.layout.axis is not None and output.axis != 0:
@@ -155,7 +176,9 @@ class Walk:
         self.folded += 1
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
-            raise UnsuitableProgram(self._where(node), "a constant is drawn at random on every call", "fix the draw")
+            raise UnsuitableProgram(
+                self._where(node), "a constant is drawn at random on every call", "fix the draw"
+            )
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         mutated = aliasing.mutated_inputs(node)
         results = []
@@ -174,7 +197,9 @@ class Walk:
         rules.
         """
         if folded.is_floating_point() and bool(torch.isnan(folded).any()):
-            raise NotFinite(self._where(node), "a constant computed from the weights is NaN", "repair the weights")
+            raise NotFinite(
+                self._where(node), "a constant computed from the weights is NaN", "repair the weights"
+            )
 
     def _size(self, node: fx.Node) -> _Entry:
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
@@ -191,13 +216,16 @@ class Walk:
                 args, keywords = self._arguments(node, self._traced(index), (), fake=True)
                 with self._mode:
                     traced.append(node.target(*args, **keywords))  # type: ignore[operator]
-        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        except _TRACING_ERRORS as error:
             what = f"its shape could not be worked out: {type(error).__name__}: {error}"
             raise UnsuitableProgram(
                 self._where(node), what, "export the model again with this version of torch"
             ) from error
         steps: list[Step | None]
         single = isinstance(traced[0], torch.Tensor)
+        if not single and not isinstance(traced[0], list | tuple):
+            what = "a number is computed from the image and used as such"
+            raise UnsuitableProgram(self._where(node), what, "keep the image out of Python numbers")
         outputs = [traced[0]] if single else list(traced[0])
         later = [traced[1]] if single else list(traced[1])
         try:
@@ -208,9 +236,13 @@ class Walk:
             steps = [_refused(next(causes, error), inputs)] * len(outputs)
         values: list[Value | None] = []
         for index, (step, first, second) in enumerate(zip(steps, outputs, later, strict=True)):
-            if step is None or not isinstance(first, torch.Tensor):
+            if not isinstance(first, torch.Tensor):
                 values.append(None)
                 continue
+            if step is None:
+                what = f"output {index} of {name} is not a continuous function of the image"
+                mend = "use the values only, not their positions"
+                step = _refused(NoGlobalConstant(self._where(node), what, mend), self._inputs(node))
             label = node.name if single else f"{node.name}.{index}"
             values.append(self._value(label, node, step, first, second))
         return _Entry(values[0] if single else values, None, (traced[0], traced[1]))
@@ -231,16 +263,25 @@ class Walk:
             dtypes=tuple(o.dtype if isinstance(o, torch.Tensor) else torch.float32 for o in outputs),
             lookup=self._lookup,
         )
-        answer = rule(call)
+        self._check_arguments(call, rule)
+        answer = rule.bound(call)
         steps = [answer] if isinstance(answer, Step) else list(answer)
         steps += [None] * (len(outputs) - len(steps))
         return steps
 
-    def _value(self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor) -> Value:
+    def _value(
+        self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor
+    ) -> Value:
         shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
         if problem and step.refusal is None:
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
             step = _refused(error, step.inputs)
+        narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]
+        if (narrowed or not first.is_floating_point()) and step.refusal is None:
+            what = f"the result has element type {first.dtype}, which cannot hold the data"
+            step = _refused(
+                NoGlobalConstant(self._where(node), what, "keep one floating-point type"), step.inputs
+            )
         value = Value(label, node, shape, first.dtype, step, self.norm)
         self.values.append(value)
         if step.refusal is None and step.view is None and step.alias is None:
@@ -250,7 +291,16 @@ class Walk:
                 value.step = _refused(error, step.inputs)
         return value
 
-    def _per_image(self, step: Step, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+    def _check_arguments(self, call: Call, rule: Rule) -> None:
+        """Refuse data in an argument that the rule does not expect to depend on the image."""
+        for name, item in call.arguments.items():
+            items = item if isinstance(item, list) else [item]
+            if any(isinstance(part, Value) for part in items) and name not in rule.data:
+                raise call.refuse(f"argument {name} depends on the image")
+
+    def _per_image(
+        self, step: Step, first: tuple[int, ...], second: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], str]:
         """Divide the batch out of a shape; say what is wrong where that cannot be done."""
         axis, (small, large) = step.axis, self.layout.batches
         if self.layout.axis is None:
@@ -318,7 +368,9 @@ class Walk:
         reader = aliasing.later_reader(node)
         if reader is not None:
             what = f"it overwrites a tensor that {reader.name} reads afterwards"
-            raise UnsuitableProgram(self._where(node), what, "write the operation out of place (inplace=False)")
+            raise UnsuitableProgram(
+                self._where(node), what, "write the operation out of place (inplace=False)"
+            )
 
     def _where(self, node: fx.Node) -> str:
         path = module_path(node, self.layout.owners)
@@ -331,6 +383,10 @@ _ADD = "express it through operations robspec knows, or add a rule file in robsp
 def _refused(error: RobspecError, inputs: tuple[Value, ...]) -> Step:
     axis = next((value.axis for value in inputs), None)
     return Step("refused", inputs, lambda _: float("inf"), axis, refusal=error)
+
+
+def _bits(dtype: torch.dtype) -> int:
+    return torch.finfo(dtype).bits if dtype.is_floating_point else 0
 
 
 def _sized(entry: _Entry) -> bool:

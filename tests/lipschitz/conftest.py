@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,8 @@ from robspec.lipschitz.replay import Replay
 from robspec.semantics.norm import Norm
 
 Export = Callable[..., ExportedProgram]
+
+logging.getLogger("torch.__trace").propagate = False  # torch's own trace is costly to capture
 
 
 class _Function(nn.Module):

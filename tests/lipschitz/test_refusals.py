@@ -48,6 +48,11 @@ _NO_CONSTANT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "rounded_division": lambda x: torch.div(x, 2.0, rounding_mode="floor"),
     "data_index": lambda x: x.gather(3, x.argsort(3)),
     "standard_deviation": lambda x: x.std((2, 3)),
+    "positions_of_maxima": lambda x: (
+        functional.max_pool2d(x, 3, return_indices=True)[1].to(torch.float32) + x[..., :2, :2]
+    ),
+    "bits_as_another_type": lambda x: x.view(torch.int32).to(torch.float32),
+    "negative_offset_in_a_root": lambda x: torch.sqrt(torch.add(x**2, torch.ones(()), alpha=-1.0)),
     "clamped_by_data": lambda x: x.clamp(min=x.flip(1)),
 }
 
@@ -60,6 +65,22 @@ def test_operations_without_a_constant(name: str, export: Any) -> None:
     assert "conftest.py:" in caught.value.where
     assert "node " in caught.value.where
     assert caught.value.mend
+
+
+_HIDDEN_DATA: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "bias": lambda x: functional.linear(x, torch.ones(6, 6), x[0]),
+    "statistics": lambda x: functional.batch_norm(x, x[0] * 0, x[0].abs() + 1),
+    "slopes": lambda x: functional.prelu(x, x[0]),
+    "kernel": lambda x: functional.conv1d(x.unsqueeze(0), x[:3].reshape(1, 3, 6)[:, :, :2]),
+    "offset": lambda x: torch.addmm(x, x, torch.ones(6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_HIDDEN_DATA))
+def test_data_in_an_argument_meant_for_constants(name: str, export: Any) -> None:
+    program = export(_HIDDEN_DATA[name], (3, 6), batch=False)
+    with pytest.raises(NoGlobalConstant):
+        prove(program, input_norm=L2, output_norm=L2)
 
 
 def test_the_message_names_the_module_path(export: Any) -> None:
@@ -95,6 +116,9 @@ _MIXING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sort_over_batch": lambda x: x.sort(0).values,
     "softmax_over_batch": lambda x: x.softmax(0),
     "max_over_batch": lambda x: x.amax(0, keepdim=True) + x,
+    "roll_by_the_traced_batch": lambda x: x.roll(6, 0),
+    "roll_everything": lambda x: x.roll(144 * 6),
+    "indexed_batch": lambda x: x + x[torch.zeros(1, dtype=torch.int64)],
     "first_image": lambda x: x + x[:1],
     "doubled_batch": lambda x: torch.cat([x, x], 0),
     "moved_batch": lambda x: x.transpose(0, 1),

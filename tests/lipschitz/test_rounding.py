@@ -190,6 +190,21 @@ class TestStressedModels:
         assert Fraction(bound) >= Fraction(factor) ** 100
         assert bound <= factor**100 * (1 + 1e-12)
 
+    @pytest.mark.parametrize("scalar", [0.7, 0.3, 0.1, 1 / 3, -1.7])
+    def test_python_scalars_count_exactly_and_as_rounded(self, scalar: float, export: Any) -> None:
+        """A kernel may use the double or its float32 rounding; neither may exceed the bound."""
+        rounded = float(torch.tensor(scalar))
+        largest = max(abs(Fraction(scalar)), abs(Fraction(rounded)))
+        for function in (
+            lambda x: x * scalar,
+            lambda x: torch.add(torch.zeros(3), x, alpha=scalar),
+            lambda x: torch.rsub(x, torch.zeros(3), alpha=scalar),
+        ):
+            bound = prove(export(function, (3,)), input_norm=L2, output_norm=L2).bound
+            assert largest <= Fraction(bound) <= largest * (1 + Fraction(1, 10**7))
+        inverse = prove(export(lambda x: x / scalar, (3,)), input_norm=L2, output_norm=L2).bound
+        assert Fraction(inverse) * min(abs(Fraction(scalar)), abs(Fraction(rounded))) >= 1
+
     def test_division_by_a_third_rounds_up(self, export: Any) -> None:
         third = float(torch.tensor(1.0) / 3)
         bound = prove(export(lambda x: x / (torch.tensor(1.0) / 3), (2,)), input_norm=L2, output_norm=L2).bound

@@ -118,9 +118,7 @@ class TestNorms:
         assert truth * (1 - 1e-13) <= norm_on_torus(stencil) <= truth * (1 + 1e-6)
 
     def test_stride_and_dilation_together_need_the_dilated_kernel(self) -> None:
-        """ "Not the undilated kernel with the same stride (1.970 against a bound of 1.414)": taps
-        d = s.
-        """
+        """ "Not the undilated kernel with the same stride (1.970 against a bound of 1.414)": taps d = s."""
         kernels = torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64).reshape(3, 1, 1, 1)
         stencil = Stencil(kernels, ((-2,), (0,), (2,)), (2,), (16,), (8,), (False,), False, (1, 2), (1, 2))
         truth = exact(dense(stencil), L2)

@@ -16,6 +16,7 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("add", "sub", "subtract", "rsub")
+DATA = ("self", "other")
 
 
 def bound(call: Call) -> Step:
@@ -25,49 +26,51 @@ def bound(call: Call) -> Step:
     """
     left, right = call.arguments.get("self"), call.arguments.get("other")
     alpha = call.number("alpha", 1.0)
+    _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
     sign = 1.0 if call.name == "add" else -1.0
     first, second = 1.0, sign * alpha
     if call.name == "rsub":
         first, second = -alpha, 1.0
     if isinstance(left, Value) and isinstance(right, Value):
-        return _two(call, left, right, first, second)
+        return _two(call, left, right, first, second, doubt)
     value, factor = (left, first) if isinstance(left, Value) else (right, second)
     if not isinstance(value, Value):
         raise call.refuse("neither operand depends on the image")
     if factor != 1.0:
-        return scale(call, value, torch.tensor(factor, dtype=torch.float64), 0.0)
-    return _shifted(call, value, "other" if value is left else "self")
+        return scale(call, value, torch.tensor(factor, dtype=torch.float64), doubt)
+    return _shifted(call, value, alpha)
 
 
-def _shifted(call: Call, value: Value, name: str) -> Step:
+def _shifted(call: Call, value: Value, alpha: float) -> Step:
     """Answer for data plus a constant: nothing changes unless the data is broadcast."""
-    constant = call.arguments.get(name)
     repeats = copies(call, value)
     if repeats > 1:
         return call.scaled(value, directed.root(repeats, call.norm), axis=call.broadcast_axis(value))
-    if value.step.squares is not None and _at_least_zero(call, constant):
+    if value.step.squares is not None and _at_least_zero(call, alpha):
         return call.squares(value.step.squares.terms, value.axis)
     return call.same(value)
 
 
-def _at_least_zero(call: Call, constant: object) -> bool:
-    if constant is None or call.name != "add":
+def _at_least_zero(call: Call, alpha: float) -> bool:
+    """Whether a constant that is not negative is added."""
+    if call.name != "add" or alpha < 0:
         return False
     tensor = call.tensor("other" if isinstance(call.arguments.get("self"), Value) else "self")
     return tensor is not None and bool((tensor >= 0).all())
 
 
-def _two(call: Call, left: Value, right: Value, first: float, second: float) -> Step:
+def _two(call: Call, left: Value, right: Value, first: float, second: float, doubt: float) -> Step:
     axis = call.merged_axis([left, right])
     repeats = [directed.root(copies(call, v), call.norm) for v in (left, right)]
-    factors = [directed.mul(abs(first), repeats[0]), directed.mul(abs(second), repeats[1])]
+    doubted = directed.add(1.0, doubt)
+    factors = [directed.mul(abs(f), m, doubted) for f, m in zip((first, second), repeats, strict=True)]
     squares = left.step.squares, right.step.squares
     if squares[0] is not None and squares[1] is not None and [first, second, *repeats] == [1.0] * 4:
         return call.squares((*squares[0].terms, *squares[1].terms), axis)
     mean = _centred(call, left, right, first, second)
     if mean is not None:
         return mean
-    plain = repeats == [1.0, 1.0]
+    plain = [*repeats, doubted] == [1.0, 1.0, 1.0]
     inverse = directed.inverse(call.norm)
     weight = (
         directed.power(

@@ -9,6 +9,7 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("where",)
+DATA = ("self", "other", "condition")
 
 
 def bound(call: Call) -> Step:

@@ -10,6 +10,7 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")
+DATA = ("self", "min", "max")
 
 
 def bound(call: Call) -> Step:

@@ -11,6 +11,7 @@ from robspec.lipschitz.householder import householder
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("cat", "concat", "concatenate", "stack")
+DATA = ("tensors",)
 
 
 def bound(call: Call) -> Step:

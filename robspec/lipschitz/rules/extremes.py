@@ -11,6 +11,7 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("maximum", "minimum", "fmax", "fmin")
+DATA = ("self", "other")
 
 
 def bound(call: Call) -> Step:

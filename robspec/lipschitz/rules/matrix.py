@@ -12,6 +12,7 @@ from robspec.lipschitz.stencil import pointwise
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("linear", "mm", "matmul", "addmm", "mv")
+DATA = ("input", "self", "other", "mat1", "mat2", "vec")
 
 
 def bound(call: Call) -> Step:

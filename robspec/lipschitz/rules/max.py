@@ -8,6 +8,7 @@ from robspec.lipschitz.rules.reduction import reduce_extreme
 from robspec.lipschitz.values import Step
 
 OPERATIONS = ("max", "min")
+DATA = ("self", "other")
 
 
 def bound(call: Call) -> Step | list[Step | None]:

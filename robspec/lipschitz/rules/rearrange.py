@@ -10,6 +10,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step, Value
 
+_LAST = {"pixel_shuffle": 3, "pixel_unshuffle": 3, "im2col": 3, "tril": 2, "triu": 2}
 OPERATIONS = (
     "flip",
     "fliplr",
@@ -48,6 +49,7 @@ def bound(call: Call) -> Step:
     for key, item in call.arguments.items():
         if key != name and (isinstance(item, Value) or (isinstance(item, list) and _any_value(item))):
             raise call.refuse(f"argument {key}, which says where entries go, depends on the image")
+    call.passive(value, _touched(call, len(value.shape)))
     entries = math.prod(value.shape)
     shape = [side * call.batch if axis == value.axis else side for axis, side in enumerate(value.shape)]
     ramp = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).reshape(shape)
@@ -65,6 +67,28 @@ def bound(call: Call) -> Step:
     axis = _batch_axis(call, value, moved, entries)
     counts = torch.bincount(moved.reshape(-1), minlength=2)[1:]
     return call.scaled(value, directed.root(max(1, int(counts.max())), call.norm), axis=axis)
+
+
+def _touched(call: Call, rank: int) -> tuple[int, ...]:
+    """List the axes along which entries can move, whatever the batch size."""
+    if call.name == "masked_fill":
+        return ()
+    if call.name == "index":
+        listed = call.get("indices")
+        return (
+            tuple(i for i, item in enumerate(listed) if item is not None) if isinstance(listed, list) else ()
+        )
+    if call.name in _LAST:
+        return tuple(range(max(0, rank - _LAST[call.name]), rank))
+    if call.name in ("fliplr", "flipud", "channel_shuffle", "native_channel_shuffle"):
+        return (0,) if call.name == "flipud" else (1,)
+    names = ("dims", "dim", "dimension", "dim1", "dim2")
+    given = [call.get(name) for name in names if name in call.arguments]
+    listed = [axis for item in given for axis in (item if isinstance(item, list | tuple) else [item])]
+    axes = [axis for axis in listed if isinstance(axis, int)]
+    if not axes or len(axes) < len(listed):
+        return tuple(range(rank))
+    return tuple(axis % rank for axis in axes)
 
 
 def _any_value(items: list[object]) -> bool:

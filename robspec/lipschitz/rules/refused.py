@@ -77,6 +77,20 @@ _REASONS = {
     "bitwise_and": _STEP,
 }
 OPERATIONS = tuple(_REASONS)
+DATA = (
+    "self",
+    "input",
+    "other",
+    "query",
+    "key",
+    "value",
+    "mat2",
+    "batch1",
+    "batch2",
+    "tensor1",
+    "tensor2",
+    "tensors",
+)
 
 
 def bound(call: Call) -> Step:

@@ -28,6 +28,8 @@ def bound(call: Call) -> Step:
         MixedBatch: entries of different images end up in one place of the batch dimension.
     """
     value = call.value("input" if "input" in call.arguments else "self")
+    if call.dtypes[0] != value.dtype:
+        raise call.refuse("the view reads the data's bits as another element type")
     output = call.shapes[0]
     full = tuple(side * call.batch if axis == value.axis else side for axis, side in enumerate(value.shape))
     if output == full:

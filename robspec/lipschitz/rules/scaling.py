@@ -11,6 +11,7 @@ from robspec.lipschitz.stencil import diagonal
 from robspec.lipschitz.values import Squares, Step, Value
 
 OPERATIONS = ("mul", "multiply", "div", "divide", "true_divide", "neg", "negative")
+DATA = ("self", "other")
 
 
 def bound(call: Call) -> Step:
@@ -32,15 +33,14 @@ def bound(call: Call) -> Step:
     value, name = (left, "other") if isinstance(left, Value) else (right, "self")
     if not isinstance(value, Value):
         raise call.refuse("neither factor depends on the image")
-    factor = call.tensor(name)
-    if factor is None or call.get("rounding_mode") is not None:
+    if call.get("rounding_mode") is not None:
         raise call.refuse("division with rounding is not continuous", "divide without rounding_mode")
-    exact = factor.detach().to(torch.float64)
+    exact, relative = call.factor(name, value.dtype)
     if not divides:
-        return scale(call, value, exact, 0.0)
+        return scale(call, value, exact, relative)
     if bool((exact == 0).any()):
         raise call.refuse("data is divided by a constant that is 0")
-    return scale(call, value, 1.0 / exact, directed.UNIT)
+    return scale(call, value, 1.0 / exact, directed.add(2 * relative, directed.UNIT))
 
 
 def scale(call: Call, value: Value, factors: torch.Tensor, relative: float) -> Step:
@@ -70,9 +70,8 @@ def scale(call: Call, value: Value, factors: torch.Tensor, relative: float) -> S
     if layout is None:
         return call.scaled(value, gain)
     axes, spread = layout
-    slack = directed.mul(2 * relative, float(spread.abs().sum()) * (1 + 1e-6))
     sides = tuple(value.shape[axis] for axis in axes[1:])
-    return call.linear(value, diagonal(spread, sides, axes, slack=slack))
+    return call.linear(value, diagonal(spread, sides, axes, stretch=directed.add(1.0, 2 * relative)))
 
 
 def _scaled_squares(call: Call, value: Value, squares: Squares, gain: float) -> Step:
