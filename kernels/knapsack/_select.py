@@ -15,7 +15,8 @@ _BLOCK = 1024
 def _item(d: float, exponent: int, scale: float, top: float) -> float:
     """Grid units of a margin before rounding down, capped: at most two multiplications, nothing to contract."""
     cost = d * d * scale if exponent == 2 else d * scale
-    return cost if cost < top else top
+    # Not a number only for an infinite margin under a scale of 0, a budget beyond every item: then it costs nothing.
+    return top if cost >= top else cost if cost >= 0 else 0.0
 
 
 @njit(parallel=True, cache=True, error_model="numpy")

@@ -100,9 +100,7 @@ class Walk:
             result = self._entries[self.layout.output]
             if not isinstance(result.data, Value):
                 what = "the output does not depend on the image"
-                raise UnsuitableProgram(
-                    self.layout.output.name, what, "return the logits computed from the image"
-                )
+                raise UnsuitableProgram(self.layout.output.name, what, "return the logits computed from the image")
             output = result.data
             _ = output.known
             if self.layout.axis is not None and output.axis != 0:
@@ -176,9 +174,7 @@ class Walk:
         self.folded += 1
         tags = getattr(node.target, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
-            raise UnsuitableProgram(
-                self._where(node), "a constant is drawn at random on every call", "fix the draw"
-            )
+            raise UnsuitableProgram(self._where(node), "a constant is drawn at random on every call", "fix the draw")
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
         mutated = aliasing.mutated_inputs(node)
         results = []
@@ -197,9 +193,7 @@ class Walk:
         rules.
         """
         if folded.is_floating_point() and bool(torch.isnan(folded).any()):
-            raise NotFinite(
-                self._where(node), "a constant computed from the weights is NaN", "repair the weights"
-            )
+            raise NotFinite(self._where(node), "a constant computed from the weights is NaN", "repair the weights")
 
     def _size(self, node: fx.Node) -> _Entry:
         function: Callable[..., Any] = node.target  # type: ignore[assignment]
@@ -269,9 +263,7 @@ class Walk:
         steps += [None] * (len(outputs) - len(steps))
         return steps
 
-    def _value(
-        self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor
-    ) -> Value:
+    def _value(self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor) -> Value:
         shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
         if problem and step.refusal is None:
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
@@ -279,9 +271,7 @@ class Walk:
         narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]
         if (narrowed or not first.is_floating_point()) and step.refusal is None:
             what = f"the result has element type {first.dtype}, which cannot hold the data"
-            step = _refused(
-                NoGlobalConstant(self._where(node), what, "keep one floating-point type"), step.inputs
-            )
+            step = _refused(NoGlobalConstant(self._where(node), what, "keep one floating-point type"), step.inputs)
         value = Value(label, node, shape, first.dtype, step, self.norm)
         self.values.append(value)
         if step.refusal is None and step.view is None and step.alias is None:
@@ -298,9 +288,7 @@ class Walk:
             if any(isinstance(part, Value) for part in items) and name not in rule.data:
                 raise call.refuse(f"argument {name} depends on the image")
 
-    def _per_image(
-        self, step: Step, first: tuple[int, ...], second: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], str]:
+    def _per_image(self, step: Step, first: tuple[int, ...], second: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
         """Divide the batch out of a shape; say what is wrong where that cannot be done."""
         axis, (small, large) = step.axis, self.layout.batches
         if self.layout.axis is None:
@@ -368,9 +356,7 @@ class Walk:
         reader = aliasing.later_reader(node)
         if reader is not None:
             what = f"it overwrites a tensor that {reader.name} reads afterwards"
-            raise UnsuitableProgram(
-                self._where(node), what, "write the operation out of place (inplace=False)"
-            )
+            raise UnsuitableProgram(self._where(node), what, "write the operation out of place (inplace=False)")
 
     def _where(self, node: fx.Node) -> str:
         path = module_path(node, self.layout.owners)

@@ -53,8 +53,6 @@ def bound(call: Call) -> Step | list[Step | None]:
         raise call.refuse("batch normalisation over a tensor without channels")
     call.passive(value, [1])
     shaped = factors.reshape(1, -1, *(1,) * (rank - 2))
-    widest = float(
-        ((eps - float(torch.tensor(eps, dtype=torch.float64).to(value.dtype))) / spread).abs().max()
-    )
+    widest = float(((eps - float(torch.tensor(eps, dtype=torch.float64).to(value.dtype))) / spread).abs().max())
     step = scale(call, value, shaped, directed.add(widest, 4 * directed.UNIT))
     return step if len(call.shapes) == 1 else [step, None, None]

@@ -75,9 +75,7 @@ def _touched(call: Call, rank: int) -> tuple[int, ...]:
         return ()
     if call.name == "index":
         listed = call.get("indices")
-        return (
-            tuple(i for i, item in enumerate(listed) if item is not None) if isinstance(listed, list) else ()
-        )
+        return tuple(i for i, item in enumerate(listed) if item is not None) if isinstance(listed, list) else ()
     if call.name in _LAST:
         return tuple(range(max(0, rank - _LAST[call.name]), rank))
     if call.name in ("fliplr", "flipud", "channel_shuffle", "native_channel_shuffle"):
