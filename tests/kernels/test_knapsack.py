@@ -252,3 +252,13 @@ class TestContract:
             LogitsBatch(torch.zeros(1, 2, 3, 3, dtype=torch.int64), None, Items.PREDICTED)
         with pytest.raises(ValueError, match="int64"):
             LogitsBatch(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3), Items.CORRECT)
+
+
+def test_an_infinite_margin_under_an_unbounded_budget_flips() -> None:
+    """Float64 logits can be so far apart that their margin overflows; a budget beyond everything still flips them."""
+    logits = torch.tensor([1.7e308, -1.7e308], dtype=torch.float64).reshape(1, 2, 1, 1)
+    batch = LogitsBatch(logits, torch.zeros(1, 1, 1, dtype=torch.int64), Items.CORRECT)
+    unbounded = Budget.of(Fraction(10) ** 400, Fraction(1), Fraction(2), 1, single=False)
+    for backend in BACKENDS:
+        assert backend.prepare(batch).flips([unbounded]).tolist() == [[1]], backend.name
+        assert backend.prepare(batch).flips([unbounded] * 5).tolist() == [[1] * 5], backend.name
