@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
 _BAR = 8
+_RULE = 20
 
 
 @click.command("lipschitz")
@@ -155,7 +156,7 @@ def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | N
     table.add_column("s", justify="right", no_wrap=True)
     loosest = derivation.loosest
     shown = [row for row in derivation.rows if everything or row is loosest or row.bound != 1.0]
-    width = max(8, console.width - 62)
+    width = max(8, console.width - 70)
     for row in shown:
         mark = row is loosest
         table.add_row(
@@ -191,7 +192,10 @@ def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | N
 
 
 def _rule(row: Row) -> str:
-    return row.rule if len(row.members) < 2 else f"{row.rule} +{len(row.members) - 1}"
+    """Shorten a group's list of operations from the front, where the padding and scaling are."""
+    if len(row.rule) <= _RULE:
+        return row.rule
+    return "…" + row.rule[-(_RULE - 1) :]
 
 
 def _tail(text: str, width: int) -> str:

@@ -89,13 +89,20 @@ def _row(walk: Walk, value: Value, root: Value) -> Row:
         name=value.name,
         module=next((path for path in paths if path), ""),
         source=source_line(value.node),
-        rule=value.step.rule,
+        rule=value.step.rule if len(members) < 2 else _label(walk, members),
         bound=directed.div(running, before) if before > 0 else 0.0,
         running=running,
         members=members,
         apart=value.separate,
         seconds=max(0.0, value.seconds),
     )
+
+
+def _label(walk: Walk, members: tuple[str, ...]) -> str:
+    """Name a group by its operations, each once, in order."""
+    nodes = [walk.nodes[name] for name in members if name in walk.nodes]
+    names = [str(getattr(getattr(n.target, "overloadpacket", n.target), "__name__", n.op)) for n in nodes]
+    return " + ".join(dict.fromkeys(names))
 
 
 def _conversion(r: Norm, p: Norm, q: Norm, inputs: int, outputs: int) -> tuple[float, str]:
