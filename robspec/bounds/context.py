@@ -10,6 +10,8 @@ import torch
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
+LARGEST_LOGIT = 2.0**500
+"""Only float64 logits can be larger; the square of a margin would overflow."""
 LEFT_OUT = -1
 """Label of the pixels a metric does not see: ignored, or outside its region."""
 
@@ -117,8 +119,8 @@ class Context:
         return self._one_class[key]
 
     def finite(self) -> Sequence[bool]:
-        """Tell for each image whether its logits are all finite."""
-        return [bool(torch.isfinite(image).all()) for image in self.logits]
+        """Tell for each image whether its logits are all finite, and small enough for squares of doubles."""
+        return [bool((image.abs() <= LARGEST_LOGIT).all()) for image in self.logits]
 
 
 def doubles(values: torch.Tensor) -> FloatArray:

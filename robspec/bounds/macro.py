@@ -2,7 +2,8 @@
 
 Moving a pixel from class i to class j harms at most the class it leaves and the class it enters, so half of the cost
 of leaving is charged to i and half of the cost of entering to j; entering is charged in full where the pixel is wrong
-already. Where the parts' class sets overlap, each of M parts is charged 1/M of every cost instead. With g_k(c) the
+already and every set is a single class. Where the parts' class sets overlap, each of M parts is charged 1/M of every
+cost instead. With g_k(c) the
 worst value of part k at spend c, for every price lambda >= 0
 
     h_eps >= sum_k min_c (w_k g_k(c) + lambda c) - lambda (L eps)^q.
@@ -131,10 +132,12 @@ class Bound:
         parts = _parts(metric, context.classes)
         sets = [part.classes for _, part in parts]
         disjoint = all(not set(a) & set(b) for a, b in itertools.combinations(sets, 2))
+        # A wrong pixel is true for a set that holds its label and its prediction: leaving that set is charged too.
+        plain = disjoint and all(len(inside) == 1 for inside in sets)
         share = 1.0 if self._q is None else _WHOLE if len(parts) == 1 else 0.5 if disjoint else 1 / len(parts)
         read = [
             context.one_class(
-                metric, part.classes, water=self._q == 2, share=share, whole=disjoint and self._q is not None
+                metric, part.classes, water=self._q == 2, share=share, whole=plain and self._q is not None
             )
             for _, part in parts
         ]

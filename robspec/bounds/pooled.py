@@ -73,7 +73,10 @@ class Pool:
 
     def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
         """Bound the pooled value within each budget (Q1), exactly over the relaxed sets."""
-        return tuple(self._worst(eps) for eps in budgets)
+        if self.clean() is None:
+            return (None,) * len(budgets)
+        found = [self._worst(eps) for eps in budgets]
+        return tuple(self._worst_value() if value is None else value for value in found)
 
     def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
         """Bound the budget per image at which the pooled value meets a threshold from below (Q2)."""
@@ -83,20 +86,26 @@ class Pool:
 
         def worst(eps: Fraction) -> Fraction:
             value = self._worst(eps)
-            return value if value is not None else Fraction(0)
+            return self._worst_value() if value is None else value
 
         def everything(c: Confusion) -> tuple[IntArray, IntArray]:
             return np.array([len(c.leave)]), np.array([len(c.enter)])
 
-        hopeless = self._mean(everything) if self.constant.value else worst(Fraction(1))
-        if hopeless is None:
-            hopeless = Fraction(1) if self.metric.lower_is_better else Fraction(0)
+        found = self._mean(everything) if self.constant.value else worst(Fraction(1))
+        hopeless = self._worst_value() if found is None else found
         return search.radius(self.metric, clean, hopeless, gamma, worst, strict=strict)
 
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
         self._folder.cleanup()
+
+    def _worst_value(self) -> Fraction:
+        """What a value counts as once an attack has brought its denominator to 0."""
+        worst = self.metric.high if self.metric.lower_is_better else self.metric.low
+        if worst is None:
+            raise ValueError(f"{self.metric.name} has no worst value")
+        return worst
 
     def _worst(self, eps: Fraction) -> Fraction | None:
         return self._mean(lambda c: c.reachable(eps, self.constant))

@@ -68,10 +68,12 @@ def _shared_inputs(node: fx.Node) -> list[fx.Node]:
     schema = getattr(node.target, "_schema", None)
     if schema is None or (_composite(node) and str(node.target).split(".")[1] not in _FRESH):
         return list(node.all_input_nodes)
+    if str(node.target).split(".")[1] in _UNDECLARED:
+        return list(node.all_input_nodes)
     shared: list[fx.Node] = []
     for index, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and index < len(node.args):
-            passed = node.args[index]
+        if argument.alias_info is not None:
+            passed = node.args[index] if index < len(node.args) else node.kwargs.get(argument.name)
             items = passed if isinstance(passed, list | tuple) else [passed]
             shared += [item for item in items if isinstance(item, fx.Node)]
     return shared
@@ -82,6 +84,9 @@ def _composite(node: fx.Node) -> bool:
     key = "CompositeImplicitAutograd"
     return bool(name is not None and torch._C._dispatch_has_kernel_for_dispatch_key(name(), key))
 
+
+_UNDECLARED = frozenset({"_unsafe_view"})
+"""Operations whose result shares memory although their schema does not say so."""
 
 _FRESH = frozenset(
     {

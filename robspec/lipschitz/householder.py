@@ -47,8 +47,11 @@ def householder(call: Call, parts: Sequence[Value]) -> Step | None:
         return None
     pair = [call.lookup(node) for node in (first, second)]
     values = [value for value in pair if isinstance(value, Value)]
-    if len(values) != 2:
+    angles = [call.lookup(node) for node, name in names.items() if name not in ("x", "y")]
+    if len(values) != 2 or any(isinstance(angle, Value) for angle in angles):
         return None
+    if len({tuple(value.shape) for value in (*values, *parts)}) != 1:
+        return None  # a wider angle would copy the pair
     edge = directed.sqrt(2.0)
     gain = 1.0 if call.norm.p == 2 else directed.between(edge, 1.0, edge, call.norm)
 

@@ -273,7 +273,7 @@ def _holds(block: _Block, part: _Spectrum, multiplier: torch.Tensor, bound: floa
     weights = multiplier.repeat(inner.shape[-1] // len(multiplier)).to(inner.dtype)
     width, order = outer.shape[-1], outer.shape[-1] + inner.shape[-1]
     matrix = torch.zeros(len(outer), order, order, dtype=inner.dtype)
-    matrix[:, :width, :width] = bound * bound * torch.eye(width) - outer
+    matrix[:, :width, :width] = bound * bound * torch.eye(width, dtype=outer.dtype) - outer
     mixed = crossed[0] + weights.unsqueeze(-1) * crossed[1]
     matrix[:, width:, :width] = -mixed
     matrix[:, :width, width:] = -mixed.mH
@@ -281,7 +281,7 @@ def _holds(block: _Block, part: _Spectrum, multiplier: torch.Tensor, bound: floa
     top = float(multiplier.max())
     trace = directed.add(directed.mul(bound, bound, float(width)), directed.mul(2 * top, float(order - width)), 1e-9)
     shift = directed.add(_error(block, top, bound, order), cholesky_slack(order, trace))
-    _, info = torch.linalg.cholesky_ex(matrix - 2 * shift * torch.eye(order))
+    _, info = torch.linalg.cholesky_ex(matrix - 2 * shift * torch.eye(order, dtype=matrix.dtype))
     return not bool((info != 0).any())
 
 

@@ -103,7 +103,9 @@ def _line(stencil: Stencil, dim: int) -> _Line:
     reduced = [(offset - base) // dilation for offset in offsets]
     shifts = tuple(k // stride for k in reduced)
     phase = tuple(k % stride for k in reduced)
-    side = -(-side // stride) + max(shifts) - min(shifts)
+    # Padding may misalign the stride's phases, so the fine side must hold every input and the whole kernel; only then
+    # do distinct rows stay distinct and none reaches around to inputs it does not read.
+    side = -(-(side + max(reduced)) // stride)
     return _Line(side, shifts, stride, phase, 1)
 
 

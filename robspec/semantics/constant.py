@@ -65,7 +65,7 @@ class Constant:
         r = Fraction(0) if self.input_norm.p is None else 1 / self.input_norm.p
         p = Fraction(0) if norm.p is None else 1 / norm.p
         factor = power_up(dimension, max(Fraction(0), r - p))
-        text = f"||.||_{self.input_norm} <= {float(factor):.6g} ||.||_{norm} on {dimension} inputs"
+        text = f"||.||_{self.input_norm} <= {directed_text(factor, 3, up=True)} ||.||_{norm} on {dimension} inputs"
         note = f"{self.note}; {text}" if self.note else text
         return replace(self, value=self.value * factor, input_norm=norm, note=note)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from robspec.ir.types import Aggregate, Property, Requirement
+from robspec.semantics.norm import directed_text
 from robspec.semantics.relation import Relation
 from robspec.semantics.statistics import fraction_is_claimed, mean_margin
 from robspec.verify.errors import InfiniteMeanError
@@ -125,7 +126,8 @@ def _population(
         margin = mean_margin(len(certified), confidence)
         bound = mean - margin if requirement.relation.upward else mean + margin
         claimed = _holds(requirement.relation, bound, requirement.bound)
-        reason = f"confidence bound {float(bound):.6f} on the population mean (Hoeffding, n = {len(certified)})"
+        shown = directed_text(Fraction(bound), 6, up=not requirement.relation.upward)
+        reason = f"confidence bound {shown} on the population mean (Hoeffding, n = {len(certified)})"
     return (Verdict.PROVED if claimed else Verdict.UNKNOWN), reason
 
 

@@ -222,7 +222,7 @@ def refuse_non_finite(context: Context, names: Sequence[str]) -> None:
         if not finite:
             raise NonFiniteLogitsError(
                 name,
-                "the model's logits hold a NaN or an infinity on this image",
+                "the model's logits hold a NaN, an infinity or a number beyond 2^500 on this image",
                 "run the model on this image alone, or check with --forward float64",
             )
 

@@ -346,3 +346,43 @@ def test_a_single_logit_head_is_two_classes() -> None:
     assert both[0] == (F(1, 2) + F(2, 3)) / 2
     assert both[1] is not None
     assert both[1] <= (F(1, 3) + F(1, 3)) / 2
+
+
+def test_a_set_within_a_sum_is_not_charged_twice() -> None:
+    """A pixel labelled c0 and predicted c1 is a true positive of [c0, c1]: leaving the set is charged already."""
+    asked = metric("blend", 4, "metric blend = 0.5 * iou[c0, c1] + 0.5 * iou[c2]")
+    rows, labels = [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 50.0, 0.0]], [0, 2]
+
+    def truth(y: list[int], p: list[int]) -> Fraction | None:
+        merged = one({0, 1}, lambda tp, fp, fn, tn: F(tp, tp + fp + fn), has_label)(y, p)
+        single = iou(2)(y, p)
+        return None if merged is None or single is None else (merged + single) / 2
+
+    for q, eps in ((2, F(3, 4)), (1, F(5, 4))):
+        bound = open_bound(asked, context(rows, labels), constant(NORMS[q]))
+        worst_value = worst(truth, rows, labels, eps, q, lower=False)
+        certified = bound.worst_case([eps])[0][0]
+        assert certified is not None
+        assert worst_value is not None
+        assert certified <= worst_value == F(1, 4)
+    radius = open_bound(asked, context(rows, labels), constant(L2)).radius([(F(3, 10),)], strict=False)[0][0]
+    assert radius is not None
+    assert radius <= math.sqrt(0.5)
+
+
+def test_a_pooled_denominator_brought_to_zero_counts_as_the_worst_value() -> None:
+    definition = "metric m(k) lower_is_better = FN[k] / (FN[k] + TN[k])"
+    asked = metric("pooled m[c1]", K, definition)
+    pool = Pool(asked, K, constant(L2))
+    pool.add(context([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [0, 2]))
+    assert pool.clean() == 0
+    assert pool.worst_case([F(0), F(5)]) == (F(0), F(1))
+    radius = pool.radius(F(1, 2), strict=False)
+    pool.close()
+    assert radius is not None
+    assert 0 < radius <= 1
+
+
+def test_logits_whose_margins_cannot_be_squared_are_refused() -> None:
+    logits = torch.tensor([2e154, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
+    assert Context(CPU, logits, torch.tensor([[[0]]]), 255).finite() == [False]

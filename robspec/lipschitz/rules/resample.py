@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from robspec.lipschitz import directed
@@ -57,11 +59,30 @@ def _scales(call: Call, sides: int) -> list[float | None]:
 
 
 def _most_copies(call: Call, value: Value, axes: tuple[int, ...]) -> int:
-    """Run the node itself on numbered pixels, since its index arithmetic is in floating point, and count."""
+    """Run the node itself on numbered pixels, since its index arithmetic is in floating point, and count.
+
+    The arithmetic differs between element types and memory layouts, so the most copies in any of them count.
+    """
     shape = [value.shape[axis] for axis in axes]
     count = int(torch.tensor(shape).prod())
-    ramp = torch.arange(count, dtype=torch.float64).reshape(1, 1, *shape)
+    if count >= 1 << 24:
+        raise call.refuse("nearest resampling of 2^24 pixels or more cannot be counted in float32")
     first = next(iter(call.arguments))
-    rest = {name: item for name, item in call.arguments.items() if name != first}
-    output = call.node.target(ramp, **{name: call.get(name) for name in rest})  # type: ignore[operator]
-    return int(torch.bincount(output.reshape(-1).to(torch.int64)).max())
+    rest = {name: call.get(name) for name in call.arguments if name != first}
+    most = 0
+    for ramp in _ramps(count, shape):
+        output = call.node.target(ramp, **rest)  # type: ignore[operator]
+        most = max(most, int(torch.bincount(output[0, 0].reshape(-1).to(torch.int64)).max()))
+    return most
+
+
+def _ramps(count: int, shape: list[int]) -> Iterator[torch.Tensor]:
+    """Numbered pixels in both element types, one channel and several, in every memory layout."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for dtype in (torch.float32, torch.float64):
+        ramp = torch.arange(count, dtype=dtype).reshape(1, 1, *shape)
+        yield ramp
+        wide = ramp.expand(1, 8, *shape)
+        yield wide.contiguous()
+        if wide.dim() in layouts:
+            yield wide.contiguous(memory_format=layouts[wide.dim()])
