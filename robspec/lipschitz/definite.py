@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 
 from robspec.lipschitz import directed
+from robspec.lipschitz.threads import threads_for
 
 STEP = 2.0**-21
 """Relative distance (4.8e-7) between an estimated largest eigenvalue and the value that is then proved."""
@@ -101,14 +101,3 @@ def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -
 def _top(batch: torch.Tensor) -> float:
     """Estimate the largest eigenvalue of a few matrices; a hint only, nothing rests on it."""
     return float(torch.linalg.eigvalsh(batch)[:, -1].max())
-
-
-@contextmanager
-def threads_for(size: int) -> Iterator[None]:
-    """Run factorisations of small matrices in one thread: starting more costs many times the work itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if size < 320 else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

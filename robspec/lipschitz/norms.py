@@ -137,6 +137,7 @@ def _dense_norm(stencil: Stencil) -> float:
         block = stencil.kernels[tap].unsqueeze(1).expand(groups, where.numel(), rows, columns)
         dense[:, :, where, :, spot[where]] += block.permute(1, 0, 2, 3)
     matrices = dense.reshape(groups, rows * places, columns * spots)
-    folding = directed.mul(len(stencil.offsets) * directed.UNIT, stencil.mass, float(max(places, spots)))
+    added = len(stencil.offsets) if any(stencil.circular) else 0
+    folding = directed.mul(added * directed.UNIT, stencil.mass, float(max(places, spots)))
     slack = directed.mul(stencil.slack, float(max(places, spots)))
     return directed.add(matrix_spectral_norm(matrices), slack, folding)

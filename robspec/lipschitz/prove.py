@@ -12,6 +12,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.errors import NotFinite
 from robspec.lipschitz.program import module_path, source_line
+from robspec.lipschitz.threads import threads_for
 from robspec.lipschitz.values import Value
 from robspec.lipschitz.walk import Walk
 from robspec.semantics.norm import Norm
@@ -45,7 +46,8 @@ def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> D
     failure: RobspecError | None = None
     for norm in walks:
         try:
-            found = _walk(program, norm, input_norm, output_norm, start)
+            with threads_for(0):
+                found = _walk(program, norm, input_norm, output_norm, start)
         except RobspecError as error:
             failure = failure or error
             continue

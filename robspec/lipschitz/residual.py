@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.definite import cholesky_slack, threads_for
+from robspec.lipschitz.definite import cholesky_slack
 from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
 from robspec.lipschitz.stencil import Stencil, densify, settled
+from robspec.lipschitz.threads import threads_for
 
 _LARGEST_WORK = 4e11
 _LARGEST_ORDER = 1024

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.definite import largest_eigenvalue, threads_for
+from robspec.lipschitz.definite import largest_eigenvalue
 from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
 from robspec.lipschitz.stencil import Stencil
+from robspec.lipschitz.threads import threads_for
 
 _CHUNK_ENTRIES = 1 << 22
 

@@ -17,6 +17,7 @@ from robspec.semantics.norm import Norm
 
 Export = Callable[..., ExportedProgram]
 
+torch.set_num_threads(1)  # small models: more threads only wait for each other
 logging.getLogger("torch.__trace").propagate = False  # torch's own trace is costly to capture
 
 

@@ -74,7 +74,7 @@ def layers(draw: st.DrawFn, depth: int = 2) -> nn.Module:
 
 
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -96,7 +96,7 @@ def test_a_linear_network_is_measured_and_proved_alike(export: Any) -> None:
     program = export(nn.Linear(12, 7), (12,))
     for norm in (L1, L2, LINF):
         proved = prove(program, input_norm=norm, output_norm=norm)
-        pair = measure(program, input_norm=norm, output_norm=norm, seconds=3.0)
+        pair = measure(program, input_norm=norm, output_norm=norm, seconds=1.0)
         assert pair.lower <= proved.bound <= pair.lower * (1 + 1e-4)
 
 
