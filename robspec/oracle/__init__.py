@@ -1,1 +1,0 @@
-"""Independent restatements in cvxpy: evidence, never a backend."""
