@@ -120,7 +120,10 @@ class Context:
 
     def finite(self) -> Sequence[bool]:
         """Tell for each image whether its logits are all finite, and small enough for squares of doubles."""
-        return [bool((image.abs() <= LARGEST_LOGIT).all()) for image in self.logits]
+        # The comparison is made in double: in a shorter type the limit itself would be infinite.
+        return [
+            bool(torch.isfinite(image).all()) and float(image.abs().max()) <= LARGEST_LOGIT for image in self.logits
+        ]
 
 
 def doubles(values: torch.Tensor) -> FloatArray:

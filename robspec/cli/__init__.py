@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -54,6 +55,10 @@ def _shown(error: RobspecError) -> str:
     return str(error)
 
 
+_CLOSED_PIPE = 141
+"""What a shell reports of a program that a closed pipe ended."""
+
+
 def main() -> None:
     """Run the command line; every error of the user's input becomes one message and exit status 2."""
     try:
@@ -65,8 +70,15 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except click.exceptions.Abort:
+        click.echo("interrupted: nothing was proved", err=True)
         sys.exit(130)
-    except Exception:  # noqa: BLE001 - status 1 would read as REFUTED
+    except SystemExit as stop:
+        # On a closed pipe click wraps the streams and exits with 1, which would read as REFUTED.
+        sys.exit(_CLOSED_PIPE if "PacifyFlush" in type(sys.stdout).__name__ else stop.code)
+    except Exception as error:  # noqa: BLE001 - status 1 would read as REFUTED
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            click.echo("error: no space left to write the output", err=True)
+            sys.exit(2)
         click.echo(f"internal error, please report it:\n{traceback.format_exc()}", err=True)
         sys.exit(4)
     sys.exit(status if isinstance(status, int) else 0)

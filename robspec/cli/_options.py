@@ -12,33 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-from robspec.errors import RobspecError
+from robspec.verify.errors import OptionValueError, OutputPathError, WitnessPathError
 
 _T = TypeVar("_T")
 _PIPE_WIDTH = 100
 _DECIMAL = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,60})?)(?:/0*([1-9][0-9]{0,30}))?", re.ASCII)
-
-
-class OptionValueError(RobspecError):
-    """An option on the command line has a value robspec cannot use.
-
-    Numbers are exact decimals or fractions (`0.1`, `8/255`); `--set` takes `name=value`, the name being a `param` of
-    the specification.
-    """
-
-    code = "E0601"
-    title = "bad option value"
-
-
-class OutputPathError(RobspecError):
-    """A report or witness cannot be written where you asked.
-
-    The path is checked before any work starts, so that nothing is lost at the end of a long run. Create the folder,
-    or choose another path.
-    """
-
-    code = "E0602"
-    title = "cannot write the output"
 
 
 def positive_decimal(option: str, text: str) -> Fraction:
@@ -86,6 +64,19 @@ def check_writable(path: Path) -> None:
         raise OutputPathError(str(path), f"the folder {folder} does not exist", "create it first")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise OutputPathError(str(path), "the output path is not writable", "choose another path")
+
+
+def check_witness_folder(folder: Path) -> None:
+    """Make sure witnesses can be written, before any work is done.
+
+    Raises:
+        WitnessPathError: the path is a file, or cannot be written to (E0603).
+    """
+    if folder.exists() and not folder.is_dir():
+        raise WitnessPathError(str(folder), "the witness folder is a file", "name another folder with --witness-dir")
+    parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
+    if not os.access(parent, os.W_OK):
+        raise WitnessPathError(str(folder), "the witness folder is not writable", "name another with --witness-dir")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -64,7 +64,6 @@ def open_session(
         RobspecError: the model, the data or an option is wrong.
     """
     chosen = choose(backend)
-    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
     began = time.perf_counter()
     dtype = torch.float64 if forward == "float64" else None
     loaded = load(
@@ -75,6 +74,7 @@ def open_session(
         forward_dtype=dtype,
     )
     match_shapes(program, loaded, str(model))
+    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
     established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))

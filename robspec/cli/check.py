@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
 @click.option("--format", "form", default="text", help="Output format: text or json.  [text]")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report here instead of standard output.")
-@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference, ...  [auto]")
+@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
 @click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option(
@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
-@click.option("--witness-dir", type=click.Path(path_type=Path), default=Path("robspec-out"), show_default=True)
+@click.option(
+    "--witness-dir",
+    type=click.Path(path_type=Path),
+    default=Path("robspec-out"),
+    show_default=True,
+    help="Where refutations are written.",
+)
 def command(
     model: Path,
     spec: Path,
@@ -73,6 +79,7 @@ def command(
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
     if output is not None:
         _options.check_writable(output)
+    _options.check_witness_folder(witness_dir)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides))
     if program is None:
@@ -83,6 +90,7 @@ def command(
     # torch and numba are imported only once the specification is known to be right.
     from robspec.cli._session import open_session
     from robspec.report import render
+    from robspec.verify.errors import WitnessPathError
     from robspec.verify.run import check
     from robspec.verify.witness import write_witnesses
 
@@ -118,6 +126,9 @@ def command(
         click.echo(text, nl=False)
     else:
         _options.write_atomically(output, text)
-    for path in write_witnesses(report, witness_dir):
-        click.echo(f"witness written: {path}", err=True)
+    try:
+        for path in write_witnesses(report, witness_dir):
+            click.echo(f"witness written: {path}", err=True)
+    except WitnessPathError as error:
+        click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
     return report.exit_status(allow_unknown=allow == "unknown")

@@ -52,7 +52,7 @@ def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
     table = _table(width, header=False)
     pooled = any(r.requirement.aggregate is Aggregate.POOLED for r in result.requirements)
     images, classes = report.images, report.program.model.classes
-    counted = images if pooled else len(result.images) - len(result.excluded)
+    counted = report.evaluated if pooled else len(result.images) - len(result.excluded)
     for item in result.requirements:
         point = point_text(result.source.query, item.point, classes)
         label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
@@ -110,7 +110,8 @@ def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
     lines = []
     for item in prop.requirements:
         if item.verdict is not Verdict.PROVED:
-            gap = f"[{_certified(item)}, {_attained(item)}]"
+            ends = (_certified(item), _attained(item))
+            gap = f"[{', '.join(ends if _higher_is_better(item) else reversed(ends))}]"
             point = point_text(prop.source.query, item.point, classes)
             where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
             line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"

@@ -53,7 +53,7 @@ def decide(
         _refuse_infinity(prop, defined, certified)
     low, high = aggregate(requirement, certified), aggregate(requirement, attained)
     if not complete:
-        reason = "interrupted before every image was evaluated"
+        reason = f"interrupted; these are the {len(images)} images finished"
         return RequirementResult(requirement, point, low, high, Verdict.UNKNOWN, reason)
     if requirement.confidence is not None:
         verdict, reason = _population(requirement, certified, low, points)

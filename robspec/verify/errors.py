@@ -73,3 +73,36 @@ class UnsupportedMetricError(RobspecError):
 
     code = "E0406"
     title = "no bound for this metric"
+
+
+class OptionValueError(RobspecError):
+    """An option on the command line has a value robspec cannot use.
+
+    Numbers are exact decimals or fractions (`0.1`, `8/255`); `--set` takes `name=value`, the name being a `param` of
+    the specification.
+    """
+
+    code = "E0601"
+    title = "bad option value"
+
+
+class OutputPathError(RobspecError):
+    """A report or witness cannot be written where you asked.
+
+    The path is checked before any work starts, so that nothing is lost at the end of a long run. Create the folder,
+    or choose another path.
+    """
+
+    code = "E0602"
+    title = "cannot write the output"
+
+
+class WitnessPathError(RobspecError):
+    """A witness of a refuted property cannot be written.
+
+    The verdict stands and is in the report; only the witness file is missing. Choose another folder with
+    `--witness-dir`.
+    """
+
+    code = "E0603"
+    title = "cannot write a witness"

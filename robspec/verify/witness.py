@@ -9,19 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robspec.errors import RobspecError
+from robspec.verify.errors import WitnessPathError
 from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Verdict
-
-
-class WitnessPathError(RobspecError):
-    """A witness of a refuted property cannot be written.
-
-    The verdict stands and is in the report; only the witness file is missing. Choose another folder with
-    `--witness-dir`.
-    """
-
-    code = "E0603"
-    title = "cannot write a witness"
 
 
 def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -121,6 +123,32 @@ def test_data_folder_can_be_elsewhere(project: Project, robspec: Run, tmp_path: 
     shutil.move(project.spec, spec)
     assert robspec("check", project.model, spec).status == 2
     assert robspec("check", project.model, spec, "--data", project.root).status == 0
+
+
+def test_a_refutation_stays_one_when_its_witness_cannot_be_written(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_spec(PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.99 for all images"))
+    (tmp_path / "file").write_text("")
+    result = robspec("check", project.model, project.spec, "--witness-dir", tmp_path / "file")
+    assert (result.status, result.out) == (2, "")
+    assert "E0603" in result.err
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("robspec.verify.witness.tempfile.NamedTemporaryFile", refuse)
+    result = robspec("check", project.model, project.spec, "--witness-dir", tmp_path / "w")
+    assert result.status == 1
+    assert "E0603" in result.err
+
+
+def test_a_closed_pipe_is_not_a_refutation(project: Project) -> None:
+    command = [sys.executable, "-m", "robspec", "explain", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.returncode not in (0, 1)
 
 
 class TestClaims:
