@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.threads import threads_for
+from robspec.lipschitz.threads import AVAILABLE, threads_for
 
 STEP = 2.0**-21
 """Relative distance (4.8e-7) between an estimated largest eigenvalue and the value that is then proved."""
 
 _FLOOR = 1e-280
+_WORTH_SHARING = 96
 
 Chunks = Callable[[], Iterator[torch.Tensor]]
 
@@ -66,7 +68,7 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
             peak = float(batch.real.max()) if batch.is_complex() else float(batch.max())
             candidate = max(candidate, peak)
             continue
-        with threads_for(size):
+        with threads_for(0):
             candidate = _raise_to_pass(batch, norms, candidate)
         slack = max(slack, cholesky_slack(size, directed.mul(float(size), candidate, 1.0 + 1e-9)))
     rounding = directed.mul(4 * directed.UNIT, candidate)
@@ -89,13 +91,24 @@ def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -
     eye = torch.eye(size, dtype=batch.dtype)
     sample = 8 if size <= 128 else 2
     while len(pending):
-        _, info = torch.linalg.cholesky_ex(candidate * eye - pending)
+        info = _factorise(candidate * eye - pending)
         failed = info != 0
         pending = pending[failed]
         if len(pending):
             worst = torch.argsort(info[failed])[:sample]
             candidate = max(candidate * (1.0 + STEP / 16), _top(pending[worst]) * (1.0 + STEP))
     return candidate
+
+
+def _factorise(batch: torch.Tensor) -> torch.Tensor:
+    """Factorise every matrix and return 0 where that succeeded; large ones are shared between threads."""
+    shares = min(len(batch), AVAILABLE)
+    if shares < 2 or int(batch.shape[-1]) < _WORTH_SHARING:
+        info: torch.Tensor = torch.linalg.cholesky_ex(batch).info
+        return info
+    parts = torch.tensor_split(batch, shares)
+    with ThreadPoolExecutor(shares) as pool:
+        return torch.cat([found.info for found in pool.map(torch.linalg.cholesky_ex, parts)])
 
 
 def _top(batch: torch.Tensor) -> float:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 
 _LARGE = 320
-_ALL = torch.get_num_threads()
+AVAILABLE = torch.get_num_threads()
+"""How many threads torch had when the prover was imported."""
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def threads_for(size: int) -> Iterator[None]:
         size: the order of the matrices the block works on; 0 for graph work.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(_ALL if size >= _LARGE else 1)
+    torch.set_num_threads(AVAILABLE if size >= _LARGE else 1)
     try:
         yield
     finally:

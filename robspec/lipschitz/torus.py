@@ -159,18 +159,26 @@ def _correlate(
 ) -> dict[tuple[int, ...], torch.Tensor]:
     """Sum A_q A_p^T by difference q - p modulo the sides, for one difference of each pair +-."""
     sums: dict[tuple[int, ...], torch.Tensor] = {}
+    spans = [_span(kernel) for kernel in stack]
     for a, first in enumerate(keys):
         for b, second in enumerate(keys):
             difference = tuple((x - y) % n for x, y, n in zip(first, second, sides, strict=True))
             mirror = tuple(-d % n for d, n in zip(difference, sides, strict=True))
-            if difference > mirror:
+            start, end = max(spans[a][0], spans[b][0]), min(spans[a][1], spans[b][1])
+            if difference > mirror or (start >= end and difference in sums):
                 continue
-            product = stack[a] @ stack[b].transpose(-1, -2)
+            product = stack[a][..., start:end] @ stack[b][..., start:end].transpose(-1, -2)
             if difference in sums:
                 sums[difference] += product
             else:
                 sums[difference] = product
     return sums
+
+
+def _span(kernel: torch.Tensor) -> tuple[int, int]:
+    """Find the range of columns outside which a kernel is zero: branches stacked side by side do not meet."""
+    present = torch.nonzero((kernel != 0).reshape(-1, kernel.shape[-1]).any(0))
+    return (int(present[0]), int(present[-1]) + 1) if len(present) else (0, 0)
 
 
 def _spectra(
