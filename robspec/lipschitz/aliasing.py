@@ -42,6 +42,15 @@ def later_reader(node: fx.Node) -> fx.Node | None:
     return None
 
 
+def stored_target(node: fx.Node) -> fx.Node | None:
+    """Find the stored tensor (weight, buffer, constant, image) whose memory this node overwrites, if any."""
+    overwritten = mutated_inputs(node)
+    if not overwritten:
+        return None
+    aliases = _aliases(overwritten, node)
+    return next((alias for alias in aliases if alias.op in ("placeholder", "get_attr")), None)
+
+
 def _aliases(start: tuple[fx.Node, ...], barrier: fx.Node) -> set[fx.Node]:
     """Collect every node that may share memory with these other than through `barrier`, following views both
     ways.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.export import ExportedProgram
 
+from robspec.lipschitz.errors import UnsuitableProgram
 from robspec.lipschitz.pair import Pair
 from robspec.lipschitz.replay import Replay
 from robspec.semantics.norm import Norm
@@ -52,6 +53,9 @@ def measure(
 
     Returns:
         The best pair found.
+
+    Raises:
+        UnsuitableProgram: an image of another shape.
 
     Source: MATH.md section 5.
     """
@@ -113,7 +117,11 @@ def _starts(
     low, high = input_range
     if images is not None:
         for image in images:
-            yield torch.from_numpy(np.asarray(image, dtype=np.float64)).reshape(shape)
+            start = torch.from_numpy(np.array(image, dtype=np.float64))
+            if start.numel() != math.prod(shape):
+                what = f"an image of shape {tuple(start.shape)} does not fit the model's {shape}"
+                raise UnsuitableProgram("images", what, "pass images of the model's own size")
+            yield start.reshape(shape)
         return
     middle, width = (low + high) / 2, high - low
     yield torch.full(shape, middle, dtype=torch.float64)
@@ -143,14 +151,10 @@ def _try(
     dtype = replay.layout.dtype
     stored = [image.to(dtype) for image in pair]
     exact = [image.to(torch.float64).requires_grad_(True) for image in stored]
-    outputs = [replay(image.clone()) for image in exact]
+    outputs = [replay.one(image.clone()) for image in exact]
     difference = outputs[0] - outputs[1]
     target = _dual(difference.detach(), output_norm)
-    pulls = torch.autograd.grad((difference * target).sum(), exact, allow_unused=True)
-    pull = torch.zeros_like(exact[0])
-    for part, sign in zip(pulls, (1.0, -1.0), strict=True):
-        if part is not None:
-            pull = pull + sign * part
+    pull = _pull((difference * target).sum(), exact)
     top = _length(difference.detach(), output_norm)
     bottom = _length(exact[0].detach() - exact[1].detach(), input_norm)
     size = max(_length(output.detach(), output_norm) for output in outputs)
@@ -160,6 +164,19 @@ def _try(
     lower = max(0.0, (top - allowance) / (bottom * (1.0 + 2.0**-40))) if bottom > 0 else 0.0
     lower = lower * (1.0 - 2.0**-50) if math.isfinite(lower) else 0.0
     return Pair(arrays[0], arrays[1], ratio, lower, allowance, input_norm, output_norm, 2), pull.detach()
+
+
+def _pull(widened: torch.Tensor, pair: list[torch.Tensor]) -> torch.Tensor:
+    """Differentiate the widened distance, a hint only; zero where the graph cannot be differentiated."""
+    total = torch.zeros_like(pair[0])
+    try:
+        parts = torch.autograd.grad(widened, pair, allow_unused=True)
+    except RuntimeError:
+        return total
+    for part, sign in zip(parts, (1.0, -1.0), strict=True):
+        if part is not None:
+            total = total + sign * part
+    return total
 
 
 def _length(vector: torch.Tensor, norm: Norm) -> float:

@@ -92,6 +92,21 @@ class Replay:
             )
         return result
 
+    def one(self, image: torch.Tensor) -> torch.Tensor:
+        """Evaluate a single image, also where the program was exported for a fixed batch of several.
+
+        Args:
+            image: float64, the shape of one image with a batch axis of 1 where there is a batch.
+
+        Returns:
+            Its float64 logits.
+        """
+        axis, (first, second) = self.layout.axis, self.layout.batches
+        if axis is None or first != second:
+            return self(image)
+        results = self(image.repeat_interleave(first, dim=axis))
+        return results[: results.shape[0] // first]
+
 
 def _name(node: fx.Node) -> str:
     return str(getattr(getattr(node.target, "overloadpacket", node.target), "__name__", node.target))

@@ -353,6 +353,10 @@ class Walk:
         return self._entries[node].data
 
     def _check_in_place(self, node: fx.Node) -> None:
+        stored = aliasing.stored_target(node)
+        if stored is not None:
+            what = f"it changes the stored tensor {stored.name}, so that the next call is another function"
+            raise UnsuitableProgram(self._where(node), what, "call model.eval() before the export")
         reader = aliasing.later_reader(node)
         if reader is not None:
             what = f"it overwrites a tensor that {reader.name} reads afterwards"
