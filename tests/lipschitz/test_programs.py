@@ -58,10 +58,7 @@ def test_saving_and_loading_changes_nothing(small: Any) -> None:
     torch.export.save(small, stream)
     stream.seek(0)
     loaded = torch.export.load(stream)
-    assert (
-        prove(loaded, input_norm=L2, output_norm=L2).bound
-        == prove(small, input_norm=L2, output_norm=L2).bound
-    )
+    assert prove(loaded, input_norm=L2, output_norm=L2).bound == prove(small, input_norm=L2, output_norm=L2).bound
 
 
 def test_metadata_of_the_archive_is_not_trusted(small: Any) -> None:
