@@ -27,8 +27,22 @@ _ROUNDING = Fraction(1, 2**36)
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
-    """Open a weighted metric on a batch."""
+    """Open a weighted metric on a batch.
+
+    Raises:
+        ValueError: no bound for this metric with weights; `supported` tells beforehand.
+    """
+    if not supported(metric):
+        raise ValueError(f"no bound for weighted {metric.name}")
     return Bound(metric, context, constant)
+
+
+def supported(metric: Metric) -> bool:
+    """Tell whether this family bounds a metric: accuracies over all classes, and the recall of a single class."""
+    if not metric.weights:
+        return True
+    recall = metric.items == "leave" and len(metric.classes) == 1
+    return not metric.lower_is_better and (metric.items == "correct" or recall)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from robspec.bounds import FamilyBound, open_bound
+from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool
-from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, Query, WorstCaseQuery
+from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
@@ -111,6 +111,22 @@ class PooledEvaluator:
         """Delete what was kept of the batches."""
         for _, pool in self._pools.values():
             pool.close()
+
+
+def refuse_unsupported(program: Program) -> None:
+    """Stop before any work where a property asks for what no bound covers.
+
+    Raises:
+        UnsupportedMetricError: E0406, naming the property and the metric.
+    """
+    for prop in program.properties:
+        for metric in metrics_of(prop.query):
+            if metric.family == "weighted" and not weighted.supported(metric):
+                raise UnsupportedMetricError(
+                    f"property {prop.name}",
+                    f"this version has no bound for weighted {metric.name} of this class set",
+                    "weights go with pixel_accuracy and with recall of a single class",
+                )
 
 
 def is_pooled(prop: Property) -> bool:

@@ -18,7 +18,7 @@ from robspec.semantics.constant import Constant
 from robspec.verify.constant import Established
 from robspec.verify.decide import decide
 from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
-from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
+from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
@@ -139,6 +139,7 @@ def check(
         NonFiniteLogitsError: an image's logits are not finite (E0401).
         InfiniteMeanError: a mean of radii contains infinity (E0404).
     """
+    refuse_unsupported(program)
     times = times or Times()
     began = time.perf_counter()
     constants = established.constants
@@ -194,8 +195,7 @@ def check(
         hashes={},
         versions=versions(),
         times=times,
-        notes=established.notes
-        + notes(program, str(logits.dtype).removeprefix("torch.") if evaluated else "float32"),
+        notes=established.notes + notes(program, forward),
     )
 
 

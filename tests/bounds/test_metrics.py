@@ -386,3 +386,32 @@ def test_a_pooled_denominator_brought_to_zero_counts_as_the_worst_value() -> Non
 def test_logits_whose_margins_cannot_be_squared_are_refused() -> None:
     logits = torch.tensor([2e154, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
     assert Context(CPU, logits, torch.tensor([[[0]]]), 255).finite() == [False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"weighted {m}" for m in ("fnr[c1]", "specificity[c1]", "fpr[c1]", "stability", "recall[c0, c1]")],
+        "weighted fnr[c1]",
+        "weighted specificity[c1]",
+        "weighted fpr[c1]",
+        "weighted stability",
+        "weighted recall[c0, c1]",
+    ],
+)
+def test_weights_without_a_bound_are_refused_not_answered_with_another_metric(text: str) -> None:
+    logits = torch.zeros(1, 3, 1, 2)
+    seen = Context(CPU, logits, torch.tensor([[[0, 1]]]), 255, None, torch.ones(1, 1, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="no bound"):
+        open_bound(metric(text, 3), seen, constant(L2))
+
+
+def test_weighted_recall_is_the_weighted_share_of_the_class() -> None:
+    logits = torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 1.0, 0], [1.0, 0, 0]]).T.reshape(1, 3, 1, 4)
+    weights = torch.tensor([[[9.0, 1.0, 2.0, 1.0]]], dtype=torch.float64)
+    seen = Context(CPU, logits, torch.tensor([[[0, 1, 1, 1]]]), 255, None, weights)
+    bound = open_bound(metric("weighted recall[c1]", 3), seen, constant(L2))
+    assert bound.clean() == [F(3, 4)]
+    low = bound.worst_case([F(0), F("0.72")])[0]
+    assert low[0] == F(3, 4)
+    assert low[1] is not None
+    assert low[1] <= F(1, 4)
