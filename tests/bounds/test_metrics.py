@@ -388,21 +388,12 @@ def test_logits_whose_margins_cannot_be_squared_are_refused() -> None:
     assert Context(CPU, logits, torch.tensor([[[0]]]), 255).finite() == [False]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [f"weighted {m}" for m in ("fnr[c1]", "specificity[c1]", "fpr[c1]", "stability", "recall[c0, c1]")],
-        "weighted fnr[c1]",
-        "weighted specificity[c1]",
-        "weighted fpr[c1]",
-        "weighted stability",
-        "weighted recall[c0, c1]",
-    ],
-)
+@pytest.mark.parametrize("text", ["fnr[c1]", "specificity[c1]", "fpr[c1]", "stability", "recall[c0, c1]"])
 def test_weights_without_a_bound_are_refused_not_answered_with_another_metric(text: str) -> None:
     logits = torch.zeros(1, 3, 1, 2)
     seen = Context(CPU, logits, torch.tensor([[[0, 1]]]), 255, None, torch.ones(1, 1, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match="no bound"):
-        open_bound(metric(text, 3), seen, constant(L2))
+        open_bound(metric(f"weighted {text}", 3), seen, constant(L2))
 
 
 def test_weighted_recall_is_the_weighted_share_of_the_class() -> None:
