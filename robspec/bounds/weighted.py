@@ -21,7 +21,9 @@ from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget, round_up
 from robspec.semantics.constant import Constant
+from robspec.semantics.formula import Polynomial, Ratio
 
+_RECALL = Ratio(Polynomial.count("TP"), Polynomial.count("TP", "FN"))
 _ROUNDING = Fraction(1, 2**36)
 """Relative slack that covers every rounding of a sum of at most 2^26 doubles of either sign."""
 
@@ -41,7 +43,7 @@ def supported(metric: Metric) -> bool:
     """Tell whether this family bounds a metric: accuracies over all classes, and the recall of a single class."""
     if not metric.weights:
         return True
-    recall = metric.items == "leave" and len(metric.classes) == 1
+    recall = metric.ratio == _RECALL and len(metric.classes) == 1
     return not metric.lower_is_better and (metric.items == "correct" or recall)
 
 

@@ -396,6 +396,13 @@ def test_weights_without_a_bound_are_refused_not_answered_with_another_metric(te
         open_bound(metric(f"weighted {text}", 3), seen, constant(L2))
 
 
+def test_weights_on_a_formula_that_is_not_recall_have_no_bound() -> None:
+    asked = metric("weighted half[c1]", 3, "metric half(k) = TP[k] / (2 * (TP[k] + FN[k]))")
+    seen = Context(CPU, torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 1]]]), 255)
+    with pytest.raises(ValueError, match="no bound"):
+        open_bound(asked, seen, constant(L2))
+
+
 def test_weighted_recall_is_the_weighted_share_of_the_class() -> None:
     logits = torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 1.0, 0], [1.0, 0, 0]]).T.reshape(1, 3, 1, 4)
     weights = torch.tensor([[[9.0, 1.0, 2.0, 1.0]]], dtype=torch.float64)
