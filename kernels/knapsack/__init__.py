@@ -8,7 +8,6 @@ can flip, and how large the budget must be to flip a given number.
 from __future__ import annotations
 
 import enum
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,8 +109,20 @@ class OneClass(Protocol):
     leave_squared: bool
     enter_squared: bool
 
-    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
-        """Give an image's leave and enter items, each ascending, float64, margins or squared distances."""
+    def lists(
+        self, image: int, leave: Budget | None = None, enter: Budget | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Give an image's leave and enter items, each ascending, float64, margins or squared distances.
+
+        Args:
+            image: its index.
+            leave: the largest budget that will be asked of the leave items; None for any.
+            enter: the same for the enter items.
+
+        Returns:
+            Leave items, enter items. The dearest may be left out, as long as those given cost more than the budget
+            together (where items flip on their own: all that one budget flips are given).
+        """
         ...
 
 
@@ -136,6 +147,10 @@ class Backend(Protocol):
         """Read a batch of logits once, for `Items.CLASS`."""
         ...
 
+    def rank(self, logits: torch.Tensor) -> object:
+        """Read logits once for every class: what `LogitsBatch.ranked` takes, None where it would not help."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LogitsBatch:
@@ -150,10 +165,10 @@ class LogitsBatch:
         inside: for `Items.CLASS`, the classes of the set: not none, not all; a single logit has classes 0 and 1.
         water: for `Items.CLASS`, True to price items in squared l2 distance by water filling where that is exact
             and margins are not.
-        cap: with `water`, squared distances above it may be understated as long as they stay above it.
         share: for `Items.CLASS`, the part of each cost that is charged; other than 1, every item is a cost (squared
             distances with `water`, margins without) times it.
         whole_when_wrong: charge true negatives in full where the label's logit is not the largest.
+        ranked: what the backend's `rank` said of these logits, to share it between classes, or None.
     """
 
     logits: torch.Tensor
@@ -162,9 +177,9 @@ class LogitsBatch:
     ignore: int | None = None
     inside: tuple[int, ...] = ()
     water: bool = False
-    cap: float = math.inf
     share: float = 1.0
     whole_when_wrong: bool = False
+    ranked: object = None
 
     def __post_init__(self) -> None:
         floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

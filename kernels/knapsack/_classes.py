@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-from robspec.kernels.knapsack._margins import _all_finite, _fetch
+from robspec.kernels.knapsack._margins import all_finite, fetch
 
 CHUNK = 512
 SAFE = 1 - 2.0**-40
@@ -23,7 +23,7 @@ SAFE = 1 - 2.0**-40
 
 
 @njit(cache=True, error_model="numpy")
-def _water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
+def water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
     """Find the common level of each column of gaps.
 
     Args:
@@ -57,7 +57,7 @@ def _water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _water_cost(gaps: Any, i: int, t: float) -> float:
+def water_cost(gaps: Any, i: int, t: float) -> float:
     """Squared distance at level t of one column."""
     total = t * t
     for j in range(gaps.shape[0]):
@@ -75,7 +75,6 @@ def read_class(
     ignore: int,
     inside: npt.NDArray[np.bool_],
     water: bool,
-    cap: float,
     share: float,
     whole_when_wrong: bool,
     out: npt.NDArray[np.float64],
@@ -91,7 +90,6 @@ def read_class(
         inside: [K], which classes form the set; neither none nor all.
         water: True to price in squared l2 distance by water filling wherever the side ahead has several classes or
             the pixel enters; False to write margins.
-        cap: squared distances above it may be understated down to the pair bound, if that is above it too.
         share: factor of every item; other than 1, leave items are squared distances too where `water`.
         whole_when_wrong: no factor for true negatives whose label's logit is not the largest.
         out: [B, H * W], overwritten; the sign bit tells the list, also of 0.
@@ -130,7 +128,7 @@ def read_class(
                 best_out[i] = -np.inf
                 total[i] = zero
             for k in range(classes):
-                row = _fetch(z, widen, b, k, start, stop, buffer)
+                row = fetch(z, widen, b, k, start, stop, buffer)
                 best = best_in if inside[k] else best_out
                 for i in range(width):
                     v = row[i]
@@ -140,13 +138,13 @@ def read_class(
             for i in range(width):
                 suspicious += 0 if abs(total[i]) < np.inf else 1
                 ahead[i] = best_in[i] > best_out[i]
-            if suspicious and not _all_finite(z, widen, b, start, stop, buffer):
+            if suspicious and not all_finite(z, widen, b, start, stop, buffer):
                 bad += 1
                 continue
             for i in range(width):
                 if best_in[i] == best_out[i]:
                     for k in range(classes):
-                        if _fetch(z, widen, b, k, start + i, start + i + 1, buffer)[0] == best_in[i]:
+                        if fetch(z, widen, b, k, start + i, start + i + 1, buffer)[0] == best_in[i]:
                             ahead[i] = inside[k]
                             break
             for side in range(2):
@@ -172,12 +170,12 @@ def read_class(
                     tn += not leaving
                     charged = share
                     if shared and whole_when_wrong and not leaving:
-                        at_label = _fetch(z, widen, b, label, start + i, start + i + 1, buffer)[0]
+                        at_label = fetch(z, widen, b, label, start + i, start + i + 1, buffer)[0]
                         charged = share if at_label == own else 1.0
                     part[i] = charged
                     if not water or (leaving and members == 1 and not shared):
                         out[b, start + i] = d * charged if leaving else -(d * charged)
-                    elif d * d * 0.5 * SAFE > cap or (leaving and members == 1):
+                    elif leaving and members == 1:
                         pair = d * d * 0.5 * SAFE * charged
                         out[b, start + i] = pair if leaving else -pair
                     else:
@@ -187,15 +185,15 @@ def read_class(
                     j = 0
                     for k in range(classes):
                         if inside[k] == leaving:
-                            row = _fetch(z, widen, b, k, start, stop, buffer)
+                            row = fetch(z, widen, b, k, start, stop, buffer)
                             for n in range(count):
                                 i = column[n]
                                 other = best_out[i] if leaving else best_in[i]
                                 gaps[j, n] = np.float64(row[i]) - np.float64(other)
                             j += 1
-                    _water_levels(gaps[:j], count, level, number)
+                    water_levels(gaps[:j], count, level, number)
                     for n in range(count):
-                        cost = _water_cost(gaps[:j], n, level[n]) * part[column[n]]
+                        cost = water_cost(gaps[:j], n, level[n]) * part[column[n]]
                         out[b, start + column[n]] = cost if leaving else -cost
         counts[b, worker, 0] = tp
         counts[b, worker, 1] = fp
@@ -230,7 +228,7 @@ def read_class_logit(
         for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
-            row = _fetch(z, widen, b, 0, start, stop, buffer)
+            row = fetch(z, widen, b, 0, start, stop, buffer)
             for i in range(stop - start):
                 v = row[i]
                 cells[4] += 0 if np.isfinite(v) else 1
@@ -282,3 +280,63 @@ def frontier(
             spent_b -= enter[b]
         out[a] = b
     return int(leave.size) + 1
+
+
+@njit(cache=True, error_model="numpy")
+def worst_quotient(
+    leave: npt.NDArray[np.int64],
+    enter: npt.NDArray[np.int64],
+    limit: int,
+    counts: npt.NDArray[np.int64],
+    above: npt.NDArray[np.int64],
+    below: npt.NDArray[np.int64],
+) -> tuple[int, int, bool]:
+    """Find the least quotient of two sums of counts over every affordable pair of flips, exactly.
+
+    Args:
+        leave: ascending integer costs, none above `limit`.
+        enter: ascending integer costs, none above `limit`.
+        limit: the budget in the same units.
+        counts: [4], clean TP, FP, FN, TN.
+        above: [4], coefficients of the numerator.
+        below: [4], coefficients of the denominator. The largest numerator times the largest denominator, over all
+            counts of the image, must be below 2^62.
+
+    Returns:
+        Numerator and positive denominator of the least quotient, (0, 0) where every denominator is 0; whether any
+        denominator is 0.
+
+    Source: MATH.md section 3.C.
+    """
+    n0 = d0 = 0
+    for j in range(4):
+        n0 += above[j] * counts[j]
+        d0 += below[j] * counts[j]
+    leave_n, leave_d = above[2] - above[0], below[2] - below[0]
+    enter_n, enter_d = above[1] - above[3], below[1] - below[3]
+    b = 0
+    spent_b = np.int64(0)
+    while b < enter.size and spent_b + enter[b] <= limit:
+        spent_b += enter[b]
+        b += 1
+    spent_a = np.int64(0)
+    best_n = best_d = 0
+    vanishes = False
+    for a in range(leave.size + 1):
+        if a > 0:
+            spent_a += leave[a - 1]
+            if spent_a > limit:
+                break
+            while spent_a + spent_b > limit:
+                b -= 1
+                spent_b -= enter[b]
+        n = n0 + a * leave_n + b * enter_n
+        d = d0 + a * leave_d + b * enter_d
+        if d == 0:
+            vanishes = True
+            continue
+        if d < 0:
+            n, d = -n, -d
+        if best_d == 0 or n * best_d < best_n * d:
+            best_n, best_d = n, d
+    return best_n, best_d, vanishes

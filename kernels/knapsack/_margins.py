@@ -28,12 +28,12 @@ BUCKET_BASE = (1023 - 40) << 5
 BoolArray = npt.NDArray[np.bool_]
 
 
-def _fetch(z: Any, widen: Any, b: int, k: int, start: int, stop: int, buffer: Any) -> Any:
+def fetch(z: Any, widen: Any, b: int, k: int, start: int, stop: int, buffer: Any) -> Any:
     """Give one class's logits of a run of pixels as a contiguous row; implemented per layout below."""
     raise TypeError("only called from compiled code")
 
 
-@overload(_fetch)
+@overload(fetch)
 def _fetch_by_layout(z: Any, widen: Any, b: int, k: int, start: int, stop: int, buffer: Any) -> Any:
     """Choose how rows are read: a view where memory allows, else a copy into the chunk's buffer."""
     if z.dtype == types.uint16:
@@ -72,17 +72,17 @@ def _fetch_by_layout(z: Any, widen: Any, b: int, k: int, start: int, stop: int, 
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _bucket(d: float) -> int:
+def bucket(d: float) -> int:
     """Histogram bucket of a non-negative margin: order-preserving in its bits."""
     at = (np.float64(d).view(np.int64) >> BUCKET_SHIFT) - BUCKET_BASE
     return int(0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at)
 
 
 @njit(cache=True, error_model="numpy")
-def _all_finite(z: Any, widen: Any, b: int, start: int, stop: int, buffer: Any) -> bool:
+def all_finite(z: Any, widen: Any, b: int, start: int, stop: int, buffer: Any) -> bool:
     """Look at every logit of a chunk."""
     for k in range(z.shape[1]):
-        row = _fetch(z, widen, b, k, start, stop, buffer)
+        row = fetch(z, widen, b, k, start, stop, buffer)
         for i in range(stop - start):
             if not np.isfinite(row[i]):
                 return False
@@ -90,17 +90,85 @@ def _all_finite(z: Any, widen: Any, b: int, start: int, stop: int, buffer: Any) 
 
 
 @njit(cache=True, error_model="numpy")
-def _drop_later_ties(
-    z: Any, widen: Any, b: int, start: int, own_class: Any, first: Any, second: Any, width: int
+def top_two(
+    z: Any,
+    widen: Any,
+    b: int,
+    start: int,
+    stop: int,
+    first: Any,
+    second: Any,
+    predicted: Any,
+    total: Any,
+    buffers: Any,
 ) -> None:
-    """Take the label off tied pixels whose prediction, the first index of the maximum, is an earlier class."""
-    one = np.empty(1, widen.dtype)
+    """Find the two largest logits of each pixel of a chunk, equal where they tie, and the first class of the largest.
+
+    Four classes at a time are ordered among themselves before they meet the pair kept: shorter dependencies than one
+    class after another.
+
+    Args:
+        z: [B, K, H, W] logits, as in `read_classes`.
+        widen: as there.
+        b: the image.
+        start: first pixel of the chunk.
+        stop: pixel after its last.
+        first: overwritten with the largest logits.
+        second: overwritten with the second largest.
+        predicted: int32, overwritten with the first index of the largest.
+        total: overwritten with the sum over classes, finite unless a logit is not or the sum overflows.
+        buffers: [4, CHUNK] scratch.
+    """
+    classes = z.shape[1]
+    width = stop - start
+    k = 0
     for i in range(width):
-        if first[i] == second[i]:
-            for j in range(own_class[i]):
-                if _fetch(z, widen, b, j, start + i, start + i + 1, one)[0] == first[i]:
-                    own_class[i] = -1
-                    break
+        first[i] = -np.inf
+        second[i] = -np.inf
+        predicted[i] = 0
+        total[i] = 0
+    while k + 4 <= classes:
+        r0 = fetch(z, widen, b, k, start, stop, buffers[0])
+        r1 = fetch(z, widen, b, k + 1, start, stop, buffers[1])
+        r2 = fetch(z, widen, b, k + 2, start, stop, buffers[2])
+        r3 = fetch(z, widen, b, k + 3, start, stop, buffers[3])
+        k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
+        for i in range(width):
+            v0, v1, v2, v3 = r0[i], r1[i], r2[i], r3[i]
+            total[i] += (v0 + v1) + (v2 + v3)
+            later = v1 > v0
+            high01, low01, at01 = (v1 if later else v0), (v0 if later else v1), (k1 if later else k0)
+            later = v3 > v2
+            high23, low23, at23 = (v3 if later else v2), (v2 if later else v3), (k3 if later else k2)
+            later = high23 > high01
+            high, middle, at = (
+                (high23 if later else high01),
+                (high01 if later else high23),
+                (at23 if later else at01),
+            )
+            low = low01 if low01 > low23 else low23
+            runner_up = middle if middle > low else low
+            one, two = first[i], second[i]
+            later = high > one
+            middle = one if later else high
+            low = two if two > runner_up else runner_up
+            first[i] = high if later else one
+            second[i] = middle if middle > low else low
+            predicted[i] = at if later else predicted[i]
+        k += 4
+    while k < classes:
+        row = fetch(z, widen, b, k, start, stop, buffers[0])
+        this = np.int32(k)
+        for i in range(width):
+            v = row[i]
+            total[i] += v
+            one = first[i]
+            later = v > one
+            low = one if later else v
+            first[i] = v if later else one
+            second[i] = low if low > second[i] else second[i]
+            predicted[i] = this if later else predicted[i]
+        k += 1
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -126,7 +194,7 @@ def read_classes(
         histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins.
         counts: [B, workers, 3], overwritten: items; labels other than `ignore`; non-finite chunks.
     """
-    images, classes = z.shape[:2]
+    images = z.shape[0]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
     labelled = labels.shape[1] > 0
@@ -135,12 +203,10 @@ def read_classes(
     for task in prange(images * workers):
         b = task // workers
         worker = task - b * workers
-        zero = widen.dtype.type(0)
         first = np.empty(CHUNK, widen.dtype)
         second = np.empty(CHUNK, widen.dtype)
         total = np.empty(CHUNK, widen.dtype)
-        own = np.empty(CHUNK, widen.dtype)
-        own_class = np.empty(CHUNK, np.int32)
+        predicted = np.empty(CHUNK, np.int32)
         buffers = np.empty((4, CHUNK), widen.dtype)
         bins = histogram[b, worker]
         bins[:] = 0
@@ -151,84 +217,30 @@ def read_classes(
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             width = stop - start
-            for i in range(width):
-                first[i] = -np.inf
-                second[i] = -np.inf
-                total[i] = zero
-                own[i] = zero
-            if labelled:
-                for i in range(width):
-                    label = labels[b, start + i]
-                    counted += label != ignore
-                    own_class[i] = label if (label != ignore and label >= 0 and label < classes) else -1
-            k = 0
-            while k + 4 <= classes:
-                r0 = _fetch(z, widen, b, k, start, stop, buffers[0])
-                r1 = _fetch(z, widen, b, k + 1, start, stop, buffers[1])
-                r2 = _fetch(z, widen, b, k + 2, start, stop, buffers[2])
-                r3 = _fetch(z, widen, b, k + 3, start, stop, buffers[3])
-                k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
-                for i in range(width):
-                    v0, v1, v2, v3 = r0[i], r1[i], r2[i], r3[i]
-                    total[i] += (v0 + v1) + (v2 + v3)
-                    at = own_class[i]
-                    mine = v0 if at == k0 else own[i]
-                    mine = v1 if at == k1 else mine
-                    mine = v2 if at == k2 else mine
-                    own[i] = v3 if at == k3 else mine
-                    one, two = first[i], second[i]
-                    low = v0 if v0 < one else one
-                    one = v0 if v0 > one else one
-                    two = low if low > two else two
-                    low = v1 if v1 < one else one
-                    one = v1 if v1 > one else one
-                    two = low if low > two else two
-                    low = v2 if v2 < one else one
-                    one = v2 if v2 > one else one
-                    two = low if low > two else two
-                    low = v3 if v3 < one else one
-                    one = v3 if v3 > one else one
-                    two = low if low > two else two
-                    first[i] = one
-                    second[i] = two
-                k += 4
-            while k < classes:
-                row = _fetch(z, widen, b, k, start, stop, buffers[0])
-                this = np.int32(k)
-                for i in range(width):
-                    v = row[i]
-                    total[i] += v
-                    own[i] = v if own_class[i] == this else own[i]
-                    one = first[i]
-                    low = v if v < one else one
-                    first[i] = v if v > one else one
-                    second[i] = low if low > second[i] else second[i]
-                k += 1
+            top_two(z, widen, b, start, stop, first, second, predicted, total, buffers)
             suspicious = 0
-            ties = 0
             for i in range(width):
                 suspicious += 0 if abs(total[i]) < np.inf else 1
-                ties += 1 if first[i] == second[i] else 0
-            if suspicious and not _all_finite(z, widen, b, start, stop, buffers[0]):
+            if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
                 bad += 1
+            # The absolute value only takes the sign off zeros.
             if not every:
-                if ties:
-                    # Tied pixels are correct only if no earlier class shares the maximum.
-                    _drop_later_ties(z, widen, b, start, own_class, first, second, width)
                 for i in range(width):
-                    item = (own[i] == first[i]) & (own_class[i] >= 0)
-                    d = np.float64(first[i]) - np.float64(second[i])
-                    out[b, start + i] = d if item else np.nan
+                    label = labels[b, start + i]
+                    item = (label != ignore) & (label == predicted[i])
+                    counted += label != ignore
                     items += item
+                    out[b, start + i] = abs(np.float64(first[i]) - np.float64(second[i])) if item else np.nan
             else:
                 for i in range(width):
                     item = not labelled or labels[b, start + i] != ignore
-                    out[b, start + i] = np.float64(first[i]) - np.float64(second[i]) if item else np.nan
+                    counted += item
                     items += item
+                    out[b, start + i] = abs(np.float64(first[i]) - np.float64(second[i])) if item else np.nan
             for i in range(width):
                 d = out[b, start + i]
                 if d >= 0:
-                    bins[_bucket(d)] += 1
+                    bins[bucket(d)] += 1
         counts[b, worker, 0] = items
         counts[b, worker, 1] = counted
         counts[b, worker, 2] = bad
@@ -264,7 +276,7 @@ def read_logit(
         for c in range(worker * share, min((worker + 1) * share, chunks)):
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
-            row = _fetch(z, widen, b, 0, start, stop, buffer)
+            row = fetch(z, widen, b, 0, start, stop, buffer)
             for i in range(stop - start):
                 v = row[i]
                 bad += 0 if np.isfinite(v) else 1
@@ -276,7 +288,7 @@ def read_logit(
                 if item:
                     d = np.float64(abs(v))
                     out[b, start + i] = d
-                    bins[_bucket(d)] += 1
+                    bins[bucket(d)] += 1
                     items += 1
                 else:
                     out[b, start + i] = np.nan

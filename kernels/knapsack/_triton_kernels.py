@@ -438,7 +438,6 @@ def read_class(
     y_column: tl.tensor,
     ignore: tl.tensor,
     inside: tl.tensor,
-    cap: tl.tensor,
     share: tl.tensor,
     out: tl.tensor,
     counts: tl.tensor,
@@ -461,8 +460,6 @@ def read_class(
     Args:
         z, labels, ignore: as in `read_pixels`.
         inside: int32 [max(K, 2)], 1 for the classes of the set.
-        cap: float64 [1]: squared distances above it may be understated down to the pair
-            bound, if that is above it too.
         out: float64 [B, P], overwritten; the sign bit tells the list, also of 0.
         counts: int64 [B, 5], added to: TP, FP, FN, TN, non-finite logits.
         share: float64 [1], factor of every item.
@@ -517,7 +514,7 @@ def read_class(
         else:
             pair = d * d * 0.5 * SAFE
             d = tl.where(squared, pair, d)
-            deep = squared & (pair <= tl.load(cap))
+            deep = squared
             if ALONE:
                 deep = deep & enters
             level = tl.full([BLOCK], 0, tl.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 GRID_BITS = 40
 """Costs are counted in units of budget / 2^40 while an image has at most 2^22 pixels."""
@@ -74,6 +75,7 @@ class Budget:
     limit: int
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def of(
         eps: Fraction,
         constant: Fraction,

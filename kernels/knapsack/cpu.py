@@ -11,19 +11,17 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
+from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
 from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.search import largest_certifying
 
 _FEW = 2
 """Up to this many budgets are answered by a window search; more of them are worth a sorted prefix."""
-_NO_LABEL = -(2**62)
 
 
 class CpuPrepared:
@@ -38,14 +36,14 @@ class CpuPrepared:
         self.pixels = h * w
         self.single = k == 1
         every = batch.items is Items.PREDICTED
-        z, widen = _numpy_view(batch.logits)
-        labels = _labels(batch.labels, b, self.pixels)
-        workers = min(4 * torch.get_num_threads(), -(-self.pixels // _margins.CHUNK))
+        z, widen = numpy_view(batch.logits)
+        labels = label_view(batch.labels, b, self.pixels)
+        workers = _views.workers(self.pixels, _margins.CHUNK)
         self._margins = np.empty((b, self.pixels))
         histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
         counts = np.empty((b, workers, 3), dtype=np.int64)
         read = _margins.read_logit if self.single else _margins.read_classes
-        ignore = _NO_LABEL if batch.ignore is None else batch.ignore
+        ignore = NO_LABEL if batch.ignore is None else batch.ignore
         read(z, widen, labels, ignore, every, self._margins, histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.items = totals[:, 0]
@@ -113,20 +111,12 @@ class CpuPrepared:
             (low rank, high rank, low edge, high edge): items below the low edge, `low rank` of them, all fit the
             budget together; beyond the high edge, after `high rank` items, none does any more.
         """
-        from robspec.kernels.knapsack import _margins
+        from robspec.kernels.knapsack._histogram import edges, window
 
         count = self._histogram[image]
-        edges = _edges(_margins.BUCKETS, _margins.BUCKET_BASE, _margins.BUCKET_SHIFT)
-        least = _items(edges[:-1], budget)
-        most = np.append(least[1:], budget.limit + 1)
-        spent_least: IntArray = np.cumsum(count * least)
-        spent_most: IntArray = np.cumsum(count * most)
-        first = int(np.searchsorted(spent_most, budget.limit, side="right"))
-        last = int(np.searchsorted(spent_least, budget.limit, side="right"))
+        first, last = window(count, budget)
         ranks = np.concatenate(([0], np.cumsum(count)))
-        last = min(last, len(count) - 1)
-        first = min(first, last)
-        return int(ranks[first]), int(ranks[last + 1]), float(edges[first]), float(edges[last + 1])
+        return int(ranks[first]), int(ranks[last + 1]), float(edges()[first]), float(edges()[last + 1])
 
     def _count_in_window(self, image: int, budget: Budget) -> int:
         from robspec.kernels.knapsack import _select
@@ -208,21 +198,6 @@ class _Spending:
         return int(sums.sum())
 
 
-def _items(margins: FloatArray, budget: Budget) -> IntArray:
-    """Integer costs of margins, as `reference.item_cost` defines them."""
-    with np.errstate(over="ignore", under="ignore"):
-        cost = margins * margins * budget.scale if budget.exponent == 2 else margins * budget.scale
-    return np.minimum(np.nan_to_num(cost, nan=0.0, posinf=np.inf), float(budget.limit + 1)).astype(np.int64)
-
-
-def _edges(buckets: int, base: int, shift: int) -> FloatArray:
-    """Lower edges of the histogram's buckets, 0 first, infinity last."""
-    bits = (np.arange(buckets + 1, dtype=np.int64) + base) << shift
-    edges: FloatArray = bits.view(np.float64).copy()
-    edges[0], edges[-1] = 0.0, np.inf
-    return edges
-
-
 def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool, pixels: int) -> float:
     """Guess the logits' distance at which all given items flip; only the search's speed depends on it."""
     if norm is None:
@@ -233,65 +208,6 @@ def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool, pixels:
         if norm == 1:
             return float(cheapest.sum() / rounding)
         return float(np.sqrt(np.dot(cheapest, cheapest) / ((1 if single else 2) * rounding)))
-
-
-def _numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """View logits as numpy without copying; half precisions as bit patterns with a table of their values."""
-    tensor = logits.detach().cpu()
-    if tensor.dtype in (torch.float16, torch.bfloat16):
-        patterns = torch.arange(65536, dtype=torch.int32).to(torch.int16)
-        table: npt.NDArray[Any] = patterns.view(tensor.dtype).to(torch.float32).numpy()
-        return tensor.view(torch.int16).numpy().view(np.uint16), table
-    array: npt.NDArray[Any] = tensor.numpy()
-    return array, np.zeros(1, dtype=array.dtype)
-
-
-def _labels(labels: torch.Tensor | None, images: int, pixels: int) -> IntArray:
-    if labels is None:
-        return np.empty((images, 0), dtype=np.int64)
-    array: IntArray = labels.detach().cpu().contiguous().numpy().reshape(images, pixels)
-    return array
-
-
-class CpuOneClass:
-    """Signed items of a batch, float64 [B, P]: leave items positive, enter items negative, sorted when asked."""
-
-    backend = "cpu"
-
-    def __init__(self, batch: LogitsBatch) -> None:
-        from robspec.kernels.knapsack import _classes
-
-        b, k, h, w = batch.logits.shape
-        self.pixels = h * w
-        self.single = k == 1
-        inside = np.isin(np.arange(max(k, 2)), batch.inside)
-        self.leave_squared, self.enter_squared = squared_lists(batch)
-        z, widen = _numpy_view(batch.logits)
-        labels = _labels(batch.labels, b, self.pixels)
-        workers = min(4 * torch.get_num_threads(), -(-self.pixels // _classes.CHUNK))
-        self._items = np.empty((b, self.pixels))
-        counts = np.empty((b, workers, 5), dtype=np.int64)
-        ignore = _NO_LABEL if batch.ignore is None else batch.ignore
-        if self.single:
-            squared = self.enter_squared
-            _classes.read_class_logit(z, widen, labels, ignore, inside, squared, batch.share, self._items, counts)
-        else:
-            read = _classes.read_class
-            charge = (batch.cap, batch.share, batch.whole_when_wrong)
-            read(z, widen, labels, ignore, inside, self.enter_squared, *charge, self._items, counts)
-        totals: IntArray = np.add.reduce(counts, axis=1)
-        self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
-        self.finite = totals[:, 4] == 0
-        self._sorted = np.zeros(b, dtype=np.bool_)
-
-    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
-        """See `OneClass.lists`."""
-        row = self._items[image]
-        if not self._sorted[image]:
-            row.sort()
-            self._sorted[image] = True
-        enters, leaves = int(self.tn[image]), int(self.tp[image])
-        return row[enters : enters + leaves], -row[:enters][::-1]
 
 
 class CpuBackend:
@@ -311,9 +227,17 @@ class CpuBackend:
         """See `Backend.prepare`."""
         return CpuPrepared(batch)
 
-    def prepare_class(self, batch: LogitsBatch) -> CpuOneClass:
+    def prepare_class(self, batch: LogitsBatch) -> OneClass:
         """See `Backend.prepare_class`."""
-        return CpuOneClass(batch)
+        from robspec.kernels.knapsack._cpu_classes import prepare_class
+
+        return prepare_class(batch)
+
+    def rank(self, logits: torch.Tensor) -> object:
+        """See `Backend.rank`."""
+        from robspec.kernels.knapsack._cpu_classes import Ranked
+
+        return Ranked(logits) if logits.shape[1] > 1 else None
 
 
 BACKEND = CpuBackend()

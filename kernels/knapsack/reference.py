@@ -193,10 +193,12 @@ class ReferenceOneClass:
             self._lists.append((sorted(leave), sorted(enter)))
         self.tp, self.fp, self.fn, self.tn = cells
 
-    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
-        """See `OneClass.lists`."""
-        leave, enter = self._lists[image]
-        return np.array(leave, dtype=np.float64), np.array(enter, dtype=np.float64)
+    def lists(
+        self, image: int, leave: Budget | None = None, enter: Budget | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`: always whole."""
+        mine, others = self._lists[image]
+        return np.array(mine, dtype=np.float64), np.array(others, dtype=np.float64)
 
 
 def _class_item(pixel: Sequence[float], batch: LogitsBatch, *, inside: bool, squared: bool) -> float:
@@ -208,8 +210,7 @@ def _class_item(pixel: Sequence[float], batch: LogitsBatch, *, inside: bool, squ
     if not squared:
         return gap
     pair = gap * gap * 0.5 * (1 - 2.0**-40)
-    alone = inside and len(batch.inside) == 1
-    return pair if pair > batch.cap or alone else water_filling(behind, ahead)
+    return pair if inside and len(batch.inside) == 1 else water_filling(behind, ahead)
 
 
 class ReferenceBackend:
@@ -228,6 +229,9 @@ class ReferenceBackend:
     def prepare_class(self, batch: LogitsBatch) -> ReferenceOneClass:
         """See `Backend.prepare_class`."""
         return ReferenceOneClass(batch)
+
+    def rank(self, logits: torch.Tensor) -> None:
+        """See `Backend.rank`: nothing is shared."""
 
 
 BACKEND = ReferenceBackend()

@@ -13,6 +13,9 @@ from robspec.kernels.knapsack import BoolArray, FloatArray
 _LARGEST = math.nextafter(math.inf, 0.0)
 _FIRST_STEP = 2**18
 _STEP_GROWTH = 2**6
+_LONG_STEP = 2**54
+"""Four powers of two: a farther guess is not worth what asking about a much too large budget may cost."""
+_LONG_STEPS = 32
 _NARROWING = 6
 
 
@@ -36,6 +39,7 @@ def largest_certifying(
     """
     guess = min(max(guess, 0.0), _LARGEST) if math.isfinite(guess) else _LARGEST
     a, b, at, step = 0, _bits(math.inf), max(_bits(guess), 1), _FIRST_STEP
+    turn = 0
     while b - a > 1 and (a == 0 or b == _bits(math.inf)):
         if certifies(_double(at)):
             a, at = at, min(at + step, _bits(_LARGEST))
@@ -43,7 +47,9 @@ def largest_certifying(
             b, at = at, max(at - step, 1)
         if at in (a, b):
             break
-        step *= _STEP_GROWTH
+        turn += 1
+        if step < _LONG_STEP or turn > _LONG_STEPS:
+            step *= _STEP_GROWTH
     turn = 0
     while b - a > 1:
         if narrowed is not None and turn % _NARROWING == 0 and a > 0 and b < _bits(math.inf):

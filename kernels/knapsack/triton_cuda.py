@@ -333,7 +333,6 @@ class TritonOneClass:
             *label_strides,
             0 if batch.ignore is None else batch.ignore,
             inside.to(device),
-            torch.tensor([batch.cap], dtype=torch.float64, device=device),
             torch.tensor([batch.share], dtype=torch.float64, device=device),
             self._items,
             self._counts,
@@ -380,8 +379,10 @@ class TritonOneClass:
         finite: npt.NDArray[np.bool_] = self._totals[:, 4] == 0
         return finite
 
-    def lists(self, image: int) -> tuple[FloatArray, FloatArray]:
-        """See `OneClass.lists`: this image alone is sorted, on the device."""
+    def lists(
+        self, image: int, leave: Budget | None = None, enter: Budget | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`: whole; this image alone is sorted, on the device."""
         row: FloatArray = torch.sort(self._items[image]).values.cpu().numpy()
         enters, leaves = int(self.tn[image]), int(self.tp[image])
         return row[enters : enters + leaves], -row[:enters][::-1]
@@ -423,6 +424,9 @@ class TritonBackend:
     def prepare_class(self, batch: LogitsBatch) -> TritonOneClass:
         """See `Backend.prepare_class`."""
         return TritonOneClass(batch, self._block)
+
+    def rank(self, logits: torch.Tensor) -> None:
+        """See `Backend.rank`: nothing is shared."""
 
 
 BACKEND = TritonBackend()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from robspec.semantics.formula import Polynomial
 
 _EXACT_AT_ONCE = 4096
 
+Lists: TypeAlias = Callable[[Budget | None, Budget | None], tuple[FloatArray, FloatArray]]
+
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
@@ -25,36 +30,50 @@ class Confusion:
         fp: predicted inside, labelled outside.
         fn: labelled inside, predicted outside.
         tn: labelled and predicted outside.
-        leave: items of the true positives, ascending.
-        enter: items of the true negatives, ascending.
+        leaves: how many true positives can be flipped.
+        enters: how many true negatives.
+        lists: gives the items of both, ascending, as far as budgets for them reach; see `OneClass.lists`.
         pixels: of the image, for the grid.
         single: single-logit head.
-        leave_squared: whether `leave` holds squared distances.
-        enter_squared: whether `enter` does.
+        leave_squared: whether leave items are squared distances.
+        enter_squared: whether enter items are.
     """
 
     tp: int
     fp: int
     fn: int
     tn: int
-    leave: FloatArray
-    enter: FloatArray
+    leaves: int
+    enters: int
+    lists: Lists
     pixels: int
     single: bool
     leave_squared: bool
     enter_squared: bool
 
     @staticmethod
-    def of(batch: OneClass, image: int) -> Confusion:
-        """Take one image out of a batch."""
-        leave, enter = batch.lists(image)
+    def of(batch: OneClass, image: int, *, without: str = "") -> Confusion:
+        """Take one image out of a batch.
+
+        Args:
+            batch: the class set on every image.
+            image: its index.
+            without: "leave" or "enter", items to leave out; empty for neither.
+        """
+        none = np.empty(0)
+
+        def lists(leave: Budget | None, enter: Budget | None) -> tuple[FloatArray, FloatArray]:
+            mine, others = batch.lists(image, leave, enter)
+            return none if without == "leave" else mine, none if without == "enter" else others
+
         return Confusion(
             tp=int(batch.tp[image]),
             fp=int(batch.fp[image]),
             fn=int(batch.fn[image]),
             tn=int(batch.tn[image]),
-            leave=leave,
-            enter=enter,
+            leaves=0 if without == "leave" else int(batch.tp[image]),
+            enters=0 if without == "enter" else int(batch.tn[image]),
+            lists=lists,
             pixels=batch.pixels,
             single=batch.single,
             leave_squared=batch.leave_squared,
@@ -83,15 +102,58 @@ class Confusion:
         Returns:
             Numbers a of true positives lost and the most true negatives b lost beside them.
         """
-        q = constant.output_norm.p
-        one = self.single
-        leave = Budget.of(eps, constant.value, q, self.pixels, single=one, squared=self.leave_squared)
-        enter = Budget.of(eps, constant.value, q, self.pixels, single=one, squared=self.enter_squared)
+        budgets = self.budgets(eps, constant)
+        mine, others = self.lists(*budgets)
+        leave, enter = budgets
         if not leave.exponent:
-            a = int(np.searchsorted(self.leave, leave.scale, side="right"))
-            b = int(np.searchsorted(self.enter, enter.scale, side="right"))
+            a = int(np.searchsorted(mine, leave.scale, side="right"))
+            b = int(np.searchsorted(others, enter.scale, side="right"))
             return np.array([a], dtype=np.int64), np.array([b], dtype=np.int64)
-        return pairs(affordable(self.leave, leave), affordable(self.enter, enter), leave.limit)
+        return pairs(affordable(mine, leave), affordable(others, enter), leave.limit)
+
+    def worst_case(self, metric: Metric, eps: Fraction, constant: Constant) -> Fraction:
+        """Bound the value within a budget, exactly over the relaxed set up to stated roundings."""
+        leave, enter = self.budgets(eps, constant)
+        if not leave.exponent:
+            return self.worst(metric, *self.reachable(eps, constant))
+        mine, others = self.lists(leave, enter)
+        return self.worst_within(metric, affordable(mine, leave), affordable(others, enter), leave.limit)
+
+    def worst_within(self, metric: Metric, leave: IntArray, enter: IntArray, limit: int) -> Fraction:
+        """Find the worst value over every affordable pair of flips, exactly.
+
+        Args:
+            metric: monotone in both numbers of flips.
+            leave: ascending integer costs of the leave items, none above `limit`.
+            enter: the same of the enter items.
+            limit: the budget in the same units.
+
+        Returns:
+            The smallest value (the largest where lower is better).
+        """
+        from robspec.kernels.knapsack._classes import worst_quotient
+
+        counts = np.array([self.tp, self.fp, self.fn, self.tn], dtype=np.int64)
+        sums = _linear(metric, int(counts.sum()))
+        if sums is None:
+            return self.worst(metric, *pairs(leave, enter, limit))
+        above, below = sums
+        sign = -1 if metric.lower_is_better else 1
+        n, d, vanishes = worst_quotient(leave, enter, limit, counts, sign * above, below)
+        found = [Fraction(sign * n, d)] if d else []
+        if vanishes:
+            found.append(worst_value(metric))
+        return max(found) if metric.lower_is_better else min(found)
+
+    def budgets(self, eps: Fraction, constant: Constant) -> tuple[Budget, Budget]:
+        """Convert a radius into the budgets of the leave and of the enter items, in the same units."""
+        q, one, pixels = constant.output_norm.p, self.single, self.pixels
+        leave = Budget.of(eps, constant.value, q, pixels, single=one, squared=self.leave_squared)
+        return leave, Budget.of(eps, constant.value, q, pixels, single=one, squared=self.enter_squared)
+
+    def everything(self) -> tuple[IntArray, IntArray]:
+        """Give the one pair in which every item is flipped."""
+        return np.array([self.leaves], dtype=np.int64), np.array([self.enters], dtype=np.int64)
 
     def worst(self, metric: Metric, a: IntArray, b: IntArray) -> Fraction:
         """Compute the worst value over pairs of flips, exactly."""
@@ -121,12 +183,34 @@ def value_at(metric: Metric, tp: int, fp: int, fn: int, tn: int) -> Fraction:
     if metric.ratio is None:
         raise ValueError(f"{metric.name} is not a one-class metric")
     value = metric.ratio.at(tp, fp, fn, tn)
-    if value is not None:
-        return value
+    return worst_value(metric) if value is None else value
+
+
+def worst_value(metric: Metric) -> Fraction:
+    """Say what a metric counts as where an attack has brought its denominator to 0.
+
+    Raises:
+        ValueError: it has no worst value.
+    """
     worst = metric.high if metric.lower_is_better else metric.low
     if worst is None:
-        raise ValueError(f"{metric.name} is undefined at {tp, fp, fn, tn} and has no worst value")
+        raise ValueError(f"{metric.name} has no worst value")
     return worst
+
+
+@lru_cache(maxsize=256)
+def _linear(metric: Metric, counted: int) -> tuple[IntArray, IntArray] | None:
+    """Coefficients of a quotient of two sums of counts, None where it is none or products would not fit 62 bits."""
+    if metric.ratio is None or not (metric.ratio.numerator.linear and metric.ratio.denominator.linear):
+        return None
+    found = [[0] * 4, [0] * 4]
+    for row, polynomial in zip(found, (metric.ratio.numerator, metric.ratio.denominator), strict=True):
+        for exponents, coefficient in polynomial.terms:
+            row[exponents.index(1)] = coefficient
+    largest = [max(map(abs, row)) * max(counted, 1) for row in found]
+    if max(largest) * max(largest) >= 2**62:
+        return None
+    return np.array(found[0], dtype=np.int64), np.array(found[1], dtype=np.int64)
 
 
 def extreme(metric: Metric, tp: IntArray, fp: IntArray, fn: IntArray, tn: IntArray) -> Fraction:

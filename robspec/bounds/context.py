@@ -46,6 +46,7 @@ class Context:
         self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
         self._prepared: dict[object, Prepared] = {}
         self._one_class: dict[object, OneClass] = {}
+        self._ranked: list[object] = []
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -114,16 +115,22 @@ class Context:
                 water=water,
                 share=share,
                 whole_when_wrong=whole,
+                ranked=self._ranks(),
             )
             self._one_class[key] = self.backend.prepare_class(batch)
         return self._one_class[key]
 
+    def _ranks(self) -> object:
+        if not self._ranked:
+            self._ranked.append(self.backend.rank(self.logits))
+        return self._ranked[0]
+
     def finite(self) -> Sequence[bool]:
         """Tell for each image whether its logits are all finite, and small enough for squares of doubles."""
-        # The comparison is made in double: in a shorter type the limit itself would be infinite.
-        return [
-            bool(torch.isfinite(image).all()) and float(image.abs().max()) <= LARGEST_LOGIT for image in self.logits
-        ]
+        # The least and the largest of numbers with a NaN among them are NaN. The comparison is made in double: in a
+        # shorter type the limit itself would be infinite.
+        extremes = [(float(low), float(high)) for low, high in map(torch.aminmax, self.logits)]
+        return [low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT for low, high in extremes]
 
 
 def doubles(values: torch.Tensor) -> FloatArray:

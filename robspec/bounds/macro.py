@@ -6,9 +6,10 @@ already and every set is a single class. Where the parts' class sets overlap, ea
 cost instead. With g_k(c) the
 worst value of part k at spend c, for every price lambda >= 0
 
-    h_eps >= sum_k min_c (w_k g_k(c) + lambda c) - lambda (L eps)^q.
+    h_eps >= sum_k min_c (w_k g_k(c) + lambda c) - lambda (L eps)^q,
 
-g_k is evaluated at increasing spends; between two of them the value is taken at the larger, the spend at the smaller.
+where no part is ever spent more on than (L eps)^q. g_k is evaluated at increasing spends; between two of them the
+value is taken at the larger, the spend at the smaller.
 Spends double at first; at the price found, the stretches that decide the minimum are halved until they do so no more.
 """
 
@@ -24,19 +25,17 @@ from fractions import Fraction
 import numpy as np
 
 from robspec.bounds import search
-from robspec.bounds.confusion import Confusion, affordable, pairs
+from robspec.bounds.confusion import Confusion, affordable
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray
-from robspec.kernels.knapsack.budget import Budget, round_down, round_up
+from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down, round_up
 from robspec.semantics.constant import Constant
 
-_UNITS = 2**60
-"""The cost of every item of a part together, in integer units: sums stay below 2^63."""
 _WHOLE = 1 - 2.0**-50
 """A single part is charged all of a cost; not exactly 1, at which items would be margins and no costs."""
-_LARGEST_COST = 1e150
+_LEAST_REACH = Fraction(1, 2**960)
 _EVALUATION = 2.0**-40
 """Slack for evaluating a bound in doubles, relative to the size of the values."""
 _REFINEMENTS = 48
@@ -54,22 +53,22 @@ class _Part:
         weight: of the part.
         metric: the part.
         confusion: its counts and costs, shares already applied.
-        unit: cost of one integer unit.
+        budget: how costs become integer units; its limit is the most that is ever spent.
     """
 
-    def __init__(self, weight: Fraction, metric: Metric, confusion: Confusion, unit: Fraction) -> None:
+    def __init__(self, weight: Fraction, metric: Metric, confusion: Confusion, budget: Budget) -> None:
         self._weight = weight
         self._metric = metric
         self._confusion = confusion
-        budget = Budget(1, round_down((1 - Fraction(1, 2**45)) / unit), _UNITS)
-        self._leave = affordable(np.minimum(confusion.leave, _LARGEST_COST), budget)
-        self._enter = affordable(np.minimum(confusion.enter, _LARGEST_COST), budget)
+        leave, enter = confusion.lists(budget, budget)
+        self._leave = affordable(leave, budget)
+        self._enter = affordable(enter, budget)
         self._known: dict[int, float] = {}
-        total = int(self._leave.sum()) + int(self._enter.sum())
+        top = min(int(self._leave.sum()) + int(self._enter.sum()), budget.limit)
         cheapest = min((int(x) for x in (*self._leave[:1], *self._enter[:1])), default=0)
         spends = [0]
-        while spends[-1] < total:
-            spends.append(min(max(2 * spends[-1], cheapest, 1), total))
+        while spends[-1] < top:
+            spends.append(min(max(2 * spends[-1], cheapest, 1), top))
         self.spends = spends
         sign = -1 if metric.lower_is_better else 1
         self.values = [sign * self.value(s) for s in spends]
@@ -79,7 +78,7 @@ class _Part:
         if spend not in self._known:
             a = self._leave[: np.searchsorted(self._leave, spend, side="right")]
             b = self._enter[: np.searchsorted(self._enter, spend, side="right")]
-            exact = self._weight * self._confusion.worst(self._metric, *pairs(a, b, spend))
+            exact = self._weight * self._confusion.worst_within(self._metric, a, b, spend)
             self._known[spend] = round_out(exact, up=self._metric.lower_is_better)
         return self._known[spend]
 
@@ -111,9 +110,9 @@ class _Part:
 class _Image:
     clean: Fraction
     hopeless: Fraction
-    opened: tuple[_Part, ...]
-    unit: Fraction
     parts: tuple[tuple[Fraction, Metric, Confusion], ...]
+    opened: dict[Fraction, tuple[_Part, ...]]
+    """The parts by how far they reach: a power of 16 no spend exceeds, so that it depends on the budget alone."""
 
 
 class Bound:
@@ -158,12 +157,7 @@ class Bound:
             return None
         clean = sum((w * _clean(part, c) for w, part, c in found), Fraction(0))
         hopeless = sum((w * _worst_of_all(part, c) for w, part, c in found), Fraction(0))
-        if self._q is None:
-            return _Image(clean, hopeless, (), Fraction(1), tuple(found))
-        biggest = max(float(np.sum(_costs(c.leave)) + np.sum(_costs(c.enter))) for _, _, c in found)
-        unit = Fraction(biggest) * (1 + Fraction(1, 2**20)) / _UNITS if biggest else Fraction(1)
-        opened = tuple(_Part(w, part, c, unit) for w, part, c in found)
-        return _Image(clean, hopeless, opened, unit, tuple(found))
+        return _Image(clean, hopeless, tuple(found), {})
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values, None where no class (or not every part) is annotated."""
@@ -171,7 +165,14 @@ class Bound:
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """Bound each image's value within each budget (Q1); relaxed by the Lagrangian."""
-        return [tuple(None if i is None else self._worst(i, eps) for eps in budgets) for i in self._images]
+        return [self._sweep(image, budgets) for image in self._images]
+
+    def _sweep(self, image: _Image | None, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
+        if image is None:
+            return (None,) * len(budgets)
+        # The largest first: its items hold those of all others.
+        found = {eps: self._worst(image, eps) for eps in sorted(set(budgets), reverse=True)}
+        return tuple(found[eps] for eps in budgets)
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Bound each image's radius for each of its thresholds from below (Q2)."""
@@ -189,12 +190,26 @@ class Bound:
 
     def _worst(self, image: _Image, eps: Fraction) -> Fraction:
         if self._q is None or eps * self.constant.value == 0:
-            values = (w * c.worst(part, *c.reachable(eps, self.constant)) for w, part, c in image.parts)
+            values = (w * c.worst_case(part, eps, self.constant) for w, part, c in image.parts)
             return sum(values, Fraction(0))
-        spend = (eps * self.constant.value) ** int(self._q) / image.unit
+        spend = (eps * self.constant.value) ** int(self._q)
+        reach = max(_power_of_16(spend), _LEAST_REACH)
+        limit = 2 ** grid_bits(image.parts[0][2].pixels)
+        if reach not in image.opened:
+            budget = Budget(1, round_down(limit * (1 - Fraction(1, 2**45)) / reach), limit)
+            image.opened[reach] = tuple(_Part(w, part, c, budget) for w, part, c in image.parts)
         sign = -1 if self.metric.lower_is_better else 1
-        bound = sign * Fraction(_lagrangian(image.opened, min(round_up(spend), 2.0**70)))
+        bound = sign * Fraction(_lagrangian(image.opened[reach], round_up(spend / reach * limit)))
         return max(bound, image.hopeless) if sign > 0 else min(bound, image.hopeless)
+
+
+def _power_of_16(value: Fraction) -> Fraction:
+    """The least power of 16 that is not below a positive value."""
+    exponent = (value.numerator.bit_length() - value.denominator.bit_length()) // 4 - 1
+    power = Fraction(16) ** exponent
+    while power < value:
+        power *= 16
+    return power
 
 
 def _parts(metric: Metric, classes: int) -> list[tuple[Fraction, Metric]]:
@@ -214,12 +229,7 @@ def _clean(part: Metric, confusion: Confusion) -> Fraction:
 
 
 def _worst_of_all(part: Metric, c: Confusion) -> Fraction:
-    return c.worst(part, np.array([len(c.leave)]), np.array([len(c.enter)]))
-
-
-def _costs(items: FloatArray) -> FloatArray:
-    """Costs with the infinite ones understated, so that their sum is finite."""
-    return np.minimum(items, _LARGEST_COST)
+    return c.worst(part, *c.everything())
 
 
 def round_out(value: Fraction, *, up: bool) -> float:
@@ -239,7 +249,7 @@ def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
 
     Args:
         parts: oriented so that higher is better.
-        budget: in the parts' unit, rounded up.
+        budget: in the parts' units, rounded up; at most the limit of theirs.
 
     Returns:
         A lower bound on the sum of the parts.
@@ -255,8 +265,14 @@ def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
 def _best_price(tables: Sequence[tuple[FloatArray, FloatArray]], budget: float) -> tuple[float, float]:
     """Maximise the bound, which is concave in the price, by golden section over its logarithm."""
 
+    length = max(len(starts) for starts, _ in tables)
+    starts, values = np.zeros((len(tables), length)), np.full((len(tables), length), np.inf)
+    for row, (start, value) in enumerate(tables):
+        starts[row, : len(start)] = start
+        values[row, : len(value)] = value
+
     def at(price: float) -> float:
-        return sum(float(np.min(values + price * starts)) for starts, values in tables) - price * budget
+        return float(np.sum(np.min(values + price * starts, axis=1))) - price * budget
 
     golden = (math.sqrt(5) - 1) / 2
     low, high = math.log(2.0**-75), math.log(2.0**4)

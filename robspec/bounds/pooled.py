@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from robspec.bounds import search
-from robspec.bounds.confusion import Confusion
+from robspec.bounds.confusion import Confusion, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
@@ -44,15 +44,17 @@ class Pool:
         metric: its formula has a numerator and a denominator linear in the counts.
         classes: number of classes of the model.
         constant: Lipschitz constant for the attack's norm.
+        largest: the largest budget that will be asked, None when that is not known.
     """
 
-    def __init__(self, metric: Metric, classes: int, constant: Constant) -> None:
+    def __init__(self, metric: Metric, classes: int, constant: Constant, largest: Fraction | None = None) -> None:
         if metric.ratio is None or not (metric.ratio.numerator.linear and metric.ratio.denominator.linear):
             raise ValueError(f"{metric.name} cannot be pooled: its formula is not a quotient of sums of counts")
         chosen = metric.classes or tuple(range(classes))
         sets = [(k,) for k in chosen] if metric.average else [metric.classes]
         self.metric = metric
         self.constant = constant
+        self._largest = largest
         self.images = 0
         self._parts = [replace(metric, classes=s, average="", family="ratio") for s in sets]
         self._folder = tempfile.TemporaryDirectory(prefix="robspec-pool-")
@@ -72,40 +74,42 @@ class Pool:
         return self._mean(lambda _: (none, none))
 
     def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
-        """Bound the pooled value within each budget (Q1), exactly over the relaxed sets."""
+        """Bound the pooled value within each budget (Q1), exactly over the relaxed sets.
+
+        Raises:
+            ValueError: a budget is larger than the largest announced.
+        """
+        if self._largest is not None and any(eps > self._largest for eps in budgets):
+            raise ValueError("a budget is larger than the largest announced")
         if self.clean() is None:
             return (None,) * len(budgets)
         found = [self._worst(eps) for eps in budgets]
-        return tuple(self._worst_value() if value is None else value for value in found)
+        return tuple(worst_value(self.metric) if value is None else value for value in found)
 
     def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
-        """Bound the budget per image at which the pooled value meets a threshold from below (Q2)."""
+        """Bound the budget per image at which the pooled value meets a threshold from below (Q2).
+
+        Raises:
+            ValueError: a largest budget was announced, which a radius may exceed.
+        """
+        if self._largest is not None:
+            raise ValueError("a pool with a largest budget gives no radius")
         clean = self.clean()
         if clean is None or gamma is None:
             return None
 
         def worst(eps: Fraction) -> Fraction:
             value = self._worst(eps)
-            return self._worst_value() if value is None else value
+            return worst_value(self.metric) if value is None else value
 
-        def everything(c: Confusion) -> tuple[IntArray, IntArray]:
-            return np.array([len(c.leave)]), np.array([len(c.enter)])
-
-        found = self._mean(everything) if self.constant.value else worst(Fraction(1))
-        hopeless = self._worst_value() if found is None else found
+        found = self._mean(Confusion.everything) if self.constant.value else worst(Fraction(1))
+        hopeless = worst_value(self.metric) if found is None else found
         return search.radius(self.metric, clean, hopeless, gamma, worst, strict=strict)
 
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
         self._folder.cleanup()
-
-    def _worst_value(self) -> Fraction:
-        """What a value counts as once an attack has brought its denominator to 0."""
-        worst = self.metric.high if self.metric.lower_is_better else self.metric.low
-        if worst is None:
-            raise ValueError(f"{self.metric.name} has no worst value")
-        return worst
 
     def _worst(self, eps: Fraction) -> Fraction | None:
         return self._mean(lambda c: c.reachable(eps, self.constant))
@@ -121,12 +125,14 @@ class Pool:
 
     def _spooled(self, confusion: Confusion, part: int) -> Confusion:
         stem = Path(self._folder.name) / f"{part}-{len(self._kept[part])}"
+        budgets = (None, None) if self._largest is None else confusion.budgets(self._largest, self.constant)
         found = []
-        for name, values in (("leave", confusion.leave), ("enter", confusion.enter)):
+        for name, values in zip(("leave", "enter"), confusion.lists(*budgets), strict=True):
             path = stem.with_name(f"{stem.name}-{name}.npy")
             np.save(path, values)
             found.append(np.load(path, mmap_mode="r" if values.size else None))
-        return replace(confusion, leave=found[0], enter=found[1])
+        kept = (found[0], found[1])
+        return replace(confusion, lists=lambda _leave, _enter: kept)
 
 
 def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> _Frontier:

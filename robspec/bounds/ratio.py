@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
-
-import numpy as np
 
 from robspec.bounds import search
 from robspec.bounds.confusion import Confusion
@@ -35,12 +32,7 @@ class Bound:
         self.metric = metric
         self.constant = constant
         batch = context.one_class(metric, metric.classes, water=constant.output_norm.p == 2)
-        images = [Confusion.of(batch, i) for i in range(len(context))]
-        if without == "leave":
-            images = [replace(i, leave=np.empty(0)) for i in images]
-        elif without == "enter":
-            images = [replace(i, enter=np.empty(0)) for i in images]
-        self.images = images
+        self.images = [Confusion.of(batch, i, without=without) for i in range(len(context))]
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values, None where undefined."""
@@ -48,10 +40,7 @@ class Bound:
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """Bound each image's value within each budget (Q1), exactly over the relaxed set up to stated roundings."""
-        return [
-            tuple(self._worst(image, eps) if image.defined(self.metric) else None for eps in budgets)
-            for image in self.images
-        ]
+        return [self._sweep(image, budgets) for image in self.images]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Bound each image's radius for each of its thresholds from below (Q2)."""
@@ -60,14 +49,22 @@ class Bound:
             for image, row in zip(self.images, gammas, strict=True)
         ]
 
+    def _sweep(self, image: Confusion, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
+        if not image.defined(self.metric):
+            return (None,) * len(budgets)
+        # The largest first: its items hold those of all others.
+        found = {eps: self._worst(image, eps) for eps in sorted(set(budgets), reverse=True)}
+        return tuple(found[eps] for eps in budgets)
+
     def _worst(self, image: Confusion, eps: Fraction) -> Fraction:
-        return image.worst(self.metric, *image.reachable(eps, self.constant))
+        return image.worst_case(self.metric, eps, self.constant)
 
     def _radius(self, image: Confusion, gamma: Fraction | None, *, strict: bool) -> Found:
         clean = image.value(self.metric)
         if gamma is None or clean is None:
             return None
-        flips = np.array([len(image.leave)]), np.array([len(image.enter)])
-        hopeless = image.worst(self.metric, *flips) if self.constant.value else self._worst(image, Fraction(1))
+        hopeless = (
+            image.worst(self.metric, *image.everything()) if self.constant.value else self._worst(image, Fraction(1))
+        )
         query = lambda eps: self._worst(image, eps)  # noqa: E731
         return search.radius(self.metric, clean, hopeless, gamma, query, strict=strict)

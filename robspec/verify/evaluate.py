@@ -84,7 +84,7 @@ class PooledEvaluator:
     """
 
     def __init__(self, properties: Sequence[tuple[Property, Constant]], classes: int) -> None:
-        self._pools = {p.name: (p, Pool(_pooled_metric(p), classes, constant)) for p, constant in properties}
+        self._pools = {p.name: (p, Pool(_pooled_metric(p), classes, c, _largest(p.query))) for p, c in properties}
 
     def add(self, context: Context) -> None:
         """Read one batch."""
@@ -111,6 +111,10 @@ class PooledEvaluator:
         """Delete what was kept of the batches."""
         for _, pool in self._pools.values():
             pool.close()
+
+
+def _largest(query: Query) -> Fraction | None:
+    return max(query.budgets) if isinstance(query, WorstCaseQuery) else None
 
 
 def refuse_unsupported(program: Program) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robspec.kernels.knapsack import Backend, Items, LogitsBatch
+from robspec.kernels.knapsack import Backend, Items, LogitsBatch, backends
 from robspec.kernels.knapsack._classes import frontier
-from robspec.kernels.knapsack.reference import water_filling
+from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.reference import item_cost, water_filling
 from tests.kernels.available import BACKENDS, FEW, NATIVE, REFERENCE, TRITON, UNTRACED
 
 
@@ -63,7 +65,6 @@ def batches(draw: Any) -> LogitsBatch:
         draw(st.sampled_from([255, 0, None])),
         inside=tuple(sorted(inside)),
         water=draw(st.booleans()),
-        cap=draw(st.sampled_from([math.inf, 1.0, 0.0])),
         share=draw(st.sampled_from([1.0, 0.5, 1 / 3])),
         whole_when_wrong=draw(st.booleans()),
     )
@@ -80,6 +81,52 @@ def assert_equal(batch: LogitsBatch, chosen: list[Backend] = BACKENDS) -> None:
         for image in range(len(expected.tp)):
             for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
                 np.testing.assert_array_equal(mine, theirs, backend.name)
+
+
+def assert_reaches(
+    batch: LogitsBatch, budgets: list[tuple[Fraction, Fraction | None]], chosen: list[Backend]
+) -> None:
+    """Lists for a budget are the start of the whole lists, and go on until the budget is spent."""
+    whole = REFERENCE.prepare_class(batch)
+    for backend in chosen:
+        got = backend.prepare_class(replace(batch, ranked=backend.rank(batch.logits)))
+        for image, (eps, norm) in itertools.product(np.flatnonzero(whole.finite).tolist(), budgets):
+            sizes = (whole.pixels, whole.single)
+            asked = [
+                Budget.of(eps, Fraction(1), norm, sizes[0], single=sizes[1], squared=squared and norm == 2)
+                for squared in (whole.leave_squared, whole.enter_squared)
+            ]
+            lists = zip(got.lists(image, *asked), whole.lists(image), asked, strict=True)
+            for mine, everything, budget in lists:
+                np.testing.assert_array_equal(mine, everything[: len(mine)], backend.name)
+                costs = [item_cost(float(d), budget) for d in everything]
+                if len(mine) < len(everything) and budget.exponent:
+                    assert sum(costs[: len(mine)]) > budget.limit
+                elif len(mine) < len(everything):
+                    assert costs[len(mine)] > budget.limit
+
+
+@given(batches(), st.lists(st.fractions(0, 200, max_denominator=50), min_size=1, max_size=3))
+def test_lists_reach_as_far_as_the_budget(batch: LogitsBatch, eps: list[Fraction]) -> None:
+    squared = batch.water or batch.share != 1.0
+    norms = [Fraction(2)] if squared else [Fraction(1), Fraction(2), None]
+    assert_reaches(batch, [(e, q) for e in eps for q in norms], NATIVE)
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_lists_of_a_large_image_are_short_and_reach_far_enough(spread: float, share: float) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 9, 70, 70) * spread
+    labels = torch.where(torch.rand(1, 70, 70) < 0.7, logits.argmax(1), torch.randint(0, 9, (1, 70, 70)))
+    batch = LogitsBatch(
+        logits, labels, Items.CLASS, None, inside=(4,), water=True, share=share, whole_when_wrong=share != 1.0
+    )
+    eps = [Fraction(1, 100), Fraction(1), Fraction(5), Fraction(200), Fraction(3)]
+    assert_reaches(batch, [(e, Fraction(2)) for e in eps], NATIVE)
+    got = backends()["cpu"].prepare_class(batch)
+    budget = Budget.of(eps[0], Fraction(1), Fraction(2), 4900, single=False, squared=True)
+    assert len(got.lists(0, budget, budget)[1]) < 2000 or spread < 1
 
 
 @given(batches())

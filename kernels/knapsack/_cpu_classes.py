@@ -1,0 +1,171 @@
+"""One class set at a time on the CPU: a single class on ranked logits, a larger set or a single logit by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
+from robspec.kernels.knapsack import _ranked as ranked
+from robspec.kernels.knapsack._histogram import costs, edges, reach
+from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
+from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
+from robspec.kernels.knapsack.budget import Budget
+
+_CERTAIN = 1 - 2.0**-32
+"""A pair bound computed in doubles may exceed the water filling's cost by its rounding, far less than this."""
+
+
+def prepare_class(batch: LogitsBatch) -> OneClass:
+    """Read a batch of logits for one class set."""
+    if batch.logits.shape[1] > 1 and len(batch.inside) == 1:
+        return SingleClass(batch)
+    return ClassSet(batch)
+
+
+class Ranked:
+    """The two largest logits of each pixel: 8 bytes a pixel, 16 for float64.
+
+    Args:
+        logits: [B, K, H, W], K >= 2.
+
+    Attributes:
+        finite: bool [B], False where an image's logits hold a NaN or an infinity.
+    """
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        b, _, h, w = logits.shape
+        self.logits = logits
+        self.z, self.widen = numpy_view(logits)
+        self.first, self.second = np.empty((2, b, h * w), dtype=self.widen.dtype)
+        bad = np.empty((b, workers(h * w, CHUNK)), dtype=np.int64)
+        ranked.rank(self.z, self.widen, self.first, self.second, bad)
+        self.finite: BoolArray = bad.sum(axis=1) == 0
+
+
+class SingleClass:
+    """One class: a histogram of its items at once, the items themselves as far as a budget reaches.
+
+    Args:
+        batch: what to read; its `ranked`, if there, must be of the same logits.
+    """
+
+    backend = "cpu"
+    single = False
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        found = batch.ranked if isinstance(batch.ranked, Ranked) else Ranked(batch.logits)
+        if found.logits is not batch.logits:
+            raise ValueError("the ranks are of other logits")
+        b, _, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.finite = found.finite
+        self.leave_squared, self.enter_squared = squared_lists(batch)
+        ignore = NO_LABEL if batch.ignore is None else batch.ignore
+        labels = label_view(batch.labels, b, self.pixels)
+        self._source = (found.z, found.widen, found.first, found.second, labels, ignore, batch.inside[0])
+        self._priced = (batch.water, batch.share)
+        self._whole = batch.whole_when_wrong
+        pieces = workers(self.pixels, CHUNK)
+        self._histogram = np.empty((b, pieces, 2, BUCKETS), dtype=np.int32)
+        counts = np.empty((b, pieces, 4), dtype=np.int64)
+        ranked.cells(*self._source, *self._priced, self._histogram, counts)
+        totals: IntArray = np.add.reduce(counts, axis=1)
+        self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
+        # Water filling costs less than twice the pair bound, and an item charged whole 1 / share times its share.
+        self._stretch = (2.0 if batch.water else 1.0) / (batch.share if batch.whole_when_wrong else 1.0)
+        self._asked: dict[int, tuple[Budget | None, Budget | None]] = {}
+        self._kept: dict[int, tuple[tuple[int, int], tuple[FloatArray, FloatArray]]] = {}
+
+    def lists(
+        self, image: int, leave: Budget | None = None, enter: Budget | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`."""
+        if not self.finite[image]:
+            return np.empty(0), np.empty(0)
+        if image in self._asked and all(map(_covers, self._asked[image], (leave, enter))):
+            return self._kept[image][1]
+        self._asked[image] = leave, enter
+        count: IntArray = np.add.reduce(self._histogram[image], axis=0, dtype=np.int64)
+        ends = reach(count[0], leave, 1.0), reach(count[1], enter, self._stretch)
+        known, lists = self._kept.get(image, ((-1, -1), (np.empty(0), np.empty(0))))
+        if ends[0] > known[0] or ends[1] > known[1]:
+            ends = max(ends[0], known[0]), max(ends[1], known[1])
+            lists = self._collect(image, ends)
+            if ends[1] < BUCKETS and enter is not None and not _exceeds(lists[1], enter):
+                ends = ends[0], BUCKETS
+                lists = self._collect(image, ends)
+            self._kept[image] = ends, lists
+        return lists
+
+    def _collect(self, image: int, ends: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        per_worker = np.stack(
+            [self._histogram[image, :, side, :end].sum(axis=1, dtype=np.int64) for side, end in enumerate(ends)],
+            axis=1,
+        )
+        starts = np.cumsum(per_worker, axis=0) - per_worker
+        leave, enter = (np.empty(n) for n in per_worker.sum(axis=0).tolist())
+        ranked.collect(*self._source, *self._priced, self._whole, image, np.array(ends), starts, leave, enter)
+        if ends[1] < BUCKETS:
+            # Beyond the last edge items are missing: among those that are there, the dearer may come after them.
+            enter = enter[enter < edges()[ends[1]] * _CERTAIN]
+        leave.sort()
+        enter.sort()
+        return leave, enter
+
+
+def _covers(large: Budget | None, small: Budget | None) -> bool:
+    """Tell whether items that are enough for one budget are enough for another."""
+    if large is None or small is None:
+        return large is None
+    if (large.exponent, large.limit) != (small.exponent, small.limit):
+        return False
+    return small.scale >= large.scale if large.exponent else small.scale <= large.scale
+
+
+def _exceeds(ascending: FloatArray, budget: Budget) -> bool:
+    """Tell whether items cost more than a budget together; where they flip alone, all it flips are there anyway."""
+    return not budget.exponent or int(costs(ascending, budget).sum()) > budget.limit
+
+
+class ClassSet:
+    """Signed items of a batch, float64 [B, P]: leave items positive, enter items negative, sorted when asked.
+
+    Args:
+        batch: what to read.
+    """
+
+    backend = "cpu"
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        b, k, h, w = batch.logits.shape
+        self.pixels = h * w
+        self.single = k == 1
+        inside = np.isin(np.arange(max(k, 2)), batch.inside)
+        self.leave_squared, self.enter_squared = squared_lists(batch)
+        z, widen = numpy_view(batch.logits)
+        labels = label_view(batch.labels, b, self.pixels)
+        self._items = np.empty((b, self.pixels))
+        counts = np.empty((b, workers(self.pixels, _classes.CHUNK), 5), dtype=np.int64)
+        ignore = NO_LABEL if batch.ignore is None else batch.ignore
+        if self.single:
+            squared = self.enter_squared
+            _classes.read_class_logit(z, widen, labels, ignore, inside, squared, batch.share, self._items, counts)
+        else:
+            charge = (batch.share, batch.whole_when_wrong)
+            _classes.read_class(z, widen, labels, ignore, inside, self.enter_squared, *charge, self._items, counts)
+        totals: IntArray = np.add.reduce(counts, axis=1)
+        self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
+        self.finite = totals[:, 4] == 0
+        self._sorted = np.zeros(b, dtype=np.bool_)
+
+    def lists(
+        self, image: int, leave: Budget | None = None, enter: Budget | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `OneClass.lists`: whole."""
+        row = self._items[image]
+        if not self._sorted[image]:
+            row.sort()
+            self._sorted[image] = True
+        enters, leaves = int(self.tn[image]), int(self.tp[image])
+        return row[enters : enters + leaves], -row[:enters][::-1]

@@ -1,0 +1,66 @@
+"""What a histogram of items alone says of a budget: an interval that holds the answer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from robspec.kernels.knapsack import FloatArray, IntArray
+from robspec.kernels.knapsack._margins import BUCKET_BASE, BUCKET_SHIFT, BUCKETS
+from robspec.kernels.knapsack.budget import Budget
+
+
+def costs(items: FloatArray, budget: Budget) -> IntArray:
+    """Integer costs of items, as `reference.item_cost` defines them."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        cost = items * items * budget.scale if budget.exponent == 2 else items * budget.scale
+    # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
+    return np.minimum(np.nan_to_num(cost, nan=0.0, posinf=np.inf), float(budget.limit + 1)).astype(np.int64)
+
+
+@cache
+def edges() -> FloatArray:
+    """Lower edges of the buckets, 0 first, infinity last."""
+    bits = (np.arange(BUCKETS + 1, dtype=np.int64) + BUCKET_BASE) << BUCKET_SHIFT
+    found: FloatArray = bits.view(np.float64).copy()
+    found[0], found[-1] = 0.0, np.inf
+    found.setflags(write=False)
+    return found
+
+
+def window(count: IntArray, budget: Budget) -> tuple[int, int]:
+    """Bracket how far a budget reaches, in buckets.
+
+    Args:
+        count: [BUCKETS], items in each.
+        budget: with an exponent other than 0.
+
+    Returns:
+        (first, last): all items before bucket `first` fit the budget together; of those after bucket `last` none
+        does any more.
+    """
+    least = costs(edges()[:-1], budget)
+    most = np.append(least[1:], budget.limit + 1)
+    spent_least: IntArray = np.cumsum(count * least)
+    spent_most: IntArray = np.cumsum(count * most)
+    last = min(int(np.searchsorted(spent_least, budget.limit, side="right")), BUCKETS - 1)
+    first = min(int(np.searchsorted(spent_most, budget.limit, side="right")), last)
+    return first, last
+
+
+def reach(count: IntArray, budget: Budget | None, stretch: float) -> int:
+    """Choose the first bucket whose items a budget cannot reach.
+
+    Args:
+        count: [BUCKETS], items in each, priced from below.
+        budget: any, None for no limit.
+        stretch: an item costs less than this many times what it is priced at.
+
+    Returns:
+        A bucket, BUCKETS for none.
+    """
+    if budget is None:
+        return BUCKETS
+    top = budget.scale if not budget.exponent else float(edges()[window(count, budget)[1] + 1]) * stretch
+    return min(int(np.searchsorted(edges(), top, side="right")), BUCKETS)

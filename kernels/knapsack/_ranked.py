@@ -1,0 +1,240 @@
+"""One class after another on logits that have been ranked once (numba).
+
+Ranking reads every logit and keeps the two largest of each pixel. A single class then needs only its own plane: a
+pixel is predicted as class k where its logit is the largest, leaving costs the gap to the second largest, entering at
+least the gap to the largest. The exact distance to enter, by water filling over all classes, is at most twice that
+for squares; it is computed only for the pixels that a budget can reach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
+from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, top_two
+
+_NARROW = 512
+"""Pixels a thread prices exactly at once."""
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def rank(z: Any, widen: Any, first: Any, second: Any, bad: npt.NDArray[np.int64]) -> None:
+    """Write the two largest logits of each pixel.
+
+    Args:
+        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
+        widen: as there.
+        first: [B, H * W], dtype of `widen`, overwritten with the largest.
+        second: as `first`, overwritten with the second largest; equal where they tie.
+        bad: [B, workers], overwritten: chunks with a non-finite logit.
+    """
+    images = z.shape[0]
+    pixels = z.shape[2] * z.shape[3]
+    workers = bad.shape[1]
+    chunks = (pixels + CHUNK - 1) // CHUNK
+    span = (chunks + workers - 1) // workers
+    for task in prange(images * workers):
+        b = task // workers
+        worker = task - b * workers
+        total = np.empty(CHUNK, widen.dtype)
+        predicted = np.empty(CHUNK, np.int32)
+        buffers = np.empty((4, CHUNK), widen.dtype)
+        seen = 0
+        for c in range(worker * span, min((worker + 1) * span, chunks)):
+            start = c * CHUNK
+            stop = min(pixels, start + CHUNK)
+            one, two = first[b, start:stop], second[b, start:stop]
+            top_two(z, widen, b, start, stop, one, two, predicted, total, buffers)
+            suspicious = 0
+            for i in range(stop - start):
+                suspicious += 0 if abs(total[i]) < np.inf else 1
+            if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
+                seen += 1
+        bad[b, worker] = seen
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _ahead(z: Any, widen: Any, b: int, k: int, pixel: int, own: Any, one: Any, two: Any, scratch: Any) -> bool:
+    """Tell whether class k is predicted: the first index of the maximum."""
+    if own < one:
+        return False
+    if one == two:
+        for j in range(k):
+            if fetch(z, widen, b, j, pixel, pixel + 1, scratch)[0] == one:
+                return False
+    return True
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def cells(
+    z: Any,
+    widen: Any,
+    first: Any,
+    second: Any,
+    labels: npt.NDArray[np.int64],
+    ignore: int,
+    k: int,
+    water: bool,
+    share: float,
+    histogram: npt.NDArray[np.int32],
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """Count the confusion cells of class k and the items in each bucket, entering priced from below.
+
+    Args:
+        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
+        widen: as there.
+        first: [B, H * W], from `rank`.
+        second: as `first`.
+        labels: [B, H * W].
+        ignore: the label left out, or a number no label has.
+        k: the class.
+        water: True where entering, and with a share other than 1 leaving too, is priced in squared distance.
+        share: factor of every item.
+        histogram: [B, workers, 2, BUCKETS], overwritten: leave items, enter items; these at their pair bound.
+        counts: [B, workers, 4], overwritten: TP, FP, FN, TN.
+    """
+    images, classes = z.shape[:2]
+    pixels = z.shape[2] * z.shape[3]
+    workers = counts.shape[1]
+    chunks = (pixels + CHUNK - 1) // CHUNK
+    span = (chunks + workers - 1) // workers
+    for task in prange(images * workers):
+        b = task // workers
+        worker = task - b * workers
+        buffer = np.empty(CHUNK, widen.dtype)
+        scratch = np.empty(1, widen.dtype)
+        item = np.empty(CHUNK, np.float64)
+        cell = np.empty(CHUNK, np.int8)
+        bins = histogram[b, worker]
+        bins[:] = 0
+        found = np.zeros(5, np.int64)
+        for c in range(worker * span, min((worker + 1) * span, chunks)):
+            start = c * CHUNK
+            stop = min(pixels, start + CHUNK)
+            row = fetch(z, widen, b, k, start, stop, buffer)
+            one, two = first[b, start:stop], second[b, start:stop]
+            for i in range(stop - start):
+                leaving = row[i] == one[i]
+                d = np.float64(one[i]) - np.float64(two[i] if leaving else row[i])
+                squared = water and (not leaving or share != 1.0)
+                item[i] = d * d * 0.5 * SAFE * share if squared else d * share
+                label = labels[b, start + i]
+                mine = 0 if label == k else 1
+                seen = (label != ignore) & (label >= 0) & (label < classes)
+                # TP 0, TN 3 are items; FN 2 and FP 1 are not; 4 is not seen.
+                cell[i] = (mine if leaving else 2 + mine) if seen else 4
+            for i in range(stop - start):
+                tied = row[i] == one[i] and one[i] == two[i] and cell[i] < 2
+                if tied and not _ahead(z, widen, b, k, start + i, row[i], one[i], two[i], scratch):
+                    # It has the largest logit and is not predicted: entering costs nothing, as leaving would.
+                    cell[i] += 2
+                at = cell[i]
+                found[at] += 1
+                if at == 0 or at == 3:
+                    bins[at // 3, bucket(abs(item[i]))] += 1
+        counts[b, worker, 0] = found[0]
+        counts[b, worker, 1] = found[1]
+        counts[b, worker, 2] = found[2]
+        counts[b, worker, 3] = found[3]
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def collect(
+    z: Any,
+    widen: Any,
+    first: Any,
+    second: Any,
+    labels: npt.NDArray[np.int64],
+    ignore: int,
+    k: int,
+    water: bool,
+    share: float,
+    whole_when_wrong: bool,
+    b: int,
+    ends: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    leave: npt.NDArray[np.float64],
+    enter: npt.NDArray[np.float64],
+) -> None:
+    """Write the items of one image in the buckets before the ends, entering priced exactly.
+
+    Args:
+        z: [B, K, H, W] logits, as in `cells`, like the other arguments it has.
+        whole_when_wrong: no factor for entering where the label's logit is not the largest.
+        b: the image.
+        ends: [2], the first bucket left out, of leave and of enter items.
+        starts: [workers, 2], where each worker's items go.
+        leave: overwritten, in no order.
+        enter: overwritten, in no order.
+    """
+    classes = z.shape[1]
+    pixels = z.shape[2] * z.shape[3]
+    workers = starts.shape[0]
+    chunks = (pixels + CHUNK - 1) // CHUNK
+    span = (chunks + workers - 1) // workers
+    for worker in prange(workers):
+        buffer = np.empty(CHUNK, widen.dtype)
+        scratch = np.empty(1, widen.dtype)
+        column = np.empty(_NARROW, np.int64)
+        part = np.empty(_NARROW, np.float64)
+        level = np.empty(_NARROW, np.float64)
+        number = np.empty(_NARROW, np.float64)
+        gaps = np.empty((classes, _NARROW), np.float64)
+        a, e = starts[worker]
+        for c in range(worker * span * (CHUNK // _NARROW), min((worker + 1) * span, chunks) * (CHUNK // _NARROW)):
+            start = c * _NARROW
+            stop = min(pixels, start + _NARROW)
+            if start >= stop:
+                continue
+            row = fetch(z, widen, b, k, start, stop, buffer)
+            one, two = first[b, start:stop], second[b, start:stop]
+            count = 0
+            for i in range(stop - start):
+                label = labels[b, start + i]
+                if label == ignore or label < 0 or label >= classes:
+                    continue
+                leaving = row[i] == one[i]
+                d = np.float64(one[i]) - np.float64(two[i] if leaving else row[i])
+                squared = water and (not leaving or share != 1.0)
+                item = abs(d * d * 0.5 * SAFE * share if squared else d * share)
+                if leaving and one[i] == two[i]:
+                    leaving = _ahead(z, widen, b, k, start + i, row[i], one[i], two[i], scratch)
+                if leaving != (label == k) or bucket(item) >= ends[0 if leaving else 1]:
+                    continue
+                if leaving:
+                    leave[a] = item
+                    a += 1
+                else:
+                    charged = share
+                    if share != 1.0 and whole_when_wrong:
+                        at_label = fetch(z, widen, b, label, start + i, start + i + 1, scratch)[0]
+                        charged = share if at_label == one[i] else 1.0
+                    if water:
+                        column[count] = i
+                        part[count] = charged
+                        count += 1
+                    else:
+                        enter[e] = d * charged
+                        e += 1
+            if count:
+                j = 0
+                for other in range(classes):
+                    if other != k:
+                        theirs = fetch(z, widen, b, other, start, stop, buffer)
+                        for n in range(count):
+                            i = column[n]
+                            gaps[j, n] = np.float64(theirs[i])
+                        j += 1
+                mine = fetch(z, widen, b, k, start, stop, buffer)
+                for j in range(classes - 1):
+                    for n in range(count):
+                        gaps[j, n] -= np.float64(mine[column[n]])
+                water_levels(gaps[: classes - 1], count, level, number)
+                for n in range(count):
+                    enter[e] = water_cost(gaps[: classes - 1], n, level[n]) * part[n]
+                    e += 1

@@ -1,0 +1,38 @@
+"""Tensors as the numpy arrays compiled code reads, never copied where memory allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from robspec.kernels.knapsack import IntArray
+
+NO_LABEL = -(2**62)
+"""Stands for "no label is ignored"."""
+
+
+def numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """View logits as numpy without copying; half precisions as bit patterns with a table of their values."""
+    tensor = logits.detach().cpu()
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        patterns = torch.arange(65536, dtype=torch.int32).to(torch.int16)
+        table: npt.NDArray[Any] = patterns.view(tensor.dtype).to(torch.float32).numpy()
+        return tensor.view(torch.int16).numpy().view(np.uint16), table
+    array: npt.NDArray[Any] = tensor.numpy()
+    return array, np.zeros(1, dtype=array.dtype)
+
+
+def label_view(labels: torch.Tensor | None, images: int, pixels: int) -> IntArray:
+    """View labels as int64 [B, P], [B, 0] for none."""
+    if labels is None:
+        return np.empty((images, 0), dtype=np.int64)
+    array: IntArray = labels.detach().cpu().contiguous().numpy().reshape(images, pixels)
+    return array
+
+
+def workers(pixels: int, chunk: int) -> int:
+    """How many pieces a pass over one image is cut into: four for each thread, none empty."""
+    return min(4 * torch.get_num_threads(), -(-pixels // chunk))
