@@ -7,12 +7,14 @@ import os
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.examples import DEFAULT
+
 if not torch.cuda.is_available():
     # Triton reads this once, when first imported, which torch.export may do in any test module.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 settings.register_profile(
-    "default", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "default", max_examples=DEFAULT, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("deep", max_examples=25 * DEFAULT, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("ROBSPEC_HYPOTHESIS", "default"))

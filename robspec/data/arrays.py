@@ -6,6 +6,7 @@ import io
 import math
 import zipfile
 import zlib
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -177,7 +178,7 @@ def _header(stream: io.BytesIO, where: str) -> tuple[tuple[int, ...], bool, np.d
             found = np.lib.format.read_array_header_2_0(stream, max_header_size=_MAX_HEADER)
         else:
             raise ValueError(f"format version {version}")
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise UnreadableFile(where, f"its array header is not sound: {error}", "restore the file") from error
     shape, fortran, dtype = found
     if dtype.hasobject:

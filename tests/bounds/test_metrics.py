@@ -21,6 +21,7 @@ from robspec.kernels.knapsack import backends
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
+from tests.examples import examples
 from tests.kernels.oracle import predict
 from tests.kernels.test_one_class import distance_by_active_sets
 
@@ -201,7 +202,7 @@ NORMS = {1: L1, 2: L2, None: LINF}
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(image=IMAGE, eps=st.fractions(0, 3, max_denominator=8), q=st.sampled_from([2, 2, 1, None]))
 def test_worst_case(case: Case, image: list[tuple[list[float], int]], eps: Fraction, q: int | None) -> None:
     """bound <= truth always; equal where the family claims exactness over the relaxed set."""
@@ -226,7 +227,7 @@ def test_worst_case(case: Case, image: list[tuple[list[float], int]], eps: Fract
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(image=IMAGE, gamma=st.fractions(0, 1, max_denominator=6), strict=st.booleans())
 def test_galois(case: Case, image: list[tuple[list[float], int]], gamma: Fraction, strict: bool) -> None:
     """h_eps > gamma <=> R_{h <= gamma} > eps, decided at the radius returned and just beyond it."""
@@ -252,7 +253,7 @@ def test_galois(case: Case, image: list[tuple[list[float], int]], gamma: Fractio
         assert meets(asked, held[1], gamma, strict=strict)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(images=st.lists(IMAGE, min_size=1, max_size=2), eps=st.fractions(0, 2, max_denominator=6))
 @pytest.mark.parametrize(
     ("text", "lower", "ratio"),

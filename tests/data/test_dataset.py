@@ -278,6 +278,13 @@ def test_damaged_files_are_named(folder: Path, keep: int, suffix: str) -> None:
     assert error.where == path.name
 
 
+def test_an_array_header_that_python_cannot_tokenise(folder: Path) -> None:
+    np.save(folder / "open.npy", pixels(0))
+    path = folder / "open.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape': (", b"'shape': {", 1).replace(b"), }", b"),  ", 1))
+    refused(folder, errors.UnreadableFile, data=Data("d", path.name))
+
+
 def test_a_suffix_proves_nothing(folder: Path) -> None:
     Image.fromarray(pixels(0)).save(folder / "a.gif")
     (folder / "a.gif").rename(folder / "g.png")

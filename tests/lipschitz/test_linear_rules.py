@@ -16,9 +16,12 @@ from torch import nn
 from torch.nn import functional
 
 from robspec.semantics.norm import L1, L2, LINF
+from tests.examples import examples
 
 NORMS = (L1, L2, LINF)
-_SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_SETTINGS = settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def check(program: Any, bound: Any, matrix: Any, dense_norm: Any, *, exact: bool = True) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from robspec.lipschitz.measure import evaluate, measure
 from robspec.lipschitz.prove import prove
 from robspec.semantics.norm import L1, L2, LINF
+from tests.examples import examples
 
 
 class _Branches(nn.Module):
@@ -74,7 +75,7 @@ def layers(draw: st.DrawFn, depth: int = 2) -> nn.Module:
 
 
 @settings(
-    max_examples=12,
+    max_examples=examples(12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -14,6 +14,7 @@ from torch import nn
 
 from robspec.lipschitz.prove import prove
 from robspec.semantics.norm import L2
+from tests.examples import examples
 
 
 class _Block(nn.Module):
@@ -42,7 +43,7 @@ def _worst_pattern(inner: np.ndarray, back: np.ndarray, skip: np.ndarray, factor
     return worst
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_blocks(data: st.DataObject, export: Any, matrix: Any) -> None:
     torch.manual_seed(data.draw(st.integers(0, 99)))

@@ -19,6 +19,7 @@ from robspec.lipschitz.norms import operator_norm
 from robspec.lipschitz.stencil import Stencil, compose, diagonal, identity, pointwise
 from robspec.lipschitz.torus import norm_on_torus
 from robspec.semantics.norm import L1, L2, LINF, Norm
+from tests.examples import examples
 
 
 def dense(stencil: Stencil) -> np.ndarray:
@@ -82,7 +83,7 @@ def stencils(draw: st.DrawFn, *, circular: bool = True) -> Stencil:
 class TestNorms:
     """ "Where code and page disagree, one of them is a defect": no bound is below the dense norm."""
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(stencils())
     def test_no_bound_is_below_the_dense_norm(self, stencil: Stencil) -> None:
         matrix = dense(stencil)
@@ -90,14 +91,14 @@ class TestNorms:
             assert operator_norm(stencil, norm) >= exact(matrix, norm) * (1 - 1e-13)
         assert norm_on_torus(stencil) >= exact(matrix, L2) * (1 - 1e-13)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(stencils())
     def test_small_maps_are_exact(self, stencil: Stencil) -> None:
         matrix = dense(stencil)
         for norm in (L1, L2, LINF):
             assert operator_norm(stencil, norm) <= exact(matrix, norm) * (1 + 1e-6) + 1e-10
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(stencils(), st.sampled_from([Fraction(5, 4), Fraction(3, 2), Fraction(3), Fraction(7, 2)]))
     def test_other_norms_hold_on_random_vectors(self, stencil: Stencil, p: Fraction) -> None:
         matrix = dense(stencil)
@@ -107,7 +108,7 @@ class TestNorms:
         stretch = np.linalg.norm(matrix @ vectors, ord=order, axis=0) / np.linalg.norm(vectors, ord=order, axis=0)
         assert bound >= stretch.max() * (1 - 1e-12)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40), deadline=None)
     @given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**31))
     def test_circular_convolution_is_exact_on_its_own_grid(self, n: int, k: int, c: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -139,7 +140,7 @@ class TestNorms:
 class TestComposition:
     """Adjacent linear maps are grouped only where the composition is exact."""
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=examples(120), deadline=None)
     @given(stencils(), stencils())
     def test_composition_is_the_matrix_product(self, second: Stencil, first: Stencil) -> None:
         combined = compose(second, first)
@@ -147,7 +148,7 @@ class TestComposition:
             return
         assert np.allclose(dense(combined), dense(second) @ dense(first), atol=1e-12)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(stencils(), st.integers(0, 2**31))
     def test_pointwise_maps_compose_on_both_sides(self, stencil: Stencil, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -196,7 +197,7 @@ class TestComposition:
         window = Stencil(kernels, ((-1,), (0,), (1,)), (1,), (5,), (5,), (False,), False, (1, 2), (1, 2))
         assert compose(window, window) is None
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=examples(80), deadline=None)
     @given(stencils(), st.integers(0, 2**31), st.sampled_from([1.0, -1.0, 0.5]))
     def test_sums_and_stacks(self, stencil: Stencil, seed: int, sign: float) -> None:
         generator = torch.Generator().manual_seed(seed)

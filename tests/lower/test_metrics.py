@@ -17,6 +17,7 @@ from robspec.semantics.classify import P, Q
 from robspec.semantics.formula import COUNTS, Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.syntax import ast, parse, write
 from robspec.syntax.walk import operands
+from tests.examples import examples
 
 F = Fraction
 TP, FP, FN, TN = (Polynomial.count(name) for name in COUNTS)
@@ -379,7 +380,7 @@ def compiled(formula: str, *, lower: bool) -> ir.Metric | None:
 class TestRandomFormulas:
     """A formula that compiles has the value it says, and reads back as it is printed."""
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=examples(120), deadline=None)
     @given(formulas, counts, st.booleans())
     def test_value_and_text(self, formula: str, at: tuple[int, int, int, int], lower: bool) -> None:
         found = compiled(formula, lower=lower)
@@ -398,7 +399,7 @@ class TestRandomFormulas:
         assert again.ratio == found.ratio
         assert ratio_text(found.ratio, "[k]") == found.formula
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), counts)
     def test_overlaps(self, a: int, b: int, c: int, at: tuple[int, int, int, int]) -> None:
         formula = f"{a} * TP[k] / ({a} * TP[k] + {b}/3 * FP[k] + {c} * FN[k])"

@@ -24,6 +24,7 @@ from robspec.semantics.classify import (
     classify,
 )
 from robspec.semantics.formula import Polynomial, Ratio, reduced
+from tests.examples import examples
 
 SIDE = 4
 ALL: list[Counts] = [(a, b, c, d) for a, b, c, d in itertools.product(range(SIDE), repeat=4) if a + b + c + d]
@@ -112,12 +113,12 @@ def holds(found: Classified, at: Counts, *, lower: bool) -> None:
 class TestClaims:
     """MATH.md 3.C: if phi is non-increasing in a and in b, only the most b for each a matters; it is proved."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(ratios, st.booleans())
     def test_random_formulas(self, ratio: Ratio, lower: bool) -> None:
         check(ratio, classify(ratio, lower_is_better=lower), lower=lower)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(st.lists(st.integers(0, 4), min_size=6, max_size=6), st.sampled_from([Polynomial(), P, Q, N]))
     def test_formulas_of_the_provable_kind(self, c: list[int], fixed: Polynomial) -> None:
         """(x TP + y TN) over a sum that misses count in: classified whenever the divisor cannot vanish."""
