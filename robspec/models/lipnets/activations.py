@@ -24,7 +24,8 @@ class MaxMin(nn.Module):
             first, second = features.chunk(2, dim=1)
             return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=1)
         # The same numbers without selections, of which the prover follows only the last few (LipUNet's skips).
-        pairs = features.unflatten(1, (2, -1))
+        batch, channels, height, width = features.shape
+        pairs = features.reshape(batch, 2, channels // 2, height, width)
         return torch.cat([pairs.amax(dim=1), pairs.amin(dim=1)], dim=1)
 
 
@@ -48,8 +49,9 @@ class GroupSort(nn.Module):
         Returns:
             The same shape.
         """
-        groups = features.unflatten(1, (-1, self.size))
-        return groups.sort(dim=2).values.flatten(1, 2)
+        batch, channels, height, width = features.shape
+        groups = features.reshape(batch, channels // self.size, self.size, height, width)
+        return groups.sort(dim=2).values.reshape(batch, channels, height, width)
 
 
 def activation(name: str) -> nn.Module:
@@ -69,4 +71,6 @@ def activation(name: str) -> nn.Module:
     size = name.removeprefix("groupsort")
     if name.startswith("groupsort") and size.isascii() and size.isdigit() and 2 <= int(size[:4]) <= 64:
         return GroupSort(int(size))
-    raise ModelDesign("activation", f"there is no activation {name[:40]!r}", "write maxmin, or groupsort2 to groupsort64")
+    raise ModelDesign(
+        "activation", f"there is no activation {name[:40]!r}", "write maxmin, or groupsort2 to groupsort64"
+    )

@@ -13,9 +13,8 @@ from robspec.models.errors import ModelDesign
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.unit import Flow, Gain, Unit
 
-
-_MOST_READINGS = 300
-_STEADY = 1e-7
+_MOST_READINGS = 40
+_STEADY = 1e-6
 
 
 class SegmentationNet(nn.Module):
@@ -32,6 +31,8 @@ class SegmentationNet(nn.Module):
     """
 
     architecture: ClassVar[str] = ""
+    mean: Tensor
+    inverse: Tensor
 
     def __init__(self, kit: LayerKit, mean: Sequence[float], std: Sequence[float], stride: int) -> None:
         super().__init__()

@@ -35,6 +35,8 @@ class Unit(nn.Module):
         scale: constant factor of the convolution's output with the Lipschitz kit.
     """
 
+    rms: Tensor
+
     def __init__(
         self,
         kit: LayerKit,
@@ -81,10 +83,7 @@ class Unit(nn.Module):
         found = self._convolved(features)
         if self.scaled:
             found, gain = self._scaled(found, gain)
-        if isinstance(self.norm, Shift):
-            found = self.norm(found, gain)
-        else:
-            found = self.norm(found)
+        found = self.norm(found, gain) if isinstance(self.norm, Shift) else self.norm(found)
         return self.activation(found), gain
 
     def settle(self, gain: float) -> float:
@@ -141,6 +140,8 @@ class Centring(nn.Module):
         momentum: of the running mean.
     """
 
+    mean: Tensor
+
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         super().__init__()
         self.momentum = momentum
@@ -149,17 +150,14 @@ class Centring(nn.Module):
 
     def value(self) -> Tensor:
         """What is added to each channel, [C]."""
-        mean: Any = self.mean
-        shift: Tensor = self.bias - mean
-        return shift
+        return self.bias - self.mean
 
     def forward(self, features: Tensor) -> Tensor:
         """Shift the features; in training mode the running mean moves first."""
         if self.training:
             with torch.no_grad():
-                mean: Any = self.mean
                 now = features.detach().float().mean(dim=(0, 2, 3))
-                mean.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
+                self.mean.mul_(1 - self.momentum).add_(now, alpha=self.momentum)
         return features + self.value()[:, None, None]
 
 
@@ -194,10 +192,10 @@ def _folded(norm: nn.BatchNorm2d, weight: Tensor, *, transposed: bool) -> tuple[
 
 
 def _plain(layer: nn.Module, weight: Tensor, bias: Tensor, *, has_bias: bool) -> nn.Module:
-    fresh: Any
+    fresh: nn.Conv2d | nn.ConvTranspose2d
     old: Any = layer
     if isinstance(layer, nn.ConvTranspose2d):
-        fresh = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], layer.kernel_size, layer.stride, bias=has_bias)
+        fresh = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], old.kernel_size, old.stride, bias=has_bias)
     else:
         fresh = nn.Conv2d(
             weight.shape[1],
