@@ -190,3 +190,17 @@ class ForwardFailed(RobspecError):
 
     code = "E0215"
     title = "forward pass failed"
+
+
+class ModelDesign(RobspecError):
+    """The architecture asked for cannot be built: an unknown name, or channels that do not fit together.
+
+    MaxMin needs an even number of channels and GroupSort a multiple of its group's size; LipUNet halves its channels
+    at every level; sides of the image must be divisible by the network's stride.
+
+    Example: `architecture = "unet"` with `channels = [15, 30]`.
+    Mend: the message names the key and what it may be; see docs/how-to/train-a-lipnet.md.
+    """
+
+    code = "E0216"
+    title = "network cannot be built"

@@ -17,7 +17,7 @@ true_divide trunc where xlogy
 """
 _REDUCTIONS = """
 all amax amin any argmax argmin cummax cummin cumprod cumsum linalg_norm linalg_vector_norm
-linalg_matrix_norm log_softmax logsumexp max mean median min norm prod softmax std std_mean sum var
+linalg_matrix_norm log_softmax logsumexp max mean median min norm prod softmax sort std std_mean sum var
 var_mean frobenius_norm _softmax _log_softmax count_nonzero
 """
 _SHAPES = """

@@ -1,0 +1,1 @@
+"""Segmentation networks that are Lipschitz by design, and their unconstrained twins."""

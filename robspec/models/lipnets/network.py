@@ -1,0 +1,140 @@
+"""What the architectures share: input normalisation, the design constant, and settling for export."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robspec.models.errors import ModelDesign
+from robspec.models.lipnets.kit import LayerKit
+from robspec.models.lipnets.unit import Flow, Gain, Unit
+
+_MOST_READINGS = 40
+_STEADY = 1e-6
+
+
+class SegmentationNet(nn.Module):
+    """A network from images [B, C, H, W] to logits [B, K, H, W], of unconstrained or Lipschitz layers.
+
+    With the Lipschitz kit every part after the normalisation is 1-Lipschitz in l2, so the constant is that of the
+    normalisation, 1/min(std).
+
+    Args:
+        kit: where the layers come from.
+        mean: per channel, subtracted from the image.
+        std: per channel, what the image is divided by.
+        stride: what the sides of the image must be divisible by.
+    """
+
+    architecture: ClassVar[str] = ""
+    mean: Tensor
+    inverse: Tensor
+
+    def __init__(self, kit: LayerKit, mean: Sequence[float], std: Sequence[float], stride: int) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not mean or not all(s > 0 for s in std):
+            raise ModelDesign(
+                "normalisation",
+                f"mean {list(mean)} and std {list(std)} do not fit together",
+                "give one mean and one positive std per channel",
+            )
+        self.kit = kit
+        self.stride = stride
+        self.channels_in = len(mean)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
+        self.register_buffer("inverse", (1.0 / torch.tensor(std, dtype=torch.float64)).float()[:, None, None])
+        self.design_lipschitz: float | None = 1.0 / min(std) if kit.lipschitz else None
+        """The l2 constant, image to logits, in exact arithmetic; None without the Lipschitz kit."""
+
+    def flow(self, flow: Flow) -> Flow:
+        """Map normalised images to logits; each architecture has its own."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            image: [B, C, H, W] in the units of the declared input, sides divisible by `stride`.
+
+        Returns:
+            [B, K, H, W].
+        """
+        return self.flow(((image - self.mean) * self.inverse, 1.0))[0]
+
+    def settled(self) -> SegmentationNet:
+        """Copy the network as plain convolutions with biases: orthogonalised once, shifts and gains folded in.
+
+        Returns:
+            The copy, in evaluation mode; it computes what this network computes in evaluation mode up to rounding.
+        """
+        plain = copy.deepcopy(self).eval()
+        _converge(plain)
+        units = [module for module in plain.modules() if isinstance(module, Unit)]
+        seen: dict[Unit, float] = {}
+        hooks = [unit.register_forward_pre_hook(_recording(seen)) for unit in units]
+        with torch.no_grad():
+            plain(torch.zeros(1, self.channels_in, self.stride, self.stride))
+        for hook in hooks:
+            hook.remove()
+        for unit in units:
+            unit.settle(seen[unit])
+        return plain
+
+
+class Join(nn.Module):
+    """Concatenate two branches of disjoint parents, brought to one gain first.
+
+    Where the branches read disjoint channels of one map, the whole is as Lipschitz as the worse of the two.
+    """
+
+    def forward(self, skip: Flow, deep: Flow) -> Flow:
+        """Put the skip branch before the deep one.
+
+        Returns:
+            Both, carrying the gain of the deep branch.
+        """
+        features, gain = skip
+        if not (isinstance(gain, float) and isinstance(deep[1], float)):
+            features = features * (deep[1] / gain)
+        return torch.cat([features, deep[0]], dim=1), deep[1]
+
+
+def _converge(network: nn.Module) -> None:
+    """Read every weight until it stays: each reading advances the power iteration inside its orthogonalisation."""
+    for layer in network.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            continue
+        with torch.no_grad():
+            before = layer.weight.clone()
+            for _ in range(_MOST_READINGS):
+                after = layer.weight.clone()
+                if torch.equal(before, after) or bool((after - before).abs().max() <= _STEADY):
+                    break
+                before = after
+
+
+def _recording(seen: dict[Unit, float]):  # type: ignore[no-untyped-def]
+    def hook(module: Unit, given: tuple[Flow]) -> None:
+        gain: Gain = given[0][1]
+        seen[module] = float(gain)
+
+    return hook
+
+
+def check_channels(channels: Sequence[int], divisor: int, where: str) -> None:
+    """Make sure that channels can be grouped.
+
+    Raises:
+        ModelDesign: E0216, one is not a positive multiple of the divisor, or there is none.
+    """
+    wrong = [c for c in channels if c < 1 or c % divisor]
+    if wrong or not channels:
+        raise ModelDesign(
+            where,
+            f"channels {list(channels)} must be multiples of {divisor}",
+            f"round them to multiples of {divisor}",
+        )

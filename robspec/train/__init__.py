@@ -1,0 +1,1 @@
+"""From images and masks to a certified model: configuration, training, export, proof, model card."""

@@ -1,0 +1,255 @@
+"""The training configuration: one TOML file, read without running anything."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from robspec.diagnostics.suggest import did_you_mean
+from robspec.train.errors import ConfigKey, ConfigUnreadable, ConfigValue
+from robspec.train.tables import read_table, rule
+
+_MOST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How long, how fast, and from which seed."""
+
+    epochs: int = rule("integer", low=1, high=100_000)
+    batch: int = rule("integer", 8, low=1, high=4096)
+    seed: int = rule("integer", 0, low=0, high=2**31)
+    threads: int = rule("integer", 2, low=1, high=256)
+    precision: str = rule("text", "float32", choices=("float32", "bfloat16"))
+    checkpoint_steps: int = rule("integer", 200, low=1, high=10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The architecture, Lipschitz by design or its unconstrained twin."""
+
+    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3"))
+    lipschitz: bool = rule("boolean", True)
+    size: str = rule("text", "", choices=("", "S", "M1", "M2", "L", "XL"))
+    channels: tuple[int, ...] = rule("integer", (), many=True, low=2, high=4096)
+    depths: tuple[int, ...] = rule("integer", (), many=True, low=0, high=64)
+    activation: str = rule("text", "maxmin")
+    rms_scaling: bool = rule("boolean", False)
+    single_logit: bool = rule("boolean", False)
+    mean: tuple[float, ...] = rule("number", (0.5, 0.5, 0.5), many=True, low=-1e6, high=1e6)
+    std: tuple[float, ...] = rule("number", (1.0, 1.0, 1.0), many=True, low=0, above=True, high=1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Images and masks: folders, or scenes drawn from consecutive seeds. Values are in [0, 1]."""
+
+    input: tuple[int, ...] = rule("integer", many=True, length=3, low=1, high=16384)
+    classes: tuple[str, ...] = rule("text", many=True)
+    train_images: str = rule("text", "")
+    train_masks: str = rule("text", "")
+    val_images: str = rule("text", "")
+    val_masks: str = rule("text", "")
+    ignore: int = rule("integer", -1, low=-1, high=65535)
+    binary: bool = rule("boolean", False)
+    train_scenes: int = rule("integer", 0, low=0, high=10**6)
+    train_seed: int = rule("integer", 1_000_000, low=0, high=2**40)
+    val_scenes: int = rule("integer", 0, low=0, high=10**5)
+    val_seed: int = rule("integer", 2_000_000, low=0, high=2**40)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The loss; what each key means stands with the losses."""
+
+    kind: str = rule("text", "tau-cce", choices=("tau-cce", "cosine", "hkr"))
+    tau: float = rule("number", 10.0, low=0, above=True, high=1e6)
+    margin: float = rule("number", 0.0, low=0, high=1e6)
+    alpha: float = rule("number", 0.9, low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """AdamW and its schedule."""
+
+    rate: float = rule("number", 1e-3, low=0, above=True, high=100)
+    weight_decay: float = rule("number", 0.0, low=0, high=10)
+    schedule: str = rule("text", "one-cycle", choices=("one-cycle", "cosine", "constant"))
+    warmup: float = rule("number", 0.1, low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """Random changes of the training images; geometric ones move the masks along."""
+
+    flip: bool = rule("boolean", False)
+    scale: tuple[float, ...] = rule("number", (1.0, 1.0), many=True, length=2, low=0.1, high=10)
+    crop: tuple[int, ...] = rule("integer", (), many=True, low=1, high=16384)
+    brightness: float = rule("number", 0.0, low=0, high=1)
+    contrast: float = rule("number", 0.0, low=0, high=0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What is certified on the validation set; the first metric is watched every epoch."""
+
+    budgets: tuple[Fraction, ...] = rule("exact", (Fraction(1, 4),), many=True, low=0, high=10**6)
+    metrics: tuple[str, ...] = rule("text", ("pixel_accuracy",), many=True)
+    every: int = rule("integer", 1, low=1, high=100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration; each field is a section of the file.
+
+    Args:
+        path: the file, whose folder the data's globs are relative to.
+        sha256: of its bytes.
+    """
+
+    run: Run
+    model: Network
+    data: Source
+    loss: Objective
+    optimizer: Optimizer
+    augment: Augment
+    validation: Validation
+    path: Path
+    sha256: str
+
+    @property
+    def outputs(self) -> int:
+        """Logits per pixel."""
+        return 1 if self.model.single_logit else len(self.data.classes)
+
+
+_SECTIONS = {
+    "run": Run,
+    "model": Network,
+    "data": Source,
+    "loss": Objective,
+    "optimizer": Optimizer,
+    "augment": Augment,
+    "validation": Validation,
+}
+_NEEDED = ("run", "model", "data")
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        path: a TOML file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigUnreadable: E0701.
+        ConfigKey: E0702.
+        ConfigValue: E0703.
+    """
+    where = str(path)
+    blob = _read(path)
+    try:
+        tables = tomllib.loads(blob.decode("utf-8"), parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
+        raise ConfigUnreadable(where, f"it is not TOML: {str(error)[:200]}", "correct it there") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ConfigUnreadable(
+            where, f"it holds a number that is too long: {str(error)[:80]}", "shorten it"
+        ) from error
+    for key in tables:
+        if key not in _SECTIONS:
+            raise ConfigKey(
+                where,
+                f"there is no section [{key[:60]}]",
+                did_you_mean(key, _SECTIONS, f"the sections are {', '.join(_SECTIONS)}"),
+            )
+    for name in _NEEDED:
+        if name not in tables:
+            raise ConfigKey(where, f"the section [{name}] is missing", "add it")
+    found: dict[str, Any] = {
+        name: read_table(cls, tables.get(name, {}), name, where) for name, cls in _SECTIONS.items()
+    }
+    config = Config(path=path, sha256=hashlib.sha256(blob).hexdigest(), **found)
+    _check(config, where)
+    return config
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            blob = file.read(_MOST + 1)
+    except OSError as error:
+        raise ConfigUnreadable(
+            str(path), f"it cannot be opened: {error.strerror or error}", "check the path"
+        ) from error
+    if len(blob) > _MOST:
+        raise ConfigUnreadable(str(path), "it is larger than 1 MiB", "give a configuration")
+    return blob
+
+
+def _check(config: Config, where: str) -> None:
+    """Refuse values that contradict each other."""
+    model, data, augment = config.model, config.data, config.augment
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, what, mend)
+
+    names = data.classes
+    if len(names) < 2 or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
+        refuse("`data.classes` needs two or more different names", 'write classes = ["background", "runway"]')
+    if model.single_logit and len(names) != 2:
+        refuse(f"`model.single_logit` with {len(names)} classes", "one logit decides between two classes")
+    if model.single_logit and config.loss.kind == "cosine":
+        refuse("the cosine of a single logit is a sign, which has no gradient", "choose tau-cce or hkr")
+    if len(model.mean) != data.input[0] or len(model.std) != data.input[0]:
+        refuse(f"`model.mean` or `model.std` has no entry per channel of {data.input[0]}", "give one per channel")
+    if model.size and (model.architecture != "deeplabv3" or model.channels or model.depths):
+        refuse("`model.size` names a table of deeplabv3", "give either size or channels and depths")
+    if len(model.channels) != len(model.depths):
+        refuse("`model.channels` and `model.depths` differ in length", "give one depth per entry of channels")
+    if augment.crop and (
+        len(augment.crop) != 2 or any(c > s for c, s in zip(augment.crop, data.input[1:], strict=True))
+    ):
+        refuse(f"`augment.crop` {list(augment.crop)} does not fit into the image", "give height and width within it")
+    if augment.scale[0] > augment.scale[1]:
+        refuse("`augment.scale` runs backwards", "write the smaller factor first")
+    if not config.validation.budgets or not config.validation.metrics:
+        refuse("`validation` names no budget or no metric", "give one of each")
+    _check_source(data, where)
+
+
+def _check_source(data: Source, where: str) -> None:
+    for part in ("train", "val"):
+        images, masks = getattr(data, f"{part}_images"), getattr(data, f"{part}_masks")
+        scenes = getattr(data, f"{part}_scenes")
+        if bool(images and masks) == bool(scenes) or bool(images) != bool(masks):
+            raise ConfigValue(
+                where,
+                f"[data] must say where the {part} set comes from, and once",
+                f"give {part}_images and {part}_masks, or {part}_scenes",
+            )
+        if scenes and data.input[1] != data.input[2]:
+            raise ConfigValue(where, "drawn scenes are square, `data.input` is not", "give equal sides")
+
+
+def as_json(config: Config) -> dict[str, object]:
+    """Write out every section with the values in force, for the model card."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, Fraction):
+            return str(value)
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    return {
+        name: {f.name: plain(getattr(section, f.name)) for f in fields(section)}
+        for name in _SECTIONS
+        for section in [getattr(config, name)]
+    }

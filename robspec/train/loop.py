@@ -1,0 +1,142 @@
+"""The training loop: every step is a function of the seed, the step's number and the state before it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from robspec.models.lipnets.network import SegmentationNet
+from robspec.train import checkpoint
+from robspec.train.augment import augment
+from robspec.train.building import build
+from robspec.train.checkpoint import Progress
+from robspec.train.config import Config
+from robspec.train.errors import TrainingDiverged
+from robspec.train.losses import loss
+from robspec.train.samples import Samples
+from robspec.train.schedule import rate
+
+_ORDER, _CHANGES = 1, 2
+"""What a random stream is for; with the seed and a counter it decides every number drawn from it."""
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Compute reproducibly: fixed threads, deterministic kernels, denormals flushed; put back afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.set_flush_denormal(False)
+
+
+class Trainer:
+    """One run, from a fresh network or a checkpoint to the last step.
+
+    Args:
+        config: the configuration.
+        samples: the training set.
+        folder: where the checkpoint is kept.
+        identity: what a resumed run must agree on.
+        validate: given the network and the epoch just finished, figures for the history.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        samples: Samples,
+        folder: Path,
+        identity: dict[str, str],
+        validate: Callable[[SegmentationNet, int], dict[str, Any]],
+    ) -> None:
+        self._config = config
+        self._samples = samples
+        self._path = folder / checkpoint.NAME
+        self._identity = identity
+        self._validate = validate
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.run.seed)
+            self.network = build(config)
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        how = config.optimizer
+        self._optimizer = torch.optim.AdamW(trained, lr=how.rate, weight_decay=how.weight_decay)
+        found = checkpoint.resume(self._path, identity, self.network, self._optimizer)
+        self.progress = found or Progress()
+        self.resumed = found is not None
+        self.per_epoch = -(-len(samples) // config.run.batch)
+        self.steps = self.per_epoch * config.run.epochs
+
+    def run(self, told: Callable[[int], None], finished: Callable[[dict[str, Any]], None]) -> None:
+        """Train to the last step.
+
+        Args:
+            told: called with the number of steps done since the last call.
+            finished: called with each finished epoch's entry of the history.
+
+        Raises:
+            TrainingDiverged: E0705.
+            RobspecError: E0304 to E0312, a file of the training set; E0214, the checkpoint cannot be written.
+        """
+        progress, run = self.progress, self._config.run
+        order = np.empty(0, dtype=np.int64)
+        told(progress.step)
+        while progress.step < self.steps:
+            epoch, place = divmod(progress.step, self.per_epoch)
+            if place == 0 or not order.size:
+                order = np.random.default_rng([run.seed, _ORDER, epoch]).permutation(len(self._samples))
+            began = time.monotonic()
+            progress.loss_sum += self._step(order[place * run.batch : (place + 1) * run.batch].tolist())
+            progress.seconds += time.monotonic() - began
+            progress.step += 1
+            told(1)
+            if place + 1 == self.per_epoch:
+                self._close(epoch, finished)
+            elif progress.step % run.checkpoint_steps == 0:
+                self._save()
+
+    def _step(self, indices: list[int]) -> float:
+        config, step = self._config, self.progress.step
+        rng = np.random.default_rng([config.run.seed, _CHANGES, step])
+        images, labels = augment(*self._samples.take(indices), config.augment, rng)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate(step, self.steps, config.optimizer)
+        self.network.train()
+        reduced = config.run.precision == "bfloat16"
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+            logits = self.network(images)
+        value = loss(logits.float(), labels, config.loss)
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise TrainingDiverged(
+                f"{config.path}: step {step}", f"the loss is {number}", "lower `rate`, or add `warmup`"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return number
+
+    def _close(self, epoch: int, finished: Callable[[dict[str, Any]], None]) -> None:
+        """End an epoch: validate, remember, save."""
+        entry: dict[str, Any] = {"epoch": epoch + 1, "loss": self.progress.loss_sum / self.per_epoch}
+        last = epoch + 1 == self._config.run.epochs
+        if last or (epoch + 1) % self._config.validation.every == 0:
+            entry.update(self._validate(self.network, epoch))
+        self.progress.loss_sum = 0.0
+        self.progress.history.append(entry)
+        self._save()
+        finished(entry)
+
+    def _save(self) -> None:
+        checkpoint.save(self._path, self._identity, self.progress, self.network, self._optimizer)
