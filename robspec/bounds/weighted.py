@@ -18,12 +18,10 @@ from robspec.bounds.confusion import affordable
 from robspec.bounds.context import LEFT_OUT, Context, doubles
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import FloatArray, IntArray
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget, round_up
 from robspec.semantics.constant import Constant
-from robspec.semantics.formula import Polynomial, Ratio
 
-_RECALL = Ratio(Polynomial.count("TP"), Polynomial.count("TP", "FN"))
 _ROUNDING = Fraction(1, 2**36)
 """Relative slack that covers every rounding of a sum of at most 2^26 doubles of either sign."""
 
@@ -40,11 +38,43 @@ def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
 
 
 def supported(metric: Metric) -> bool:
-    """Tell whether this family bounds a metric: accuracies over all classes, and the recall of a single class."""
+    """Tell whether this family bounds a metric: accuracy, stability, rates of a class set, mean recall."""
     if not metric.weights:
-        return True
-    recall = metric.ratio == _RECALL and len(metric.classes) == 1
-    return not metric.lower_is_better and (metric.items == "correct" or recall)
+        return metric.items == "" and metric.average != ""
+    return metric.items in ("correct", "predicted") or _rate(metric) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """A quotient of two sums of counts whose denominator no attack changes.
+
+    Args:
+        leaving: whether true positives are flipped, else true negatives.
+        above: coefficients of TP, FP, FN, TN in the numerator.
+        below: those in the denominator.
+        change: of the numerator by a flipped pixel of weight 1.
+    """
+
+    leaving: bool
+    above: tuple[int, int, int, int]
+    below: tuple[int, int, int, int]
+    change: int
+
+
+def _rate(metric: Metric) -> _Rate | None:
+    if metric.items not in ("leave", "enter") or metric.ratio is None:
+        return None
+    sums = (metric.ratio.numerator, metric.ratio.denominator)
+    if not all(s.linear for s in sums):
+        return None
+    above, below = (tuple(int(s.at(*(int(i == j) for i in range(4)))) for j in range(4)) for s in sums)
+    tp, fp, fn, tn = above
+    fixed = below[0] == below[2] and below[1] == below[3]
+    change, other = (fn - tp, fp - tn) if metric.items == "leave" else (fp - tn, fn - tp)
+    harmful = change >= 0 if metric.lower_is_better else change <= 0
+    if not fixed or other != 0 or not harmful or min(below) < 0:
+        return None
+    return _Rate(metric.items == "leave", (tp, fp, fn, tn), (below[0], below[1], below[2], below[3]), change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +82,22 @@ class _Image:
     """The items of one image.
 
     Args:
-        margins: of the correct pixels with a weight.
-        profits: what flipping each loses, rounded up.
-        clean: the numerator of the clean value, exact.
-        total: its denominator, exact and positive.
+        margins: of the pixels whose flip hurts.
+        profits: what flipping each loses, in units of `slope`, rounded up.
+        clean: the clean value, exact.
+        slope: change of the value for each unit lost.
+        hopeless: the value with every item flipped.
     """
 
     margins: FloatArray
     profits: FloatArray
     clean: Fraction
-    total: Fraction
+    slope: Fraction
+    hopeless: Fraction
 
 
 class Bound:
-    """A weighted accuracy on a batch: per-pixel weights, or the mean recall of the annotated classes.
+    """A weighted count on a batch: per-pixel weights, or the mean recall of the annotated classes.
 
     Args:
         metric: `weights` for weights from files, else `average` says how the classes are weighted.
@@ -78,44 +110,70 @@ class Bound:
         self.constant = constant
         self._pixels = context.logits.shape[2] * context.logits.shape[3]
         self._single = context.logits.shape[1] == 1
-        labels = context.seen(metric)
+        labels = context.seen(metric, annotated=metric.items != "predicted")
         if labels is None:
             labels = torch.zeros_like(context.logits[:, 0], dtype=torch.int64)
         self._images = [self._read(context, labels, i) for i in range(len(context))]
 
     def _read(self, context: Context, labels: torch.Tensor, i: int) -> _Image | None:
         label = np.asarray(labels[i].numpy()).reshape(-1)
+        if not self.metric.weights:
+            return self._mean_recall(doubles(context.logits[i]), label, context.classes)
+        if context.weights is None:
+            raise ValueError("the metric needs weight files")
+        weight = doubles(context.weights[i]).reshape(-1)
+        rate = _rate(self.metric)
+        if rate is not None:
+            return self._of_rate(rate, doubles(context.logits[i]), label, weight)
+        kept = label != LEFT_OUT
+        predicted, margins = predictions(doubles(context.logits[i]))
+        right = kept if self.metric.items == "predicted" else kept & (predicted == label)
+        total = exact_sum(weight[kept])
+        if total == 0:
+            return None
+        items = right & (weight > 0)
+        return _Image(margins[items], weight[items], exact_sum(weight[right]) / total, -1 / total, Fraction(0))
+
+    def _mean_recall(self, z: FloatArray, label: IntArray, classes: int) -> _Image | None:
         kept = label != LEFT_OUT
         if self.metric.classes:
             kept &= np.isin(label, self.metric.classes)
-        predicted, margins = predictions(doubles(context.logits[i]))
+        predicted, margins = predictions(z)
         correct = kept & (predicted == label)
-        if self.metric.weights:
-            if context.weights is None:
-                raise ValueError("the metric needs weight files")
-            weight = doubles(context.weights[i]).reshape(-1)
-            total, clean = exact_sum(weight[kept]), exact_sum(weight[correct])
-        elif self.metric.average == "frequency":
+        if self.metric.average == "frequency":
             weight = np.ones(len(label))
             total, clean = Fraction(int(kept.sum())), Fraction(int(correct.sum()))
         else:
-            annotated = np.bincount(label[kept], minlength=context.classes).tolist()
-            found = np.bincount(label[correct], minlength=context.classes).tolist()
+            annotated = np.bincount(label[kept], minlength=classes).tolist()
+            found = np.bincount(label[correct], minlength=classes).tolist()
             total = Fraction(sum(n > 0 for n in annotated))
             clean = sum((Fraction(m, n) for m, n in zip(found, annotated, strict=True) if n), Fraction(0))
             share = np.array([round_up(Fraction(1, n)) if n else 0.0 for n in annotated])
             weight = share[np.where(kept, label, 0)]
         if total == 0:
             return None
-        items = correct & (weight > 0)
-        return _Image(margins[items], weight[items], clean, total)
+        return _Image(margins[correct], weight[correct], clean / total, -1 / total, Fraction(0))
+
+    def _of_rate(self, rate: _Rate, z: FloatArray, label: IntArray, weight: FloatArray) -> _Image | None:
+        inside, ahead, margins = sides(z, self.metric.classes)
+        kept = (label >= 0) & (label < len(inside))
+        mine = inside[np.where(kept, label, 0)]
+        cells = [exact_sum(weight[kept & p & y]) for p, y in ((ahead, mine), (ahead, ~mine), (~ahead, mine))]
+        cells.append(exact_sum(weight[kept & ~ahead & ~mine]))
+        total = sum((n * w for n, w in zip(rate.below, cells, strict=True)), Fraction(0))
+        if total == 0:
+            return None
+        clean = sum((n * w for n, w in zip(rate.above, cells, strict=True)), Fraction(0)) / total
+        slope = rate.change / total
+        items = kept & (weight > 0) & (ahead & mine if rate.leaving else ~ahead & ~mine)
+        return _Image(margins[items], weight[items], clean, slope, clean + slope * exact_sum(weight[items]))
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values, None where no pixel has a weight."""
-        return [None if i is None else i.clean / i.total for i in self._images]
+        return [None if i is None else i.clean for i in self._images]
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
-        """Bound each image's value from below within each budget (Q1); relaxed by the dual."""
+        """Bound each image's value within each budget (Q1); relaxed by the dual."""
         return [tuple(None if i is None else self._worst(i, eps) for eps in budgets) for i in self._images]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -128,22 +186,21 @@ class Bound:
     def _radius(self, image: _Image | None, gamma: Fraction | None, *, strict: bool) -> Found:
         if image is None or gamma is None:
             return None
-        hopeless = Fraction(0) if self.constant.value else self._worst(image, Fraction(1))
-        clean = image.clean / image.total
+        hopeless = image.hopeless if self.constant.value else self._worst(image, Fraction(1))
         query = lambda eps: self._worst(image, eps)  # noqa: E731
-        return search.radius(self.metric, clean, hopeless, gamma, query, strict=strict)
+        return search.radius(self.metric, image.clean, hopeless, gamma, query, strict=strict)
 
     def _worst(self, image: _Image, eps: Fraction) -> Fraction:
         q = self.constant.output_norm.p
         budget = Budget.of(eps, self.constant.value, q, self._pixels, single=self._single)
         if not budget.exponent:
-            lost = min(exact_sum(image.profits[image.margins <= budget.scale]), image.clean)
-            return (image.clean - lost) / image.total
-        order = np.argsort(image.margins, kind="stable")
-        costs = affordable(image.margins[order], budget)
-        profits = image.profits[order][: len(costs)]
-        lost = min(dual_bound(costs, profits, budget.limit), image.clean)
-        return (image.clean - lost) / image.total
+            lost = exact_sum(image.profits[image.margins <= budget.scale])
+        else:
+            order = np.argsort(image.margins, kind="stable")
+            costs = affordable(image.margins[order], budget)
+            lost = dual_bound(costs, image.profits[order][: len(costs)], budget.limit)
+        value = image.clean + image.slope * lost
+        return min(value, image.hopeless) if image.slope > 0 else max(value, image.hopeless)
 
 
 def dual_bound(costs: IntArray, profits: FloatArray, limit: int) -> Fraction:
@@ -188,6 +245,26 @@ def predictions(z: FloatArray) -> tuple[IntArray, FloatArray]:
         return (flat[0] > 0).astype(np.int64), np.abs(flat[0])
     ordered = np.partition(flat, len(flat) - 2, axis=0)
     return np.argmax(flat, axis=0).astype(np.int64), ordered[-1] - ordered[-2]
+
+
+def sides(z: FloatArray, classes: Sequence[int]) -> tuple[BoolArray, BoolArray, FloatArray]:
+    """Tell on which side of a class set every pixel is, and by what margin.
+
+    Args:
+        z: float64 [K, H, W]; K = 1 is a single logit with threshold 0.
+        classes: the set.
+
+    Returns:
+        Which classes are inside [max(K, 2)]; whether the prediction is inside, flat; the best logit of its side minus
+        the best of the other, flat: the pair bound of crossing over, not above the exact distance.
+    """
+    inside = np.isin(np.arange(max(len(z), 2)), classes)
+    predicted, margins = predictions(z)
+    ahead = inside[predicted]
+    if len(z) > 1:
+        flat = z.reshape(len(z), -1)
+        margins = np.abs(flat[inside].max(axis=0) - flat[~inside].max(axis=0))
+    return inside, ahead, margins
 
 
 def exact_sum(values: FloatArray) -> Fraction:

@@ -128,8 +128,8 @@ def refuse_unsupported(program: Program) -> None:
             if metric.family == "weighted" and not weighted.supported(metric):
                 raise UnsupportedMetricError(
                     f"property {prop.name}",
-                    f"this version has no bound for weighted {metric.name} of this class set",
-                    "weights go with pixel_accuracy and with recall of a single class",
+                    f"there is no bound for weighted {metric.name}: its formula is no rate with a fixed denominator",
+                    "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr",
                 )
 
 

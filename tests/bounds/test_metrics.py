@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -389,19 +390,61 @@ def test_logits_whose_margins_cannot_be_squared_are_refused() -> None:
     assert Context(CPU, logits, torch.tensor([[[0]]]), 255).finite() == [False]
 
 
-@pytest.mark.parametrize("text", ["fnr[c1]", "specificity[c1]", "fpr[c1]", "stability", "recall[c0, c1]"])
-def test_weights_without_a_bound_are_refused_not_answered_with_another_metric(text: str) -> None:
-    logits = torch.zeros(1, 3, 1, 2)
-    seen = Context(CPU, logits, torch.tensor([[[0, 1]]]), 255, None, torch.ones(1, 1, 2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="no bound"):
-        open_bound(metric(f"weighted {text}", 3), seen, constant(L2))
+WEIGHTED = {
+    "pixel_accuracy": lambda y, p: (y == p, True),
+    "recall[c1]": lambda y, p: (p == 1, y == 1),
+    "fnr[c1]": lambda y, p: (p != 1, y == 1),
+    "recall[c0, c1]": lambda y, p: (p in (0, 1), y in (0, 1)),
+    "specificity[c1]": lambda y, p: (p != 1, y != 1),
+    "fpr[c1]": lambda y, p: (p == 1, y != 1),
+    "specificity[c0, c2]": lambda y, p: (p == 1, y == 1),
+}
+"""Which pixels are in the numerator, if they are in the denominator at all."""
 
 
-def test_weights_on_a_formula_that_is_not_recall_have_no_bound() -> None:
-    asked = metric("weighted half[c1]", 3, "metric half(k) = TP[k] / (2 * (TP[k] + FN[k]))")
-    seen = Context(CPU, torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 1]]]), 255)
-    with pytest.raises(ValueError, match="no bound"):
-        open_bound(asked, seen, constant(L2))
+@pytest.mark.parametrize("text", [*WEIGHTED, "half[c1]", "stability"])
+@settings(max_examples=examples(12))
+@given(
+    image=IMAGE,
+    weights=st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=4, max_size=4),
+    eps=st.fractions(0, 3, max_denominator=6),
+    q=st.sampled_from(list(NORMS)),
+)
+def test_weighted_counts_against_every_assignment(
+    text: str, image: Any, weights: list[float], eps: Fraction, q: Any
+) -> None:
+    """A real knapsack: lambda B + sum (p_i - lambda c_i)_+ bounds what any affordable set of flips loses."""
+    rows, labels = [list(row) for row, _ in image], [y for _, y in image]
+    clean = [row.index(max(row)) for row in rows]
+    lower = text in ("fnr[c1]", "fpr[c1]")
+    half = "metric half(k) = TP[k] / (2 * (TP[k] + FN[k]))"
+    asked = metric(f"weighted {text}", K, half if text == "half[c1]" else "")
+
+    def truth(_: list[int], p: list[int]) -> Fraction | None:
+        above = below = F(0)
+        for y, guess, first, w in zip(labels, p, clean, weights, strict=False):
+            if text == "stability":
+                hit, counted = guess == first, True
+            else:
+                hit, counted = WEIGHTED["recall[c1]" if text == "half[c1]" else text](y, guess)
+                counted = counted and y != 255
+            above += F(w) * (hit and counted)
+            below += F(w) * counted
+        return above / below / (2 if text == "half[c1]" else 1) if below else None
+
+    logits = torch.tensor(rows, dtype=torch.float64).T.reshape(1, K, 1, len(rows))
+    weight = torch.tensor(weights[: len(rows)], dtype=torch.float64).reshape(1, 1, -1)
+    seen = Context(CPU, logits, torch.tensor(labels).reshape(1, 1, -1), 255, None, weight)
+    bound = open_bound(asked, seen, constant(NORMS[q]))
+    assert bound.clean() == [truth(labels, clean)]
+    certified = bound.worst_case([F(0), eps])[0]
+    expected = worst(truth, rows, labels, eps, q, lower=lower)
+    assert (certified[1] is None) == (expected is None)
+    if certified[1] is not None and expected is not None:
+        assert certified[1] >= expected if lower else certified[1] <= expected
+        ends = bound.radius([(certified[1],)], strict=True)[0][0]
+        assert ends is not None
+        assert ends >= eps * (1 - F(1, 2**20))
 
 
 def test_weighted_recall_is_the_weighted_share_of_the_class() -> None:
