@@ -26,6 +26,7 @@ class Context:
         ignore: the label left out, or None.
         region: bool [B, H, W] from region files, or None.
         weights: float64 [B, H, W] from weight files, non-negative, or None.
+        water: False to price entering a class by the pair bound even where water filling is exact, for comparison.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Context:
         ignore: int | None,
         region: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
+        *,
+        water: bool = True,
     ) -> None:
         self.backend = backend
         self.logits = logits
@@ -43,6 +46,7 @@ class Context:
         self.region = region
         self.weights = weights
         self._ignore = ignore
+        self._water = water
         self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
         self._prepared: dict[object, Prepared] = {}
         self._one_class: dict[object, OneClass] = {}
@@ -55,6 +59,10 @@ class Context:
     def classes(self) -> int:
         """Number of classes, 2 for a single logit."""
         return max(int(self.logits.shape[1]), 2)
+
+    def by_pairs(self) -> Context:
+        """Give the same batch with every item priced by the pair bound."""
+        return Context(self.backend, self.logits, self.labels, self._ignore, self.region, self.weights, water=False)
 
     def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
         """Give the labels as a metric sees them.
@@ -103,6 +111,7 @@ class Context:
         self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False
     ) -> OneClass:
         """Read the batch for one class set; see `LogitsBatch` for the arguments."""
+        water = water and self._water
         key = (metric.region, metric.region_mask, inside, water, share, whole)
         if key not in self._one_class:
             labels = self.seen(metric)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     help="Run the model in its own dtype, or in float64.  [model]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
+@click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--witness-dir",
@@ -56,6 +57,7 @@ def command(
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
+    pair_bound: bool,
     allow: str | None,
     witness_dir: Path,
 ) -> int:
@@ -106,6 +108,7 @@ def command(
             session.backend,
             session.established,
             batch_size=batch_size,
+            pair_bound=pair_bound,
             progress=progress,
             times=session.times,
         )

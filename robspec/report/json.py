@@ -111,12 +111,13 @@ def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple
 
 
 def _image(result: ImageResult) -> dict[str, Any]:
-    return {
+    found = {
         "image": result.image,
         "clean": _value(result.clean),
         "certified": [_value(v) for v in result.certified],
         "attained": [_value(v) for v in result.attained],
     }
+    return found | ({"pair_bound": [_value(v) for v in result.pairs]} if result.pairs else {})
 
 
 def _value(value: Value | None) -> dict[str, Any] | None:

@@ -23,10 +23,12 @@ class BatchEvaluator:
     Args:
         context: the batch.
         names: the images' names.
+        pairs: whether to say what the pair bound alone would certify, where water filling prices entering a class.
     """
 
-    def __init__(self, context: Context, names: Sequence[str]) -> None:
+    def __init__(self, context: Context, names: Sequence[str], *, pairs: bool = False) -> None:
         self._context = context
+        self._pairs = BatchEvaluator(context.by_pairs(), names) if pairs else None
         self._names = tuple(names)
         self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
 
@@ -50,8 +52,17 @@ class BatchEvaluator:
             lows, highs = zip(*(self._radii(o, constant) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
             attained = [tuple(row) for row in zip(*highs, strict=True)]
-        rows = zip(self._names, clean, certified, attained, strict=True)
-        return [ImageResult(name, h, low, high) for name, h, low, high in rows]
+        rows = zip(self._names, clean, certified, attained, self._by_pairs(prop, constant), strict=True)
+        return [ImageResult(name, h, low, high, pairs) for name, h, low, high, pairs in rows]
+
+    def _by_pairs(self, prop: Property, constant: Constant) -> list[tuple[Value | None, ...]]:
+        """What the pair bound alone certifies, nothing where it is the bound used."""
+        families = {metric.family for metric in metrics_of(prop.query)}
+        water = constant.output_norm.p == 2 and self._context.classes > 2
+        # The averages of family "macro" are made for squared distances only.
+        if self._pairs is None or not water or not families <= {"ratio", "counting"} or "ratio" not in families:
+            return [()] * len(self._names)
+        return [image.certified for image in self._pairs.answer(prop, constant)]
 
     def _radii(self, objective: Objective, constant: Constant) -> tuple[list[Value | None], list[Value | None]]:
         """Certified and attained radii of one objective for every image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeAlias
@@ -33,12 +34,15 @@ class ImageResult:
         certified: per swept point, the certified bound on the value (worst_case or radius).
         attained: per swept point, the value a concrete input attains (the clean image, until an attack does worse):
             the true value lies between `certified` and `attained`.
+        pairs: per swept point, what the pair bound alone would certify; empty where it was not asked for or is the
+            bound used.
     """
 
     image: str
     clean: Fraction | None
     certified: tuple[Value | None, ...]
     attained: tuple[Value | None, ...]
+    pairs: tuple[Value | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,12 @@ class PropertyResult:
     def label(self) -> str:
         """The verdict as it must be shown: a proof that rests on an assumption says so."""
         return verdict_label(self.verdict, self.constant)
+
+    def gains(self, point: int) -> list[Fraction]:
+        """List how much more water filling certifies than the pair bound, image by image, where both are finite."""
+        ends = [(i.certified[point], i.pairs[point]) for i in self.images if i.pairs]
+        known = [(Fraction(a), Fraction(b)) for a, b in ends if None not in (a, b) and math.inf not in (a, b)]  # type: ignore[arg-type]
+        return [abs(a - b) for a, b in known]
 
     @property
     def excluded(self) -> tuple[str, ...]:

@@ -117,6 +117,7 @@ def check(
     established: Established,
     *,
     batch_size: int | None = None,
+    pair_bound: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     times: Times | None = None,
 ) -> CheckReport:
@@ -129,6 +130,7 @@ def check(
         backend: computes the knapsacks.
         established: the Lipschitz constant of each property, image to logits, and the decided claims.
         batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
+        pair_bound: whether to compare with the pair bound where water filling prices entering a class.
         progress: called with the number of images just finished.
         times: seconds already spent, added to.
 
@@ -162,7 +164,7 @@ def check(
             mark = time.perf_counter()
             context = Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights)
             refuse_non_finite(context, batch.names)
-            evaluator = BatchEvaluator(context, batch.names)
+            evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
             times.bound += time.perf_counter() - mark
