@@ -289,7 +289,8 @@ def below(
     ones = tl.full([BLOCK], 1, tl.int32)
     place = tl.atomic_add(cursors + image * BUCKETS + bucket, ones, mask=listed, sem="relaxed")
     tl.store(indices + image * pixels + place, at.to(tl.int32), mask=listed)
-    for m in range(asks):
+    m = tl.full([], 0, tl.int32)
+    while m < asks:
         ask = image * asks + m
         kind = tl.load(kinds + ask)
         scale = tl.load(scales + ask)
@@ -301,6 +302,7 @@ def below(
                 counted = item & (bits < _edge(tl.load(state + ask), BITS))
                 spent = tl.sum(tl.where(counted, _units(d, kind, scale, limit), 0))
             tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
+        m += 1
 
 
 @triton.jit
@@ -349,19 +351,22 @@ def finish(
         end += tl.load(histogram + image * BUCKETS + last).to(tl.int64)
         low = tl.full([], LARGEST, tl.int64)
         high = tl.full([], -1, tl.int64)
-        for start in range(begin, end, BLOCK):
+        start = begin
+        while start < end:
             at = start + tl.arange(0, BLOCK)
             index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
             bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
             low = tl.minimum(low, tl.min(tl.where(at < end, bits, LARGEST)))
             high = tl.maximum(high, tl.max(tl.where(at < end, bits, -1)))
+            start += BLOCK
         while low < high:
             middle = low + (high - low) // 2
             cost = tl.full([], 0, tl.int64)
             count = tl.full([], 0, tl.int64)
             left_high = tl.full([], -1, tl.int64)
             right_low = tl.full([], LARGEST, tl.int64)
-            for start in range(begin, end, BLOCK):
+            start = begin
+            while start < end:
                 at = start + tl.arange(0, BLOCK)
                 index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
                 bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
@@ -372,17 +377,20 @@ def finish(
                 count += tl.sum(left.to(tl.int64))
                 left_high = tl.maximum(left_high, tl.max(tl.where(left, bits, -1)))
                 right_low = tl.minimum(right_low, tl.min(tl.where(asked & (bits > middle), bits, LARGEST)))
+                start += BLOCK
             fits = spent + cost <= limit
             spent = tl.where(fits, spent + cost, spent)
             rank = tl.where(fits, rank + count, rank)
             low = tl.where(fits, right_low, low)
             high = tl.where(fits, high, left_high)
         equal = tl.full([], 0, tl.int64)
-        for start in range(begin, end, BLOCK):
+        start = begin
+        while start < end:
             at = start + tl.arange(0, BLOCK)
             index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
             bits = tl.load(margins + image * pixels + index).to(tl.int64, bitcast=True)
             equal += tl.sum(((at < end) & (bits == low)).to(tl.int64))
+            start += BLOCK
         price = _units(tl.where(equal > 0, low, 0).to(tl.float64, bitcast=True), kind, scale, limit)
         more = tl.where(price == 0, equal, (limit - spent) // tl.maximum(price, 1))
         tl.store(answers + ask, rank + tl.minimum(more, equal))
@@ -415,7 +423,8 @@ def spend(
     image = tl.program_id(1).to(tl.int64)
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     d = tl.load(margins + image * pixels + at, mask=at < pixels, other=float("nan"))
-    for target in range(targets):
+    target = tl.full([], 0, tl.int32)
+    while target < targets:
         row = image * targets + target
         counted = d < tl.load(edges + row)
         candidate = row * CANDIDATES + tl.arange(0, CANDIDATES)
@@ -423,6 +432,7 @@ def spend(
         cost = _units(tl.where(counted, d, 0.0)[:, None], EXPONENT, scale[None, :], limit)
         total = tl.sum(tl.where(counted[:, None], cost, 0), 0)
         tl.atomic_add(sums + candidate, total, sem="relaxed")
+        target += 1
 
 
 @triton.jit
