@@ -25,6 +25,8 @@ from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
 from robspec.syntax import ast
 
+_USUAL_LEVELS = (4, 8, 16)
+
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Compare every budget with the width of the input range."""
@@ -41,7 +43,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         value = spec.value(largest)
         if value is None:
             continue
-        if _looks_like_levels(value, width):
+        if _looks_like_levels(value, width, norm.norm.name):
             message = f"budget {shown(value)} on {where} reads like {shown(value)}/255"
             mend = f"write `{shown(value)}/255` if grey levels are meant"
             yield warning(__name__, largest.span, message, mend)
@@ -50,5 +52,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             yield warning(__name__, largest.span, message, "write a budget smaller than the input range")
 
 
-def _looks_like_levels(value: Fraction, width: Fraction) -> bool:
-    return width <= 2 and value.denominator == 1 and 2 <= value <= 255
+def _looks_like_levels(value: Fraction, width: Fraction, norm: str) -> bool:
+    """In linf every whole number from 2 to 255; in other norms, where some make sense, the usual 4, 8 and 16."""
+    whole = width <= 2 and value.denominator == 1 and 2 <= value <= 255
+    return whole and (norm == "linf" or value in _USUAL_LEVELS)

@@ -55,6 +55,16 @@ def _shown(error: RobspecError) -> str:
     return str(error)
 
 
+def _command_line_error(error: click.ClickException) -> str:
+    """A command line click cannot read, in the form of every other error."""
+    from robspec.verify.errors import CommandLineError
+
+    context = getattr(error, "ctx", None)
+    path = "robspec" if context is None else context.command_path
+    what = error.format_message().strip().removesuffix(".")
+    return str(CommandLineError(path, what[:1].lower() + what[1:], f"`{path} --help` lists what it takes"))
+
+
 _CLOSED_PIPE = 141
 """What a shell reports of a program that a closed pipe ended."""
 
@@ -67,7 +77,7 @@ def main() -> None:
         click.echo(_shown(error), err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.show()
+        click.echo(_command_line_error(error), err=True)
         sys.exit(2)
     except click.exceptions.Abort:
         click.echo("interrupted: nothing was proved", err=True)

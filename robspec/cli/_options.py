@@ -96,8 +96,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, 100 in a pipe."""
-    return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns if sys.stdout.isatty() else _PIPE_WIDTH
+    """What COLUMNS says, else the columns of the terminal, 100 in a pipe."""
+    return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
 
 
 def with_progress(work: Callable[[Callable[[int], None]], _T], total: int, title: str) -> _T:

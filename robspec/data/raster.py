@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from robspec.data.errors import FileTooLarge, UnreadableFile, UnsupportedFile
 from robspec.data.header import Header
@@ -31,8 +31,9 @@ def _opened(blob: bytes, where: str) -> Iterator[Image.Image]:
             where, "its header claims an enormous image", "check its origin; re-save it at the declared shape"
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, MemoryError) as error:
+        reason = "it is neither" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UnreadableFile(
-            where, f"it cannot be decoded as PNG or JPEG: {error}", "restore the file, or narrow the glob"
+            where, f"it cannot be decoded as PNG or JPEG: {reason}", "restore the file, or narrow the glob"
         ) from error
 
 

@@ -76,8 +76,9 @@ def describe(low: Fraction, high: Fraction) -> str:
     Returns:
         For the report.
     """
-    a, b = f"{float(low):g}", f"{float(high - low):g}"
+    start, width = f"{float(low):g}", high - low
+    front = "" if low == 0 else f"{start} + "
+    factor = "u" if width == 1 else f"{float(width):g} u"
     return (
-        f"uint8 u -> {a} + {b} * u / 255, uint16 u -> {a} + {b} * u / 65535, "
-        "in float64, rounded once to float32; floating point taken as stored"
+        f"pixels: stored u becomes {front}{factor} / 255 (16 bits: {front}{factor} / 65535); floating point as it is"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -33,13 +34,18 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         console.print(_rows(prop, report, console.width))
     console.print()
     for line in _footer(report):
-        console.print(line)
-    return stream.getvalue()
+        console.print(Text(_hanging(line.plain, console.width), style=line.style))
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()).lstrip("\n")
+
+
+def _hanging(text: str, width: int, indent: int = 4) -> str:
+    """Wrap a line, what does not fit below it and further in."""
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 def _table(width: int, *, header: bool) -> Table:
     """A table whose columns line up with those of every other table of the same width."""
-    first = max(24, min(44, width - 60))
+    first = _first_column(width)
     table = Table(box=box.SIMPLE_HEAD if header else None, pad_edge=False, show_header=header, padding=(0, 2, 0, 0))
     table.add_column("property / requirement", width=first, overflow="fold")
     table.add_column("certified", width=11, justify="right")
@@ -49,18 +55,24 @@ def _table(width: int, *, header: bool) -> Table:
     return table
 
 
+def _first_column(width: int) -> int:
+    return min(44, max(28, width - 60))
+
+
 def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
     table = _table(width, header=False)
     pooled = any(r.requirement.aggregate is Aggregate.POOLED for r in result.requirements)
+    radii = not isinstance(result.source.query, WorstCaseQuery)
     images, classes = report.images, report.program.model.classes
     counted = report.evaluated if pooled else len(result.images) - len(result.excluded)
     for item in result.requirements:
         point = point_text(result.source.query, item.point, classes)
-        label = Text(f"  {item.requirement.text}" + (f"  [{point}]" if point else ""))
+        label = f"  {item.requirement.text}" + (f"  [{point}]" if point else "")
         table.add_row(
-            label,
+            Text(_hanging(label, _first_column(width))),
             _certified(item),
-            _attained(item),
+            # Only a refutation rests on radii attained: before an attack is found they are infinite.
+            "-" if radii and item.verdict is not Verdict.REFUTED else _attained(item),
             f"{counted}/{images}",
             Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
         )

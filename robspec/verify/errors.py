@@ -75,6 +75,16 @@ class UnsupportedMetricError(RobspecError):
     title = "no bound for this metric"
 
 
+class CommandLineError(RobspecError):
+    """A command is called in a way it does not understand: an unknown option, a missing or a superfluous argument.
+
+    `robspec COMMAND --help` lists what it takes.
+    """
+
+    code = "E0600"
+    title = "bad command line"
+
+
 class OptionValueError(RobspecError):
     """An option on the command line has a value robspec cannot use.
 
