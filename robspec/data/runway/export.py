@@ -51,7 +51,7 @@ def annotation(scene: Scene, image: str, size: int, seed: int) -> dict[str, obje
         seed: what it was drawn from.
 
     Returns:
-        Values by column. Attitudes are relative to the runway, which points to the south: 0 is along it.
+        Values by column. Yaw less ten times the runway's number is the yaw relative to the runway, as in LARD.
     """
     approach = scene.approach
     along, _, height = approach.position
@@ -63,7 +63,7 @@ def annotation(scene: Scene, image: str, size: int, seed: int) -> dict[str, obje
         "type": "robspec",
         "original_dataset": "robspec runway",
         "scenario": f"seed_{seed}",
-        "runway": "18",
+        "runway": "36",
         "time": _clock(scene.light.hour),
         "slant_distance": f"{approach.slant / NAUTICAL_MILE:.4f}",
         "along_track_distance": f"{(AIMING_POINT - along) / NAUTICAL_MILE:.4f}",
