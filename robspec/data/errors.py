@@ -169,3 +169,18 @@ class BadWeights(RobspecError):
 
     code = "E0313"
     title = "a weight is negative or not finite"
+
+
+class BadAnnotation(RobspecError):
+    """A line of a runway annotation file cannot be turned into a mask.
+
+    The file has LARD's columns: `image`, `height`, `width`, and `x_A`, `y_A` to `x_D`, `y_D`, the corners of the
+    runway in pixels, separated by semicolons. Corners may lie outside the image, where they are clipped; together
+    they must be the corners of a convex quadrilateral.
+
+    Example: an empty `x_C`, or three corners on one line.
+    Mend: correct the line, or leave it out; an image without a runway needs a mask of zeros.
+    """
+
+    code = "E0314"
+    title = "runway annotation that makes no mask"

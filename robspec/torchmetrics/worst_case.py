@@ -1,0 +1,107 @@
+"""Worst-case performance within a budget, certified, as torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from robspec.torchmetrics._certified import Certified
+from robspec.torchmetrics._question import Number, Question, exact
+
+
+class CertifiedWorstCase(Certified):
+    """The certified worst case of any per-image metric of the language within a budget, averaged over the images.
+
+    Args:
+        metric: as the language writes it, classes being called c0, c1, ...: "dice[c1]", "f_beta(2)[c1]", "mean_iou".
+        eps: radius of the attack's ball, in units of the image; a float counts as the decimal it prints as.
+        lipschitz: constant of the model, image to logits, from `norm` to l2, rounded up.
+        norm: the attack's norm: "l2", "l1", "linf", "l(1.5)".
+        ignore_index: label left out, or None.
+        aggregate: "mean"; "min", the worst image; or "share", the images that reach `threshold`.
+        threshold: of a share.
+        backend: a kernel backend of `robspec check`.
+        options: of torchmetrics.Metric.
+
+    Raises:
+        BadMetricArgument: E0701.
+
+    Source: MATH.md section 1, Q1.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        eps: Number,
+        lipschitz: Number,
+        norm: str = "l2",
+        ignore_index: int | None = None,
+        *,
+        aggregate: str = "mean",
+        threshold: Number = Fraction(0),
+        backend: str = "auto",
+        **options: Any,
+    ) -> None:
+        asked = f"  metric {metric}\n  norm {norm}\n  budget eps"
+        question = Question(asked, "worst_case", exact("eps", eps), aggregate, exact("threshold", threshold))
+        super().__init__(question, lipschitz, ignore_index, backend, **options)
+
+
+class CertifiedPixelAccuracy(CertifiedWorstCase):
+    """The certified pixel accuracy within a budget; see `CertifiedWorstCase` for the arguments."""
+
+    def __init__(
+        self, eps: Number, lipschitz: Number, norm: str = "l2", ignore_index: int | None = None, **options: Any
+    ) -> None:
+        super().__init__("pixel_accuracy", eps, lipschitz, norm, ignore_index, **options)
+
+
+class CertifiedStability(CertifiedWorstCase):
+    """The certified share of pixels that keep their prediction within a budget; needs no labels."""
+
+    def __init__(self, eps: Number, lipschitz: Number, norm: str = "l2", **options: Any) -> None:
+        super().__init__("stability", eps, lipschitz, norm, None, **options)
+
+
+class CertifiedIoU(CertifiedWorstCase):
+    """The certified IoU within a budget; see `CertifiedWorstCase` for the other arguments.
+
+    Args:
+        classes: one class, several that count as one merged class, or None for the mean IoU over those annotated.
+    """
+
+    def __init__(
+        self,
+        eps: Number,
+        lipschitz: Number,
+        norm: str = "l2",
+        ignore_index: int | None = None,
+        classes: int | Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
+        metric = "mean_iou" if classes is None else f"iou[{_classes(classes)}]"
+        super().__init__(metric, eps, lipschitz, norm, ignore_index, **options)
+
+
+class CertifiedFNR(CertifiedWorstCase):
+    """The certified false negative rate within a budget: lower is better, never below the true worst case.
+
+    Args:
+        classes: one class, or several that count as one merged class.
+    """
+
+    def __init__(
+        self,
+        eps: Number,
+        lipschitz: Number,
+        norm: str = "l2",
+        ignore_index: int | None = None,
+        classes: int | Sequence[int] = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(f"fnr[{_classes(classes)}]", eps, lipschitz, norm, ignore_index, **options)
+
+
+def _classes(classes: int | Sequence[int]) -> str:
+    return ", ".join(f"c{int(k)}" for k in ([classes] if isinstance(classes, int) else classes))
