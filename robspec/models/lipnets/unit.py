@@ -116,7 +116,7 @@ class Unit(nn.Module):
     def _convolved(self, features: Tensor) -> Tensor:
         """Convolve; under autocast the orthogonalisation of the weight stays in its own precision."""
         layer = self.convolution
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast("cuda" if features.is_cuda else "cpu", enabled=False):
             weight = layer.weight
         if isinstance(layer, nn.ConvTranspose2d):
             found = nn.functional.conv_transpose2d(features, weight, None, layer.stride)
