@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     help="Run the model in its own dtype, or in float64.  [model]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
+@click.option(
+    "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
+)
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--witness-dir",
@@ -56,6 +59,7 @@ def command(
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
+    cross_check: int | None,
     allow: str | None,
     witness_dir: Path,
 ) -> int:
@@ -88,6 +92,7 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
+    from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
     from robspec.report import render
     from robspec.verify.errors import WitnessPathError
@@ -98,6 +103,13 @@ def command(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )
 
+    collected = None
+    if cross_check is not None:
+        from robspec.verify.crosscheck import CrossCheck
+
+        constants = session.established.constants
+        collected = CrossCheck(program, constants, session.backend, cross_check, len(session.data))
+
     def run(progress: Callable[[int], None]) -> CheckReport:
         return check(
             program,
@@ -107,10 +119,13 @@ def command(
             session.established,
             batch_size=batch_size,
             progress=progress,
+            observe=(lambda _, __: None) if collected is None else collected.observe,
             times=session.times,
         )
 
     report = _options.with_progress(run, len(session.data), "checking")
+    if collected is not None and cross_check is not None:
+        report = cross_checked(report, collected, cross_check, witness_dir)
     report = replace(
         report,
         hashes={
@@ -131,4 +146,5 @@ def command(
             click.echo(f"witness written: {path}", err=True)
     except WitnessPathError as error:
         click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
+    raise_alarm(report)
     return report.exit_status(allow_unknown=allow == "unknown")
