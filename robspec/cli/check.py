@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
+    from robspec.bounds.context import Context
     from robspec.verify.result import CheckReport
 
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 @click.option(
     "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
 )
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), help="Write what `robspec recheck` can check again here."
+)
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--witness-dir",
@@ -60,6 +64,7 @@ def command(
     forward: str,
     batch_size: int | None,
     cross_check: int | None,
+    certificate: Path | None,
     allow: str | None,
     witness_dir: Path,
 ) -> int:
@@ -81,8 +86,9 @@ def command(
 
     _options.check_format(form)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    if output is not None:
-        _options.check_writable(output)
+    for path in (output, certificate):
+        if path is not None:
+            _options.check_writable(path)
     _options.check_witness_folder(witness_dir)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides))
@@ -96,19 +102,34 @@ def command(
     from robspec.cli._session import open_session
     from robspec.report import render
     from robspec.verify.errors import WitnessPathError
-    from robspec.verify.run import check
+    from robspec.verify.run import check, default_batch_size
     from robspec.verify.witness import write_witnesses
 
+    if certificate is not None:
+        from robspec.recheck.derive import refuse_unsupported
+
+        refuse_unsupported(program)
     session = open_session(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )
 
-    collected = None
+    collected = written = None
+    size = batch_size or default_batch_size(program.model)
     if cross_check is not None:
         from robspec.verify.crosscheck import CrossCheck
 
         constants = session.established.constants
         collected = CrossCheck(program, constants, session.backend, cross_check, len(session.data))
+    if certificate is not None:
+        from robspec.cli._certificate import Certificate
+        from robspec.recheck.assemble import Inputs
+
+        written = Certificate(program, session, Inputs(forward, size, assume), source.text)
+    observers = [o.observe for o in (collected, written) if o is not None]
+
+    def observe(context: Context, names: Sequence[str]) -> None:
+        for look in observers:
+            look(context, names)
 
     def run(progress: Callable[[int], None]) -> CheckReport:
         return check(
@@ -117,9 +138,9 @@ def command(
             session.data,
             session.backend,
             session.established,
-            batch_size=batch_size,
+            batch_size=size,
             progress=progress,
-            observe=(lambda _, __: None) if collected is None else collected.observe,
+            observe=observe,
             times=session.times,
         )
 
@@ -147,4 +168,6 @@ def command(
     except WitnessPathError as error:
         click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
     raise_alarm(report)
+    if written is not None and certificate is not None and report.complete:
+        written.write(report, certificate)
     return report.exit_status(allow_unknown=allow == "unknown")

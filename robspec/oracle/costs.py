@@ -1,8 +1,8 @@
 """What an attack must spend at a pixel to bring a class level with all others (MATH.md section 2), three times.
 
 As a closed form in doubles, to choose what is worth solving; in exact rationals, to verify what a solver found; and
-as a conic program, the definition itself. For every norm the cost of leaving or entering a set of classes is the least
-cost over the classes on the other side: whoever is level with the best of a side is level with all of it.
+as a conic program, the definition itself. For every norm the cost of leaving or entering a set of classes is the
+least cost over the classes on the other side: whoever is level with the best of a side is level with all of it.
 """
 
 from __future__ import annotations
