@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
+    from robspec.bounds.context import Context
     from robspec.verify.result import CheckReport
 
 
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
+@click.option(
+    "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
+)
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), help="Write what `robspec recheck` can check again here."
+)
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--witness-dir",
@@ -58,6 +65,8 @@ def command(
     forward: str,
     batch_size: int | None,
     pair_bound: bool,
+    cross_check: int | None,
+    certificate: Path | None,
     allow: str | None,
     witness_dir: Path,
 ) -> int:
@@ -79,8 +88,9 @@ def command(
 
     _options.check_format(form)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    if output is not None:
-        _options.check_writable(output)
+    for path in (output, certificate):
+        if path is not None:
+            _options.check_writable(path)
     _options.check_witness_folder(witness_dir)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides))
@@ -90,15 +100,38 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
+    from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
     from robspec.report import render
     from robspec.verify.errors import WitnessPathError
-    from robspec.verify.run import check
+    from robspec.verify.run import check, default_batch_size
     from robspec.verify.witness import write_witnesses
 
+    if certificate is not None:
+        from robspec.recheck.derive import refuse_unsupported
+
+        refuse_unsupported(program)
     session = open_session(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )
+
+    collected = written = None
+    size = batch_size or default_batch_size(program.model)
+    if cross_check is not None:
+        from robspec.verify.crosscheck import CrossCheck
+
+        constants = session.established.constants
+        collected = CrossCheck(program, constants, session.backend, cross_check, len(session.data))
+    if certificate is not None:
+        from robspec.cli._certificate import Certificate
+        from robspec.recheck.assemble import Inputs
+
+        written = Certificate(program, session, Inputs(forward, size, assume), source.text)
+    observers = [o.observe for o in (collected, written) if o is not None]
+
+    def observe(context: Context, names: Sequence[str]) -> None:
+        for look in observers:
+            look(context, names)
 
     def run(progress: Callable[[int], None]) -> CheckReport:
         return check(
@@ -107,13 +140,16 @@ def command(
             session.data,
             session.backend,
             session.established,
-            batch_size=batch_size,
+            batch_size=size,
             pair_bound=pair_bound,
             progress=progress,
+            observe=observe,
             times=session.times,
         )
 
     report = _options.with_progress(run, len(session.data), "checking")
+    if collected is not None and cross_check is not None:
+        report = cross_checked(report, collected, cross_check, witness_dir)
     report = replace(
         report,
         hashes={
@@ -134,4 +170,7 @@ def command(
             click.echo(f"witness written: {path}", err=True)
     except WitnessPathError as error:
         click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
+    raise_alarm(report)
+    if written is not None and certificate is not None and report.complete:
+        written.write(report, certificate)
     return report.exit_status(allow_unknown=allow == "unknown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ from robspec.semantics.constant import Constant
 from robspec.verify.result import (
     CheckReport,
     ClaimResult,
+    CrossChecked,
     ImageResult,
     PropertyResult,
     RequirementResult,
@@ -57,8 +59,24 @@ def document(report: CheckReport) -> dict[str, Any]:
             "forward": report.times.forward,
             "bound": report.times.bound,
             "total": report.times.total,
+            "cross_check": report.times.cross_check,
         },
+        "cross_check": _cross_check(report.cross_check),
         "properties": [_property(p, report.program.model.classes) for p in report.properties],
+    }
+
+
+def _cross_check(found: CrossChecked | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "asked": found.asked,
+        "images": list(found.images),
+        "comparisons": [asdict(c) for c in found.comparisons],
+        "agreed": sum(c.agreed is True for c in found.comparisons),
+        "disagreed": len(found.disagreements),
+        "not_solved": sum(c.agreed is None for c in found.comparisons),
+        "reproducers": list(found.reproducers),
     }
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robspec.ir.types import Aggregate, WorstCaseQuery
+from robspec.report import _cross_check
 from robspec.report._words import claim_reason, constant_line, point_text, query_text
 from robspec.semantics.norm import directed_text
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
@@ -35,6 +36,10 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     console.print()
     for line in _footer(report):
         console.print(Text(_hanging(line.plain, console.width), style=line.style))
+    if report.cross_check is not None:
+        console.print()
+        for line in _cross_check.lines(report.cross_check, report.times.cross_check):
+            console.print(Text(_hanging(line.plain, console.width), style=line.style))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()).lstrip("\n")
 
 

@@ -85,6 +85,17 @@ class CommandLineError(RobspecError):
     title = "bad command line"
 
 
+class ReproducerError(RobspecError):
+    """A file is no reproducer.
+
+    `robspec check --cross-check N` writes a reproducer when a bound and an independent computation disagree, and
+    `robspec reproduce FILE` reads such files and no others. It never reads more than 256 MiB.
+    """
+
+    code = "E0801"
+    title = "not a reproducer"
+
+
 class OptionValueError(RobspecError):
     """An option on the command line has a value robspec cannot use.
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from robspec.ir.types import Program, Property, Requirement
 from robspec.lipschitz.pair import Pair
+from robspec.oracle.compare import Comparison
 from robspec.semantics.constant import Constant
 
 Value: TypeAlias = Fraction | float
@@ -131,6 +132,28 @@ class ClaimResult:
     pair: Pair | None
 
 
+@dataclass(frozen=True, slots=True)
+class CrossChecked:
+    """What `--cross-check` compared.
+
+    Args:
+        asked: how many images were asked for.
+        images: the images looked at.
+        comparisons: every comparison made.
+        reproducers: a file for each that disagrees.
+    """
+
+    asked: int
+    images: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    reproducers: tuple[str, ...] = ()
+
+    @property
+    def disagreements(self) -> tuple[Comparison, ...]:
+        """The comparisons that contradict a bound."""
+        return tuple(c for c in self.comparisons if c.agreed is False)
+
+
 @dataclass(slots=True)
 class Times:
     """Seconds spent, by kind of work."""
@@ -140,6 +163,7 @@ class Times:
     forward: float = 0.0
     bound: float = 0.0
     total: float = 0.0
+    cross_check: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +182,7 @@ class CheckReport:
         versions: of robspec and what it stands on.
         times: where the time went.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
+        cross_check: what an independent computation said, or None when none was asked for.
     """
 
     program: Program
@@ -172,6 +197,7 @@ class CheckReport:
     times: Times
     notes: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    cross_check: CrossChecked | None = None
 
     @property
     def complete(self) -> bool:
@@ -185,8 +211,11 @@ class CheckReport:
             allow_unknown: whether UNKNOWN counts as success.
 
         Returns:
-            130 when interrupted, 1 when anything is refuted, 3 when anything is unknown, else 0.
+            4 when a cross-check disagrees, 130 when interrupted, 1 when anything is refuted, 3 when anything is
+            unknown, else 0.
         """
+        if self.cross_check is not None and self.cross_check.disagreements:
+            return 4
         if not self.complete:
             return 130
         verdicts = {p.verdict for p in self.properties} | {c.verdict for c in self.claims}

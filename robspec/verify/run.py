@@ -119,6 +119,7 @@ def check(
     batch_size: int | None = None,
     pair_bound: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    observe: Callable[[Context, Sequence[str]], None] = lambda _, __: None,
     times: Times | None = None,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
@@ -132,6 +133,7 @@ def check(
         batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
         pair_bound: whether to compare with the pair bound where water filling prices entering a class.
         progress: called with the number of images just finished.
+        observe: called with each batch and the names of its images, once its logits are known to be finite.
         times: seconds already spent, added to.
 
     Returns:
@@ -167,6 +169,7 @@ def check(
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
+            observe(context, batch.names)
             times.bound += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)

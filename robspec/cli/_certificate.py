@@ -1,0 +1,68 @@
+"""Collects what a certificate needs while a check runs, and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from torch.export import ExportedProgram
+
+from robspec.bounds.context import Context
+from robspec.cli import _options
+from robspec.cli._session import Session
+from robspec.errors import SoundnessAlarm
+from robspec.ir.types import Program
+from robspec.lipschitz.cache import cached
+from robspec.lipschitz.derivation import Derivation
+from robspec.recheck import document
+from robspec.recheck.assemble import Inputs, constants, header
+from robspec.recheck.assemble import document as assembled
+from robspec.recheck.derive import Deriver
+from robspec.recheck.write import certificate
+from robspec.semantics.norm import Norm
+from robspec.verify.result import CheckReport
+
+
+class Certificate:
+    """A certificate in the making.
+
+    Args:
+        program: the compiled specification.
+        session: model, data and constants of the check.
+        inputs: its options.
+        spec_text: the specification as read.
+    """
+
+    def __init__(self, program: Program, session: Session, inputs: Inputs, spec_text: str) -> None:
+        self._program = program
+        self._session = session
+        self._inputs = inputs
+        self._spec_text = spec_text
+        found, self._proofs = constants(program, session.model.program, inputs.assume, _kept)
+        if [c.value for c in found] != [c.value for c in session.established.constants]:
+            raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
+        self._deriver = Deriver(program, found)
+
+    def observe(self, context: Context, names: Sequence[str]) -> None:
+        """Derive a batch in exact arithmetic."""
+        self._deriver.add(names, context.logits, context.labels, context.region)
+
+    def write(self, report: CheckReport, path: Path) -> None:
+        """Compare with what was certified, and write.
+
+        Raises:
+            SoundnessAlarm: exact arithmetic derives something else (E0901).
+            OutputPathError: the file system refuses (E0602).
+        """
+        head = header(self._program, self._inputs, self._spec_text, self._session.model.sha256, self._session.data)
+        derived = assembled(head, self._program, self._proofs, *self._deriver.finish())
+        values: list[list[tuple[Fraction | float | None, ...]]] = [
+            [image.certified for image in prop.images] for prop in report.properties
+        ]
+        _options.write_atomically(path, document.dumps(certificate(derived, self._program, values)))
+
+
+def _kept(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+    """The very derivation the check stands on."""
+    return cached(graph, input_norm=input_norm, output_norm=output_norm)

@@ -1,0 +1,60 @@
+"""Runs the cross-check of a finished check, writes reproducers, and raises the alarm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from robspec.cli import _options
+from robspec.errors import SoundnessAlarm
+from robspec.oracle.compare import Comparison
+from robspec.verify.case import Case
+from robspec.verify.crosscheck import CrossCheck
+from robspec.verify.reproducer import write_reproducer
+from robspec.verify.result import CheckReport, CrossChecked
+
+
+def cross_checked(report: CheckReport, collected: CrossCheck, asked: int, folder: Path) -> CheckReport:
+    """Compare what a check certified with the oracle's answers.
+
+    Args:
+        report: the finished check; an interrupted one is not cross-checked.
+        collected: the images that were kept.
+        asked: how many were asked for.
+        folder: where reproducers are written.
+
+    Returns:
+        The report with what was compared.
+    """
+    began = time.perf_counter()
+    found: list[tuple[Case, Comparison]] = []
+
+    def run(progress: Callable[[int], None]) -> None:
+        found.extend(collected.run(report.properties, progress))
+
+    if report.complete:
+        _options.with_progress(run, collected.steps, "cross-checking")
+    wrong = [(case, c) for case, c in found if c.agreed is False]
+    paths = [write_reproducer(case, c, collected, folder) for case, c in wrong]
+    report.times.cross_check = time.perf_counter() - began
+    result = CrossChecked(asked, collected.names, tuple(c for _, c in found), tuple(map(str, paths)))
+    return replace(report, cross_check=result)
+
+
+def raise_alarm(report: CheckReport) -> None:
+    """Stop with a soundness alarm where the cross-check disagrees.
+
+    Raises:
+        SoundnessAlarm: E0901, naming the first disagreement and where it can be reproduced from.
+    """
+    found = report.cross_check
+    if found is None or not found.disagreements:
+        return
+    first = found.disagreements[0]
+    raise SoundnessAlarm(
+        f"property {first.property}, {first.image}, {first.what}",
+        f"certified {first.bound}, but an independent computation found {first.optimum}: {first.note}",
+        f"trust no verdict of this run; report it with {found.reproducers[0]} (`robspec reproduce` runs it again)",
+    )

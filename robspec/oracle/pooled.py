@@ -1,0 +1,209 @@
+"""Ratios pooled over images, each with a budget of its own (MATH.md 3.E)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from robspec.ir.types import Degraded, Metric
+from robspec.oracle import ratio
+from robspec.oracle.compare import BUDGET_TOLERANCE, EQUAL, Comparison, Subject, shown
+from robspec.oracle.moves import SLACK, Moves, Reach, affordable, cheapest_across, pay
+from robspec.oracle.scene import IntArray, Scene, counts, worst_of
+
+_ROUNDS = 30
+
+
+def clean_value(metric: Metric, scenes: Sequence[Scene]) -> Fraction | None:
+    """The pooled value of the clean predictions, None where it is undefined."""
+    values = [_pooled(part, scenes, [s.predicted for s in scenes]) for part in _parts(metric, scenes)]
+    known = [v for v in values if v is not None]
+    return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
+
+
+def worst_case(
+    subject: Subject, metric: Metric, scenes: Sequence[Scene], reach: Fraction, eps: str, bound: Fraction | None
+) -> Comparison:
+    """Compare a certified pooled worst case with its optimum over the same images.
+
+    Args:
+        subject: for the report.
+        metric: of the pooled family.
+        scenes: the images.
+        reach: L eps, exact.
+        eps: as the report shows it.
+        bound: the certified value over exactly these images.
+
+    Returns:
+        The comparison. An average over classes is compared with the mean of the classes' optima, as it is defined.
+    """
+    began = time.perf_counter()
+    low, high, size = _bracket(metric, scenes, reach)
+    sign = -1 if metric.lower_is_better else 1
+    note, agreed = "", True
+    if bound is None or low is None:
+        agreed = bound is None and clean_value(metric, scenes) is None
+        note = "undefined" if agreed else "only one is defined"
+    elif sign * bound > sign * low:
+        note, agreed = "the bound is UNSOUND: attacks within the budgets attain worse", False
+    elif high is not None and sign * bound < sign * high:
+        note, agreed = f"the bound is looser than the optimum {shown(high)} of larger budgets", False
+    return Comparison(
+        image=subject.image,
+        property=subject.property,
+        what=f"{subject.part}: pooled worst case at eps = {eps}",
+        method=f"integer programs by bisection on the value, HiGHS, {size} moves",
+        direction=EQUAL,
+        tolerance=BUDGET_TOLERANCE,
+        bound=shown(bound),
+        optimum=shown(low),
+        agreed=agreed,
+        seconds=time.perf_counter() - began,
+        note=note,
+    )
+
+
+def radius(
+    subject: Subject, objective: Degraded, scenes: Sequence[Scene], constant: Fraction, bound: Reach | None
+) -> Comparison:
+    """Compare a certified pooled radius with the optima at it and just beyond it; see `compare.radius`."""
+    began = time.perf_counter()
+    metric, size = objective.metric, 0
+    clean = clean_value(metric, scenes)
+    note, agreed = "", True
+    if bound is None or clean is None:
+        agreed = bound is None and clean is None
+        note = "undefined" if agreed else "only one is defined"
+    elif _meets(objective, clean, clean):
+        agreed = bound == 0
+        note = "" if agreed else "the bound is UNSOUND: the clean images meet the objective"
+    else:
+        reach = bound if isinstance(bound, float) else bound * constant
+        if bound != 0:
+            low, _, size = _bracket(metric, scenes, reach)
+            if low is not None and _meets(objective, clean, low):
+                note, agreed = "the bound is UNSOUND: attacks within the radius meet the objective", False
+        if agreed and not isinstance(bound, float):
+            beyond = max(bound * (1 + Fraction(SLACK)), Fraction(1, 2**400)) * constant
+            _, high, size = _bracket(metric, scenes, beyond)
+            if high is not None and not _meets(objective, clean, high):
+                note, agreed = f"the bound is looser than the optimum: nothing {SLACK:g} beyond it meets it", False
+    return Comparison(
+        image=subject.image,
+        property=subject.property,
+        what=f"{subject.part}: pooled radius",
+        method=f"integer programs by bisection on the value, HiGHS, {size} moves",
+        direction=EQUAL,
+        tolerance=BUDGET_TOLERANCE,
+        bound=shown(bound),
+        optimum=shown(bound) if agreed else "",
+        agreed=agreed,
+        seconds=time.perf_counter() - began,
+        note=note,
+    )
+
+
+def _meets(objective: Degraded, clean: Fraction, reached: Fraction) -> bool:
+    gamma = objective.threshold.at(clean)
+    if objective.metric.lower_is_better:
+        reached, gamma = -reached, -gamma
+    return reached < gamma if objective.strict else reached <= gamma
+
+
+def _parts(metric: Metric, scenes: Sequence[Scene]) -> list[Metric]:
+    if not metric.average:
+        return [metric]
+    chosen = metric.classes or tuple(range(scenes[0].classes))
+    parts = [replace(metric, classes=(k,), average="") for k in chosen]
+    return [p for p in parts if any(bool((s.counted(p) & np.isin(s.labels, p.classes)).any()) for s in scenes)]
+
+
+def _cells(metric: Metric, scene: Scene, found: IntArray) -> tuple[int, int, int, int]:
+    seen = scene.counted(metric)
+    return counts(scene.labels[seen], found[seen], metric.classes)
+
+
+def _pooled(metric: Metric, scenes: Sequence[Scene], found: Sequence[IntArray]) -> Fraction | None:
+    cells = [_cells(metric, s, f) for s, f in zip(scenes, found, strict=True)]
+    tp, fp, fn, tn = (sum(c[i] for c in cells) for i in range(4))
+    return None if metric.ratio is None else metric.ratio.at(tp, fp, fn, tn)
+
+
+def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fraction | None, Fraction | None, int]:
+    """The value exact attacks attain, the value of larger budgets (None when not optimal), and the program's size."""
+    lows: list[Fraction] = []
+    highs: list[Fraction | None] = []
+    size = 0
+    parts = _parts(metric, scenes)
+    for part in parts:
+        if _pooled(part, scenes, [s.predicted for s in scenes]) is None:
+            return None, None, size
+        moves = [_useful(part, s, affordable(s, reach)) for s in scenes]
+        size += sum(map(len, moves))
+        wide = _settled(part, scenes, moves, 1 + SLACK)
+        made = _settled(part, scenes, moves, 1.0)
+        if made is None:
+            return None, None, size
+        paid = [pay(s, m, reach).found for s, m in zip(scenes, made[0], strict=True)]
+        lows.append(_or_worst(part, _pooled(part, scenes, paid)))
+        if wide is None or not wide[1]:
+            highs.append(None)
+        else:
+            highs.append(
+                _or_worst(part, _pooled(part, scenes, [_after(s, m) for s, m in zip(scenes, wide[0], strict=True)]))
+            )
+    if not lows:
+        return None, None, size
+    known = [h for h in highs if h is not None]
+    high = sum(known, Fraction(0)) / len(known) if len(known) == len(highs) else None
+    return sum(lows, Fraction(0)) / len(lows), high, size
+
+
+def _or_worst(metric: Metric, found: Fraction | None) -> Fraction:
+    return worst_of(metric) if found is None else found
+
+
+def _useful(metric: Metric, scene: Scene, moves: Moves) -> Moves:
+    """True positives that can leave and true negatives that can enter."""
+    inside, ahead = np.isin(scene.labels, metric.classes), np.isin(scene.predicted, metric.classes)
+    every = cheapest_across(scene, moves, metric.classes)
+    return every.only((scene.counted(metric) & (inside == ahead))[every.pixel])
+
+
+def _after(scene: Scene, made: Moves) -> IntArray:
+    found = scene.predicted.copy()
+    found[made.pixel] = made.target
+    return found
+
+
+def _settled(
+    metric: Metric, scenes: Sequence[Scene], moves: Sequence[Moves], budget: float
+) -> tuple[list[Moves], bool] | None:
+    """The moves of every image that bring the pooled value to its worst, and whether the solver claims optimality."""
+    start = _pooled(metric, scenes, [s.predicted for s in scenes])
+    if start is None:
+        return None
+    best: list[Moves] = [m.only(np.zeros(len(m), dtype=np.bool_)) for m in moves]
+
+    def attempt(price: Fraction) -> tuple[Fraction, bool] | None:
+        made, optimal = [], True
+        for scene, own in zip(scenes, moves, strict=True):
+            inside = np.isin(scene.labels, metric.classes)[own.pixel]
+            found = ratio.program(own, ratio.gains(metric, scene, own, price), inside, budget, thorough=False)
+            if found is None:
+                return None
+            optimal &= found.optimal
+            made.append(own.only(found.taken.astype(np.bool_)))
+        reached = _or_worst(
+            metric, _pooled(metric, scenes, [_after(s, m) for s, m in zip(scenes, made, strict=True)])
+        )
+        if reached > price if metric.lower_is_better else reached < price:
+            best[:] = made
+        return reached, optimal
+
+    settled = ratio.settle(metric, start, attempt)
+    return None if settled is None else (best, settled)

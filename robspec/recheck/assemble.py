@@ -1,0 +1,227 @@
+"""Puts a certificate together from what was derived; used to write one and to check one."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch.export import ExportedProgram
+
+import robspec
+from robspec.data.dataset import Dataset
+from robspec.errors import RobspecError
+from robspec.ir.serialise import to_json
+from robspec.ir.types import Program
+from robspec.lipschitz.derivation import Derivation
+from robspec.recheck.document import SCHEMA, SCHEMA_VERSION
+from robspec.recheck.verdicts import overall, requirements
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L2, Norm
+
+Prove = Callable[[ExportedProgram, Norm, Norm], Derivation]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a check was asked for beside its files.
+
+    Args:
+        forward: "model" or "float64".
+        batch_size: images per forward pass, on which the last bits of the logits may depend.
+        assume: the constant to stand on where none can be proved, or None.
+    """
+
+    forward: str
+    batch_size: int
+    assume: Fraction | None
+
+
+def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, data: Dataset) -> dict[str, Any]:
+    """Everything that identifies what a certificate is about.
+
+    Args:
+        program: the compiled specification, overrides put in.
+        inputs: the options.
+        spec_text: the specification as read.
+        model_sha256: of the model file.
+        data: the data set; every file is hashed.
+
+    Returns:
+        The first fields of a certificate.
+    """
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "versions": {
+            "robspec": robspec.__version__,
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "numpy": metadata.version("numpy"),
+        },
+        "inputs": {
+            "params": {name: str(value) for name, value in program.params},
+            "forward": inputs.forward,
+            "batch_size": inputs.batch_size,
+            "assume_lipschitz": None if inputs.assume is None else str(inputs.assume),
+        },
+        "sha256": {
+            "spec": hashlib.sha256(spec_text.encode()).hexdigest(),
+            "model": model_sha256,
+            "files": [{"file": name, "sha256": _of(path)} for name, path in _files(data)],
+        },
+        "program": to_json(program),
+        "taken_for_granted": ["the computed logits are taken for those of the real function"],
+    }
+
+
+def constants(
+    program: Program, graph: ExportedProgram, assume: Fraction | None, prove: Prove
+) -> tuple[tuple[Constant, ...], list[dict[str, Any]]]:
+    """Establish the constant of every property, and write down its derivation node by node.
+
+    Args:
+        program: the compiled specification.
+        graph: the model's graph, without the normalisation.
+        assume: the constant to stand on where none can be proved.
+        prove: the prover.
+
+    Returns:
+        One constant for each property, and one entry for each.
+
+    Raises:
+        RobspecError: no constant can be proved and none is assumed.
+    """
+    found: list[Constant] = []
+    entries: list[dict[str, Any]] = []
+    normalize = program.model.normalize
+    scale = Fraction(1) if normalize is None else min(normalize.std)
+    proofs: dict[Norm, Derivation | RobspecError] = {}
+    for prop in program.properties:
+        norm = prop.query.norm
+        if norm not in proofs:
+            try:
+                proofs[norm] = prove(graph, norm, L2)
+            except RobspecError as refusal:
+                proofs[norm] = refusal
+    refused = [p for p in proofs.values() if isinstance(p, RobspecError)]
+    if refused and assume is None:
+        raise refused[0]
+    for prop in program.properties:
+        proof = proofs[prop.query.norm]
+        if refused or isinstance(proof, RobspecError):
+            channels, height, width = program.model.input_shape
+            assumed = Constant(assume or Fraction(0), L2, L2, ConstantStatus.ASSUMED)
+            constant = assumed.for_input_norm(prop.query.norm, channels * height * width)
+            rows: list[dict[str, Any]] = []
+        else:
+            constant = Constant(proof.value / scale, proof.input_norm, proof.output_norm, ConstantStatus.PROVED)
+            rows = _rows(proof)
+        found.append(constant)
+        entries.append(
+            {
+                "value": str(constant.value),
+                "input_norm": constant.input_norm.name,
+                "output_norm": constant.output_norm.name,
+                "status": constant.status.value,
+                "divided_by": str(scale),
+                "derivation": rows,
+            }
+        )
+    return tuple(found), entries
+
+
+def _rows(proof: Derivation) -> list[dict[str, Any]]:
+    last = {
+        "walk_norm": proof.walk_norm.name,
+        "conversion": proof.conversion.hex(),
+        "conversion_text": proof.conversion_text,
+        "bound": proof.bound.hex(),
+        "folded": proof.folded,
+    }
+    rows: list[dict[str, Any]] = [
+        {
+            "node": row.name,
+            "module": row.module,
+            "source": row.source,
+            "rule": row.rule,
+            "bound": row.bound.hex(),
+            "running": row.running.hex(),
+            "members": list(row.members),
+        }
+        for row in proof.rows
+    ]
+    return [*rows, last]
+
+
+def document(
+    head: dict[str, Any],
+    program: Program,
+    proofs: Sequence[dict[str, Any]],
+    images: Sequence[dict[str, Any]],
+    points: Sequence[Sequence[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Put the parts together, verdicts left to `decided`.
+
+    Args:
+        head: from `header`.
+        program: the compiled specification.
+        proofs: from `constants`.
+        images: digests of the logits.
+        points: of every property, what holds of each image.
+
+    Returns:
+        The document without digest.
+    """
+    properties = [
+        {"name": p.name, "lipschitz": proof, "images": list(found)}
+        for p, proof, found in zip(program.properties, proofs, points, strict=True)
+    ]
+    return {**head, "images": list(images), "properties": properties}
+
+
+def decided(derived: dict[str, Any], program: Program, written: dict[str, Any]) -> dict[str, Any]:
+    """Add to every property the aggregates and verdicts that follow from the certified values of a certificate.
+
+    Args:
+        derived: from `document`.
+        program: the compiled specification.
+        written: the certificate that certified values are read from.
+
+    Returns:
+        The derived document with `requirements` and `verdict`.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: the certificate has not the form of the derived document.
+    """
+    full = []
+    for prop, entry, other in zip(program.properties, derived["properties"], written["properties"], strict=True):
+        found = requirements(prop, other["images"])
+        constant = entry["lipschitz"]
+        assumed = "" if constant["status"] == "proved" else f", assuming L <= {constant['value']} (not proved)"
+        verdict = overall(found)
+        label = f"{verdict}{assumed}" if verdict == "PROVED" else verdict
+        full.append({**entry, "requirements": found, "verdict": label})
+    return {**derived, "properties": full}
+
+
+def _files(data: Dataset) -> list[tuple[str, Path]]:
+    found = []
+    for p in data.pairs:
+        found.append((p.name, p.image))
+        if p.mask is not None:
+            found.append((p.mask_name, p.mask))
+    for p in (*data.regions, *data.weights):
+        if p.mask is not None:
+            found.append((p.mask_name, p.mask))
+    return found
+
+
+def _of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

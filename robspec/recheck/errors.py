@@ -1,0 +1,42 @@
+"""Certificates that cannot be written, read or confirmed."""
+
+from __future__ import annotations
+
+from robspec.errors import RobspecError
+
+
+class BadCertificate(RobspecError):
+    """A file is no certificate, or is damaged.
+
+    `robspec check --certificate FILE` writes certificates. Each carries a digest over all of its content: one that
+    has been altered anywhere is refused before anything is derived.
+    """
+
+    code = "E0802"
+    title = "not a certificate"
+
+
+class NoCertificate(RobspecError):
+    """The property has no certificate in this version.
+
+    `robspec recheck` derives counting metrics, one-class ratios, and ratios pooled over the data set anew, in exact
+    rational arithmetic, as worst cases and as radii. It does not derive weighted metrics and averages over classes,
+    whose bounds are relaxed; a certificate that left them out would claim less than it seems to. Check them without
+    `--certificate`, with `--cross-check N` beside.
+    """
+
+    code = "E0803"
+    title = "no certificate for this family"
+
+
+class CertificateRejected(RobspecError):
+    """What a certificate says is not what follows from the model, the specification and the data.
+
+    `robspec recheck` derives every field of a certificate anew and names the fields that differ. A different SHA-256
+    means another model, specification or image; different logits or versions mean another machine or another build;
+    any other difference means that the certificate is false.
+    """
+
+    code = "E0804"
+    title = "certificate rejected"
+    exit_status = 1

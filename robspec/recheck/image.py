@@ -1,0 +1,159 @@
+"""One image under one condition or budget, exactly: counting and one-class formulas (MATH.md 3.A, 3.C)."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+
+from robspec.ir.types import AllOf, Degraded, Metric, Objective
+from robspec.oracle.scene import Scene, counts, ratio_value, value
+from robspec.recheck.exact import Priced, price
+
+Cost: TypeAlias = Fraction | float
+"""An exact cost, or infinity where no attack suffices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A choice of flips: how many leave, how many enter, and what they cost together."""
+
+    leave: int
+    enter: int
+    cost: Cost
+
+
+class Ledger:
+    """What a metric's flips cost on one image, and what each number of them makes of it.
+
+    Args:
+        metric: of the counting family without weights, or a one-class formula, monotone in both counts.
+        scene: the image.
+    """
+
+    def __init__(self, metric: Metric, scene: Scene) -> None:
+        self.metric = metric
+        self.clean = value(metric, scene, scene.predicted)
+        self.q = scene.q
+        seen, predicted = scene.counted(metric), scene.predicted
+        self._cells: tuple[int, int, int, int] | None = None
+        self._total = int(seen.sum())
+        if metric.items in ("correct", "predicted"):
+            right = seen & (predicted == scene.labels) if metric.items == "correct" else seen
+            self._leave, self._enter = price(scene, right, None), Priced((), Fraction(1))
+        else:
+            inside, ahead = np.isin(scene.labels, metric.classes), np.isin(predicted, metric.classes)
+            self._cells = counts(scene.labels[seen], predicted[seen], metric.classes)
+            none = np.zeros(len(scene), dtype=np.bool_)
+            leaving = none if metric.items == "enter" else seen & inside & ahead
+            entering = none if metric.items == "leave" else seen & ~inside & ~ahead
+            self._leave, self._enter = price(scene, leaving, metric.classes), price(scene, entering, metric.classes)
+        self.a, self.b = self._leave.sums(), self._enter.sums()
+
+    @property
+    def cells(self) -> tuple[int, int, int, int]:
+        """TP, FP, FN, TN before the attack."""
+        if self._cells is None:
+            raise ValueError("no class set")
+        return self._cells
+
+    def digest(self) -> list[str]:
+        """Digests of the costs of leaving and of entering."""
+        return [self._leave.digest(), self._enter.digest()]
+
+    def after(self, leave: int, enter: int) -> Fraction:
+        """The metric after that many flips."""
+        if self._cells is None:
+            found: Fraction | None = Fraction(len(self._leave.costs) - leave, self._total)
+        else:
+            tp, fp, fn, tn = self._cells
+            found = ratio_value(self.metric, (tp - leave, fp + enter, fn + leave, tn - enter))
+        if found is None:
+            raise ValueError("undefined after a flip")
+        return found
+
+    def pairs(self, budget: Fraction) -> list[tuple[int, int]]:
+        """Every number of leaves with the most enters the rest of the budget pays for."""
+        if self.q is None:
+            # Moves do not share a budget: a list's differences are its costs.
+            return [(_below(self._leave, budget), _below(self._enter, budget))]
+        found = []
+        for leave, spent in enumerate(self.a):
+            if spent > budget:
+                break
+            found.append((leave, bisect_right(self.b, budget - spent) - 1))
+        return found
+
+    def worst(self, budget: Fraction) -> tuple[Fraction, Cut]:
+        """The worst value within a budget and the flips that reach it."""
+        sign = -1 if self.metric.lower_is_better else 1
+        best = min(self.pairs(budget), key=lambda p: (sign * self.after(*p), p))
+        return self.after(*best), self.cut(*best)
+
+    def cut(self, leave: int, enter: int) -> Cut:
+        """Price a choice of flips."""
+        if self.q is None:
+            dearest = [p.costs[n - 1] * p.unit for p, n in ((self._leave, leave), (self._enter, enter)) if n]
+            return Cut(leave, enter, max(dearest, default=Fraction(0)))
+        return Cut(leave, enter, self.a[leave] + self.b[enter])
+
+    def needs(self, objective: Degraded) -> Cut | None:
+        """The cheapest flips that meet an objective; infinite where none do, None where it is undefined."""
+        if self.clean is None:
+            return None
+        gamma = objective.threshold.at(self.clean)
+        sign = -1 if self.metric.lower_is_better else 1
+
+        def meets(leave: int, enter: int) -> bool:
+            reached = sign * self.after(leave, enter)
+            return reached < sign * gamma if objective.strict else reached <= sign * gamma
+
+        last_a, last_b = len(self.a) - 1, len(self.b) - 1
+        if not meets(last_a, last_b):
+            return Cut(0, 0, math.inf)
+        best: Cut | None = None
+        enter = last_b
+        for leave in range(last_a + 1):
+            # The least number of enters never grows with the number of leaves.
+            if not meets(leave, enter):
+                continue
+            while enter > 0 and meets(leave, enter - 1):
+                enter -= 1
+            found = self.cut(leave, enter)
+            if best is None or found.cost < best.cost:
+                best = found
+        return best
+
+
+def _below(priced: Priced, budget: Fraction) -> int:
+    return bisect_right(priced.costs, budget / priced.unit)
+
+
+def needs(objective: Objective, ledgers: dict[Metric, Ledger]) -> Cut | None:
+    """The cheapest flips a combination of objectives takes (MATH.md 3.F).
+
+    Args:
+        objective: `and` takes what its dearest part does, `or` what its cheapest does.
+        ledgers: of every metric in it.
+
+    Returns:
+        As `Ledger.needs`; an undefined part leaves it undefined unless another part decides.
+    """
+    if isinstance(objective, Degraded):
+        return ledgers[objective.metric].needs(objective)
+    parts = [needs(part, ledgers) for part in objective.parts]
+    known = [p for p in parts if p is not None]
+    every = isinstance(objective, AllOf)
+    decisive = math.inf if every else 0
+    if len(known) < len(parts) and all(p.cost != decisive for p in known):
+        return None
+    return (max if every else min)(known, key=lambda p: p.cost)
+
+
+def one_class(metric: Metric, classes: tuple[int, ...]) -> Metric:
+    """A pooled metric's formula for one class set, on its own."""
+    return replace(metric, classes=classes, average="", family="ratio")

@@ -1,0 +1,134 @@
+"""Checks a certificate: derive the whole of it anew, then compare every field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from robspec.data.dataset import open_dataset
+from robspec.diagnostics import Source
+from robspec.ir.types import Program
+from robspec.lipschitz.derivation import Derivation
+from robspec.lipschitz.prove import prove
+from robspec.lower import compile_source
+from robspec.models.loading import load
+from robspec.recheck import document
+from robspec.recheck.assemble import Inputs, constants, decided, header
+from robspec.recheck.assemble import document as assembled
+from robspec.recheck.claims import rational
+from robspec.recheck.derive import Deriver, refuse_unsupported
+from robspec.recheck.errors import BadCertificate, CertificateRejected
+from robspec.semantics.norm import Norm
+
+Difference = tuple[str, str, str]
+"""Path of a field, what is written, what was derived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from a model, a specification and data, ready to be compared with any number of certificates."""
+
+    program: Program
+    content: dict[str, Any]
+
+    def differences(self, written: dict[str, Any]) -> list[Difference]:
+        """List what a certificate says otherwise; its own digest included."""
+        found: list[Difference] = []
+        try:
+            expected = decided(self.content, self.program, written)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            return [("properties", "not readable", f"{type(error).__name__}")]
+        rest = {key: value for key, value in written.items() if key != "digest"}
+        found.extend(document.differences(rest, expected))
+        if written.get("digest") != document.digest(written):
+            found.append(("digest", str(written.get("digest"))[:80], document.digest(written)))
+        return found
+
+
+def derive(
+    inputs: Inputs,
+    params: dict[str, Fraction],
+    model: Path,
+    spec: Source,
+    root: Path,
+    *,
+    arch: str | None = None,
+    progress: Callable[[int, int], None] = lambda _, __: None,
+) -> Derived:
+    """Derive everything a certificate can say, from the files alone.
+
+    Args:
+        inputs: the options of the check.
+        params: values of the specification's params.
+        model: the model file.
+        spec: the specification.
+        root: the folder the data globs start from.
+        arch: architecture of bare weights, or None.
+        progress: told how many images are done, of how many.
+
+    Returns:
+        What holds.
+
+    Raises:
+        RobspecError: a file cannot be read, or a property has no certificate (E0803).
+        CertificateRejected: the specification does not compile, or does not fit the model (E0804).
+    """
+    program, _ = compile_source(spec, params)
+    if program is None:
+        raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
+    refuse_unsupported(program)
+    loaded = load(
+        model,
+        arch=arch,
+        input_shape=program.model.input_shape,
+        normalize=program.model.normalize,
+        forward_dtype=torch.float64 if inputs.forward == "float64" else None,
+    )
+    shapes = (program.model.input_shape, program.model.output_shape)
+    if (tuple(loaded.input_shape), tuple(loaded.output_shape)) != tuple(map(tuple, shapes)):
+        raise CertificateRejected(
+            str(model), "its shapes are not those of the specification", "name the checked model"
+        )
+    data = open_dataset(program.data, program.model, root)
+    found, proofs = constants(program, loaded.program, inputs.assume, _afresh)
+    deriver = Deriver(program, found)
+    done = 0
+    for batch in data.batches(inputs.batch_size):
+        logits = loaded.logits(batch.images)
+        if not bool(torch.isfinite(logits).all()):
+            raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
+        deriver.add(batch.names, logits, batch.labels, batch.region)
+        done += len(batch.names)
+        progress(done, len(data))
+    head = header(program, inputs, spec.text, loaded.sha256, data)
+    return Derived(program, assembled(head, program, proofs, *deriver.finish()))
+
+
+def _afresh(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+    return prove(graph, input_norm=input_norm, output_norm=output_norm)
+
+
+def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str, Fraction]]:
+    """Read the options a certificate was written with.
+
+    Raises:
+        BadCertificate: E0802, they are not there.
+    """
+    try:
+        given = certificate["inputs"]
+        assume = given["assume_lipschitz"]
+        params = {str(name): rational(text) for name, text in given["params"].items()}
+        read = Inputs(given["forward"], given["batch_size"], None if assume is None else Fraction(assume))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadCertificate(where, "it does not say how it was made", "check again") from error
+    sized = type(read.batch_size) is int and 1 <= read.batch_size <= 2**20
+    exact = {name: value for name, value in params.items() if isinstance(value, Fraction)}
+    if not sized or read.forward not in ("model", "float64") or len(exact) < len(params):
+        raise BadCertificate(where, "it does not say how it was made", "check again")
+    return read, exact

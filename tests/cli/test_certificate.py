@@ -1,0 +1,284 @@
+"""Certificates: confirmed as written, rejected when any field is altered, with or without a mended digest."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robspec.errors import RobspecError
+from robspec.recheck import document
+from robspec.recheck.recheck import Derived, derive, inputs_of
+from robspec.syntax.source import read_source
+from tests.cli.conftest import Brightness, Project, Run, export
+
+PROPERTIES = """
+param eps = 1.5
+property counting {
+  metric pixel_accuracy
+  norm l2
+  budget 0 to eps points 4
+  require mean(worst_case) >= 0.2
+}
+property stable {
+  metric stability
+  norm l1
+  degraded when h <= 0.9
+  require radius >= 0.01 for 50% of images
+}
+property rate {
+  metric fnr[bright]
+  norm linf
+  budget 0.3
+  require worst_case <= 0.99 for all images
+}
+property overlap {
+  metric iou[bright]
+  norm l2
+  degraded when h < 0.5 * h0
+  require quantile(0.5, radius) >= 0.1
+}
+property both {
+  metric pixel_accuracy
+  norm l2
+  degraded when h <= 0.8 or h <= 0.9 * h0
+  require radius >= 0.1 for all images
+}
+property out_of_reach {
+  metric pixel_accuracy
+  norm linf
+  degraded when h < 0
+  require radius >= 1 for all images
+}
+property together {
+  metric pooled dice[bright]
+  norm l2
+  budget 1.5
+  require worst_case >= 0.1
+}
+property together_far {
+  metric pooled iou[bright]
+  norm l2
+  degraded when h <= 0.5
+  require radius >= 0.01
+}
+"""
+
+
+@pytest.fixture
+def files(project: Project, robspec: Run, tmp_path: Path) -> tuple[Project, Path]:
+    project.write_spec(PROPERTIES)
+    path = tmp_path / "c.json"
+    result = robspec("check", project.model, project.spec, "--certificate", path)
+    assert result.status in (0, 1, 3), result.err
+    return project, path
+
+
+@pytest.fixture
+def derived(files: tuple[Project, Path]) -> tuple[Derived, dict[str, Any]]:
+    made, path = files
+    written = document.read(path)
+    inputs, params = inputs_of(written, str(path))
+    return derive(inputs, params, made.model, read_source(made.spec), made.root), written
+
+
+def leaves(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from leaves(below, (*at, key))
+    elif isinstance(value, list) and value:
+        for i, below in enumerate(value):
+            yield from leaves(below, (*at, i))
+    else:
+        yield at
+
+
+def mutated(value: Any) -> Any:
+    """A value of the same kind that claims something else."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if value is None:
+        return "1"
+    if isinstance(value, list):
+        return [1]
+    try:
+        exact = Fraction(value)
+    except ValueError:
+        return value[:-1] + ("0" if value[-1:] != "0" else "1")
+    return str(exact * (1 + Fraction(1, 10**6)) + (Fraction(1, 10**6) if exact == 0 else 0))
+
+
+def changed(written: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+    made = copy.deepcopy(written)
+    target = made
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = mutated(target[path[-1]])
+    return made
+
+
+def test_a_certificate_is_confirmed(files: tuple[Project, Path], robspec: Run) -> None:
+    made, path = files
+    result = robspec("recheck", path, made.model, made.spec)
+    assert result.status == 0, result.err
+    assert "confirmed: 4 images" in result.out
+    assert "together_far: PROVED" in result.out
+
+
+def test_every_altered_field_is_rejected(derived: tuple[Derived, dict[str, Any]]) -> None:
+    """Each leaf in turn, its digest left as it was: the digest alone must notice."""
+    _, written = derived
+    paths = list(leaves(written))
+    assert len(paths) > 400
+    for path in paths:
+        with pytest.raises(RobspecError):
+            document.verified(changed(written, path), "altered")
+
+
+def test_every_forged_field_is_rejected(derived: tuple[Derived, dict[str, Any]]) -> None:
+    """Each leaf in turn, with the digest a forger would compute: what is derived must notice."""
+    truth, written = derived
+    assert truth.differences(written) == []
+    # Another batch size or forward pass is another, true, certificate where the logits are the same.
+    inputs = [("inputs", name) for name in ("batch_size", "forward", "assume_lipschitz")]
+    for path in leaves(written):
+        if path == ("digest",) or path in inputs:
+            continue
+        forged = changed(written, path)
+        forged["digest"] = document.digest(forged)
+        assert truth.differences(forged), path
+
+
+def test_added_and_missing_fields_are_rejected(derived: tuple[Derived, dict[str, Any]]) -> None:
+    truth, written = derived
+    for name in [key for key in written if key != "digest"]:
+        made = copy.deepcopy(written)
+        del made[name]
+        assert truth.differences(made), name
+    extra = {**written, "note": "trust me"}
+    assert truth.differences(extra)
+    first = copy.deepcopy(written)
+    del first["properties"][0]["images"][0]["points"][1]
+    assert truth.differences(first)
+
+
+def test_the_options_are_derived_with_and_so_cannot_be_altered(
+    files: tuple[Project, Path],
+    robspec: Run,
+) -> None:
+    made, path = files
+    written = document.read(path)
+    written["inputs"]["params"]["eps"] = "1"
+    path.write_text(document.dumps(written))
+    result = robspec("recheck", path, made.model, made.spec)
+    assert result.status == 1
+    assert "E0804" in result.err
+
+
+def test_another_model_spec_or_image_is_rejected(
+    files: tuple[Project, Path],
+    robspec: Run,
+    tmp_path: Path,
+) -> None:
+    made, path = files
+    other = export(Brightness(0.3), tmp_path / "other.pt2")
+    result = robspec("recheck", path, other, made.spec)
+    assert (result.status, "sha256.model" in result.err) == (1, True)
+    text = made.spec.read_text()
+    made.spec.write_text(text.replace("0.2", "0.1"))
+    result = robspec("recheck", path, made.model, made.spec)
+    assert (result.status, "sha256.spec" in result.err) == (1, True)
+    made.spec.write_text(text)
+    pixels = np.asarray(Image.open(made.root / "images/im0.png")).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(made.root / "images/im0.png")
+    result = robspec("recheck", path, made.model, made.spec)
+    assert (result.status, "sha256.files[0]" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("metric", ["mean_iou", "mean_accuracy"])
+def test_families_without_certificate_are_refused_before_any_work(
+    project: Project,
+    robspec: Run,
+    tmp_path: Path,
+    metric: str,
+) -> None:
+    project.write_spec(
+        f"property p {{\n  metric {metric}\n  norm l2\n  budget 1\n  require mean(worst_case) >= 0.1\n}}\n"
+    )
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert (result.status, "E0803" in result.err) == (2, True)
+    assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "NaN", '{"schema": "robspec-certificate"}', '{"a": 1, "a": 2}'])
+def test_what_is_no_certificate_is_refused(project: Project, robspec: Run, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    result = robspec("recheck", path, project.model, project.spec)
+    assert (result.status, "E0802" in result.err) == (2, True)
+
+
+def test_a_wrong_kernel_cannot_write_a_certificate(
+    project: Project,
+    robspec: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from robspec.bounds import ratio
+
+    true = ratio.Bound._worst
+    monkeypatch.setattr(ratio.Bound, "_worst", lambda self, image, eps: true(self, image, eps * Fraction(9, 10)))
+    project.write_spec(
+        "property p {\n  metric iou[bright]\n  norm l2\n  degraded when h <= 0.5\n"
+        "  require radius >= 0.1 for all images\n}\n"
+    )
+    path = tmp_path / "c.json"
+    result = robspec("check", project.model, project.spec, "--certificate", path)
+    assert (result.status, "E0901" in result.err) == (4, True)
+    assert not path.exists()
+
+
+def test_exact_costs_equal_the_definition() -> None:
+    """Against the definition of the water filling, for several classes and every norm."""
+    from robspec.oracle import costs
+    from robspec.oracle.scene import Scene
+    from robspec.recheck.exact import price
+
+    rng = np.random.default_rng(4)
+    for q in (1, 2, None):
+        for z in (rng.normal(size=(50, 4)), rng.integers(0, 3, (50, 4)) * 1.0, rng.normal(size=(50, 1)) * 1e-30):
+            blank = np.zeros(50, np.int64), np.zeros(50, np.bool_), np.ones(50, np.bool_), np.ones(50)
+            scene = Scene(z.astype(np.float32).astype(np.float64), *blank, q)
+            for inside in (None, (1,), (0, 2)) if z.shape[1] > 1 else (None,):
+                found = price(scene, np.ones(50, np.bool_), inside)
+                expected = []
+                for row, mine in zip(scene.logits.tolist(), scene.predicted.tolist(), strict=True):
+                    own = {mine} if inside is None else set(inside) if mine in inside else set(range(4)) - set(inside)
+                    others = [k for k in range(scene.classes) if k not in own]
+                    expected.append(min(costs.exact(row, k, q) for k in others))
+                assert [c * found.unit for c in found.costs] == sorted(expected)
+
+
+def test_the_file_is_small_text_with_exact_numbers(files: tuple[Project, Path]) -> None:
+    _, path = files
+    content = json.loads(path.read_text())
+    assert not [p for p in leaves(content) if isinstance(_at(content, p), float)]
+    point = content["properties"][0]["images"][0]["points"][-1]
+    assert set(point) == {"budget", "cut", "spent", "certified"}
+    assert Fraction(point["spent"]) <= Fraction(point["budget"])
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        value = value[step]
+    return value

@@ -1,0 +1,199 @@
+"""The oracle against enumeration, and every family's bound against the oracle, on tiny random images."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from robspec.bounds import open_bound
+from robspec.bounds.context import Context
+from robspec.ir.types import Degraded, Metric
+from robspec.kernels.knapsack import backends
+from robspec.oracle import compare, costs, optimum
+from robspec.oracle.compare import Subject
+from robspec.oracle.moves import reach_for
+from robspec.oracle.scene import Scene, value
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L1, L2, LINF
+from robspec.semantics.objective import Threshold
+from tests.bounds.language import metric
+from tests.bounds.test_metrics import CASES, Case
+from tests.kernels.test_one_class import distance_by_active_sets
+
+CPU = backends()["cpu"]
+F = Fraction
+K = 3
+NORMS = {1: L1, 2: L2, None: LINF}
+SUBJECT = Subject("image", "property", "crop")
+
+
+def scene_of(rng: np.random.Generator, pixels: int, q: int | None) -> Scene:
+    ties = rng.random() < 0.3
+    z = rng.integers(0, 3, (pixels, K)) if ties else rng.normal(size=(pixels, K))
+    labels = rng.integers(0, K, pixels)
+    ignored = rng.random(pixels) < 0.1
+    labels[ignored] = 255
+    rest = np.ones(pixels, np.bool_), np.ones(pixels)
+    return Scene(z.astype(np.float32).astype(np.float64), labels, ignored, *rest, q)
+
+
+def context(scene: Scene) -> Context:
+    logits = torch.from_numpy(scene.logits.T.copy()).float().reshape(1, K, 1, -1)
+    return Context(CPU, logits, torch.from_numpy(scene.labels).reshape(1, 1, -1), 255)
+
+
+def constant(q: int | None) -> Constant:
+    return Constant(F(3, 2), NORMS[q], NORMS[q], ConstantStatus.PROVED)
+
+
+def enumerated(asked: Metric, scene: Scene, reach: Fraction) -> Fraction | None:
+    """The worst value over every assignment of classes the budget pays for."""
+    table = [[costs.exact(z, k, scene.q) for k in range(K)] for z in scene.logits.tolist()]
+    values = []
+    for found in itertools.product(range(K), repeat=len(scene)):
+        spent = [table[w][k] for w, k in enumerate(found)]
+        if (max(spent) <= reach) if scene.q is None else (sum(spent) <= reach**scene.q):
+            values.append(value(asked, scene, np.array(found)))
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return None
+    return max(known) if asked.lower_is_better else min(known)
+
+
+@pytest.mark.parametrize("q", [1, 2, None])
+def test_three_ways_to_price_a_flip_agree(q: int | None) -> None:
+    rng = np.random.default_rng(1)
+    scene = scene_of(rng, 40, q)
+    targets = rng.integers(0, K, 40)
+    table = costs.table(scene)
+    solved = costs.conic(scene, targets)
+    for w, k in enumerate(targets.tolist()):
+        exact = costs.exact(scene.logits[w].tolist(), k, q)
+        assert table[w, k] == pytest.approx(float(exact), rel=1e-12)
+        assert solved[w] == pytest.approx(float(exact), rel=1e-6, abs=1e-9)
+        if q == 2:
+            z = [F(v) for v in scene.logits[w].tolist()]
+            assert exact == distance_by_active_sets(z[k], [v for j, v in enumerate(z) if j != k])
+
+
+@pytest.mark.parametrize("q", [1, 2, None])
+def test_a_single_logit_is_priced_by_its_distance_to_zero(q: int | None) -> None:
+    z = np.array([[0.5], [-2.0], [0.0]])
+    scene = Scene(z, np.zeros(3, np.int64), np.zeros(3, np.bool_), np.ones(3, np.bool_), np.ones(3), q)
+    targets = 1 - scene.predicted
+    expected = [0.5, 2.0, 0.0] if q != 2 else [0.25, 4.0, 0.0]
+    assert costs.conic(scene, targets) == pytest.approx(expected, abs=1e-9)
+    assert [float(costs.exact(p, k, q)) for p, k in zip(z.tolist(), targets.tolist(), strict=True)] == expected
+    assert costs.table(scene)[np.arange(3), targets].tolist() == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.text)
+def test_programs_find_the_enumerated_optimum_and_bounds_agree(case: Case) -> None:
+    rng = np.random.default_rng(len(case.text))
+    asked = metric(case.text, K, case.definitions)
+    defined = 0
+    for q, thorough in itertools.product((2, 1, None), (True, False)):
+        scene = scene_of(rng, 5, q)
+        reach = reach_for(scene, 0.4)
+        truth = enumerated(asked, scene, reach)
+        bound = open_bound(asked, context(scene), constant(q))
+        eps = reach / F(3, 2)
+        certified = bound.worst_case([eps])[0][0]
+        got = compare.worst_case(SUBJECT, asked, scene, reach, "e", certified, thorough=thorough)
+        assert got.agreed, got
+        if truth is None:
+            continue
+        defined += 1
+        solved = optimum.solve(asked, scene, reach, thorough=thorough)
+        assert solved is not None
+        sign = -1 if asked.lower_is_better else 1
+        assert solved.value == truth if thorough or solved.complete else sign * solved.value >= sign * truth
+        gamma = solved.value
+        found = bound.radius([(gamma,)], strict=False)[0][0]
+        objective = Degraded(asked, Threshold(gamma), strict=False)
+        got = compare.radius(SUBJECT, objective, scene, F(3, 2), found, thorough=thorough)
+        assert got.agreed, got
+    assert defined
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize("text", [c.text for c in CASES if c.exact and not c.definitions])
+def test_a_wrong_bound_is_noticed_on_either_side(text: str, thorough: bool) -> None:
+    """A bound one step better than the optimum is unsound; one step worse is looser than it claims."""
+    rng = np.random.default_rng(7)
+    asked = metric(text, K)
+    sign = -1 if asked.lower_is_better else 1
+    for _ in range(4):
+        scene = scene_of(rng, 8, 2)
+        reach = reach_for(scene, 0.4)
+        solved = optimum.solve(asked, scene, reach, thorough=thorough)
+        if solved is None or value(asked, scene, scene.predicted) is None:
+            continue
+        better = compare.worst_case(
+            SUBJECT, asked, scene, reach, "e", solved.value + sign * F(1, 10**9), thorough=thorough
+        )
+        assert better.agreed is False
+        assert "UNSOUND" in better.note
+        worse = compare.worst_case(
+            SUBJECT, asked, scene, reach, "e", solved.value - sign * F(1, 100), thorough=thorough
+        )
+        assert worse.agreed is False
+        assert "looser" in worse.note
+
+
+def test_a_wrong_radius_is_noticed_on_either_side() -> None:
+    scene = scene_of(np.random.default_rng(3), 8, 2)
+    asked = metric("pixel_accuracy", K)
+    objective = Degraded(asked, Threshold(F(0)), strict=False)
+    right = open_bound(asked, context(scene), constant(2)).radius([(F(0),)], strict=False)[0][0]
+    assert right is not None
+    for factor, agreed, word in (
+        (F(1), True, ""),
+        (F(1001, 1000), False, "UNSOUND"),
+        (F(999, 1000), False, "looser"),
+    ):
+        got = compare.radius(SUBJECT, objective, scene, F(3, 2), F(right) * factor, thorough=False)
+        assert got.agreed is agreed, factor
+        assert word in got.note
+    assert compare.radius(SUBJECT, objective, scene, F(3, 2), math.inf, thorough=True).agreed is False
+
+
+@pytest.mark.parametrize("text", ["pixel_accuracy", "recall[c1]", "mean_accuracy"])
+def test_the_linear_relaxation_agrees_and_can_disagree(text: str) -> None:
+    rng = np.random.default_rng(5)
+    asked = metric(text, K)
+    scene = scene_of(rng, 30, 2)
+    reach = reach_for(scene, 0.3)
+    certified = open_bound(asked, context(scene), constant(2)).worst_case([reach / F(3, 2)])[0][0]
+    assert certified is not None
+    assert compare.relaxation(SUBJECT, asked, scene, reach, "e", certified).agreed
+    for wrong in (certified + F(1, 8), certified - F(1, 8)):
+        assert compare.relaxation(SUBJECT, asked, scene, reach, "e", wrong).agreed is False
+
+
+def test_overcharged_flips_are_noticed() -> None:
+    scene = scene_of(np.random.default_rng(2), 6, 2)
+    targets = np.array([int(np.argsort(z)[-2]) for z in scene.logits])
+    true = [costs.exact(z, k, 2) for z, k in zip(scene.logits.tolist(), targets.tolist(), strict=True)]
+    radii = [F(math.nextafter(math.sqrt(float(c)), 0)) for c in true]
+    assert compare.flip_costs(SUBJECT, scene, targets, F(1), list(radii)).agreed
+    assert compare.flip_costs(SUBJECT, scene, targets, F(1), [r * F(101, 100) for r in radii]).agreed is False
+    assert compare.flip_costs(SUBJECT, scene, targets, F(1), [r * F(99, 100) for r in radii]).agreed is False
+
+
+def test_the_oracle_is_not_built_on_what_it_checks() -> None:
+    """Importing it imports neither kernels nor bounds."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, robspec.oracle.compare, robspec.oracle.pooled\n"
+        "bad = [m for m in sys.modules if m.startswith(('robspec.kernels', 'robspec.bounds', 'numba', 'torch'))]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
