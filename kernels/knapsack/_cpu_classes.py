@@ -90,12 +90,12 @@ class SingleClass:
         ends = reach(count[0], leave, 1.0), reach(count[1], enter, self._stretch)
         known, lists = self._kept.get(image, ((-1, -1), (np.empty(0), np.empty(0))))
         if ends[0] > known[0] or ends[1] > known[1]:
-            ends = max(ends[0], known[0]), max(ends[1], known[1])
-            lists = self._collect(image, ends)
-            if ends[1] < BUCKETS and enter is not None and not _exceeds(lists[1], enter):
-                ends = ends[0], BUCKETS
-                lists = self._collect(image, ends)
-            self._kept[image] = ends, lists
+            known = max(ends[0], known[0]), max(ends[1], known[1])
+            lists = self._collect(image, known)
+        if known[1] < BUCKETS and enter is not None and not _exceeds(lists[1], enter):
+            known = known[0], BUCKETS
+            lists = self._collect(image, known)
+        self._kept[image] = known, lists
         return lists
 
     def _collect(self, image: int, ends: tuple[int, int]) -> tuple[FloatArray, FloatArray]:

@@ -22,6 +22,8 @@ CHUNK = 2048
 """Pixels a thread works on at once."""
 BUCKETS = 2048
 """Buckets of the margins' histogram: 32 for each power of two from 2^-40 to 2^24, open at both ends."""
+_SPARE = 16
+"""More buckets for what is no item: an increment waits for the one before it in the same place."""
 BUCKET_SHIFT = 47
 BUCKET_BASE = (1023 - 40) << 5
 
@@ -208,8 +210,7 @@ def read_classes(
         total = np.empty(CHUNK, widen.dtype)
         predicted = np.empty(CHUNK, np.int32)
         buffers = np.empty((4, CHUNK), widen.dtype)
-        bins = histogram[b, worker]
-        bins[:] = 0
+        bins = np.zeros(BUCKETS + _SPARE, np.int32)
         items = 0
         counted = 0
         bad = 0
@@ -238,9 +239,10 @@ def read_classes(
                     items += item
                     out[b, start + i] = abs(np.float64(first[i]) - np.float64(second[i])) if item else np.nan
             for i in range(width):
+                # Without a branch: whether a pixel is an item is hard to predict.
                 d = out[b, start + i]
-                if d >= 0:
-                    bins[bucket(d)] += 1
+                bins[np.uint64(bucket(d) if d >= 0 else BUCKETS + (i & (_SPARE - 1)))] += 1
+        histogram[b, worker] = bins[:BUCKETS]
         counts[b, worker, 0] = items
         counts[b, worker, 1] = counted
         counts[b, worker, 2] = bad

@@ -20,61 +20,20 @@ def _item(d: float, exponent: int, scale: float, top: float) -> float:
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def below(
-    margins: FloatArray,
-    low: float,
-    high: float,
-    exponent: int,
-    scale: float,
-    limit: int,
-    sums: IntArray,
-    inside: IntArray,
-) -> None:
-    """Add up the items whose margin lies below a window and count those inside it, per worker.
+def cheapest(bits: IntArray, high: int, span: int, starts: IntArray, out: IntArray) -> None:
+    """Copy the margins below an edge, as bit patterns.
 
     Args:
-        margins: [P], NaN where a pixel is no item.
-        low: margins strictly below it are summed.
-        high: margins from `low` to strictly below it are counted.
-        exponent: of the budget, 1 or 2.
-        scale: grid units per unit of d^q, rounded down.
-        limit: grid units of the whole budget.
-        sums: [workers], overwritten.
-        inside: [workers], overwritten.
-    """
-    workers = sums.size
-    share = (margins.size + workers - 1) // workers
-    top = np.float64(limit + 1)
-    for worker in prange(workers):
-        spent = np.int64(0)
-        count = np.int64(0)
-        for i in range(worker * share, min((worker + 1) * share, margins.size)):
-            d = margins[i]
-            cost = _item(d, exponent, scale, top)
-            spent += np.int64(cost if d < low else 0.0)
-            count += (d >= low) & (d < high)
-        sums[worker] = spent
-        inside[worker] = count
-
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def collect(bits: IntArray, low: int, high: int, starts: IntArray, out: IntArray) -> None:
-    """Copy the margins inside a window, as bit patterns; the workers are those of `below`.
-
-    Args:
-        bits: [P], the margins' bit patterns, in the order of the margins as these are not negative.
-        low: bit pattern of the window's lower edge, inside.
-        high: bit pattern of its upper edge, outside.
+        bits: [P], the bit patterns of margins, in their order as none is negative; NaN is beyond all.
+        high: bit pattern of the edge, outside.
+        span: how many pixels each worker looks at, the last one fewer.
         starts: [workers], where each worker's margins go.
         out: overwritten.
     """
-    workers = starts.size
-    share = (bits.size + workers - 1) // workers
-    span = np.uint64(high - low)
-    for worker in prange(workers):
+    for worker in prange(starts.size):
         n = starts[worker]
-        for i in range(worker * share, min((worker + 1) * share, bits.size)):
-            if np.uint64(bits[i] - low) < span:
+        for i in range(worker * span, min((worker + 1) * span, bits.size)):
+            if bits[i] < high:
                 out[n] = bits[i]
                 n += 1
 

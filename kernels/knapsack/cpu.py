@@ -49,6 +49,8 @@ class CpuPrepared:
         self.items = totals[:, 0]
         self.valid = np.full(b, self.pixels, dtype=np.int64) if batch.labels is None else totals[:, 1]
         self.finite = totals[:, 2] == 0
+        self._by_worker = histogram
+        self._span = -(-self.pixels // (workers * _margins.CHUNK)) * _margins.CHUNK
         self._histogram: IntArray = np.add.reduce(histogram, axis=1, dtype=np.int64)
         self._ascending = [0] * b
 
@@ -120,19 +122,23 @@ class CpuPrepared:
 
     def _count_in_window(self, image: int, budget: Budget) -> int:
         from robspec.kernels.knapsack import _select
+        from robspec.kernels.knapsack._histogram import edges
 
         low, high, low_edge, high_edge = self._window(image, budget)
-        if high - low > self.pixels // 8:
+        if high > self.pixels // 8:
             return int(self._count_in_prefix(self._prefix(image, high), [budget])[0])
-        row = self._margins[image]
-        sums, inside = np.empty((2, 4 * torch.get_num_threads()), dtype=np.int64)
-        _select.below(row, low_edge, high_edge, budget.exponent, budget.scale, budget.limit, sums, inside)
-        window = np.empty(int(inside.sum()))
-        starts = np.cumsum(inside) - inside
-        low_bits, high_bits = np.array([low_edge, high_edge]).view(np.int64).tolist()
-        _select.collect(row.view(np.int64), low_bits, high_bits, starts, window.view(np.int64))
-        window.sort()
-        return low + int(self._count_in_prefix(window, [budget], spent=int(sums.sum()))[0])
+        last = int(np.searchsorted(edges(), high_edge)) - 1
+        of_workers = self._by_worker[image, :, : last + 1].sum(axis=1, dtype=np.int64)
+        found = np.empty(high)
+        high_bits = int(np.array(high_edge).view(np.int64))
+        starts = np.cumsum(of_workers) - of_workers
+        _select.cheapest(self._margins[image].view(np.int64), high_bits, self._span, starts, found.view(np.int64))
+        below = found < low_edge
+        sums = np.empty(1, dtype=np.int64)
+        _select.total(found[below], budget.exponent, budget.scale, budget.limit, sums)
+        undecided = found[~below]
+        undecided.sort()
+        return low + int(self._count_in_prefix(undecided, [budget], spent=int(sums.sum()))[0])
 
     def _count_in_prefix(self, ascending: FloatArray, budgets: Sequence[Budget], spent: int = 0) -> IntArray:
         from robspec.kernels.knapsack import _select
