@@ -20,22 +20,55 @@ def _item(d: float, exponent: int, scale: float, top: float) -> float:
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def cheapest(bits: IntArray, high: int, span: int, starts: IntArray, out: IntArray) -> None:
-    """Copy the margins below an edge, as bit patterns.
+def split(
+    margins: FloatArray,
+    bits: IntArray,
+    low: float,
+    high: float,
+    exponent: int,
+    scale: float,
+    limit: int,
+    span: int,
+    starts: IntArray,
+    sums: IntArray,
+    inside: FloatArray,
+) -> None:
+    """Add up the items whose margin lies below a window and copy those inside it, in one pass.
 
     Args:
-        bits: [P], the bit patterns of margins, in their order as none is negative; NaN is beyond all.
-        high: bit pattern of the edge, outside.
+        margins: [P], not negative, NaN where a pixel is no item.
+        bits: [P], their bit patterns, which have the same order; NaN is beyond all.
+        low: margins strictly below it are summed.
+        high: margins from `low` to strictly below it are copied.
+        exponent: of the budget, 1 or 2.
+        scale: grid units per unit of d^q, rounded down.
+        limit: grid units of the whole budget.
         span: how many pixels each worker looks at, the last one fewer.
-        starts: [workers], where each worker's margins go.
-        out: overwritten.
+        starts: [workers], where each worker's copies go.
+        sums: [workers], overwritten.
+        inside: overwritten with the copies, in no order.
     """
+    top = np.float64(limit + 1)
+    first = np.float64(low).view(np.int64)
+    # One comparison for both ends: whether a margin is beyond the lower one alone is hard to predict.
+    width = np.uint64(np.float64(high).view(np.int64) - first)
     for worker in prange(starts.size):
+        spent = np.int64(0)
         n = starts[worker]
-        for i in range(worker * span, min((worker + 1) * span, bits.size)):
-            if bits[i] < high:
-                out[n] = bits[i]
-                n += 1
+        stop = min((worker + 1) * span, margins.size)
+        for begin in range(worker * span, stop, _BLOCK):
+            end = min(begin + _BLOCK, stop)
+            count = np.int64(0)
+            for i in range(begin, end):
+                d = margins[i]
+                spent += np.int64(_item(d, exponent, scale, top) if d < low else 0.0)
+                count += (d >= low) & (d < high)
+            if count:
+                for i in range(begin, end):
+                    if np.uint64(bits[i] - first) < width:
+                        inside[n] = margins[i]
+                        n += 1
+        sums[worker] = spent
 
 
 @njit(parallel=True, cache=True, error_model="numpy")

@@ -125,20 +125,17 @@ class CpuPrepared:
         from robspec.kernels.knapsack._histogram import edges
 
         low, high, low_edge, high_edge = self._window(image, budget)
-        if high > self.pixels // 8:
+        if high - low > self.pixels // 8:
             return int(self._count_in_prefix(self._prefix(image, high), [budget])[0])
-        last = int(np.searchsorted(edges(), high_edge)) - 1
-        of_workers = self._by_worker[image, :, : last + 1].sum(axis=1, dtype=np.int64)
-        found = np.empty(high)
-        high_bits = int(np.array(high_edge).view(np.int64))
-        starts = np.cumsum(of_workers) - of_workers
-        _select.cheapest(self._margins[image].view(np.int64), high_bits, self._span, starts, found.view(np.int64))
-        below = found < low_edge
-        sums = np.empty(1, dtype=np.int64)
-        _select.total(found[below], budget.exponent, budget.scale, budget.limit, sums)
-        undecided = found[~below]
-        undecided.sort()
-        return low + int(self._count_in_prefix(undecided, [budget], spent=int(sums.sum()))[0])
+        first, last = (int(np.searchsorted(edges(), edge)) for edge in (low_edge, high_edge))
+        of_workers = self._by_worker[image, :, first:last].sum(axis=1, dtype=np.int64)
+        starts, sums = np.cumsum(of_workers) - of_workers, np.empty(len(of_workers), dtype=np.int64)
+        window = np.empty(high - low)
+        ask = (budget.exponent, budget.scale, budget.limit)
+        row = self._margins[image]
+        _select.split(row, row.view(np.int64), low_edge, high_edge, *ask, self._span, starts, sums, window)
+        window.sort()
+        return low + int(self._count_in_prefix(window, [budget], spent=int(sums.sum()))[0])
 
     def _count_in_prefix(self, ascending: FloatArray, budgets: Sequence[Budget], spent: int = 0) -> IntArray:
         from robspec.kernels.knapsack import _select
