@@ -28,6 +28,8 @@ def lines(found: CrossChecked, seconds: float) -> Iterator[Text]:
     agreed = total - len(wrong) - len(open_ones)
     head = f"cross-check of {len(found.images)} images: {total} comparisons, {agreed} agree, {len(wrong)} disagree"
     head += f", {len(open_ones)} not solved ({seconds:.1f} s)"
+    if not found.complete:
+        head += ", INTERRUPTED"
     if not agreed and not wrong:
         head += ": NOTHING WAS CROSS-CHECKED"
     yield Text(head, style="bold red" if wrong or not agreed else "bold")

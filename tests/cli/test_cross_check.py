@@ -189,3 +189,20 @@ property overlap {
     assert found["cross_check"]["agreed"] >= 32
     assert len(found["cross_check"]["images"]) == 4
     assert time.process_time() - began < 240
+
+
+def test_an_interrupted_cross_check_keeps_what_it_compared(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robspec.verify import crosscheck
+
+    def stop(self: object, whole: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crosscheck.CrossCheck, "_costs", stop)
+    path = tmp_path / "report.json"
+    result = robspec("check", project.model, project.spec, "--cross-check", 2, "--format", "json", "--output", path)
+    assert result.status == 130
+    found = json.loads(path.read_text())["cross_check"]
+    assert found["complete"] is False
+    assert found["agreed"] == len(found["comparisons"]) > 0
