@@ -36,8 +36,8 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         console.print(line)
     if report.cross_check is not None:
         console.print()
-        for line in _cross_check.lines(report.cross_check, report.times.cross_check):
-            console.print(line)
+        for item in _cross_check.lines(report.cross_check, report.times.cross_check):
+            console.print(item)
     return stream.getvalue()
 
 
