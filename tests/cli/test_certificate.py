@@ -228,6 +228,34 @@ def test_what_is_no_certificate_is_refused(project: Project, robspec: Run, tmp_p
     assert (result.status, "E0802" in result.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_size": 10**9},
+        {"batch_size": 0},
+        {"batch_size": True},
+        {"assume_lipschitz": "1e999999999"},
+        {"assume_lipschitz": "-1"},
+        {"forward": "float16"},
+        {"params": {"eps": "inf"}},
+    ],
+)
+def test_hostile_options_are_refused_before_any_work(given: dict[str, Any]) -> None:
+    options = {"params": {}, "forward": "model", "batch_size": 8, "assume_lipschitz": None, **given}
+    with pytest.raises(RobspecError, match="does not say how it was made"):
+        inputs_of({"inputs": options}, "certificate")
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    for depth in (900, 100_000):
+        path.write_text(
+            '{"schema": "robspec-certificate", "schema_version": 1, "a": ' + "[" * depth + "]" * depth + "}"
+        )
+        with pytest.raises(RobspecError, match="E0802"):
+            document.read(path)
+
+
 def test_a_wrong_kernel_cannot_write_a_certificate(
     project: Project,
     robspec: Run,
