@@ -32,14 +32,19 @@ def cross_checked(report: CheckReport, collected: CrossCheck, asked: int, folder
     found: list[tuple[Case, Comparison]] = []
 
     def run(progress: Callable[[int], None]) -> None:
-        found.extend(collected.run(report.properties, progress))
+        for item in collected.run(report.properties, progress):
+            found.append(item)
 
-    if report.complete:
-        _options.with_progress(run, collected.steps, "cross-checking")
+    complete = report.complete
+    try:
+        if complete:
+            _options.with_progress(run, collected.steps, "cross-checking")
+    except KeyboardInterrupt:
+        complete = False  # what was compared is kept; the report says that there is more
     wrong = [(case, c) for case, c in found if c.agreed is False]
     paths = [write_reproducer(case, c, collected, folder) for case, c in wrong]
     report.times.cross_check = time.perf_counter() - began
-    result = CrossChecked(asked, collected.names, tuple(c for _, c in found), tuple(map(str, paths)))
+    result = CrossChecked(asked, collected.names, tuple(c for _, c in found), tuple(map(str, paths)), complete)
     return replace(report, cross_check=result)
 
 

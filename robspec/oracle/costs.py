@@ -7,13 +7,13 @@ least cost over the classes on the other side: whoever is level with the best of
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from robspec.oracle import solver
 from robspec.oracle.scene import FloatArray, IntArray, Scene
 from robspec.oracle.solver import cp
 
@@ -78,7 +78,7 @@ def exact(pixel: Sequence[float], target: int, q: int | None) -> Fraction:
     return level**2 + sum(((g - level) ** 2 for g in gaps if g > level), Fraction(0))
 
 
-def conic(scene: Scene, targets: IntArray) -> FloatArray:
+def conic(scene: Scene, targets: IntArray) -> FloatArray | None:
     """Price one class at every pixel by solving min ||a||_q subject to (z + a)_target >= (z + a)_j for every j.
 
     Args:
@@ -86,7 +86,7 @@ def conic(scene: Scene, targets: IntArray) -> FloatArray:
         targets: [N], a class for each.
 
     Returns:
-        [N], ||a||_q^q (||a|| for infinity), to the solver's accuracy.
+        [N], ||a||_q^q (||a|| for infinity), to the solver's accuracy; None when it fails.
     """
     z = scene.logits
     pixels, classes = z.shape
@@ -112,12 +112,11 @@ def conic(scene: Scene, targets: IntArray) -> FloatArray:
     if scene.q == 1:
         lengths = cp.sum(cp.abs(a), axis=1)
     elif scene.q == 2:
-        lengths = cp.sum(cp.square(a), axis=1)
+        lengths = cp.norm(a, 2, axis=1)
     else:
         lengths = cp.max(cp.abs(a), axis=1)
     problem = cp.Problem(cp.Minimize(cp.sum(lengths)), constraints)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-    found = np.asarray(lengths.value, dtype=np.float64).reshape(pixels) * _power(scale, scene.q)
+    if not solver.relax(problem):
+        return None
+    found = _power(np.asarray(lengths.value, dtype=np.float64).reshape(pixels) * scale, scene.q)
     return np.where(raised, 0.0, found)

@@ -138,11 +138,11 @@ def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fra
     lows: list[Fraction] = []
     highs: list[Fraction | None] = []
     size = 0
-    parts = _parts(metric, scenes)
-    for part in parts:
+    every = [affordable(s, reach) for s in scenes]
+    for part in _parts(metric, scenes):
         if _pooled(part, scenes, [s.predicted for s in scenes]) is None:
             return None, None, size
-        moves = [_useful(part, s, affordable(s, reach)) for s in scenes]
+        moves = [_useful(part, s, m) for s, m in zip(scenes, every, strict=True)]
         size += sum(map(len, moves))
         wide = _settled(part, scenes, moves, 1 + SLACK)
         made = _settled(part, scenes, moves, 1.0)

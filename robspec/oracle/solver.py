@@ -165,10 +165,25 @@ def relaxed(profits: FloatArray, costs: FloatArray, budget: float) -> float | No
         return 0.0
     part = cp.Variable(len(profits))
     problem = cp.Problem(cp.Maximize(profits @ part), [costs @ part <= budget, part >= 0, part <= 1])
+    return float(problem.value) if relax(problem) else None
+
+
+def relax(problem: Any) -> bool:
+    """Solve a problem without integers by Clarabel, as accurately as it can.
+
+    Args:
+        problem: of cvxpy.
+
+    Returns:
+        Whether an optimum was found.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            problem.solve(solver=cp.CLARABEL)
-        except cp.SolverError:
-            return None
-    return None if problem.value is None or not np.isfinite(problem.value) else float(problem.value)
+        for tolerance in (1e-10, 1e-8):
+            try:
+                problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
+            except cp.SolverError:
+                continue
+            if problem.status == cp.OPTIMAL:
+                return True
+    return False

@@ -162,7 +162,7 @@ def _image(name: str, prop: Property, constant: Constant, books: dict[Metric, Le
     entry: dict[str, Any] = {
         "image": name,
         "clean": None if first.clean is None else str(first.clean),
-        "costs": [digest for book in books.values() for digest in book.digest()],
+        "costs": [digest for book in books.values() for digest in book.digests],
         "grid": f"2^-{grid_bits(pixels)}",
     }
     if isinstance(query, WorstCaseQuery):

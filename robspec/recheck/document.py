@@ -47,9 +47,9 @@ def read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST:
             raise BadCertificate(str(path), "the file is too large", "name a certificate")
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique)
+        return verified(found, str(path))
     except (OSError, ValueError, RecursionError) as error:
         raise BadCertificate(str(path), "it is no readable JSON", "name a certificate") from error
-    return verified(found, str(path))
 
 
 def verified(found: Any, where: str) -> dict[str, Any]:

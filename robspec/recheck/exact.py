@@ -23,13 +23,18 @@ class Priced:
     costs: tuple[int | Fraction, ...]
     unit: Fraction
 
-    def sums(self) -> list[Fraction]:
-        """What the n cheapest cost together, for n = 0, 1, ..."""
-        total: int | Fraction = 0
-        found = [Fraction(0)]
+    def prefixes(self, unit: Fraction, *, shared: bool) -> list[int | Fraction]:
+        """What the n cheapest cost together, for n = 0, 1, ...: their sum, or the dearest where nothing is shared.
+
+        Args:
+            unit: to count in; this one divided by a whole number.
+            shared: whether flips share a budget.
+        """
+        times = self.unit / unit
+        factor = times.numerator if times.denominator == 1 else times
+        found: list[int | Fraction] = [0]
         for cost in self.costs:
-            total += cost
-            found.append(total * self.unit)
+            found.append(found[-1] + cost * factor if shared else cost * factor)
         return found
 
     def digest(self) -> str:

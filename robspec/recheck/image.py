@@ -44,15 +44,18 @@ class Ledger:
         self._total = int(seen.sum())
         if metric.items in ("correct", "predicted"):
             right = seen & (predicted == scene.labels) if metric.items == "correct" else seen
-            self._leave, self._enter = price(scene, right, None), Priced((), Fraction(1))
+            leave, enter = price(scene, right, None), Priced((), Fraction(1))
         else:
             inside, ahead = np.isin(scene.labels, metric.classes), np.isin(predicted, metric.classes)
             self._cells = counts(scene.labels[seen], predicted[seen], metric.classes)
             none = np.zeros(len(scene), dtype=np.bool_)
             leaving = none if metric.items == "enter" else seen & inside & ahead
             entering = none if metric.items == "leave" else seen & ~inside & ~ahead
-            self._leave, self._enter = price(scene, leaving, metric.classes), price(scene, entering, metric.classes)
-        self.a, self.b = self._leave.sums(), self._enter.sums()
+            leave, enter = price(scene, leaving, metric.classes), price(scene, entering, metric.classes)
+        # Units are a power of two times the same number, so that the smaller divides the larger; [0] has any unit.
+        self.unit = min(p.unit for p in (leave, enter) if p.costs) if leave.costs or enter.costs else Fraction(1)
+        self.a, self.b = (p.prefixes(self.unit, shared=scene.q is not None) for p in (leave, enter))
+        self.digests = (leave.digest(), enter.digest())
 
     @property
     def cells(self) -> tuple[int, int, int, int]:
@@ -61,14 +64,10 @@ class Ledger:
             raise ValueError("no class set")
         return self._cells
 
-    def digest(self) -> list[str]:
-        """Digests of the costs of leaving and of entering."""
-        return [self._leave.digest(), self._enter.digest()]
-
     def after(self, leave: int, enter: int) -> Fraction:
         """The metric after that many flips."""
         if self._cells is None:
-            found: Fraction | None = Fraction(len(self._leave.costs) - leave, self._total)
+            found: Fraction | None = Fraction(len(self.a) - 1 - leave, self._total)
         else:
             tp, fp, fn, tn = self._cells
             found = ratio_value(self.metric, (tp - leave, fp + enter, fn + leave, tn - enter))
@@ -78,14 +77,14 @@ class Ledger:
 
     def pairs(self, budget: Fraction) -> list[tuple[int, int]]:
         """Every number of leaves with the most enters the rest of the budget pays for."""
+        limit = budget / self.unit
         if self.q is None:
-            # Moves do not share a budget: a list's differences are its costs.
-            return [(_below(self._leave, budget), _below(self._enter, budget))]
+            return [(bisect_right(self.a, limit) - 1, bisect_right(self.b, limit) - 1)]
         found = []
         for leave, spent in enumerate(self.a):
-            if spent > budget:
+            if spent > limit:
                 break
-            found.append((leave, bisect_right(self.b, budget - spent) - 1))
+            found.append((leave, bisect_right(self.b, limit - spent) - 1))
         return found
 
     def worst(self, budget: Fraction) -> tuple[Fraction, Cut]:
@@ -96,10 +95,8 @@ class Ledger:
 
     def cut(self, leave: int, enter: int) -> Cut:
         """Price a choice of flips."""
-        if self.q is None:
-            dearest = [p.costs[n - 1] * p.unit for p, n in ((self._leave, leave), (self._enter, enter)) if n]
-            return Cut(leave, enter, max(dearest, default=Fraction(0)))
-        return Cut(leave, enter, self.a[leave] + self.b[enter])
+        one, other = self.a[leave], self.b[enter]
+        return Cut(leave, enter, (max(one, other) if self.q is None else one + other) * self.unit)
 
     def needs(self, objective: Degraded) -> Cut | None:
         """The cheapest flips that meet an objective; infinite where none do, None where it is undefined."""
@@ -115,7 +112,7 @@ class Ledger:
         last_a, last_b = len(self.a) - 1, len(self.b) - 1
         if not meets(last_a, last_b):
             return Cut(0, 0, math.inf)
-        best: Cut | None = None
+        best: tuple[int | Fraction, int, int] | None = None
         enter = last_b
         for leave in range(last_a + 1):
             # The least number of enters never grows with the number of leaves.
@@ -123,14 +120,11 @@ class Ledger:
                 continue
             while enter > 0 and meets(leave, enter - 1):
                 enter -= 1
-            found = self.cut(leave, enter)
-            if best is None or found.cost < best.cost:
-                best = found
-        return best
-
-
-def _below(priced: Priced, budget: Fraction) -> int:
-    return bisect_right(priced.costs, budget / priced.unit)
+            one, other = self.a[leave], self.b[enter]
+            cost = max(one, other) if self.q is None else one + other
+            if best is None or cost < best[0]:
+                best = cost, leave, enter
+        return None if best is None else self.cut(best[1], best[2])
 
 
 def needs(objective: Objective, ledgers: dict[Metric, Ledger]) -> Cut | None:

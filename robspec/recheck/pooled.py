@@ -44,7 +44,7 @@ class Pool:
         entry: dict[str, Any] = {
             "image": f"all {len(self._books)} images",
             "clean": None if clean is None else str(clean),
-            "costs": [d for books in self._books for book in books for d in book.digest()],
+            "costs": [d for books in self._books for book in books for d in book.digests],
             "grid": f"2^-{grid_bits(self._pixels)}",
         }
 

@@ -26,6 +26,8 @@ from robspec.recheck.derive import Deriver, refuse_unsupported
 from robspec.recheck.errors import BadCertificate, CertificateRejected
 from robspec.semantics.norm import Norm
 
+MOST_AT_ONCE = 4096
+"""A certificate cannot ask for more images in memory together."""
 Difference = tuple[str, str, str]
 """Path of a field, what is written, what was derived."""
 
@@ -124,10 +126,12 @@ def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str
         given = certificate["inputs"]
         assume = given["assume_lipschitz"]
         params = {str(name): rational(text) for name, text in given["params"].items()}
-        read = Inputs(given["forward"], given["batch_size"], None if assume is None else Fraction(assume))
+        constant = None if assume is None else rational(assume)
+        read = Inputs(given["forward"], given["batch_size"], constant if isinstance(constant, Fraction) else None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadCertificate(where, "it does not say how it was made", "check again") from error
-    sized = type(read.batch_size) is int and 1 <= read.batch_size <= 2**20
+    sized = type(read.batch_size) is int and 1 <= read.batch_size <= MOST_AT_ONCE
+    sized &= assume is None or (read.assume is not None and read.assume > 0)
     exact = {name: value for name, value in params.items() if isinstance(value, Fraction)}
     if not sized or read.forward not in ("model", "float64") or len(exact) < len(params):
         raise BadCertificate(where, "it does not say how it was made", "check again")

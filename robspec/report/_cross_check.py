@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from robspec.oracle.compare import Comparison
@@ -13,7 +15,7 @@ from robspec.verify.result import CrossChecked
 _SHOWN = 5
 
 
-def lines(found: CrossChecked, seconds: float) -> Iterator[Text]:
+def lines(found: CrossChecked, seconds: float) -> Iterator[RenderableType]:
     """Describe a cross-check.
 
     Args:
@@ -21,26 +23,36 @@ def lines(found: CrossChecked, seconds: float) -> Iterator[Text]:
         seconds: what it took.
 
     Returns:
-        Lines; the first says how many comparisons were made, also when there were none.
+        Lines and tables; the first says how many comparisons were made, also when there were none.
     """
     total, wrong = len(found.comparisons), found.disagreements
     open_ones = [c for c in found.comparisons if c.agreed is None]
     agreed = total - len(wrong) - len(open_ones)
-    head = f"cross-check of {len(found.images)} images: {total} comparisons, {agreed} agree, {len(wrong)} disagree"
-    head += f", {len(open_ones)} not solved ({seconds:.1f} s)"
+    head = f"cross-check, {len(found.images)} images: {agreed} of {total} comparisons agree, {len(wrong)} disagree"
+    head += f", {len(open_ones)} not solved; {seconds:.1f} s"
+    if not found.complete:
+        head += ", INTERRUPTED"
     if not agreed and not wrong:
         head += ": NOTHING WAS CROSS-CHECKED"
     yield Text(head, style="bold red" if wrong or not agreed else "bold")
     groups: dict[tuple[str, str, str, str], list[Comparison]] = {}
     for c in found.comparisons:
         groups.setdefault((c.property, _plain(c.what), c.direction, _plain(c.method)), []).append(c)
+    table = _grid()
     shown = ""
     for (name, what, direction, method), members in groups.items():
         if name != shown:
-            yield Text(f"  {name}")
+            # A row of its own would be as wide as the name: the table starts anew.
+            if table.row_count:
+                yield table
+            table = _grid()
+            yield Text(f"  {name}", style="bold")
             shown = name
         agreed = sum(c.agreed is True for c in members)
-        yield Text(f"    {agreed}/{len(members)} {what}: {direction}; {method}", style="" if agreed else "yellow")
+        style = "" if agreed == len(members) else "yellow"
+        table.add_row(f"{agreed}/{len(members)}", direction, what, method, style=style)
+    if groups:
+        yield table
     yield from _one_by_one(wrong, "bold red")
     yield from _one_by_one(open_ones[:_SHOWN], "yellow")
     for path in found.reproducers:
@@ -49,6 +61,15 @@ def lines(found: CrossChecked, seconds: float) -> Iterator[Text]:
         yield Text("SOUNDNESS ALARM: no verdict above may be trusted", style="bold red")
     else:
         yield Text("solver answers are floating point: evidence, not proof", style="dim")
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(width=7, justify="right")
+    table.add_column(width=16)
+    table.add_column(ratio=5)
+    table.add_column(ratio=4)
+    return table
 
 
 def _one_by_one(comparisons: Sequence[Comparison], style: str) -> Iterator[Text]:

@@ -71,6 +71,7 @@ def _cross_check(found: CrossChecked | None) -> dict[str, Any] | None:
         return None
     return {
         "asked": found.asked,
+        "complete": found.complete,
         "images": list(found.images),
         "comparisons": [asdict(c) for c in found.comparisons],
         "agreed": sum(c.agreed is True for c in found.comparisons),

@@ -38,8 +38,9 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         console.print(Text(_hanging(line.plain, console.width), style=line.style))
     if report.cross_check is not None:
         console.print()
-        for line in _cross_check.lines(report.cross_check, report.times.cross_check):
-            console.print(Text(_hanging(line.plain, console.width), style=line.style))
+        for item in _cross_check.lines(report.cross_check, report.times.cross_check):
+            hanging = Text(_hanging(item.plain, console.width), style=item.style) if isinstance(item, Text) else item
+            console.print(hanging)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()).lstrip("\n")
 
 

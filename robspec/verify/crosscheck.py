@@ -122,7 +122,7 @@ class CrossCheck:
         asked = list(dict.fromkeys(metrics_of(whole.prop.query)))
         for number in range(CROPS):
             side = min(SIDES[_kind(m)] for m in asked)
-            top, left, piece = _window(whole.pieces[0], side, draw, whole.ignore)
+            top, left, piece = _window(whole.pieces[0], side, draw, whole.ignore, asked)
             height, width = piece.logits.shape[1:]
             part = f"crop {height}x{width} at ({top}, {left})"
             case = replace(whole, subject=replace(whole.subject, part=part), pieces=(piece,), thorough=True)
@@ -192,18 +192,30 @@ def _kind(metric: Metric) -> str:
     return "quotient" if metric.family == "ratio" and ratio.is_quotient(metric) else "tabled"
 
 
-def _window(piece: Piece, side: int, draw: np.random.Generator, ignore: int | None) -> tuple[int, int, Piece]:
-    """Of a few random windows, the one with the most different labels and predictions."""
+def _window(
+    piece: Piece, side: int, draw: np.random.Generator, ignore: int | None, asked: Sequence[Metric]
+) -> tuple[int, int, Piece]:
+    """Of a few random windows, the one with the most different labels and predictions.
+
+    Every other window lies around a pixel labelled with a class that is asked about, where there is one: a class
+    metric is undefined on most crops of an image.
+    """
     height, width = piece.logits.shape[1:]
+    wanted = sorted({k for metric in asked for k in (*metric.classes, *metric.region)})
+    labels = None if piece.labels is None else piece.labels.reshape(-1).numpy()
+    near = np.flatnonzero(np.isin(labels, wanted)) if labels is not None else np.zeros(0, np.int64)
     best: tuple[int, int, Piece] | None = None
     most = -1
-    for _ in range(LOOKS):
+    for look in range(LOOKS):
         top, left = int(draw.integers(0, max(height - side, 0) + 1)), int(draw.integers(0, max(width - side, 0) + 1))
+        if look % 2 and len(near):
+            row, column = divmod(int(draw.choice(near)), width)
+            top = min(max(row - int(draw.integers(0, side)), 0), max(height - side, 0))
+            left = min(max(column - int(draw.integers(0, side)), 0), max(width - side, 0))
         window = piece.window(top, left, side)
         scene = window.scene(ignore, None)
-        variety = len(
-            set(zip(scene.labels[~scene.ignored].tolist(), scene.predicted[~scene.ignored].tolist(), strict=True))
-        )
+        seen = ~scene.ignored
+        variety = len(set(zip(scene.labels[seen].tolist(), scene.predicted[seen].tolist(), strict=True)))
         if variety > most:
             best, most = (top, left, window), variety
     if best is None:

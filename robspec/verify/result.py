@@ -141,12 +141,14 @@ class CrossChecked:
         images: the images looked at.
         comparisons: every comparison made.
         reproducers: a file for each that disagrees.
+        complete: False when it was interrupted.
     """
 
     asked: int
     images: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     reproducers: tuple[str, ...] = ()
+    complete: bool = True
 
     @property
     def disagreements(self) -> tuple[Comparison, ...]:
@@ -216,7 +218,7 @@ class CheckReport:
         """
         if self.cross_check is not None and self.cross_check.disagreements:
             return 4
-        if not self.complete:
+        if not self.complete or (self.cross_check is not None and not self.cross_check.complete):
             return 130
         verdicts = {p.verdict for p in self.properties} | {c.verdict for c in self.claims}
         if Verdict.REFUTED in verdicts:

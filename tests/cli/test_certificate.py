@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from robspec.errors import RobspecError
@@ -228,6 +229,34 @@ def test_what_is_no_certificate_is_refused(project: Project, robspec: Run, tmp_p
     assert (result.status, "E0802" in result.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_size": 10**9},
+        {"batch_size": 0},
+        {"batch_size": True},
+        {"assume_lipschitz": "1e999999999"},
+        {"assume_lipschitz": "-1"},
+        {"forward": "float16"},
+        {"params": {"eps": "inf"}},
+    ],
+)
+def test_hostile_options_are_refused_before_any_work(given: dict[str, Any]) -> None:
+    options = {"params": {}, "forward": "model", "batch_size": 8, "assume_lipschitz": None, **given}
+    with pytest.raises(RobspecError, match="does not say how it was made"):
+        inputs_of({"inputs": options}, "certificate")
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    for depth in (900, 100_000):
+        path.write_text(
+            '{"schema": "robspec-certificate", "schema_version": 1, "a": ' + "[" * depth + "]" * depth + "}"
+        )
+        with pytest.raises(RobspecError, match="E0802"):
+            document.read(path)
+
+
 def test_a_wrong_kernel_cannot_write_a_certificate(
     project: Project,
     robspec: Run,
@@ -282,3 +311,28 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     for step in path:
         value = value[step]
     return value
+
+
+class Squared(torch.nn.Module):
+    """No global constant: a product of two functions of the image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        s = (image * image - 0.25).sum(1, keepdim=True)
+        return torch.cat([-s, s], 1)
+
+
+def test_an_assumed_constant_is_confirmed_as_assumed(project: Project, robspec: Run, tmp_path: Path) -> None:
+    model, path = export(Squared(), tmp_path / "squared.pt2"), tmp_path / "c.json"
+    project.write_spec(
+        "property p {\n  metric pixel_accuracy\n  norm linf\n  budget 0.001\n  require mean(worst_case) >= 0.1\n}\n"
+    )
+    options = ("--assume-lipschitz", "3.5", "--certificate", path)
+    result = robspec("check", model, project.spec, *options, "--allow", "unknown")
+    assert result.status == 0, result.err
+    result = robspec("recheck", path, model, project.spec)
+    assert result.status == 0, result.err
+    assert "PROVED, assuming L <=" in result.out
+    written = document.read(path)
+    written["inputs"]["assume_lipschitz"] = "3"
+    path.write_text(document.dumps(written))
+    assert robspec("recheck", path, model, project.spec).status == 1

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from robspec.bounds import counting
 from tests.cli.conftest import Project, Run
@@ -90,7 +91,7 @@ def test_every_family_is_compared_and_listed(project: Project, robspec: Run, tmp
 def test_the_text_says_what_was_compared(project: Project, robspec: Run) -> None:
     result = robspec("check", project.model, project.spec, "--cross-check", 1)
     assert result.status == 0, result.err
-    assert "cross-check of 1 images: " in result.out
+    assert "cross-check, 1 images: " in result.out
     assert "evidence, not proof" in result.out
     assert "cross-check" not in robspec("check", project.model, project.spec).out
 
@@ -100,7 +101,8 @@ def test_nothing_compared_is_said_aloud() -> None:
     from robspec.verify.result import CrossChecked
 
     first = next(lines(CrossChecked(4, (), ()), 0.0))
-    assert "0 comparisons" in first.plain
+    assert isinstance(first, Text)
+    assert "0 of 0 comparisons" in first.plain
     assert "NOTHING WAS CROSS-CHECKED" in first.plain
 
 
@@ -189,3 +191,20 @@ property overlap {
     assert found["cross_check"]["agreed"] >= 32
     assert len(found["cross_check"]["images"]) == 4
     assert time.process_time() - began < 240
+
+
+def test_an_interrupted_cross_check_keeps_what_it_compared(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robspec.verify import crosscheck
+
+    def stop(self: object, whole: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crosscheck.CrossCheck, "_costs", stop)
+    path = tmp_path / "report.json"
+    result = robspec("check", project.model, project.spec, "--cross-check", 2, "--format", "json", "--output", path)
+    assert result.status == 130
+    found = json.loads(path.read_text())["cross_check"]
+    assert found["complete"] is False
+    assert found["agreed"] == len(found["comparisons"]) > 0

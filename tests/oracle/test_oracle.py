@@ -197,3 +197,39 @@ def test_the_oracle_is_not_built_on_what_it_checks() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("text", ["weighted pixel_accuracy", "weighted recall[c1]", "iou[c1] in region", "stability"])
+@pytest.mark.parametrize("thorough", [True, False])
+def test_weights_and_regions_are_seen_as_the_bounds_see_them(text: str, thorough: bool) -> None:
+    rng = np.random.default_rng(13)
+    asked = metric(text, K)
+    for _ in range(3):
+        scene = scene_of(rng, 10, 2)
+        region, weights = rng.random(10) < 0.7, rng.choice([0.0, 0.5, 1.25, 3.0], 10)
+        scene = Scene(scene.logits, scene.labels, scene.ignored, region, weights, 2)
+        logits = torch.from_numpy(scene.logits.T.copy()).float().reshape(1, K, 1, -1)
+        shaped = [torch.from_numpy(a).reshape(1, 1, -1) for a in (scene.labels, region, weights)]
+        bound = open_bound(asked, Context(CPU, logits, shaped[0], 255, shaped[1], shaped[2]), constant(2))
+        assert bound.clean() == [value(asked, scene, scene.predicted)]
+        reach = reach_for(scene, 0.4)
+        certified = bound.worst_case([reach / F(3, 2)])[0][0]
+        got = compare.worst_case(SUBJECT, asked, scene, reach, "e", certified, thorough=thorough)
+        assert got.agreed, got
+
+
+@pytest.mark.parametrize("text", ["pixel_accuracy", "iou[c1]", "mean_iou", "recall[c0]"])
+def test_a_single_logit_head_has_two_classes(text: str) -> None:
+    rng = np.random.default_rng(17)
+    asked = metric(text, 2, single=True)
+    for q, thorough in itertools.product((1, 2, None), (True, False)):
+        z = rng.normal(size=(9, 1)).astype(np.float32).astype(np.float64)
+        labels = rng.integers(0, 2, 9)
+        labels[:2] = 0, 1
+        scene = Scene(z, labels, np.zeros(9, np.bool_), np.ones(9, np.bool_), np.ones(9), q)
+        logits = torch.from_numpy(z.T.copy()).float().reshape(1, 1, 1, -1)
+        bound = open_bound(asked, Context(CPU, logits, torch.from_numpy(labels).reshape(1, 1, -1), 255), constant(q))
+        reach = reach_for(scene, 0.4)
+        certified = bound.worst_case([reach / F(3, 2)])[0][0]
+        got = compare.worst_case(SUBJECT, asked, scene, reach, "e", certified, thorough=thorough)
+        assert got.agreed, got

@@ -1,0 +1,87 @@
+"""What exact arithmetic derives for an image, against the bounds, for several classes, class sets and every norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from robspec.bounds import open_bound
+from robspec.bounds.pooled import Pool as BoundPool
+from robspec.ir.types import Degraded
+from robspec.oracle.moves import reach_for
+from robspec.recheck.claims import Between, Within, rational
+from robspec.recheck.derive import _radius, _worst
+from robspec.recheck.image import Ledger
+from robspec.recheck.pooled import Pool
+from robspec.semantics.objective import Threshold
+from tests.bounds.language import metric
+from tests.bounds.test_metrics import CASES, Case
+from tests.oracle.test_oracle import constant, context, scene_of
+
+F = Fraction
+EXACT = [c for c in CASES if c.exact]
+
+
+def instances(seed: int, pixels: int = 9) -> Iterator[tuple[int | None, object]]:
+    rng = np.random.default_rng(seed)
+    for q in (2, 2, 2, 1, None):
+        yield q, scene_of(rng, pixels, q)
+
+
+@pytest.mark.parametrize("case", EXACT, ids=lambda c: c.text)
+def test_worst_cases_and_radii_are_those_of_the_bounds(case: Case) -> None:
+    asked = metric(case.text, 3, case.definitions)
+    derived = 0
+    for q, scene in instances(len(case.text)):
+        ledger, bound = Ledger(asked, scene), open_bound(asked, context(scene), constant(q))
+        assert bound.clean() == [ledger.clean]
+        for part in (0.1, 0.3, 0.6):
+            eps = F(float(reach_for(scene, part) / F(3, 2)))
+            certified = bound.worst_case([eps])[0][0]
+            claim = _worst(ledger, eps, constant(q), len(scene))["certified"]
+            if claim is None:
+                assert certified is None
+                continue
+            derived += 1
+            assert isinstance(claim, Between)
+            assert claim.exact == claim.wide
+            assert claim.holds(str(certified))
+            assert not claim.holds(str(certified + F(1, 10**9)))
+            objective = Degraded(asked, Threshold(certified), strict=bool(derived % 2))
+            found = bound.radius([(certified,)], strict=objective.strict)[0][0]
+            point = _radius(ledger.needs(objective), constant(q), len(scene))["certified"]
+            if found in (0, math.inf):
+                assert point == ("inf" if found else "0")
+                continue
+            assert isinstance(point, Within)
+            assert point.holds(str(found))
+            for factor in (F(10**9 + 1, 10**9), F(10**9 - 1, 10**9)):
+                assert not point.holds(str(found * factor))
+    assert derived
+
+
+@pytest.mark.parametrize("text", ["pooled iou[c1]", "pooled precision[c0]", "pooled mean_iou", "pooled fnr[c1]"])
+@pytest.mark.parametrize("q", [2, 1, None])
+def test_pooled_values_are_those_of_the_bounds(text: str, q: int | None) -> None:
+    asked = metric(text, 3)
+    rng = np.random.default_rng(11)
+    scenes = [scene_of(rng, 8, q) for _ in range(3)]
+    pool, bound = Pool(asked, q), BoundPool(asked, 3, constant(q))
+    for scene in scenes:
+        pool.add(scene)
+        bound.add(context(scene))
+    reach = reach_for(scenes[0], 0.4)
+    eps = F(float(reach / F(3, 2)))
+    budget = eps * F(3, 2) if q is None else (eps * F(3, 2)) ** q
+    assert pool._value(F(0), none=True) == bound.clean()
+    assert pool._value(budget) == bound.worst_case([eps])[0]
+    bound.close()
+
+
+@pytest.mark.parametrize("text", ["", "1.5", "2/4", "+1", "1e3", "-0", " 1", "1/0", "nan", "Infinity", None, 1, True])
+def test_a_number_is_written_in_one_way_only(text: object) -> None:
+    assert rational(text) is None
