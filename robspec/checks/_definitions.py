@@ -273,6 +273,16 @@ def arity_faults(info: MetricInfo, use: ast.MetricReference, example: str) -> It
         use: how it is used.
         example: a class for the mend.
     """
+    round_names = [a.id for a in use.arguments if isinstance(a, ast.Name)]
+    if (
+        info.classes is Takes.ALWAYS
+        and not use.classes
+        and len(round_names) == len(use.arguments) > len(info.arguments)
+    ):
+        span = Span(use.arguments[0].span.start, use.arguments[-1].span.end)
+        mend = f"write `{info.name}[{', '.join(round_names)}]`"
+        yield span, f"`{info.name}` is asked of classes in brackets, not in parentheses", mend
+        return
     if len(use.arguments) != len(info.arguments):
         span = use.span
         if use.arguments:

@@ -58,6 +58,8 @@ def _mend(spec: Spec, found: Found, inside: bool) -> str:
         known |= {H, H0, *spec.metrics}
     elif found.word in (H, H0):
         return f"`{found.word}` has a meaning in `degraded when` only; write a number or a param"
+    if found.word in (spec.classes or ()):
+        return "it is a class, and classes go in brackets, as in `iou[class]`"
     otherwise = f"declare it above: `param {found.word} = ...`"
     if inside:
         otherwise = "write `h` for the property's metric, or declare a param of this name above"

@@ -37,7 +37,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             if node.name not in _NAMES:
                 digits = node.name[1:]
                 mend = did_you_mean(node.name, _NAMES, _FORMS)
-                if node.name[:1] in "lL" and digits.isdigit():
+                if node.name.lower() in _NAMES:
+                    mend = f"write `{node.name.lower()}`"
+                elif node.name[:1] in "lL" and digits.isdigit():
                     mend = f"write `l({digits})`"
                 yield error(__name__, node.span, f"there is no norm `{node.name}`", mend)
             continue

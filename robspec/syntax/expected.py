@@ -97,6 +97,10 @@ def _bad_inside(token: Token, first: Token, accepted: Set[str], *, top: bool) ->
         return message, f"`{token}` is a word of the language; choose another name{quoted}"
     if token.type == "EQUAL" and first.type != "PARAM" and not (top and first.type == "METRIC"):
         return message, f"leave out the `=`; {_form(first, top=top)}"
+    if str(token) == "%":
+        return message, "a share is a decimal here: 0.95, not 95%"
+    if "RPAR" in accepted and not accepted & {"COMMA"}:
+        return message, f"close the `(` before this; {_form(str(first), top=top)}".removesuffix("; ")
     if token.type in {"LE", "LT", "GE", "GT", "EQ", "NE"} and first.type == "DEGRADED":
         return message, "write one comparison at a time and join them with `and`"
     return message, _form(str(first), top=top)
