@@ -155,6 +155,18 @@ def test_an_override_of_no_parameter_names_the_nearest(runway: str) -> None:
         compile_text(runway, overrides={"esp": F(1)})
 
 
+def test_a_swept_threshold_behind_a_constant_and_a_slope(runway: str) -> None:
+    """h + 1/10 <= 2 s + ... is h <= s - 1/10 - ...: affine in the right side, with an offset at 0."""
+    text = runway.replace("h0 - h > gamma / 5", "2 * h + 0.1 - h0 <= 0.3 to 0.7 points 3")
+    query = program(text).properties[1].query
+    assert isinstance(query, ir.RadiusQuery)
+    assert [o.threshold for o in query.objectives if isinstance(o, ir.Degraded)] == [
+        Threshold(F(1, 10), F(1, 2)),
+        Threshold(F(1, 5), F(1, 2)),
+        Threshold(F(3, 10), F(1, 2)),
+    ]
+
+
 def test_sweeps_include_both_ends(runway: str) -> None:
     text = runway.replace("budget   eps", "budget   0 to eps points 5").replace(
         "h0 - h > gamma / 5", "h0 - 2 * h >= gamma - 1 to gamma points 3"
