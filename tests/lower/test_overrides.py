@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robspec.lower import compile_file, parse_overrides
+from robspec.lower import compile_file, compile_text, parse_overrides
 from robspec.lower.errors import BadOverride
 from robspec.syntax.parse import MAX_DIGITS, MAX_EXPONENT
 
@@ -71,3 +71,13 @@ def test_a_file_is_compiled_with_its_overrides(runway: str, tmp_path: Path) -> N
     path.write_text(runway)
     assert dict(compile_file(path, {"eps": F(3)}).params)["eps"] == 3
     assert dict(compile_file(path).params)["eps"] == F(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"), [("zebra", "declare it: `param zebra = ...`"), ("8x", "use a declared name")]
+)
+def test_an_override_of_nothing_like_a_declared_name(runway: str, name: str, mend: str) -> None:
+    with pytest.raises(BadOverride) as caught:
+        compile_text(runway, overrides={name: F(1)})
+    assert caught.value.where == f"--set {name}=..."
+    assert caught.value.mend == mend
