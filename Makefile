@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-deep lint format bench clean
+.PHONY: demo test test-deep mutants lint format bench clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -13,6 +13,11 @@ test: $(STAMP)  ## the whole test suite, under 12 minutes on two cores
 
 test-deep: $(STAMP)  ## the property tests with 25 times the examples
 	ROBSPEC_HYPOTHESIS=deep $(BIN)/pytest -n 2
+
+mutants: $(STAMP)  ## change robspec/lower in a thousand ways; the tests should notice each (half an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	ROBSPEC_HYPOTHESIS=mutants NUMBA_DISABLE_JIT=1 $(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

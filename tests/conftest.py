@@ -1,4 +1,4 @@
-"""Shared test configuration: deterministic hypothesis profiles, and Triton kernels interpreted where no GPU is."""
+"""Shared test configuration: hypothesis profiles, and Triton kernels interpreted where no GPU is."""
 
 from __future__ import annotations
 
@@ -17,4 +17,5 @@ settings.register_profile(
     "default", max_examples=DEFAULT, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("deep", max_examples=25 * DEFAULT, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("mutants", max_examples=DEFAULT // 4, deadline=None, derandomize=True, database=None)
 settings.load_profile(os.environ.get("ROBSPEC_HYPOTHESIS", "default"))

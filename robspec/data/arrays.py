@@ -58,13 +58,14 @@ def load(blob: bytes, is_archive: bool, most_values: int, where: str) -> npt.NDA
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def peek(file: BinaryIO, is_archive: bool, where: str) -> Header:
+def peek(file: BinaryIO, is_archive: bool, where: str, declared: tuple[int, int, int] | None = None) -> Header:
     """Read what an array file says of itself, without its values.
 
     Args:
         file: the open file.
         is_archive: True for .npz.
         where: the file, for the error.
+        declared: C, H, W of an image, or None.
 
     Returns:
         Its header, see `describe`.
@@ -76,19 +77,24 @@ def peek(file: BinaryIO, is_archive: bool, where: str) -> Header:
     most = _MAX_HEADER + 16
     raw = _member(file, most, where, whole=False) if is_archive else file.read(most)
     shape, _, dtype = _header(io.BytesIO(raw), where)
-    return describe(shape, dtype)
+    return describe(shape, dtype, declared)
 
 
-def describe(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Header:
+def describe(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], declared: tuple[int, int, int] | None = None
+) -> Header:
     """Describe an array as an image or mask.
 
     Args:
-        shape: [H, W], [H, W, C] or [C, H, W] with C of 1 or 3.
+        shape: [H, W], [H, W, C] or [C, H, W].
         dtype: of the stored values.
+        declared: C, H, W of an image, which settles how three sides are read where it fits; else C is 1 or 3.
 
     Returns:
         Its header; 0 channels when the shape is none of these.
     """
+    if declared is not None and shape in (declared, (*declared[1:], declared[0])):
+        return Header(declared[1], declared[2], declared[0], str(dtype))
     if len(shape) == 2:
         return Header(shape[0], shape[1], 1, str(dtype))
     if len(shape) == 3 and shape[0] in (1, 3):

@@ -137,7 +137,7 @@ class Dataset:
             RobspecError: E0304, E0305, E0307, E0308, E0309 or E0311, naming the file.
         """
         for p in self.pairs:
-            self._check_image(_header(p.image, p.name), p.name)
+            self._check_image(_header(p.image, p.name, self.model.input_shape), p.name)
             if p.mask is not None:
                 self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
         for p in (*self.regions, *self.weights):
@@ -256,11 +256,11 @@ def _is_array(path: Path) -> bool:
     return path.suffix.lower() in (".npy", ".npz")
 
 
-def _header(path: Path, where: str) -> Header:
+def _header(path: Path, where: str, declared: tuple[int, int, int] | None = None) -> Header:
     try:
         with path.open("rb") as file:
             if _is_array(path):
-                return arrays.peek(file, path.suffix.lower() == ".npz", where)
+                return arrays.peek(file, path.suffix.lower() == ".npz", where, declared)
             head = file.read(_HEAD)
     except OSError as error:
         raise _closed(where, error) from error

@@ -34,6 +34,20 @@ def test_one_metric(robspec: Run) -> None:
     assert "also: weighted recall[k], pooled recall[k]\n" in shown
 
 
+def test_one_metric_is_shown_line_by_line(robspec: Run) -> None:
+    assert robspec("metrics", "stability").out.splitlines() == [
+        "stability: the share of all pixels that keep the class predicted on the clean image",
+        "  formula: pixels predicted as on the clean image / pixels",
+        "  better: higher",
+        "  values: from 0 to 1",
+        "  undefined: never",
+        "  family: counting (MATH.md section 3.A)",
+        "  also: weighted stability",
+        "  masks: not needed",
+        "  source: MATH.md section 3.A",
+    ]
+
+
 def test_json(robspec: Run) -> None:
     every = json.loads(robspec("metrics", "--format", "json").out)
     assert {m["name"] for m in every} == {info.name for info in built_in().values()}

@@ -142,6 +142,15 @@ def test_arrays(folder: Path, suffix: str, layout: str, dtype: npt.DTypeLike) ->
     assert np.array_equal(images[0].numpy(), expected)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 7])
+@pytest.mark.parametrize("first", [True, False])
+def test_arrays_of_any_number_of_channels(folder: Path, channels: int, first: bool) -> None:
+    values = np.arange(channels * 20, dtype=np.uint8).reshape(channels, 4, 5)
+    np.save(folder / "many.npy", values if first else values.transpose(1, 2, 0))
+    (images,) = read(folder, Data("d", "many.npy"), model(channels))
+    assert np.array_equal(np.rint(images[0].numpy() * 255), values)
+
+
 def test_jpeg_and_palette(folder: Path) -> None:
     Image.fromarray(pixels(1)).save(folder / "a.jpg")
     (images,) = read(folder, Data("d", "a.jpg"))

@@ -155,6 +155,48 @@ def test_an_override_of_no_parameter_names_the_nearest(runway: str) -> None:
         compile_text(runway, overrides={"esp": F(1)})
 
 
+def test_a_swept_threshold_behind_a_constant_and_a_slope(runway: str) -> None:
+    """h + 1/10 <= 2 s + ... is h <= s - 1/10 - ...: affine in the right side, with an offset at 0."""
+    text = runway.replace("h0 - h > gamma / 5", "2 * h + 0.1 - h0 <= 0.3 to 0.7 points 3")
+    query = program(text).properties[1].query
+    assert isinstance(query, ir.RadiusQuery)
+    assert [o.threshold for o in query.objectives if isinstance(o, ir.Degraded)] == [
+        Threshold(F(1, 10), F(1, 2)),
+        Threshold(F(1, 5), F(1, 2)),
+        Threshold(F(3, 10), F(1, 2)),
+    ]
+
+
+def test_sweeps_keep_metric_norm_and_strictness(runway: str) -> None:
+    single = program(runway)
+    swept = program(runway.replace("budget   eps", "budget   0 to eps points 5"))
+    strict = program(runway.replace("h0 - h > gamma / 5", "h < 0.3 to 0.7 points 3"))
+    before, after = (p.properties[0].query for p in (single, swept))
+    assert isinstance(before, ir.WorstCaseQuery)
+    assert isinstance(after, ir.WorstCaseQuery)
+    assert (after.metric, after.norm) == (before.metric, before.norm)
+    radius, whole = strict.properties[1].query, single.properties[1].query
+    assert isinstance(radius, ir.RadiusQuery)
+    assert isinstance(whole, ir.RadiusQuery)
+    assert radius.norm == whole.norm
+    assert isinstance(radius.norm, Norm)
+    for objective in radius.objectives:
+        assert isinstance(objective, ir.Degraded)
+        assert (objective.metric.name, objective.strict) == ("pixel_accuracy", True)
+
+
+def test_names_and_norms_of_the_model_are_the_specifications(runway: str) -> None:
+    """A claim's exponents may be parameters; input and output may be called anything."""
+    text = runway.replace("input     image", "input     photo").replace("output    logits", "output    scores")
+    text = text.replace("param gamma", "param p = 1.5\nparam gamma").replace(
+        "lipschitz l2 -> linf", "lipschitz l(p) -> l(p)"
+    )
+    model = program(text).model
+    assert (model.input_name, model.output_name) == ("photo", "scores")
+    assert model.claim is not None
+    assert (model.claim.input_norm, model.claim.output_norm) == (Norm(F(3, 2)), Norm(F(3, 2)))
+
+
 def test_sweeps_include_both_ends(runway: str) -> None:
     text = runway.replace("budget   eps", "budget   0 to eps points 5").replace(
         "h0 - h > gamma / 5", "h0 - 2 * h >= gamma - 1 to gamma points 3"

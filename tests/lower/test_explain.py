@@ -9,6 +9,7 @@ from robspec.lower.explain import explain
 
 SPEC = """language 1
 metric miss_rate(k) lower_is_better = FN[k] / (TP[k] + FN[k])
+metric worse(k) lower_is_better = (FN[k] + FP[k]) / (TP[k] + FN[k])
 metric mine = 0.5 * iou[sky] + 0.5 * recall[road]
 model {
   input image [3, 8, 8] in [0, 1]
@@ -36,6 +37,11 @@ property s {
   norm l(1.5)
   budget 0.1
   require worst_case >= 0.1 for all images
+}
+property u {
+  norm l2
+  degraded when worse[road, sky] >= 0.7 or frequency_weighted_iou <= 0.2
+  require radius >= 0.1 for all images
 }
 property t {
   metric pooled mean_iou
@@ -103,6 +109,26 @@ property s
     values: from 0 to 1, by the coefficients
     family: weighted (section 3.B)
     algorithm: the dual bound of the knapsack: which pixels to flip when they count differently; a sound bound, not always attained
+property u
+  degraded: worse[sky, road] >= 0.7 or frequency_weighted_iou <= 0.2
+  radius: the smallest of those joined by `or`, a sound bound (section 3.F)
+  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  metric worse[sky, road], lower is better
+    formula: (FP + FN) / (TP + FN)
+    a hit that is lost (TP to FN): the slope has the sign of 1, never negative: no coefficient has the other sign
+    a false alarm (TN to FP): the slope has the sign of 1, never negative: no coefficient has the other sign
+    defined: where TP + FN > 0, which no attack changes
+    family: ratio (section 3.C)
+    algorithm: for each number of lost hits, the most false alarms the rest of the budget pays; exact over the logits within reach
+  metric frequency_weighted_iou, higher is better
+    formula: the mean over the classes in the annotation of an image (every class), each with its share of the annotated pixels, of
+      TP / (TP + FP + FN)
+    a hit that is lost (TP to FN): the slope has the sign of -1, never positive: no coefficient has the other sign
+    a false alarm (TN to FP): the slope has the sign of -TP, never positive: no coefficient has the other sign
+    defined: where one of the classes is annotated
+    values: from 0 to 1, by the coefficients
+    family: macro (section 3.D)
+    algorithm: the classes share the budget through a Lagrange multiplier; a sound bound, not always attained
 property t
   degraded: pooled mean_iou <= 0.3
   radius: that of the one comparison (section 3.G)
