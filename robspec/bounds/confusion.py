@@ -18,6 +18,7 @@ from robspec.semantics.formula import Polynomial
 
 _EXACT_AT_ONCE = 4096
 
+Finder: TypeAlias = Callable[[IntArray, IntArray, int], Fraction]
 Lists: TypeAlias = Callable[[Budget | None, Budget | None], tuple[FloatArray, FloatArray]]
 
 
@@ -117,33 +118,35 @@ class Confusion:
         if not leave.exponent:
             return self.worst(metric, *self.reachable(eps, constant))
         mine, others = self.lists(leave, enter)
-        return self.worst_within(metric, affordable(mine, leave), affordable(others, enter), leave.limit)
+        return self.finder(metric)(affordable(mine, leave), affordable(others, enter), leave.limit)
 
-    def worst_within(self, metric: Metric, leave: IntArray, enter: IntArray, limit: int) -> Fraction:
-        """Find the worst value over every affordable pair of flips, exactly.
+    def finder(self, metric: Metric) -> Finder:
+        """Prepare the search for the worst value over every affordable pair of flips.
 
         Args:
             metric: monotone in both numbers of flips.
-            leave: ascending integer costs of the leave items, none above `limit`.
-            enter: the same of the enter items.
-            limit: the budget in the same units.
 
         Returns:
-            The smallest value (the largest where lower is better).
+            A function of the ascending integer costs of the leave items, those of the enter items, none above the
+            limit, and that limit; it gives the smallest value (the largest where lower is better), exact.
         """
         from robspec.kernels.knapsack._classes import worst_quotient
 
         counts = np.array([self.tp, self.fp, self.fn, self.tn], dtype=np.int64)
         sums = _linear(metric, int(counts.sum()))
         if sums is None:
-            return self.worst(metric, *pairs(leave, enter, limit))
-        above, below = sums
+            return lambda leave, enter, limit: self.worst(metric, *pairs(leave, enter, limit))
         sign = -1 if metric.lower_is_better else 1
-        n, d, vanishes = worst_quotient(leave, enter, limit, counts, sign * above, below)
-        found = [Fraction(sign * n, d)] if d else []
-        if vanishes:
-            found.append(worst_value(metric))
-        return max(found) if metric.lower_is_better else min(found)
+        above, below = sign * sums[0], sums[1]
+
+        def find(leave: IntArray, enter: IntArray, limit: int) -> Fraction:
+            n, d, vanishes = worst_quotient(leave, enter, limit, counts, above, below)
+            found = [Fraction(sign * n, d)] if d else []
+            if vanishes:
+                found.append(worst_value(metric))
+            return max(found) if metric.lower_is_better else min(found)
+
+        return find
 
     def budgets(self, eps: Fraction, constant: Constant) -> tuple[Budget, Budget]:
         """Convert a radius into the budgets of the leave and of the enter items, in the same units."""
@@ -164,8 +167,9 @@ def affordable(ascending: FloatArray, budget: Budget) -> IntArray:
     """Convert ascending items to integer costs, rounded down, leaving out what no budget buys."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         cost = ascending * ascending * budget.scale if budget.exponent == 2 else ascending * budget.scale
-    # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
-    cost = np.nan_to_num(cost, nan=0.0, posinf=np.inf)
+    if not budget.scale:
+        # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
+        cost = np.nan_to_num(cost, nan=0.0, posinf=np.inf)
     return cost[: np.searchsorted(cost, float(budget.limit + 1), side="left")].astype(np.int64)
 
 

@@ -59,7 +59,7 @@ class _Part:
     def __init__(self, weight: Fraction, metric: Metric, confusion: Confusion, budget: Budget) -> None:
         self._weight = weight
         self._metric = metric
-        self._confusion = confusion
+        self._find = confusion.finder(metric)
         leave, enter = confusion.lists(budget, budget)
         self._leave = affordable(leave, budget)
         self._enter = affordable(enter, budget)
@@ -78,7 +78,7 @@ class _Part:
         if spend not in self._known:
             a = self._leave[: np.searchsorted(self._leave, spend, side="right")]
             b = self._enter[: np.searchsorted(self._enter, spend, side="right")]
-            exact = self._weight * self._confusion.worst_within(self._metric, a, b, spend)
+            exact = self._weight * self._find(a, b, spend)
             self._known[spend] = round_out(exact, up=self._metric.lower_is_better)
         return self._known[spend]
 
