@@ -24,6 +24,7 @@ from robspec.train.run import train
 from .conftest import CONFIG, Lines
 
 STEPS = 6
+FOLDERS = 'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"'
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -204,7 +205,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path, monkeypatch: pyte
 
 
 def test_scenes_need_a_function_named_on_the_command_line(folder: Path) -> None:
-    text = CONFIG.replace('train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5")
+    text = CONFIG.replace(
+        'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5"
+    )
     (folder / "drawn.toml").write_text(text)
     with pytest.raises(SceneGenerator, match="--generator"):
         train(read_config(folder / "drawn.toml"), folder / "out", None, Lines())
@@ -218,7 +221,9 @@ def test_drawn_scenes(folder: Path) -> None:
         "    mask[:, : 4 + seed % 8] = 1\n"
         "    return np.repeat(200 * mask[..., None], 3, axis=2), mask\n"
     )
-    text = CONFIG.replace('train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5")
+    text = CONFIG.replace(
+        'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5"
+    )
     (folder / "drawn.toml").write_text(text)
     command = [sys.executable, "-m", "robspec", "train", "drawn.toml", "--out", "out", "--generator", "drawing:scene"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
