@@ -31,7 +31,7 @@ CASES: dict[str, tuple[Callable[[LayerKit], SegmentationNet], int, int]] = {
     "LipDeepLabV3-S, batch 1": (lambda kit: LipDeepLabV3(11, kit=kit), 128, 1),
     "LipDeepLabV3-S, 256 x 256": (lambda kit: LipDeepLabV3(11, kit=kit), 256, 1),
 }
-ROUNDS = 40
+ROUNDS = 80
 
 
 def exported(network: SegmentationNet, side: int, folder: Path) -> LoadedModel:

@@ -10,6 +10,7 @@ gradient steps found inside the same ball. The truth lies between the two.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +76,9 @@ class Row:
     def line(self) -> str:
         """Write the row of the table."""
         cells = [f"{c:.3f} / {a:.3f}" for c, a in zip(self.certified, self.attacked, strict=True)]
-        return f"| {TITLES[self.name]} | {self.lipschitz:.5g} | {self.clean:.3f} | " + " | ".join(cells) + " |"
+        return (
+            f"| {TITLES[self.name]} | {_rounded_up(self.lipschitz)} | {self.clean:.3f} | " + " | ".join(cells) + " |"
+        )
 
 
 def measure(name: str) -> Row:
@@ -163,6 +166,14 @@ def _iou(found: Tensor, labels: Tensor, *, signed: bool = False) -> Tensor:
     seen = torch.where(there, found > 0, found < 0) if signed else found[:, 1] > found[:, 0]
     both = (seen & there).flatten(1).sum(dim=1).double()
     return both / (seen | there).flatten(1).sum(dim=1).clamp_min(1)
+
+
+def _rounded_up(value: float) -> str:
+    """Write a constant so that it is never shown smaller than it is."""
+    if value < 1000:
+        return f"{math.ceil(value * 10**6) / 10**6:.6f}"
+    digits = 10 ** (math.floor(math.log10(value)) - 3)
+    return f"{math.ceil(value / digits) * digits:.3e}"
 
 
 def _mean(values: list[float]) -> float:
