@@ -229,3 +229,23 @@ def test_drawn_scenes(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((folder / "out" / "scenes" / "train" / "images").glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("threads = 1", 'threads = 1\nprecision = "bfloat16"'),
+        ("tau = 10", 'kind = "hkr"'),
+        ("tau = 10", 'kind = "cosine"'),
+        ("depths = [1]", "depths = [1]\nsingle_logit = true"),
+        ('"fcn"\nchannels = [12]\ndepths = [1]', '"unet"\nchannels = [8, 16]\ndepths = [1, 1]\nrms_scaling = true'),
+        ('"fcn"\nchannels = [12]\ndepths = [1]', '"deeplabv3"\nchannels = [8]\ndepths = [2]'),
+    ],
+    ids=["bfloat16", "hkr", "cosine", "one logit", "unet with gains", "deeplabv3"],
+)
+def test_every_choice_ends_in_a_proof(folder: Path, old: str, new: str) -> None:
+    assert old in CONFIG
+    (folder / "other.toml").write_text(CONFIG.replace(old, new))
+    card = train(read_config(folder / "other.toml"), folder / "other", None, Lines()).card
+    assert card["lipschitz"]["bound"] <= 1.0001
+    assert card["metrics"]["pixel_accuracy"]["clean"] > 0.3
