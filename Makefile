@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-deep mutants lint format bench clean
+.PHONY: demo test test-deep mutants lint format bench results clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -31,6 +31,9 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## check equality, then time the kernels against the memory floor
 	$(BIN)/python -m benchmarks.knapsack
+
+results: $(STAMP)  ## train and measure the three models of the runway table
+	$(BIN)/python specs/runway/results.py
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

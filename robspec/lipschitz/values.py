@@ -171,7 +171,7 @@ class Value:
                     bounds[anchor] = min(bound, bounds.get(anchor, bound))
         if step.piece is not None:
             bounds[self] = 1.0
-            for stale in list(bounds)[1 : len(bounds) - _PIECES_KEPT]:
+            for stale in list(bounds)[1 : max(1, len(bounds) - _PIECES_KEPT)]:
                 del bounds[stale]
         self.seconds += time.perf_counter() - start
         return bounds

@@ -113,6 +113,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate(step, self.steps, config.optimizer)
         self.network.train()
+        # The kernels of a validation set the number of threads of the OpenMP runtime they share with torch.
+        torch.set_num_threads(config.run.threads)
         reduced = config.run.precision == "bfloat16"
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
             logits = self.network(images)

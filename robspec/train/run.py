@@ -124,6 +124,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     card["versions"] = versions()
     write_whole(out / CARD, (json.dumps(card, indent=2, sort_keys=True) + "\n").encode())
     console.line(f"wrote {out / SPEC} and {out / CARD}")
+    console.line(f"again: robspec check {out / MODEL} {out / SPEC} --data {parts['val'].root}")
     return Finished(out, card)
 
 

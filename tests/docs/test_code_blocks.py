@@ -20,6 +20,7 @@ ELSEWHERE = {
     "make demo": ".ci/run installs the same environment; the command it runs is tested below",
     "make test": "it is what runs this test",
     "make bench": "a benchmark, not a test; tests/benchmarks runs its parts",
+    "make results": "half an hour; tests/specs measures what it made",
     "make mutants": "not part of the suite",
     "python specs/runway/generate.py": "tests/specs draws scenes",
     "python specs/runway/train.py --out weights.pt": "five minutes; tests/specs trains a few steps",
@@ -80,6 +81,8 @@ def _prepare(page: Path, folder: Path) -> None:
     """Save the files a page tells its reader to save, and the weights it tells them to have."""
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
         named = re.match(r"# file: (\S+)\n", match[2])
+        if match[1] == "toml" and named:
+            (folder / named[1]).write_text(match[2])
         if match[1] == "python" and named:
             (folder / named[1]).write_text(match[2])
             save = f"import torch, {named[1][:-3]} as m; torch.save(m.build().state_dict(), 'weights.pt')"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from robspec.errors import RobspecError
 from robspec.models.errors import ModelDesign
 from robspec.train.building import check_design
 from robspec.train.config import as_json, read_config
+from robspec.train.errors import ConfigKey, ConfigUnreadable, ConfigValue
 
 from .conftest import CONFIG
 
@@ -121,7 +123,7 @@ def test_a_network_that_cannot_be_built_is_refused_early(tmp_path: Path, old: st
 
 def test_no_text_ends_in_anything_but_a_configuration_or_a_coded_error(tmp_path: Path) -> None:
     """Lines dropped, doubled, and bytes replaced at random."""
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311
     path = tmp_path / "config.toml"
     for _ in range(300):
         text = bytearray(CONFIG.encode())
@@ -129,7 +131,5 @@ def test_no_text_ends_in_anything_but_a_configuration_or_a_coded_error(tmp_path:
             at = rng.randrange(len(text))
             text[at : at + rng.randint(0, 9)] = rng.choice([b"", b"[", b"-", b"9" * 40, b"\xff", b'"', b"\n", b"e9"])
         path.write_bytes(bytes(text))
-        try:
+        with suppress(ConfigUnreadable, ConfigKey, ConfigValue):
             read_config(path)
-        except RobspecError as error:
-            assert error.code in ("E0701", "E0702", "E0703")

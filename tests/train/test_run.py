@@ -24,6 +24,7 @@ from robspec.train.run import train
 from .conftest import CONFIG, Lines
 
 STEPS = 6
+FOLDERS = 'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"'
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -204,7 +205,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path, monkeypatch: pyte
 
 
 def test_scenes_need_a_function_named_on_the_command_line(folder: Path) -> None:
-    text = CONFIG.replace('train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5")
+    text = CONFIG.replace(
+        'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5"
+    )
     (folder / "drawn.toml").write_text(text)
     with pytest.raises(SceneGenerator, match="--generator"):
         train(read_config(folder / "drawn.toml"), folder / "out", None, Lines())
@@ -218,9 +221,31 @@ def test_drawn_scenes(folder: Path) -> None:
         "    mask[:, : 4 + seed % 8] = 1\n"
         "    return np.repeat(200 * mask[..., None], 3, axis=2), mask\n"
     )
-    text = CONFIG.replace('train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5")
+    text = CONFIG.replace(
+        'train_images = "train/images/*.png"\ntrain_masks = "train/masks/*.png"', "train_scenes = 5"
+    )
     (folder / "drawn.toml").write_text(text)
     command = [sys.executable, "-m", "robspec", "train", "drawn.toml", "--out", "out", "--generator", "drawing:scene"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((folder / "out" / "scenes" / "train" / "images").glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("threads = 1", 'threads = 1\nprecision = "bfloat16"'),
+        ("tau = 10", 'kind = "hkr"'),
+        ("tau = 10", 'kind = "cosine"'),
+        ("depths = [1]", "depths = [1]\nsingle_logit = true"),
+        ('"fcn"\nchannels = [12]\ndepths = [1]', '"unet"\nchannels = [8, 16]\ndepths = [1, 1]\nrms_scaling = true'),
+        ('"fcn"\nchannels = [12]\ndepths = [1]', '"deeplabv3"\nchannels = [8]\ndepths = [2]'),
+    ],
+    ids=["bfloat16", "hkr", "cosine", "one logit", "unet with gains", "deeplabv3"],
+)
+def test_every_choice_ends_in_a_proof(folder: Path, old: str, new: str) -> None:
+    assert old in CONFIG
+    (folder / "other.toml").write_text(CONFIG.replace(old, new))
+    card = train(read_config(folder / "other.toml"), folder / "other", None, Lines()).card
+    assert card["lipschitz"]["bound"] <= 1.0001
+    assert card["metrics"]["pixel_accuracy"]["clean"] > 0.3

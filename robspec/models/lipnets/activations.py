@@ -24,8 +24,7 @@ class MaxMin(nn.Module):
             first, second = features.chunk(2, dim=1)
             return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=1)
         # The same numbers without selections, of which the prover follows only the last few (LipUNet's skips).
-        batch, channels, height, width = features.shape
-        pairs = features.reshape(batch, 2, channels // 2, height, width)
+        pairs = features.reshape(-1, 2, features.shape[1] // 2, *features.shape[2:])
         return torch.cat([pairs.amax(dim=1), pairs.amin(dim=1)], dim=1)
 
 
@@ -49,9 +48,9 @@ class GroupSort(nn.Module):
         Returns:
             The same shape.
         """
-        batch, channels, height, width = features.shape
-        groups = features.reshape(batch, channels // self.size, self.size, height, width)
-        return groups.sort(dim=2).values.reshape(batch, channels, height, width)
+        channels, *sides = features.shape[1:]
+        groups = features.reshape(-1, channels // self.size, self.size, *sides)
+        return groups.sort(dim=2).values.reshape(-1, channels, *sides)
 
 
 def activation(name: str) -> nn.Module:
