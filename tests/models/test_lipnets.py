@@ -29,6 +29,7 @@ STD = (0.25, 0.3, 0.5)
 BUILDERS: dict[str, Callable[[LayerKit], SegmentationNet]] = {
     "fcn": lambda kit: LipFCN(3, (12, 16), (1, 2), kit=kit, std=STD),
     "unet": lambda kit: LipUNet(3, (8, 16, 32), (1, 1, 1), kit=kit, std=STD),
+    "unet of four levels": lambda kit: LipUNet(3, (8, 16, 32, 64), (1, 1, 1, 1), kit=kit, std=STD),
     "deeplabv3": lambda kit: LipDeepLabV3(3, ((8, 2), (16, 2)), kit=kit, std=STD),
     "one logit": lambda kit: LipFCN(1, (12,), (1,), kit=kit, std=STD),
 }

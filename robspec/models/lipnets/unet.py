@@ -16,8 +16,6 @@ from robspec.models.lipnets.unit import Flow, Unit
 class LipUNet(SegmentationNet):
     """A U-Net whose skips cost nothing: the two halves are disjoint, so their concatenation is 1-Lipschitz.
 
-    The prover follows up to three levels; from four on it proves sqrt(2) times the design.
-
     Copying a map to both sides, as an ordinary U-Net does, needs a factor of 1/sqrt(2) per level, which the margins
     would pay for.
 
