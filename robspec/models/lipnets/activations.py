@@ -20,12 +20,46 @@ class MaxMin(nn.Module):
         Returns:
             The same shape.
         """
-        if self.training:
-            first, second = features.chunk(2, dim=1)
-            return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=1)
-        # The same numbers without selections, of which the prover follows only the last few (LipUNet's skips).
-        pairs = features.reshape(-1, 2, features.shape[1] // 2, *features.shape[2:])
-        return torch.cat([pairs.amax(dim=1), pairs.amin(dim=1)], dim=1)
+        first, second = features.chunk(2, dim=1)
+        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], dim=1)
+
+
+class SecondHalfAbsolute(nn.Module):
+    """MaxMin between two rotations: the larger and the smaller of a and b are (s + |d|)/sqrt 2 and (s - |d|)/sqrt 2.
+
+    Here s = (a + b)/sqrt 2 and d = (a - b)/sqrt 2. The rotations fold into the convolutions before and after, and one
+    entrywise operation is left, a rectifier of slope -1 for the negative entries of the second half of the channels.
+
+    Args:
+        channels: of the features, even.
+    """
+
+    slopes: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = torch.ones(channels // 2)
+        self.register_buffer("slopes", torch.cat([half, -half]))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Take the absolute value of the second half of the channels, [B, C, H, W]."""
+        found: Tensor = nn.functional.prelu(features, self.slopes)
+        return found
+
+
+def rotated(weight: Tensor, dim: int) -> Tensor:
+    """Bring channels i and i + C/2 to their sum and their difference, over sqrt 2.
+
+    Args:
+        weight: any shape, even along `dim`.
+        dim: where its channels are.
+
+    Returns:
+        The same shape; the map is orthogonal and its own inverse.
+    """
+    first, second = weight.double().chunk(2, dim=dim)
+    both = torch.cat([first + second, first - second], dim=dim)
+    return both.mul(0.5**0.5).to(weight.dtype)
 
 
 class GroupSort(nn.Module):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from robspec.models.errors import ModelDesign
+from robspec.models.lipnets.activations import MaxMin
 from robspec.models.lipnets.kit import LayerKit
-from robspec.models.lipnets.unit import Flow, Gain, Unit
+from robspec.models.lipnets.unit import Flow, Unit
 
 _MOST_READINGS = 40
 _STEADY = 1e-6
+_SETTLED = 1e-3
+"""What settling may change, relative: rounding, never a rotation that one reader of a map was not told of."""
 
 
 class SegmentationNet(nn.Module):
@@ -70,18 +73,32 @@ class SegmentationNet(nn.Module):
 
         Returns:
             The copy, in evaluation mode; it computes what this network computes in evaluation mode up to rounding.
+
+        Raises:
+            RuntimeError: it does not.
         """
         plain = copy.deepcopy(self).eval()
         _converge(plain)
         units = [module for module in plain.modules() if isinstance(module, Unit)]
-        seen: dict[Unit, float] = {}
-        hooks = [unit.register_forward_pre_hook(_recording(seen)) for unit in units]
+        side = 4 * self.stride
+        image = torch.rand(1, self.channels_in, side, side, generator=torch.Generator().manual_seed(0))
+        seen: dict[Unit, tuple[Flow, Flow]] = {}
+        hooks = [unit.register_forward_hook(_recording(seen)) for unit in units]
         with torch.no_grad():
-            plain(torch.zeros(1, self.channels_in, self.stride, self.stride))
+            expected = plain(image)
         for hook in hooks:
             hook.remove()
+        # Kept alive in `seen`, no two tensors share an identity.
+        makers = {id(out[0]): unit for unit, (_, out) in seen.items() if isinstance(unit.activation, MaxMin)}
+        sources = {unit: makers.get(id(given[0])) for unit, (given, _) in seen.items()}
+        followed = {maker for maker in sources.values() if maker is not None}
         for unit in units:
-            unit.settle(seen[unit])
+            gain = float(seen[unit][0][1])
+            unit.settle(gain, rotated_in=sources[unit] is not None, rotated_out=unit in followed)
+        with torch.no_grad():
+            difference = float((plain(image) - expected).abs().max())
+        if not difference <= _SETTLED * (1 + float(expected.abs().max())):
+            raise RuntimeError(f"settling changed what the network computes, by {difference}")
         return plain
 
 
@@ -117,10 +134,10 @@ def _converge(network: nn.Module) -> None:
                 before = after
 
 
-def _recording(seen: dict[Unit, float]):  # type: ignore[no-untyped-def]
-    def hook(module: Unit, given: tuple[Flow]) -> None:
-        gain: Gain = given[0][1]
-        seen[module] = float(gain)
+def _recording(seen: dict[Unit, tuple[Flow, Flow]]) -> Callable[[nn.Module, tuple[Flow], Flow], None]:
+    def hook(module: nn.Module, given: tuple[Flow], out: Flow) -> None:
+        if isinstance(module, Unit):
+            seen[module] = given[0], out
 
     return hook
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from robspec.models.lipnets.activations import SecondHalfAbsolute, rotated
 from robspec.models.lipnets.kit import LayerKit
 
 Gain: TypeAlias = Tensor | float
@@ -86,11 +87,13 @@ class Unit(nn.Module):
         found = self.norm(found, gain) if isinstance(self.norm, Shift) else self.norm(found)
         return self.activation(found), gain
 
-    def settle(self, gain: float) -> float:
+    def settle(self, gain: float, *, rotated_in: bool = False, rotated_out: bool = False) -> float:
         """Turn into a plain convolution with bias, and an activation; the network must be in evaluation mode.
 
         Args:
             gain: what the features it is given carry.
+            rotated_in: whether the settled units before leave the last rotation of their MaxMin to this one.
+            rotated_out: whether this one, with MaxMin, leaves it to those behind; see `SecondHalfAbsolute`.
 
         Returns:
             The gain its output carried; the settled network carries none.
@@ -108,6 +111,12 @@ class Unit(nn.Module):
                 bias = norm.value() / gain
             elif isinstance(norm, nn.BatchNorm2d):
                 weight, bias = _folded(norm, weight, transposed=isinstance(layer, nn.ConvTranspose2d))
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            if rotated_in:
+                weight = rotated(weight, 0 if transposed else 1)
+            if rotated_out:
+                weight, bias = rotated(weight, 1 if transposed else 0), rotated(bias, 0)
+                self.activation = SecondHalfAbsolute(channels)
             self.convolution = _plain(layer, weight, bias, has_bias=not isinstance(norm, nn.Identity))
         self.norm = nn.Identity()
         self.settled = True
