@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option(
+    "--attack",
+    type=click.IntRange(1, 10_000),
+    metavar="STEPS",
+    help="Search each ball for a counterexample, four times STEPS of projected gradient.",
+)
+@click.option(
     "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
 )
 @click.option(
@@ -65,6 +72,7 @@ def command(
     forward: str,
     batch_size: int | None,
     pair_bound: bool,
+    attack: int | None,
     cross_check: int | None,
     certificate: Path | None,
     allow: str | None,
@@ -103,11 +111,15 @@ def command(
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
     from robspec.report import render
-    from robspec.verify.errors import WitnessPathError
+    from robspec.verify.errors import OptionValueError, WitnessPathError
     from robspec.verify.run import check, default_batch_size
     from robspec.verify.witness import write_witnesses
 
     if certificate is not None:
+        if attack is not None:
+            raise OptionValueError(
+                "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
+            )
         from robspec.recheck.derive import refuse_unsupported
 
         refuse_unsupported(program)
@@ -133,6 +145,13 @@ def command(
         for look in observers:
             look(context, names)
 
+    attacker = None
+    if attack is not None:
+        from robspec.verify.attack import Attacker
+
+        finds = click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
+        attacker = Attacker(program, session.model, session.backend, attack, Path(finds), witness_dir)
+
     def run(progress: Callable[[int], None]) -> CheckReport:
         return check(
             program,
@@ -142,6 +161,7 @@ def command(
             session.established,
             batch_size=size,
             pair_bound=pair_bound,
+            attacker=attacker,
             progress=progress,
             observe=observe,
             times=session.times,

@@ -104,6 +104,19 @@ class LoadedModel:
             return torch.empty((0, *self.output_shape), dtype=self.forward_dtype, device=self.device)
         return torch.cat(parts)
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Compute the logits as `logits` does, so that gradients reach the images.
+
+        Args:
+            images: as for `logits`; those that require gradients get them.
+
+        Returns:
+            [B, K, H, W].
+        """
+        size = max(self.batch.low, images.shape[0] if self.batch.high is None else self.batch.high)
+        with exact_arithmetic(self.device), torch.enable_grad():
+            return torch.cat([self._run(images[i : i + size]) for i in range(0, images.shape[0], size)])
+
     def _run(self, images: Tensor) -> Tensor:
         count = images.shape[0]
         given = images.to(device=self.device, dtype=self.forward_dtype)

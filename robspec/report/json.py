@@ -51,6 +51,7 @@ def document(report: CheckReport) -> dict[str, Any]:
         "backend": report.backend,
         "forward": report.forward,
         "notes": list(report.notes),
+        "attack_steps": report.attack_steps,
         "claims": [_claim(c) for c in report.claims],
         "images": {"total": report.images, "evaluated": report.evaluated},
         "seconds": {
@@ -58,6 +59,7 @@ def document(report: CheckReport) -> dict[str, Any]:
             "prove": report.times.prove,
             "forward": report.times.forward,
             "bound": report.times.bound,
+            "attack": report.times.attack,
             "total": report.times.total,
             "cross_check": report.times.cross_check,
         },
@@ -130,13 +132,17 @@ def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple
 
 
 def _image(result: ImageResult) -> dict[str, Any]:
-    found = {
+    found: dict[str, Any] = {
         "image": result.image,
         "clean": _value(result.clean),
         "certified": [_value(v) for v in result.certified],
         "attained": [_value(v) for v in result.attained],
     }
-    return found | ({"pair_bound": [_value(v) for v in result.pairs]} if result.pairs else {})
+    if result.pairs:
+        found["pair_bound"] = [_value(v) for v in result.pairs]
+    if result.attacks:
+        found["attack_distance"] = [None if a is None else _value(a.distance) for a in result.attacks]
+    return found
 
 
 def _value(value: Value | None) -> dict[str, Any] | None:

@@ -27,7 +27,8 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     """Draw the verdict table, then what it rests on."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    console.print(_table(console.width, header=True))
+    attained = "attained" if report.attack_steps else "clean"
+    console.print(_table(console.width, header=True, attained=attained))
     for prop in report.properties:
         console.print(
             Text(f"{prop.source.name}: {query_text(prop.source.query, report.program.model.classes)}", style="bold")
@@ -49,13 +50,13 @@ def _hanging(text: str, width: int, indent: int = 4) -> str:
     return textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
-def _table(width: int, *, header: bool) -> Table:
+def _table(width: int, *, header: bool, attained: str = "clean") -> Table:
     """A table whose columns line up with those of every other table of the same width."""
     first = _first_column(width)
     table = Table(box=box.SIMPLE_HEAD if header else None, pad_edge=False, show_header=header, padding=(0, 2, 0, 0))
     table.add_column("property / requirement", width=first, overflow="fold")
     table.add_column("certified", width=11, justify="right")
-    table.add_column("clean", width=9, justify="right")
+    table.add_column(attained, width=9, justify="right")
     table.add_column("images", width=7, justify="right")
     table.add_column("verdict", width=max(16, width - first - 36), overflow="fold")
     return table
@@ -119,6 +120,14 @@ def _footer(report: CheckReport) -> list[Text]:
     lines.extend(Text(line) for line in dict.fromkeys(constant_line(p.constant) for p in report.properties))
     t = report.times
     spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
+    if report.attack_steps:
+        spent += f", attack {t.attack:.2f}"
+        what = "worst-case properties in l2 and linf, stability and pooled metrics excepted"
+        lines.append(
+            Text(
+                f"attack: {report.attack_steps} steps of projected gradient, four times per image and budget; {what}"
+            )
+        )
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     return lines

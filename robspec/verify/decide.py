@@ -64,7 +64,8 @@ def decide(
         alone = requirement.aggregate in (Aggregate.MIN, Aggregate.FRACTION)
         pairs = zip(defined, attained, strict=True)
         names = tuple(i.image for i, v in pairs if not alone or _violates(requirement, v))
-        reason = "the clean images themselves violate it"
+        found = any(i.attacks and i.attacks[point] for i in defined if i.image in names)
+        reason = "stored images within the budget violate it" if found else "the clean images themselves violate it"
         return RequirementResult(requirement, point, low, high, Verdict.REFUTED, reason, names)
     reason = "the requirement lies between the certified bound and what was attained"
     return RequirementResult(requirement, point, low, high, Verdict.UNKNOWN, reason)

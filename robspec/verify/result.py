@@ -6,6 +6,7 @@ import enum
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TypeAlias
 
 from robspec.ir.types import Program, Property, Requirement
@@ -26,6 +27,19 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Attack:
+    """A concrete image within the budget.
+
+    Args:
+        distance: a bound on its distance from the clean image in the property's norm, rounded up.
+        path: where it is stored, a float32 array in the units of the declared input.
+    """
+
+    distance: Fraction
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ImageResult:
     """One image under one property.
 
@@ -35,6 +49,7 @@ class ImageResult:
         certified: per swept point, the certified bound on the value (worst_case or radius).
         attained: per swept point, the value a concrete input attains (the clean image, until an attack does worse):
             the true value lies between `certified` and `attained`.
+        attacks: per swept point, the input that attains it, None where it is the clean image; empty where all are.
         pairs: per swept point, what the pair bound alone would certify; empty where it was not asked for or is the
             bound used.
     """
@@ -44,6 +59,7 @@ class ImageResult:
     certified: tuple[Value | None, ...]
     attained: tuple[Value | None, ...]
     pairs: tuple[Value | None, ...] = ()
+    attacks: tuple[Attack | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +180,7 @@ class Times:
     prove: float = 0.0
     forward: float = 0.0
     bound: float = 0.0
+    attack: float = 0.0
     total: float = 0.0
     cross_check: float = 0.0
 
@@ -183,6 +200,7 @@ class CheckReport:
         hashes: SHA-256 of the specification, the model file and the data.
         versions: of robspec and what it stands on.
         times: where the time went.
+        attack_steps: gradients per image and budget of the search for counterexamples, 0 for none.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
         cross_check: what an independent computation said, or None when none was asked for.
     """
@@ -198,6 +216,7 @@ class CheckReport:
     versions: dict[str, str]
     times: Times
     notes: tuple[str, ...] = ()
+    attack_steps: int = 0
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None
 

@@ -85,6 +85,18 @@ class LogitsModel(Protocol):
         ...
 
 
+class Search(Protocol):
+    """What the check needs of a search for counterexamples; see `robspec.verify.attack`."""
+
+    steps: int
+
+    def improve(
+        self, prop: Property, constant: Constant, batch: ImageBatch, results: Sequence[ImageResult]
+    ) -> list[ImageResult]:
+        """Replace what clean images attain by what worse images within the budget do."""
+        ...
+
+
 def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
     """Check that the specification speaks of this model.
 
@@ -118,6 +130,7 @@ def check(
     *,
     batch_size: int | None = None,
     pair_bound: bool = False,
+    attacker: Search | None = None,
     progress: Callable[[int], None] = lambda _: None,
     observe: Callable[[Context, Sequence[str]], None] = lambda _, __: None,
     times: Times | None = None,
@@ -132,6 +145,7 @@ def check(
         established: the Lipschitz constant of each property, image to logits, and the decided claims.
         batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
         pair_bound: whether to compare with the pair bound where water filling prices entering a class.
+        attacker: searches for counterexamples; by default only clean images are tried.
         progress: called with the number of images just finished.
         observe: called with each batch and the names of its images, once its logits are known to be finite.
         times: seconds already spent, added to.
@@ -171,6 +185,10 @@ def check(
             whole.add(context)
             observe(context, batch.names)
             times.bound += time.perf_counter() - mark
+            if attacker is not None:
+                mark = time.perf_counter()
+                answers = [attacker.improve(p, c, batch, a) for (p, c), a in zip(pairs, answers, strict=True)]
+                times.attack += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
             evaluated += len(batch.names)
@@ -201,6 +219,7 @@ def check(
         versions=versions(),
         times=times,
         notes=established.notes + notes(program, forward),
+        attack_steps=0 if attacker is None else attacker.steps,
     )
 
 

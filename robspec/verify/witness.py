@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from robspec.verify.errors import WitnessPathError
-from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Verdict
+from robspec.verify.result import CheckReport, ClaimResult, ImageResult, PropertyResult, RequirementResult, Verdict
 
 
 def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
@@ -22,7 +23,7 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
 
     Returns:
         The files written, each naming the images, their distance from the clean image (0: they are the clean
-        images) and the exact values they attain.
+        images; others are stored beside it) and the exact values they attain.
 
     Raises:
         WitnessPathError: the folder or a file cannot be written (E0603).
@@ -34,6 +35,7 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
         content = json.dumps(_document(report, prop), indent=2) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _store_attacks(prop, folder)
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as stream:
                 stream.write(content)
             Path(stream.name).chmod(0o644)
@@ -77,8 +79,25 @@ def _violation(prop: PropertyResult, result: RequirementResult) -> dict[str, obj
         "attained": str(result.attained),
         "reason": result.reason,
         "images": [
-            {"image": i.image, "distance": "0", "attained": str(i.attained[result.point])}
+            {"image": i.image, "attained": str(i.attained[result.point]), **_place(i, result.point)}
             for i in prop.images
             if i.image in named
         ],
     }
+
+
+def _place(image: ImageResult, point: int) -> dict[str, str]:
+    """Where the image that attains a value is, and how far from the clean one (rounded up)."""
+    attack = image.attacks[point] if image.attacks else None
+    return {"distance": "0"} if attack is None else {"distance": str(attack.distance), "stored": attack.path.name}
+
+
+def _store_attacks(prop: PropertyResult, folder: Path) -> None:
+    """Copy the images that refute a property beside its witness."""
+    for result in prop.requirements:
+        if result.verdict is not Verdict.REFUTED:
+            continue
+        for image in prop.images:
+            attack = image.attacks[result.point] if image.attacks else None
+            if attack is not None and image.image in result.witnesses:
+                shutil.copyfile(attack.path, folder / attack.path.name)

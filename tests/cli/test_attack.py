@@ -1,0 +1,116 @@
+"""`check --attack`: concrete images refute what clean ones do not, and alarm where a bound is false."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from robspec.models.loading import load
+from tests.cli.conftest import Brightness, Project, Run, export
+
+WORSE = """
+property accurate {
+  metric %s
+  norm %s
+  budget %s
+  require mean(worst_case) %s
+}
+"""
+
+
+def check(robspec: Run, project: Project, body: str, *options: object, attack: int = 40) -> tuple[int, dict, str]:
+    project.write_spec(body)
+    result = robspec("check", project.model, project.spec, "--format", "json", "--attack", attack, *options)
+    return result.status, json.loads(result.out) if result.out else {}, result.err
+
+
+def test_a_stored_image_within_the_budget_refutes(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """REFUTED: a concrete X' in the input range, ||X' - X|| (rounded up) <= eps, violates it from its stored file."""
+    body = WORSE % ("pixel_accuracy", "l2", "2", ">= 0.9")
+    project.write_spec(body)
+    assert robspec("check", project.model, project.spec).status == 3
+    status, report, _ = check(robspec, project, body, "--witness-dir", tmp_path / "w")
+    assert status == 1
+    assert report["attack_steps"] == 40
+    witness = json.loads((tmp_path / "w/accurate.witness.json").read_text())
+    (violation,) = witness["violations"]
+    model, values = load(project.model), []
+    for entry in violation["images"]:
+        clean = np.asarray(Image.open(project.root / entry["image"])).transpose(2, 0, 1).astype(np.float32) / 255
+        found = clean
+        if "stored" in entry:
+            found = np.load(tmp_path / "w" / entry["stored"], allow_pickle=False)
+        assert found.dtype == np.float32
+        assert 0 <= found.min() <= found.max() <= 1
+        exact = sum(
+            (Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(found.flat, clean.flat, strict=True)
+        )
+        assert exact <= Fraction(entry["distance"]) ** 2 <= 4
+        predicted = model.logits(torch.from_numpy(found)[None]).argmax(1)[0].numpy()
+        mask = np.asarray(Image.open(project.root / entry["image"].replace("images", "masks")))
+        values.append(Fraction(int((predicted == mask).sum()), mask.size))
+        assert values[-1] == Fraction(entry["attained"])
+    assert sum(values, Fraction(0)) / len(values) == Fraction(violation["attained"]) < Fraction("0.9")
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("metric", ["iou[bright]", "fnr[dark]", "specificity[bright]", "mean_iou", "mean_accuracy"])
+def test_what_is_attained_lies_between_the_bound_and_the_clean_value(
+    project: Project, robspec: Run, metric: str, norm: str
+) -> None:
+    """Attacks inside the ball never beat the certificate."""
+    sign = -1 if metric.startswith("fnr") else 1
+    body = WORSE % (metric, norm, "1.5" if norm == "l2" else "0.5", "<= 0.9" if sign < 0 else ">= 0.1")
+    status, report, err = check(robspec, project, body, "--allow", "unknown")
+    assert status in (0, 1), err
+    worse = 0
+    for image in report["properties"][0]["images"]:
+        clean, low, met = (
+            Fraction(v["exact"]) for v in (image["clean"], image["certified"][0], image["attained"][0])
+        )
+        assert sign * low <= sign * met <= sign * clean
+        worse += met != clean
+    assert worse > 0
+
+
+def test_an_attack_below_a_certified_bound_is_an_alarm(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """A certified bound above an attacked value on the same image is a soundness alarm."""
+
+    class Squared(Brightness):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(image)
+            return logits * logits.abs() + 0.1 * logits * logits * logits
+
+    model = export(Squared(), tmp_path / "m.pt2")
+    body = WORSE % ("pixel_accuracy", "l2", "2", ">= 0.1")
+    project.write_spec(body.replace("lipschitz", "#"))
+    options = ("--attack", 40, "--witness-dir", tmp_path / "w")
+    result = robspec("check", model, project.spec, "--assume-lipschitz", "0.0001", *options)
+    assert result.status == 4, result.out
+    assert "E0901" in result.err
+    (kept,) = (tmp_path / "w").iterdir()
+    assert str(kept) in result.err
+    assert np.load(kept).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("metric", ["stability", "pixel_accuracy"])
+def test_what_the_search_does_not_know_is_left_as_it_was(project: Project, robspec: Run, metric: str) -> None:
+    body = WORSE % (metric, "l2" if metric == "stability" else "l1", "2", ">= 0.1")
+    _, report, _ = check(robspec, project, body, "--allow", "unknown")
+    for image in report["properties"][0]["images"]:
+        assert image["attained"][0] == image["clean"]
+        assert "attack_distance" not in image
+
+
+def test_a_certificate_holds_no_attack(project: Project, robspec: Run, tmp_path: Path) -> None:
+    status, _, err = check(
+        robspec, project, WORSE % ("pixel_accuracy", "l2", "1", ">= 0.1"), "--certificate", tmp_path / "c.json"
+    )
+    assert status == 2
+    assert "E0601" in err
