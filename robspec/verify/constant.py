@@ -114,7 +114,7 @@ def _decide(
         return ClaimResult(text, claim.value, bound, None, Verdict.PROVED, "the proved bound meets it", None)
     searched = _input_range(program)
     if searched is None:
-        reason = "no value is in the range of every normalised channel, so no pair was searched; the proved bound is used"
+        reason = "no value is in every channel's normalised range, so no pair was searched; the proved bound is used"
         return ClaimResult(text, claim.value, bound, None, Verdict.UNKNOWN, reason, None)
     pair = measure(
         graph,
