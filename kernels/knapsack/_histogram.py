@@ -58,9 +58,13 @@ def reach(count: IntArray, budget: Budget | None, stretch: float) -> int:
         stretch: an item costs less than this many times what it is priced at.
 
     Returns:
-        A bucket, BUCKETS for none.
+        A bucket, BUCKETS for none; its lower edge is above what the budget reaches by more than a rounding.
     """
     if budget is None:
         return BUCKETS
-    top = budget.scale if not budget.exponent else float(edges()[window(count, budget)[1] + 1]) * stretch
+    if budget.exponent:
+        top = float(edges()[window(count, budget)[1] + 1]) * stretch
+    else:
+        # Nobody checks afterwards that items which flip alone are all there.
+        top = min(budget.scale, float(edges()[-2])) * (1 + 2.0**-30)
     return min(int(np.searchsorted(edges(), top, side="right")), BUCKETS)

@@ -125,7 +125,8 @@ class CpuPrepared:
         from robspec.kernels.knapsack._histogram import edges
 
         low, high, low_edge, high_edge = self._window(image, budget)
-        if high - low > self.pixels // 8:
+        # Once reordered, the margins are no longer where the workers counted them.
+        if self._ascending[image] or high - low > self.pixels // 8:
             return int(self._count_in_prefix(self._prefix(image, high), [budget])[0])
         first, last = (int(np.searchsorted(edges(), edge)) for edge in (low_edge, high_edge))
         of_workers = self._by_worker[image, :, first:last].sum(axis=1, dtype=np.int64)

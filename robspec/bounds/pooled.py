@@ -29,7 +29,7 @@ _Flips: TypeAlias = Callable[[Confusion], tuple[IntArray, IntArray]]
 
 @dataclass(frozen=True, slots=True)
 class _Frontier:
-    """Reachable numerators and denominators of one image, and what bounds products with them."""
+    """Reachable numerators and denominators of one image: int64, or Python integers where those might not fit."""
 
     above: IntArray
     below: IntArray
@@ -139,10 +139,14 @@ def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> _Fronti
     """Numerator and denominator, integers, for each pair of flips."""
     if metric.ratio is None:
         raise ValueError(f"{metric.name} has no formula")
-    columns = (c.tp - a, c.fp + b, c.fn + a, c.tn - b)
+    sums = (metric.ratio.numerator, metric.ratio.denominator)
+    # A decimal of sixteen digits makes integers of sixteen digits: times the counts they may not fit 64 bits.
+    largest = max(sum(map(abs, s.coefficients)) for s in sums) * (c.tp + c.fp + c.fn + c.tn)
+    kind = np.dtype(np.int64) if largest < _SAFE else np.dtype(object)
+    columns = tuple(x.astype(kind) for x in (c.tp - a, c.fp + b, c.fn + a, c.tn - b))
 
     def linear(terms: Sequence[tuple[tuple[int, int, int, int], int]]) -> IntArray:
-        total = np.zeros(len(a), dtype=np.int64)
+        total = np.zeros(len(a), dtype=kind)
         for exponents, coefficient in terms:
             total += coefficient * columns[exponents.index(1)]
         return total

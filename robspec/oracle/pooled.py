@@ -15,7 +15,7 @@ from robspec.oracle.compare import BUDGET_TOLERANCE, EQUAL, Comparison, Subject,
 from robspec.oracle.moves import SLACK, Moves, Reach, affordable, cheapest_across, pay
 from robspec.oracle.scene import IntArray, Scene, counts, worst_of
 
-_ROUNDS = 30
+_UNSOLVED = "the solver gave no answer in time; what it found does not contradict the bound"
 
 
 def clean_value(metric: Metric, scenes: Sequence[Scene]) -> Fraction | None:
@@ -44,13 +44,17 @@ def worst_case(
     began = time.perf_counter()
     low, high, size = _bracket(metric, scenes, reach)
     sign = -1 if metric.lower_is_better else 1
-    note, agreed = "", True
-    if bound is None or low is None:
-        agreed = bound is None and clean_value(metric, scenes) is None
+    note = ""
+    agreed: bool | None = True
+    clean = clean_value(metric, scenes)
+    if bound is None or clean is None:
+        agreed = bound is None and clean is None
         note = "undefined" if agreed else "only one is defined"
-    elif sign * bound > sign * low:
+    elif low is not None and sign * bound > sign * low:
         note, agreed = "the bound is UNSOUND: attacks within the budgets attain worse", False
-    elif high is not None and sign * bound < sign * high:
+    elif low is None or high is None:
+        note, agreed = _UNSOLVED, None
+    elif sign * bound < sign * high:
         note, agreed = f"the bound is looser than the optimum {shown(high)} of larger budgets", False
     return Comparison(
         image=subject.image,
@@ -60,7 +64,7 @@ def worst_case(
         direction=EQUAL,
         tolerance=BUDGET_TOLERANCE,
         bound=shown(bound),
-        optimum=shown(low),
+        optimum="not solved" if low is None and agreed is None else shown(low),
         agreed=agreed,
         seconds=time.perf_counter() - began,
         note=note,
@@ -74,7 +78,8 @@ def radius(
     began = time.perf_counter()
     metric, size = objective.metric, 0
     clean = clean_value(metric, scenes)
-    note, agreed = "", True
+    note = ""
+    agreed: bool | None = True
     if bound is None or clean is None:
         agreed = bound is None and clean is None
         note = "undefined" if agreed else "only one is defined"
@@ -85,12 +90,16 @@ def radius(
         reach = bound if isinstance(bound, float) else bound * constant
         if bound != 0:
             low, _, size = _bracket(metric, scenes, reach)
-            if low is not None and _meets(objective, clean, low):
+            if low is None:
+                note, agreed = _UNSOLVED, None
+            elif _meets(objective, clean, low):
                 note, agreed = "the bound is UNSOUND: attacks within the radius meet the objective", False
         if agreed and not isinstance(bound, float):
             beyond = max(bound * (1 + Fraction(SLACK)), Fraction(1, 2**400)) * constant
             _, high, size = _bracket(metric, scenes, beyond)
-            if high is not None and not _meets(objective, clean, high):
+            if high is None:
+                note, agreed = _UNSOLVED, None
+            elif not _meets(objective, clean, high):
                 note, agreed = f"the bound is looser than the optimum: nothing {SLACK:g} beyond it meets it", False
     return Comparison(
         image=subject.image,
@@ -100,7 +109,7 @@ def radius(
         direction=EQUAL,
         tolerance=BUDGET_TOLERANCE,
         bound=shown(bound),
-        optimum=shown(bound) if agreed else "",
+        optimum="not solved" if agreed is None else shown(bound) if agreed else "",
         agreed=agreed,
         seconds=time.perf_counter() - began,
         note=note,

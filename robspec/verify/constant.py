@@ -112,12 +112,16 @@ def _decide(
     bound = proof.value / tightest
     if bound <= claim.value:
         return ClaimResult(text, claim.value, bound, None, Verdict.PROVED, "the proved bound meets it", None)
+    searched = _input_range(program)
+    if searched is None:
+        reason = "no value is in every channel's normalised range, so no pair was searched; the proved bound is used"
+        return ClaimResult(text, claim.value, bound, None, Verdict.UNKNOWN, reason, None)
     pair = measure(
         graph,
         input_norm=claim.input_norm,
         output_norm=claim.output_norm,
         images=starts,
-        input_range=_input_range(program),
+        input_range=searched,
         seconds=_SEARCH_SECONDS,
     )
     # The pair is in normalised units: in image units its distance is at most the largest std times it.
@@ -132,16 +136,15 @@ def _decide(
     return ClaimResult(text, claim.value, bound, lower, verdict, reasons[verdict], kept)
 
 
-def _input_range(program: Program) -> tuple[float, float]:
-    """Range of the normalised images that is inside that of every channel."""
+def _input_range(program: Program) -> tuple[float, float] | None:
+    """Range of the normalised images that is inside that of every channel, None where there is none."""
     low, high, normalize = program.model.low, program.model.high, program.model.normalize
     if normalize is None:
         return float(low), float(high)
     pairs = list(zip(normalize.mean, normalize.std, strict=True))
     bottom, top = max((low - m) / s for m, s in pairs), min((high - m) / s for m, s in pairs)
-    if bottom >= top:
-        return min(float((low - m) / s) for m, s in pairs), max(float((high - m) / s) for m, s in pairs)
-    return float(bottom), float(top)
+    # A pair outside the declared range would refute a claim that does not speak of it.
+    return (float(bottom), float(top)) if bottom < top else None
 
 
 def _assumed(program: Program, assume: Fraction | None, refusal: RobspecError) -> Established:

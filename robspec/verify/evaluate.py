@@ -77,7 +77,9 @@ class BatchEvaluator:
         combine = _all_of if isinstance(objective, AllOf) else _any_of
         lows = [combine(values) for values in zip(*(low for low, _ in parts), strict=True)]
         highs = [combine(values) for values in zip(*(high for _, high in parts), strict=True)]
-        return lows, highs
+        # A certified 0 decides an `or` also where the clean image, on a tie, does not meet the condition itself.
+        pairs = zip(lows, highs, strict=True)
+        return lows, [math.inf if high is None and low is not None else high for low, high in pairs]
 
     def _bound(self, metric: Metric, constant: Constant) -> FamilyBound:
         key = (metric, constant)

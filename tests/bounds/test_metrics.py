@@ -385,6 +385,24 @@ def test_a_pooled_denominator_brought_to_zero_counts_as_the_worst_value() -> Non
     assert 0 < radius <= 1
 
 
+@pytest.mark.parametrize("alpha", ["0.3333333333333333", "0.9999999999999999", "0.1234567890123457"])
+def test_pooled_counts_times_long_decimals_do_not_wrap_around(alpha: str) -> None:
+    """A decimal of sixteen digits becomes integers whose products with the counts do not fit 64 bits."""
+    beta = f"0.{10**16 - int(alpha[2:]):016d}"
+    torch.manual_seed(3)
+    logits, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
+    said, true = logits.argmax(1) == 0, labels == 0
+    tp, fp, fn = int((said & true).sum()), int((said & ~true).sum()), int((~said & true).sum())
+    pool = Pool(metric(f"pooled tversky({alpha}, {beta})[c0]"), 3, constant(L2))
+    pool.add(Context(CPU, logits, labels, 255))
+    clean = tp / (tp + F(alpha) * fp + F(beta) * fn)
+    assert pool.clean() == clean
+    nothing, little, everything = pool.worst_case([F(0), F(10), F(10**6)])
+    pool.close()
+    assert little is not None
+    assert nothing == clean > little > 0 == everything
+
+
 def test_logits_whose_margins_cannot_be_squared_are_refused() -> None:
     logits = torch.tensor([2e154, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
     assert Context(CPU, logits, torch.tensor([[[0]]]), 255).finite() == [False]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from robspec.kernels.knapsack import Backend, Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.reference import count_flips
 from tests.kernels.available import BACKENDS, FEW, NATIVE, REFERENCE, TRITON, UNTRACED
 from tests.kernels.oracle import exact_cost, most_flips, predict
 
@@ -262,3 +263,21 @@ def test_an_infinite_margin_under_an_unbounded_budget_flips() -> None:
     for backend in BACKENDS:
         assert backend.prepare(batch).flips([unbounded]).tolist() == [[1]], backend.name
         assert backend.prepare(batch).flips([unbounded] * 5).tolist() == [[1] * 5], backend.name
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("norm", [Fraction(1), Fraction(2)])
+def test_a_wide_window_before_a_narrow_one(norm: Fraction, order: int) -> None:
+    """The first budget reorders the margins; the second must not look for them where they were."""
+    generator = np.random.default_rng(5)
+    for cheap in (200, 2000, 5000):
+        margins = np.concatenate([2.0 ** generator.uniform(-12, -8, cheap), generator.uniform(1, 1.03, 7000 - cheap)])
+        spent = np.cumsum(np.sort(margins if norm == 1 else margins**2 / 2))
+        logits = torch.zeros(1, 2, 1, 7000, dtype=torch.float64)
+        logits[0, 0, 0] = torch.from_numpy(generator.permutation(margins))
+        batch = LogitsBatch(logits, torch.zeros(1, 1, 7000, dtype=torch.int64), Items.CORRECT)
+        reach = [Fraction(float(spent[n] ** (1 / norm))) for n in (6900, cheap // 2)][::order]
+        ask = [Budget.of(eps, Fraction(1), norm, 7000, single=False) for eps in reach]
+        expected = [count_flips(margins.tolist(), budget) for budget in ask]
+        for backend in NATIVE:
+            assert backend.prepare(batch).flips(ask)[0].tolist() == expected, backend.name

@@ -129,6 +129,21 @@ def test_lists_of_a_large_image_are_short_and_reach_far_enough(spread: float, sh
     assert len(got.lists(0, budget, budget)[1]) < 2000 or spread < 1
 
 
+@pytest.mark.parametrize("gap", [2.0**-24, 2.0**-33, 2.0**-45, 2.0**-53])
+@pytest.mark.parametrize("edge", [2.0**-39, 0.125, 1.0, 1.03125, 2.0**20])
+def test_items_that_flip_alone_are_all_there_just_below_a_bucket(edge: float, gap: float) -> None:
+    """For q = inf nothing is summed, so a missing item would not be noticed afterwards."""
+    below = edge * (1 - gap)
+    logits = torch.zeros(1, 2, 1, 4, dtype=torch.float64)
+    logits[0, 0, 0] = torch.tensor([below, 0, 2 * edge, math.nextafter(below, 0)], dtype=torch.float64)
+    batch = LogitsBatch(logits, torch.zeros(1, 1, 4, dtype=torch.int64), Items.CLASS, inside=(1,))
+    for scale in (below, math.nextafter(edge, 0.0), edge):
+        budget = Budget(0, scale, 0)
+        for backend in NATIVE:
+            got = backend.prepare_class(batch).lists(0, budget, budget)[1]
+            assert np.count_nonzero(got <= scale) == 3, (backend.name, scale)
+
+
 @given(batches())
 def test_backends_equal_the_reference(batch: LogitsBatch) -> None:
     assert_equal(batch, NATIVE)

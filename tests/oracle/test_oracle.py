@@ -14,7 +14,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.ir.types import Degraded, Metric
 from robspec.kernels.knapsack import backends
-from robspec.oracle import compare, costs, optimum
+from robspec.oracle import compare, costs, optimum, pooled, solver
 from robspec.oracle.compare import Subject
 from robspec.oracle.moves import reach_for
 from robspec.oracle.scene import Scene, value
@@ -233,3 +233,20 @@ def test_a_single_logit_head_has_two_classes(text: str) -> None:
         certified = bound.worst_case([reach / F(3, 2)])[0][0]
         got = compare.worst_case(SUBJECT, asked, scene, reach, "e", certified, thorough=thorough)
         assert got.agreed, got
+
+
+def test_a_pooled_question_nobody_solved_is_not_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no answer from the solver a bound far too good must not count as confirmed."""
+    scenes = [scene_of(np.random.default_rng(seed), 6, 2) for seed in (1, 2)]
+    asked = metric("pooled iou[c0]", K)
+    clean = pooled.clean_value(asked, scenes)
+    assert clean is not None
+    objective = Degraded(asked, Threshold(clean / 2), strict=False)
+    ask_value = (SUBJECT, asked, scenes, F(3), "2", clean)
+    ask_radius = (SUBJECT, objective, scenes, F(1), F(100))
+    assert pooled.worst_case(*ask_value).agreed is False
+    assert pooled.radius(*ask_radius).agreed is False
+    monkeypatch.setattr(solver, "integer", lambda *_: None)
+    for found in (pooled.worst_case(*ask_value), pooled.radius(*ask_radius)):
+        assert found.agreed is None
+        assert found.optimum == "not solved"
