@@ -84,7 +84,12 @@ def test_a_class_set_is_read_once_for_each_way_of_pricing_it() -> None:
     pair = seen.one_class(ACCURACY, (1,), water=False)
     assert not pair.enter_squared
     assert not seen.by_pairs().one_class(ACCURACY, (1,), water=True).enter_squared
-    assert seen.by_pairs().labels is LABELS
+    everything = Context(CPU, LOGITS, LABELS, 255, REGION, REGION.double()).by_pairs()
+    assert everything.labels is LABELS
+    assert everything.region is REGION
+    assert everything._ignore == 255
+    assert everything.weights is not None
+    assert everything._water is False
     two = seen.one_class(ACCURACY, (0, 2), water=True)
     assert (two.tp.tolist(), two.fn.tolist(), two.fp.tolist(), two.tn.tolist()) == ([2], [0], [0], [1])
     halved = seen.one_class(ACCURACY, (0,), water=False, share=0.5)

@@ -247,3 +247,29 @@ def test_no_class_annotated_is_undefined() -> None:
     assert bound.radius([(F(1, 2),)], strict=True) == [(None,)]
     blend = metric("blend", 3, "metric blend = 0.25 * iou[c0] + 0.75 * recall[c2]")
     assert open_bound(blend, image(ROWS, LABELS), constant(L2)).clean() == [None]
+
+
+@pytest.mark.parametrize(("norm", "cost"), [(L1, 6.0), (L2, 6.0 / 2**0.5), (LINF, 3.0)], ids=["l1", "l2", "linf"])
+def test_a_radius_beyond_one_is_where_the_answer_changes(norm: Norm, cost: float) -> None:
+    """One pixel of each class, margin 6: what flips one of them brings its class to zero."""
+    seen = image([[6.0, 0.0], [0.0, 6.0]], [0, 1])
+    for constant_value in (F(1), F(3, 2), F(3)):
+        bound = open_bound(metric("mean_iou", 2), seen, constant(norm, constant_value))
+        for strict in (False, True):
+            radius = bound.radius([(F(9, 10), F(0))], strict=strict)[0]
+            assert isinstance(radius[0], Fraction)
+            assert 0 < radius[0] <= F(cost * (1 + 1e-9)) / constant_value
+            here, beyond = bound.worst_case([radius[0], F(math.nextafter(float(radius[0]), math.inf))])[0]
+            assert here is not None
+            assert beyond is not None
+            assert here >= F(9, 10) >= beyond
+            assert radius[1] == math.inf if strict else radius[1] >= radius[0]  # type: ignore[operator]
+
+
+def test_a_threshold_that_only_a_strict_objective_does_not_meet() -> None:
+    bound = open_bound(metric("mean_iou"), image(ROWS, LABELS), constant(L2))
+    loose, strict = (bound.radius([(F(3, 4),)], strict=s)[0][0] for s in (False, True))
+    assert loose == 0
+    assert strict is not None
+    assert bound.radius([(F(0),)], strict=True) == [(math.inf,)]
+    assert bound.radius([(F(0),)], strict=False)[0][0] != math.inf

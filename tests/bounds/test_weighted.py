@@ -171,12 +171,12 @@ def test_a_mean_of_recalls_loses_each_class_its_share() -> None:
 
 
 def test_recalls_weighted_by_frequency_are_the_accuracy() -> None:
-    rows = [[2.0, 0, 0], [4.0, 0, 0], [0, 1.0, 0], [0, 0, 3.0], [1.0, 0, 0]]
-    seen = image(rows, [0, 0, 1, 1, 255])
+    rows = [[2.0, 0, 0], [4.0, 0, 0], [0, 1.0, 0], [0, 0, 3.0], [1.0, 0, 0], [8.0, 0, 0]]
+    seen = image(rows, [0, 0, 1, 1, 255, 0])
     often = replace(metric("mean_accuracy"), average="frequency")
     bound = open_bound(often, seen, constant(LINF))
-    assert bound.clean() == [F(3, 4)]
-    assert bound.worst_case([F(0), F(1, 2), F(1), F(2)]) == [(F(3, 4), F(1, 2), F(1, 4), F(0))]
+    assert bound.clean() == [F(4, 5)]
+    assert bound.worst_case([F(0), F(1, 2), F(1), F(2)]) == [(F(4, 5), F(3, 5), F(2, 5), F(1, 5))]
     only = open_bound(replace(often, classes=(1, 2)), seen, constant(LINF))
     assert only.clean() == [F(1, 2)]
     assert only.worst_case([F(1, 2), F(9)]) == [(F(0), F(0))]
@@ -241,3 +241,70 @@ def test_a_single_logit_has_no_factor_in_the_weighted_bound() -> None:
     seen = Context(CPU, logits, torch.tensor([[[1, 0]]]), 255, None, weights)
     bound = open_bound(metric("weighted pixel_accuracy", 2, single=True), seen, constant(LINF))
     assert bound.worst_case([F(3, 4), F(1), F(2)]) == [(F(1), F(3, 4), F(0))]
+
+
+def test_a_class_of_a_single_pixel_counts() -> None:
+    bound = open_bound(
+        metric("mean_accuracy"), image([[2.0, 0, 0], [0, 4.0, 0], [0, 1.0, 0]], [0, 1, 1]), constant(L2)
+    )
+    assert bound.clean() == [1]
+    assert open_bound(metric("mean_accuracy"), image([[2.0, 0, 0], [0, 4.0, 0]], [0, 0]), constant(L2)).clean() == [
+        F(1, 2)
+    ]
+
+
+def test_a_weighted_radius_beyond_one_is_where_the_answer_changes() -> None:
+    """Not infinite because no attack of size one does it."""
+    seen = image([[0.0, 20.0], [0.0, 40.0], [30.0, 0.0]], [1, 1, 0], [1.0, 2.0, 4.0])
+    for norm, first in ((L1, 20.0), (L2, 20.0 / 2**0.5), (LINF, 10.0)):
+        bound = open_bound(metric("weighted pixel_accuracy", 2), seen, constant(norm))
+        radius = bound.radius([(F(6, 7), F(0))], strict=False)[0]
+        assert isinstance(radius[0], Fraction)
+        assert isinstance(radius[1], Fraction)
+        # The dual lets an attacker buy a part of the pixel of weight 4 first.
+        assert 5 <= radius[0] <= first * (1 + 1e-9)
+        assert radius[0] < radius[1]
+
+
+def test_the_sum_of_costs_is_spent_in_its_own_norm() -> None:
+    seen = image([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]], [1] * 4, [1.0] * 4)
+    asked = metric("weighted pixel_accuracy", 2)
+    # l1: each costs 2. l2: each costs 2^2 / 2 of the square.
+    for norm, eps in ((L1, F(4)), (L2, F(2))):
+        got = open_bound(asked, seen, constant(norm)).worst_case([eps])[0][0]
+        assert got is not None
+        assert F(1, 2) - F(1, 2**20) <= got <= F(1, 2)
+
+
+def test_weights_of_nothing_and_of_one() -> None:
+    rows = [[0.0, 2.0], [3.0, 0.0]]
+    asked = metric("weighted pixel_accuracy", 2)
+    assert open_bound(asked, image(rows, [1, 1], [0.0, 0.0]), constant(L2)).clean() == [None]
+    assert open_bound(asked, image(rows, [1, 1], [0.25, 0.75]), constant(L2)).clean() == [F(1, 4)]
+    # A label that is no class is in no set and in no rest of one.
+    recall = open_bound(metric("weighted recall[c1]", 2), image(rows, [1, 2], [1.0, 1.0]), constant(L2))
+    assert recall.clean() == [1]
+    miss = open_bound(metric("weighted fpr[c1]", 2), image(rows, [2, 0], [1.0, 1.0]), constant(L2))
+    assert miss.clean() == [0]
+
+
+def test_a_single_logit_without_labels_and_a_grid_of_all_pixels() -> None:
+    logits = torch.arange(1.0, 16.0, dtype=torch.float64).reshape(1, 1, 3, 5)
+    weights = torch.ones(1, 3, 5, dtype=torch.float64)
+    bound = open_bound(
+        metric("weighted stability", 2, single=True), Context(CPU, logits, None, None, None, weights), constant(L1)
+    )
+    assert bound.clean() == [1]
+    assert bound._pixels == 15  # type: ignore[attr-defined]
+
+
+def test_margins_of_many_classes_are_of_the_two_largest() -> None:
+    z = np.random.default_rng(3).normal(size=(6, 1, 40))
+    classes, margins = predictions(z)
+    ordered = np.sort(z.reshape(6, -1), axis=0)
+    assert margins.tolist() == (ordered[5] - ordered[4]).tolist()
+    assert classes.tolist() == [int(np.argmax(z[:, 0, i])) for i in range(40)]
+
+
+def test_items_of_cost_one_have_a_price() -> None:
+    assert dual_bound(np.array([1, 1, 1]), np.array([3.0, 2.0, 1.0]), 2) <= 5 + F(1, 2**20)
