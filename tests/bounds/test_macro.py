@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from robspec.bounds import open_bound
+from robspec.bounds import macro, open_bound
 from robspec.bounds.context import Context
-from robspec.bounds.macro import _best_price, _lagrangian, _Part, _parts, _power_of_16, round_out
+from robspec.bounds.macro import _WHOLE, _best_price, _lagrangian, _Part, _parts, _power_of_16, round_out
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -273,3 +273,80 @@ def test_a_threshold_that_only_a_strict_objective_does_not_meet() -> None:
     assert strict is not None
     assert bound.radius([(F(0),)], strict=True) == [(math.inf,)]
     assert bound.radius([(F(0),)], strict=False)[0][0] != math.inf
+
+
+@pytest.mark.parametrize(
+    ("asked", "norm", "read"),
+    [
+        (metric("mean_iou"), L2, (True, 0.5, True)),
+        (metric("mean_iou"), L1, (False, 0.5, True)),
+        (metric("mean_iou"), LINF, (False, 1.0, False)),
+        (replace(metric("mean_iou"), classes=(1,)), L2, (True, _WHOLE, True)),
+        (metric("sets", 4, "metric sets = 0.5 * iou[c0, c1] + 0.5 * iou[c2]"), L2, (True, 0.5, False)),
+        (metric("sets", 4, "metric sets = 0.5 * iou[c0, c1] + 0.5 * iou[c2]"), LINF, (False, 1.0, False)),
+        (metric("twice", 4, "metric twice = (iou[c0, c1] + iou[c1] + iou[c2]) / 3"), L1, (False, 1 / 3, False)),
+        (metric("three", 4, "metric three = (iou[c0] + recall[c1] + dice[c2]) / 3"), L2, (True, 0.5, True)),
+    ],
+    ids=lambda v: getattr(v, "name", None) or str(v),
+)
+def test_what_of_a_cost_each_part_is_charged(asked: Metric, norm: Norm, read: tuple[bool, float, bool]) -> None:
+    """Half of it; an equal share where sets overlap; all of it where nothing is shared."""
+    seen = image([[*row, 0.0] for row in ROWS], LABELS)
+    found = []
+    one_class = seen.one_class
+
+    def spy(metric: Metric, inside: tuple[int, ...], *, water: bool, share: float, whole: bool) -> object:
+        found.append((water, share, whole))
+        return one_class(metric, inside, water=water, share=share, whole=whole)
+
+    seen.one_class = spy  # type: ignore[method-assign,assignment]
+    open_bound(asked, seen, constant(norm))
+    assert len(found) > 0
+    assert set(found) == {read}
+
+
+@pytest.mark.parametrize(("norm", "q"), [(L1, 1), (L2, 2)], ids=["l1", "l2"])
+@pytest.mark.parametrize("eps", [F(1, 100), F(3, 4), F(5), F(1000)])
+def test_the_units_of_a_budget_never_overstate_a_cost(
+    norm: Norm, q: int, eps: Fraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    whole = macro._lagrangian
+
+    def spy(parts: list[_Part], budget: float) -> float:
+        asked.append(budget)
+        return whole(parts, budget)
+
+    units = []
+
+    class Spied(_Part):
+        def __init__(self, weight: Fraction, metric: Metric, confusion: object, budget: Budget) -> None:
+            units.append(budget)
+            super().__init__(weight, metric, confusion, budget)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(macro, "_lagrangian", spy)
+    monkeypatch.setattr(macro, "_Part", Spied)
+    bound = open_bound(replace(metric("mean_iou"), classes=(0,)), image(ROWS, LABELS), constant(norm, F(3, 2)))
+    assert bound.worst_case([eps])[0][0] is not None
+    spend = (eps * F(3, 2)) ** q
+    (unit,) = units
+    assert unit.exponent == 1
+    assert unit.limit == 2**40
+    # Units for each unit of d^q, and the budget in the same units.
+    assert F(unit.scale) * spend <= F(asked[0]) * (1 - F(1, 2**45))
+    assert F(unit.scale) * spend >= F(asked[0]) * (1 - F(1, 2**44))
+    assert unit.limit / 16 <= asked[0] <= unit.limit
+
+
+def test_classes_weigh_alike_or_by_their_pixels() -> None:
+    rows = [[2.0, 0, 0], [4.0, 0, 0], [5.0, 0, 0], [0, 3.0, 0], [0, 0, 3.0]]
+    labels = [0, 0, 0, 1, 1]
+    for norm in (L1, L2, LINF):
+        for text, clean, hopeless in (
+            ("mean_iou", (1 + F(1, 2)) / 2, F(0)),
+            ("frequency_weighted_iou", F(3, 5) + F(2, 5) * F(1, 2), F(0)),
+            ("mean_dice", (1 + F(2, 3)) / 2, F(0)),
+        ):
+            bound = open_bound(metric(text), image(rows, labels), constant(norm))
+            assert bound.clean() == [clean]
+            assert bound.worst_case([F(0), F(10**6)]) == [(clean, hopeless)]
