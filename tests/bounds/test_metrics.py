@@ -18,15 +18,14 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool
 from robspec.bounds.search import meets
-from robspec.kernels.knapsack import backends
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
 from tests.examples import examples
+from tests.kernels.available import CPU
 from tests.kernels.oracle import predict
 from tests.kernels.test_one_class import distance_by_active_sets
 
-CPU = backends()["cpu"]
 K = 3
 F = Fraction
 Counts = tuple[int, int, int, int]

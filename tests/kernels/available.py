@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from hypothesis import Phase, settings
+from numba import config
 
 from robspec.kernels.knapsack import Backend, backends
 
 REFERENCE = backends()["reference"]
+CPU = backends()["reference" if config.DISABLE_JIT else "cpu"]
+"""What bounds are tested with; `make mutants` turns numba off, where its kernels cannot run."""
 
 
 def available() -> list[Backend]:

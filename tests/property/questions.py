@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from robspec.bounds import FamilyBound, open_bound
 from robspec.bounds.context import Context
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import backends
 from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
+from tests.kernels.available import CPU
 
-CPU = backends()["cpu"]
 K = 3
 IGNORED = 255
 NUMBERS = {"beta": "2", "a": "0.3", "b": "0.7"}

@@ -1,0 +1,149 @@
+"""What of a batch a metric sees, and which logits no bound is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+
+from robspec.bounds.context import LARGEST_LOGIT, LEFT_OUT, Context, doubles
+from robspec.bounds.search import meets, radius
+from robspec.kernels.knapsack import Items
+from tests.bounds.language import metric
+from tests.kernels.available import CPU
+
+F = Fraction
+ACCURACY = metric("pixel_accuracy")
+LABELS = torch.tensor([[[0, 1, 2, 255]]])
+LOGITS = torch.tensor([[3.0, 1, 0], [0, 2, 1], [4, 0, 1], [0, 0, 1]]).T.reshape(1, 3, 1, 4)
+REGION = torch.tensor([[[True, False, True, True]]])
+
+
+def test_labels_left_out_by_the_ignored_label_a_region_and_a_mask() -> None:
+    seen = Context(CPU, LOGITS, LABELS, 255, REGION)
+    inside, masked = replace(ACCURACY, region=(1, 2)), replace(ACCURACY, region_mask=True)
+    both = replace(inside, region_mask=True)
+    out = LEFT_OUT
+    for asked, annotated, expected in (
+        (ACCURACY, True, [0, 1, 2, out]),
+        (inside, True, [out, 1, 2, out]),
+        (inside, False, [out, 1, 2, out]),
+        (masked, True, [0, out, 2, out]),
+        (masked, False, [0, out, 2, 255]),
+        (both, True, [out, out, 2, out]),
+        (replace(ACCURACY, region=(2, 255)), False, [out, out, 2, out]),
+    ):
+        found = seen.seen(asked, annotated=annotated)
+        assert found is not None
+        assert found.tolist() == [[expected]]
+    assert seen.seen(ACCURACY, annotated=False) is None
+    # Nothing ignored.
+    all_of_it = Context(CPU, LOGITS, LABELS, None).seen(ACCURACY)
+    assert all_of_it is not None
+    assert all_of_it.tolist() == LABELS.tolist()
+    # Remembered, each apart.
+    assert seen.seen(inside) is seen.seen(inside)
+    assert seen.seen(masked) is not seen.seen(masked, annotated=False)
+
+
+def test_what_is_needed_and_missing_is_said() -> None:
+    bare = Context(CPU, LOGITS, None, 255)
+    for asked, annotated in ((ACCURACY, True), (replace(ACCURACY, region=(1,)), False)):
+        with pytest.raises(ValueError, match="needs labels"):
+            bare.seen(asked, annotated=annotated)
+    masked = replace(ACCURACY, region_mask=True)
+    with pytest.raises(ValueError, match="region files"):
+        bare.seen(masked, annotated=False)
+    found = Context(CPU, LOGITS, None, 0, REGION).seen(masked, annotated=False)
+    assert found is not None
+    assert found.tolist() == [[[0, LEFT_OUT, 0, 0]]]
+    assert found.dtype == torch.int64
+
+
+def test_counts_by_what_is_compared() -> None:
+    seen = Context(CPU, LOGITS, LABELS, 255, REGION)
+    correct, predicted = seen.prepared(ACCURACY, Items.CORRECT), seen.prepared(ACCURACY, Items.PREDICTED)
+    assert (correct.items.tolist(), correct.valid.tolist()) == ([2], [3])
+    assert (predicted.items.tolist(), predicted.valid.tolist()) == ([4], [4])
+    masked = replace(ACCURACY, region_mask=True)
+    assert seen.prepared(masked, Items.PREDICTED).valid.tolist() == [3]
+    assert seen.prepared(masked, Items.CORRECT).valid.tolist() == [2]
+    assert seen.prepared(masked, Items.CORRECT) is seen.prepared(masked, Items.CORRECT)
+    assert len(seen) == 1
+    assert seen.classes == 3
+    assert Context(CPU, LOGITS[:, :1], LABELS, 255).classes == 2
+
+
+def test_a_class_set_is_read_once_for_each_way_of_pricing_it() -> None:
+    seen = Context(CPU, LOGITS, LABELS, 255)
+    water = seen.one_class(ACCURACY, (1,), water=True)
+    assert water.enter_squared
+    assert seen.one_class(ACCURACY, (1,), water=True) is water
+    pair = seen.one_class(ACCURACY, (1,), water=False)
+    assert not pair.enter_squared
+    assert not seen.by_pairs().one_class(ACCURACY, (1,), water=True).enter_squared
+    everything = Context(CPU, LOGITS, LABELS, 255, REGION, REGION.double()).by_pairs()
+    assert everything.labels is LABELS
+    assert everything.region is REGION
+    assert everything._ignore == 255
+    assert everything.weights is not None
+    assert everything._water is False
+    two = seen.one_class(ACCURACY, (0, 2), water=True)
+    assert (two.tp.tolist(), two.fn.tolist(), two.fp.tolist(), two.tn.tolist()) == ([2], [0], [0], [1])
+    halved = seen.one_class(ACCURACY, (0,), water=False, share=0.5)
+    plain = seen.one_class(ACCURACY, (0,), water=False)
+    assert halved is not plain
+    assert halved.lists(0)[0].tolist()[0] < plain.lists(0)[0].tolist()[0]
+    whole = seen.one_class(ACCURACY, (0,), water=False, share=0.5, whole=True)
+    assert whole is not halved
+
+
+def test_logits_no_bound_is_computed_from() -> None:
+    big = LARGEST_LOGIT
+    rows = [
+        ([0.0, 1.0], True),
+        ([-big, big], True),
+        ([big * 1.001, 0.0], False),
+        ([0.0, -big * 1.001], False),
+        ([float("nan"), 0.0], False),
+        ([0.0, float("inf")], False),
+        ([-float("inf"), 0.0], False),
+    ]
+    logits = torch.tensor([r for r, _ in rows], dtype=torch.float64).reshape(len(rows), 2, 1, 1)
+    assert list(Context(CPU, logits, None, None).finite()) == [ok for _, ok in rows]
+    assert list(Context(CPU, torch.full((2, 2, 1, 1), 3e38), None, None).finite()) == [True, True]
+
+
+def test_doubles_keep_every_value() -> None:
+    values = torch.tensor([0.1, 2.0], dtype=torch.float32, requires_grad=True)
+    assert doubles(values).tolist() == [float(torch.tensor(0.1)), 2.0]
+    assert str(doubles(values).dtype) == "float64"
+
+
+def test_an_objective_met_in_either_sense() -> None:
+    fnr = metric("fnr[c1]")
+    for value, strict, higher, lower in (
+        (F(1, 2), False, True, True),
+        (F(1, 2), True, False, False),
+        (F(1, 3), False, True, False),
+        (F(1, 3), True, True, False),
+        (F(2, 3), False, False, True),
+        (F(2, 3), True, False, True),
+    ):
+        assert meets(ACCURACY, value, F(1, 2), strict=strict) is higher
+        assert meets(fnr, value, F(1, 2), strict=strict) is lower
+
+
+def test_a_radius_without_a_closed_form_ends_at_the_last_double_that_certifies() -> None:
+    falls = lambda eps: F(1) if eps <= F(1, 3) else F(0)  # noqa: E731
+    for guess in (1.0, 1e-9, 1e9):
+        assert radius(ACCURACY, F(1), F(0), F(1, 2), falls, strict=False, guess=guess) == F(
+            float(F(1, 3))
+        )  # 1/3 rounds down
+    assert radius(ACCURACY, F(1, 2), F(0), F(1, 2), falls, strict=False) == 0
+    assert radius(ACCURACY, F(1), F(2, 3), F(1, 2), falls, strict=False) == float("inf")
+    half = lambda eps: F(1) if eps <= F(1, 3) else F(1, 2)  # noqa: E731
+    assert radius(ACCURACY, F(1), F(1, 2), F(1, 2), half, strict=True) == float("inf")
+    assert radius(ACCURACY, F(1), F(1, 2), F(1, 2), half, strict=False) == F(float(F(1, 3)))

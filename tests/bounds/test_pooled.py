@@ -1,0 +1,190 @@
+"""The parts of the pooled bound, each against every choice of one reachable pair per image."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robspec.bounds.context import Context
+from robspec.bounds.pooled import Pool, _cheapest, _Frontier, _frontier, pooled_extreme
+from robspec.ir.types import Metric
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L1, L2, LINF, Norm
+from tests.bounds.language import metric
+from tests.bounds.test_confusion import confusion
+from tests.kernels.available import CPU
+
+F = Fraction
+IOU = metric("pooled iou[c1]", 2)
+MISSED = metric("pooled m[c1]", 2, "metric m(k) lower_is_better = FN[k] / (FN[k] + TN[k])")
+
+
+def constant(norm: Norm, value: Fraction = F(1)) -> Constant:
+    return Constant(value, norm, norm, ConstantStatus.PROVED)
+
+
+def frontier(above: list[int], below: list[int]) -> _Frontier:
+    return _Frontier(np.array(above, dtype=np.int64), np.array(below, dtype=np.int64))
+
+
+def image(margins: list[float], labels: list[int]) -> Context:
+    """Two classes; a positive margin is predicted as class 1."""
+    logits = torch.tensor([[0.0, m] for m in margins], dtype=torch.float64).T.reshape(1, 2, 1, -1)
+    return Context(CPU, logits, torch.tensor(labels).reshape(1, 1, -1), 255)
+
+
+@pytest.mark.parametrize("asked", [IOU, MISSED], ids=["higher", "lower"])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_worst_quotient_of_sums_is_that_of_every_choice(asked: Metric, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = []
+    for size in rng.integers(1, 5, size=rng.integers(1, 4)).tolist():
+        below = rng.integers(0 if seed % 3 == 0 else 1, 9, size=size)
+        images.append(frontier(rng.integers(0, below + 1).tolist(), below.tolist()))
+    sums = []
+    for choice in itertools.product(*(range(len(f.above)) for f in images)):
+        chosen = list(zip(images, choice, strict=True))
+        sums.append((sum(int(f.above[i]) for f, i in chosen), sum(int(f.below[i]) for f, i in chosen)))
+    got = pooled_extreme(asked, images)
+    if all(d == 0 for _, d in sums):
+        assert got is None
+    elif any(d == 0 for _, d in sums):
+        assert got == (1 if asked.lower_is_better else 0)
+    else:
+        values = [F(n, d) for n, d in sums]
+        assert got == (max(values) if asked.lower_is_better else min(values))
+
+
+def test_denominators_that_are_or_may_become_zero() -> None:
+    assert pooled_extreme(IOU, [frontier([0], [0]), frontier([0, 0], [0, 0])]) is None
+    assert pooled_extreme(IOU, [frontier([3, 0], [4, 0]), frontier([0], [0])]) == 0
+    assert pooled_extreme(MISSED, [frontier([1, 0], [4, 0]), frontier([0], [0])]) == 1
+    assert pooled_extreme(IOU, [frontier([3, 0], [4, 0]), frontier([1], [1])]) == F(4, 5)
+    assert pooled_extreme(IOU, [frontier([1], [1])]) == 1
+
+
+def test_the_least_by_integers_of_any_size() -> None:
+    above, below = np.array([5, 3, 4], dtype=np.int64), np.array([10, 8, 9], dtype=np.int64)
+    assert _cheapest(above, below, F(0)) == 1
+    assert _cheapest(above, below, F(1, 2)) == 1
+    assert _cheapest(above, below, F(3)) == 0
+    assert _cheapest(above, below, F(-1)) == 1
+    # Each of these overflows 64 bits when multiplied out.
+    for n, d, price in (
+        ([2**40, 2**40 - 1], [1, 1], F(1, 2**40)),
+        ([0, 0], [2**40, 2**40 + 1], F(2**40, 3)),
+        ([1, 0], [2**61, 2**61 - 1], F(1, 2)),
+        ([2**62, 2**62 - 1], [3, 3], F(1, 3)),
+        ([-(2**40), 2**40 - 1, 1 - 2**40], [1, 1, 1], F(1, 2**30)),
+    ):
+        exact = [x - price * y for x, y in zip(n, d, strict=True)]
+        found = _cheapest(np.array(n, dtype=np.int64), np.array(d, dtype=np.int64), price)
+        assert exact[found] == min(exact)
+        assert found == exact.index(min(exact))
+
+
+def test_the_frontier_of_an_image_in_counts() -> None:
+    it = confusion([1.0, 2.0], [1.0, 2.0, 3.0], fp=1, fn=4)
+    a, b = np.array([0, 1, 2]), np.array([3, 1, 0])
+    found = _frontier(metric("pooled dice[c1]", 2), it, a, b)
+    assert found.above.tolist() == [4, 2, 0]
+    assert found.below.tolist() == [4 + 4 + 4, 2 + 2 + 5, 1 + 6]
+    lost = _frontier(MISSED, it, a, b)
+    assert (lost.above.tolist(), lost.below.tolist()) == ([4, 5, 6], [4 + 0, 5 + 2, 6 + 3])
+
+
+@pytest.mark.parametrize("largest", [None, F(5)])
+def test_images_share_a_quotient_and_no_budget(largest: Fraction | None) -> None:
+    pool = Pool(IOU, 2, constant(LINF), largest)
+    pool.add(image([2.0, 4.0, -2.0], [1, 1, 0]))
+    pool.add(image([6.0, -8.0], [1, 0]))
+    assert pool.images == 2
+    assert pool.clean() == 1
+    assert pool.worst_case([F(0), F(1), F(2), F(3), F(4)]) == (F(1), F(2, 4), F(1, 4), F(0), F(0))
+    folders = [p for kept in pool._kept for p in kept]
+    assert len(folders) == 2
+    pool.close()
+
+
+def test_a_mean_over_pooled_classes_leaves_out_those_never_annotated() -> None:
+    asked = metric("pooled mean_iou", 3)
+    pool = Pool(asked, 3, constant(LINF))
+    logits = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [0, 0, 8.0]], dtype=torch.float64).T.reshape(1, 3, 1, 3)
+    pool.add(Context(CPU, logits, torch.tensor([[[0, 1, 1]]]), 255))
+    # c0: 1; c1: 1/2; c2 is not annotated.
+    assert pool.clean() == F(3, 4)
+    assert pool.worst_case([F(0), F(1, 2)]) == (F(3, 4), F(3, 4))
+    # c0 loses its pixel; c1 keeps none of its own.
+    assert pool.worst_case([F(1)]) == (F(0),)
+    pool.close()
+    empty = Pool(asked, 3, constant(LINF))
+    empty.add(Context(CPU, logits, torch.full((1, 1, 3), 255), 255))
+    assert empty.clean() is None
+    assert empty.worst_case([F(1), F(2)]) == (None, None)
+    assert empty.radius(F(1, 2), strict=False) is None
+    empty.close()
+
+
+def test_a_pool_of_chosen_classes() -> None:
+    logits = torch.tensor([[2.0, 0, 0], [0, 2.0, 0]], dtype=torch.float64).T.reshape(1, 3, 1, 2)
+    seen = Context(CPU, logits, torch.tensor([[[0, 2]]]), 255)
+    for classes, value in (((0,), F(1)), ((2,), F(0)), ((0, 2), F(1, 2)), ((), F(1, 2))):
+        pool = Pool(replace(metric("pooled mean_iou", 3), classes=classes), 3, constant(L2))
+        pool.add(seen)
+        assert pool.clean() == value
+        pool.close()
+
+
+@pytest.mark.parametrize("norm", [L1, L2, LINF], ids=str)
+def test_a_radius_is_where_the_answer_changes(norm: Norm) -> None:
+    pool = Pool(IOU, 2, constant(norm, F(3, 2)))
+    pool.add(image([2.0, 4.0, -2.0], [1, 1, 0]))
+    pool.add(image([6.0, -8.0], [1, 0]))
+    for gamma in (F(9, 10), F(1, 2), F(1, 5), F(0)):
+        radius = pool.radius(gamma, strict=False)
+        assert isinstance(radius, Fraction)
+        here, beyond = pool.worst_case([radius, F(math.nextafter(float(radius), math.inf))])
+        assert here is not None
+        assert beyond is not None
+        assert here > gamma >= beyond
+    assert pool.radius(F(1), strict=False) == 0
+    assert pool.radius(F(0), strict=True) == math.inf
+    assert pool.radius(None, strict=True) is None
+    first = pool.radius(F(1), strict=True)
+    assert isinstance(first, Fraction)
+    assert first > 0
+    pool.close()
+
+
+def test_a_constant_of_zero_moves_nothing_but_ties() -> None:
+    pool = Pool(IOU, 2, constant(L2, F(0)))
+    pool.add(image([2.0, 0.0, -1.0], [1, 0, 0]))
+    assert pool.worst_case([F(9)]) == (F(1, 2),)
+    assert pool.radius(F(1, 2), strict=False) == 0 or pool.radius(F(1, 2), strict=False) == F(0)
+    assert pool.radius(F(1, 3), strict=False) == math.inf
+    pool.close()
+
+
+def test_what_a_pool_refuses() -> None:
+    odd = metric("odd[c1]", 2, "metric odd(k) = TP[k] / (TP[k] + FN[k]) * (TN[k] + 1) / (FP[k] + TN[k] + 1)")
+    for asked in (odd, metric("pixel_accuracy", 2)):
+        with pytest.raises(ValueError, match="cannot be pooled"):
+            Pool(asked, 2, constant(L2))
+    pool = Pool(IOU, 2, constant(L2), F(1))
+    pool.add(image([2.0], [1]))
+    assert pool.worst_case([F(1)]) == (F(1),)
+    with pytest.raises(ValueError, match="larger than the largest"):
+        pool.worst_case([F(1, 2), F(1001, 1000)])
+    with pytest.raises(ValueError, match="no radius"):
+        pool.radius(F(1, 2), strict=False)
+    folder = Path(pool._folder.name)
+    assert len(list(folder.iterdir())) == 2
+    pool.close()
+    assert not folder.exists()

@@ -1,0 +1,89 @@
+"""Functions of the kernels called one by one, compared with the reference or worked out by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from robspec.kernels.knapsack import _classes
+from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.reference import water_filling
+
+F = Fraction
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_water_filling_over_many_pixels_is_that_of_each(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count, ahead = int(rng.integers(1, 6)), int(rng.integers(1, 5))
+    gaps = rng.choice([-1.0, 0.0, 0.5, 1.0, 3.0, 10.0], size=(ahead, count + 2))
+    level, number = np.full(count + 2, np.nan), np.full(count + 2, -7, dtype=np.int64)
+    _classes.water_levels(gaps, count, level, number)
+    for i in range(count):
+        # The reference takes the gaps of logits; behind is at 0.
+        expected = water_filling(0.0, gaps[:, i].tolist())
+        assert _classes.water_cost(gaps, i, level[i]) == expected
+    assert np.isnan(level[count:]).all()
+
+
+@pytest.mark.parametrize("q", [1, 2])
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("eps", [F(1, 3), F(7, 2), F(10**9), F(1, 2**700)])
+def test_units_are_rounded_down_from_the_exact_number(q: int, single: bool, eps: Fraction) -> None:
+    for pixels, bits in ((4, 40), (2**23, 39)):
+        budget = Budget.of(eps, F(3, 2), F(q), pixels, single=single)
+        assert budget.limit == 2**bits
+        assert budget.exponent == q
+        spend = max((eps * F(3, 2)) ** q, F(1, 2**960))
+        exact = 2**bits * (1 if single else F(2) ** (1 - q)) / spend * (1 - F(1, 2**45))
+        assert F(budget.scale) <= exact < F(np.nextafter(budget.scale, np.inf))
+    squared = Budget.of(eps, F(3, 2), F(2), 4, single=single, squared=True)
+    assert (squared.exponent, squared.limit) == (1, 2**40)
+    exact = 2**40 / max((eps * F(3, 2)) ** 2, F(1, 2**960)) * (1 - F(1, 2**45))
+    assert F(squared.scale) <= exact < F(np.nextafter(squared.scale, np.inf))
+
+
+@pytest.mark.parametrize(("single", "factor"), [(False, 2), (True, 1)])
+def test_the_largest_margin_of_the_largest_norm_is_rounded_up(single: bool, factor: int) -> None:
+    for eps in (F(1, 3), F(5), F(1, 2**900)):
+        budget = Budget.of(eps, F(3, 2), None, 4, single=single)
+        exact = factor * eps * F(3, 2) * (1 + F(1, 2**50))
+        assert (budget.exponent, budget.limit) == (0, 0)
+        assert F(np.nextafter(budget.scale, 0)) < exact <= F(budget.scale)
+    assert Budget.of(F(1), F(0), None, 4, single=single) == Budget(0, 0.0, 0)
+    assert Budget.of(F(0), F(1), F(1), 4, single=single) == Budget(0, 0.0, 0)
+
+
+def test_what_a_budget_refuses() -> None:
+    for eps, constant, q, squared in ((-1, 1, 2, False), (1, -1, 2, False), (1, 1, 3, False), (1, 1, 1, True)):
+        with pytest.raises(ValueError, match=r"negative|kernel|squared"):
+            Budget.of(F(eps), F(constant), F(q), 4, single=False, squared=squared)
+    with pytest.raises(ValueError, match="squared"):
+        Budget.of(F(1), F(1), None, 4, single=False, squared=True)
+
+
+def test_the_least_quotient_by_hand() -> None:
+    none = np.array([], dtype=np.int64)
+    counts = np.array([2, 1, 1, 2], dtype=np.int64)
+    iou, union = np.array([1, 0, 0, 0]), np.array([1, 1, 1, 0])
+    for leave, enter, limit, expected in (
+        (none, none, 5, (2, 4)),
+        (np.array([3]), none, 3, (1, 4)),
+        (np.array([4]), none, 3, (2, 4)),
+        (none, np.array([1, 2]), 3, (2, 6)),
+        (np.array([2]), np.array([1, 2]), 3, (1, 5)),
+        (np.array([2, 2]), np.array([0, 2]), 4, (0, 5)),
+    ):
+        assert _classes.worst_quotient(leave, enter, limit, counts, iou, union) == (*expected, False)
+    lost, rest = np.array([0, 0, -1, 0]), np.array([0, 0, 1, 1])
+    zero = np.array([1, 0, 0, 1], dtype=np.int64)
+    n, d, vanishes = _classes.worst_quotient(none, np.array([1]), 1, zero, lost, rest)
+    assert vanishes
+    assert (n, d) == (0, 0)
+    n, d, vanishes = _classes.worst_quotient(np.array([1]), np.array([1]), 1, zero, lost, rest)
+    assert (n, d, vanishes) == (-1, 2, True)
+    # A denominator of the other sign.
+    n, d, _ = _classes.worst_quotient(none, none, 1, counts, iou, -union)
+    assert (n, d) == (-2, 4)
