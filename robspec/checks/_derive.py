@@ -90,10 +90,15 @@ class Derivations:
         value = self._formulas.value(definition, arguments, tuple(names), use.span)
         if not value.classes:
             raise Refused(_unmoved(definition, use))
+        asked: tuple[int, ...] = ()
+        if len(info.parameters) > 1:
+            asked = tuple((self._classes or ()).index(c.text) for c in use.classes)
         if len(value.classes) == 1:
             shape = self._classified(value.total(), definition, use)
-            return _of_one_class(info, arguments, self._indices(value.classes[0]), shape)
-        return self._sum(definition, use, arguments, value)
+            found = _of_one_class(info, arguments, self._indices(value.classes[0]), shape)
+        else:
+            found = self._sum(definition, use, arguments, value)
+        return replace(found, asked=asked)
 
     def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
         """An average over the classes found in the annotation."""

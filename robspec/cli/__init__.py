@@ -76,6 +76,9 @@ def main() -> None:
     except RobspecError as error:
         click.echo(_shown(error), err=True)
         sys.exit(error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.message)
+        sys.exit(2)
     except click.ClickException as error:
         click.echo(_command_line_error(error), err=True)
         sys.exit(2)

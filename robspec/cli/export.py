@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
+
+from robspec.errors import RobspecError
 
 
 def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int, int]:
@@ -33,8 +36,26 @@ def command(output: Path, arch: str, weights: Path | None, shape: tuple[int, int
 
     found = None if weights is None else load_weights(weights)
     made = export_archive(build(arch), found, shape, batch_max, arch)
+    _refuse_what_check_refuses(made.archive, output)
     write_whole(output, made.archive)
     sides = " x ".join(map(str, made.output_shape))
     click.echo(f"wrote {output}: {len(made.archive):,} bytes, logits {sides}, batches of 1 to {batch_max}")
     click.echo(f"weights made explicit: {len(made.explicit)}")
     click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")
+
+
+def _refuse_what_check_refuses(archive: bytes, output: Path) -> None:
+    """Load the archive as a check does, before anything is written.
+
+    Raises:
+        RobspecError: a check would refuse it.
+    """
+    from robspec.models.loading import load
+
+    with tempfile.TemporaryDirectory(prefix="robspec-export-") as folder:
+        path = Path(folder) / "model.pt2"
+        path.write_bytes(archive)
+        try:
+            load(path)
+        except RobspecError as error:
+            raise type(error)(str(output), f"nothing was written: {error.what}", error.mend) from error

@@ -45,7 +45,7 @@ def command(config: Path, out: Path, generator: str | None, fresh: bool) -> None
 
     \b
     Example:
-      robspec train specs/runway/strong.toml --out run --generator generate:scene
+      robspec train specs/runway/strong.toml --out run --generator specs.runway.generate:scene
     """
     from robspec.train.config import read_config
 

@@ -6,7 +6,7 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from robspec.data.errors import DuplicateStem, EmptyDataSet, MissingMask, UnsupportedFile
+from robspec.data.errors import DuplicateStem, EmptyDataSet, MissingMask, UnreadableFile, UnsupportedFile
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".npy", ".npz"})
 _SHOWN = 10
@@ -44,6 +44,7 @@ def pair(root: Path, images: str, masks: str) -> tuple[Pair, ...]:
         EmptyDataSet: E0301, no image, or masks declared and none found.
         MissingMask: E0302.
         DuplicateStem: E0303.
+        UnreadableFile: E0305, a match is a dangling link or a folder named like an image.
         UnsupportedFile: E0311, a matched file has an unknown suffix.
     """
     found = _match(root, images, "images")
@@ -66,7 +67,14 @@ def pair(root: Path, images: str, masks: str) -> tuple[Pair, ...]:
 
 def _match(root: Path, pattern: str, what: str) -> list[str]:
     matched = glob.glob(pattern, root_dir=root, recursive=True)
-    names = sorted(PurePath(name).as_posix() for name in matched if (root / name).is_file())
+    names = sorted(PurePath(name).as_posix() for name in matched if not _passed_over(root / name))
+    broken = [name for name in names if not (root / name).is_file()]
+    if broken:
+        raise UnreadableFile(
+            broken[0],
+            f"{len(broken)} of {len(names)} entries matched by {what} {pattern!r} are no files that can be opened",
+            "restore what the links point to, rename the folders, or narrow the glob",
+        )
     if not names:
         raise EmptyDataSet(
             str(root),
@@ -81,6 +89,11 @@ def _match(root: Path, pattern: str, what: str) -> list[str]:
             "narrow the glob, or convert the files",
         )
     return names
+
+
+def _passed_over(path: Path) -> bool:
+    """Tell whether a match is a folder on the way to files, as `**` gives; one named like an image is not."""
+    return path.is_dir() and path.suffix.lower() not in SUFFIXES
 
 
 def _by_stem(names: list[str], root: Path, pattern: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"
-    return f"{adjective}{metric.name}{numbers}{_names(metric.classes, classes)}{within}"
+    return f"{adjective}{metric.name}{numbers}{_names(metric.asked or metric.classes, classes)}{within}"
 
 
 def _names(indices: tuple[int, ...], classes: tuple[str, ...]) -> str:

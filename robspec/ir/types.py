@@ -12,7 +12,7 @@ from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
 
-IR_VERSION = 2
+IR_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Metric:
         region: label classes whose annotated pixels alone count; empty for no restriction.
         region_mask: only the pixels in the data's region files count.
         weights: each pixel counts with its weight from the data's weight files.
+        asked: the classes a user's metric of several was asked of, in order, where `classes` does not say it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Metric:
     region: tuple[int, ...] = ()
     region_mask: bool = False
     weights: bool = False
+    asked: tuple[int, ...] = ()
 
     @property
     def needs_masks(self) -> bool:

@@ -16,7 +16,7 @@ from rich.text import Text
 from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.report import _cross_check
 from robspec.report._words import claim_reason, constant_line, point_text, query_text
-from robspec.semantics.norm import directed_text
+from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
 
 _STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -42,7 +42,11 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         for item in _cross_check.lines(report.cross_check, report.times.cross_check):
             hanging = Text(_hanging(item.plain, console.width), style=item.style) if isinstance(item, Text) else item
             console.print(hanging)
-    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()).lstrip("\n")
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    while lines and not lines[0]:
+        lines.pop(0)
+    # The box keeps a column for an edge that is not drawn; the tables below the header have none.
+    return "".join(f"{line.removeprefix(' ') if k < 2 else line}\n" for k, line in enumerate(lines))
 
 
 def _hanging(text: str, width: int, indent: int = 4) -> str:
@@ -92,7 +96,8 @@ def _certified(result: RequirementResult) -> str:
 
 
 def _attained(result: RequirementResult) -> str:
-    return _aggregate_text(result, result.attained, up=_higher_is_better(result))
+    """Show the attained aggregate, never rounded to look better than it is either: 0.99992 is not 1."""
+    return _aggregate_text(result, result.attained, up=not _higher_is_better(result))
 
 
 def _higher_is_better(result: RequirementResult) -> bool:
@@ -130,7 +135,17 @@ def _footer(report: CheckReport) -> list[Text]:
         )
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
+    lines.extend(_provenance(report))
     return lines
+
+
+def _provenance(report: CheckReport) -> Iterator[Text]:
+    """Say what was checked: files and data by the first digits of their SHA-256, and the params as they were set."""
+    for what in ("spec", "model", "data"):
+        if what in report.hashes:
+            yield Text(" ".join(f"{what} {report.files.get(what, '')} sha256 {report.hashes[what][:16]}".split()))
+    if report.program.params:
+        yield Text("params: " + ", ".join(f"{name} = {decimal_text(value)}" for name, value in report.program.params))
 
 
 def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
@@ -146,6 +161,8 @@ def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
             if item.witnesses:
                 line += f" ({_names(item.witnesses)})"
             lines.append(Text(line, style=_STYLE[item.verdict]))
+        elif item.requirement.confidence is not None:
+            lines.append(Text(f"{prop.source.name}, {item.requirement.text}: {item.reason}"))
     if prop.excluded:
         count = len(prop.excluded)
         lines.append(Text(f"{prop.source.name}: {count} excluded, metric undefined ({_names(prop.excluded)})"))

@@ -61,7 +61,7 @@ class Certified(Metric):
         options: of torchmetrics.Metric.
 
     Raises:
-        BadMetricArgument: E0701.
+        BadMetricArgument: E0711.
     """
 
     full_state_update = False
@@ -107,7 +107,7 @@ class Certified(Metric):
             target: integer labels [B, H, W]; may be left out where no annotation enters, as for stability.
 
         Raises:
-            BadBatch: E0702, shapes or labels do not fit.
+            BadBatch: E0712, shapes or labels do not fit.
             NonFiniteLogitsError: E0401, an image's logits are not finite.
         """
         logits = _logits(preds)
@@ -140,7 +140,7 @@ class Certified(Metric):
 
         Raises:
             InfiniteMeanError: E0404, a mean of radii contains infinity.
-            MixedStates: E0703, the states merged belong to different questions.
+            MixedStates: E0713, the states merged belong to different questions.
         """
         value = self.exact().value
         return torch.tensor(_shown(value, upward=self.higher_is_better), dtype=torch.float64, device=self.device)

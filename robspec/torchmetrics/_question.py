@@ -64,7 +64,7 @@ class Question:
         """Compile it for a number of logits per pixel.
 
         Raises:
-            BadMetricArgument: E0701, the language refuses it; the message is the language's.
+            BadMetricArgument: E0711, the language refuses it; the message is the language's.
         """
         return _compiled(self, channels)
 
@@ -120,7 +120,7 @@ def exact(name: str, value: Number) -> Fraction:
         value: finite and at least 0.
 
     Raises:
-        BadMetricArgument: E0701.
+        BadMetricArgument: E0711.
     """
     try:
         found = Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
@@ -135,7 +135,7 @@ def rounded_up(value: Number) -> Fraction:
     """Read a Lipschitz constant: of a float, the larger of the double itself and of the decimal it prints as.
 
     Raises:
-        BadMetricArgument: E0701.
+        BadMetricArgument: E0711.
     """
     found = exact("lipschitz", value)
     if isinstance(value, float):

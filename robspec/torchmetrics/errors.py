@@ -13,7 +13,7 @@ class BadMetricArgument(RobspecError):
     as in the language, the classes being called c0, c1, ... in the order of the channels.
     """
 
-    code = "E0701"
+    code = "E0711"
     title = "bad argument of a certified torchmetric"
 
 
@@ -24,7 +24,7 @@ class BadBatch(RobspecError):
     [B, H, W] below K or equal to `ignore_index`. All batches of one metric must have the same number of classes.
     """
 
-    code = "E0702"
+    code = "E0712"
     title = "tensors a certified torchmetric cannot read"
 
 
@@ -35,5 +35,5 @@ class MixedStates(RobspecError):
     the mean of a certificate within 0.1 and of one within 0.2 means nothing.
     """
 
-    code = "E0703"
+    code = "E0713"
     title = "merged metrics ask different questions"

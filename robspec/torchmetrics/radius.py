@@ -24,7 +24,7 @@ class CertifiedRadius(Certified):
         options: of torchmetrics.Metric.
 
     Raises:
-        BadMetricArgument: E0701.
+        BadMetricArgument: E0711.
 
     Source: MATH.md section 1, Q2.
     """

@@ -25,7 +25,7 @@ class CertifiedWorstCase(Certified):
         options: of torchmetrics.Metric.
 
     Raises:
-        BadMetricArgument: E0701.
+        BadMetricArgument: E0711.
 
     Source: MATH.md section 1, Q1.
     """

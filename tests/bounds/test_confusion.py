@@ -109,15 +109,15 @@ def test_the_worst_within_a_budget_is_the_worst_of_every_pair(asked: object, see
     ]
     expected = max(values) if asked.lower_is_better else min(values)  # type: ignore[attr-defined]
     kept_leave, kept_enter = leave[leave <= limit], enter[enter <= limit]
-    assert image.worst_within(asked, kept_leave, kept_enter, limit) == expected  # type: ignore[arg-type]
+    assert image.finder(asked)(kept_leave, kept_enter, limit) == expected  # type: ignore[arg-type]
 
 
 def test_a_denominator_brought_to_zero_is_the_worst_value() -> None:
     assert value_at(PRECISION, 0, 0, 2, 3) == worst_value(PRECISION) == 0
     assert value_at(LOST, 2, 0, 0, 0) == worst_value(LOST) == 1
     image = confusion([1.0], [], fn=1)
-    assert image.worst_within(PRECISION, np.array([2]), np.array([], dtype=np.int64), 2) == 0
-    assert image.worst_within(PRECISION, np.array([], dtype=np.int64), np.array([], dtype=np.int64), 1) == 1
+    assert image.finder(PRECISION)(np.array([2]), np.array([], dtype=np.int64), 2) == 0
+    assert image.finder(PRECISION)(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 1) == 1
 
 
 def test_the_worst_case_in_every_norm_counts_ties_and_the_budget_itself() -> None:

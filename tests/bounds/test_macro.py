@@ -43,7 +43,7 @@ def exact(asked: Metric, leave: list[int], enter: list[int], spend: int, weight:
     items = confusion([float(x) for x in leave], [float(x) for x in enter], fp=1, fn=1)
     mine = np.array(sorted(x for x in leave if x <= spend), dtype=np.int64)
     others = np.array(sorted(x for x in enter if x <= spend), dtype=np.int64)
-    value = items.worst_within(asked, mine, others, spend)
+    value = items.finder(asked)(mine, others, spend)
     return weight * F(int(value.numerator), int(value.denominator))
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import TypeAlias
 
@@ -238,3 +239,11 @@ class TestStartUp:
         start = time.perf_counter()
         subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=dict(os.environ), check=True)
         return time.perf_counter() - start
+
+
+def test_no_two_errors_share_a_code() -> None:
+    """`robspec explain CODE` can only be right if a code means one thing."""
+    from robspec.cli._pages import _of_checks, _of_errors
+
+    codes = [page.code for page in (*_of_checks(), *_of_errors(files("robspec")))]
+    assert len(codes) == len(set(codes)), sorted(c for c in codes if codes.count(c) > 1)

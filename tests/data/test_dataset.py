@@ -405,3 +405,16 @@ def test_kvasir() -> None:
     batches = list(dataset.batches(16))
     assert [len(b.names) for b in batches] == [16, 16, 16, 12]
     assert all(b.labels is not None and set(b.labels.unique().tolist()) <= {0, 1} for b in batches)
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "folder"])
+@pytest.mark.parametrize("where", ["images", "masks"])
+def test_a_match_that_is_no_file_is_never_left_out_in_silence(folder: Path, where: str, kind: str) -> None:
+    path = folder / where / "1.png"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(folder / "nowhere.png")
+    error = refused(folder, errors.UnreadableFile)
+    assert f"{where}/1.png" in error.where

@@ -426,3 +426,14 @@ def parse_formula(formula: str) -> ast.Expr:
 def test_printed_polynomials_are_read_back() -> None:
     cubic = TP * TP * FN - Polynomial.constant(4) * TN * N
     assert parse_formula(polynomial_text(cubic, "[k]")) is not None
+
+
+def test_a_metric_of_several_classes_says_which() -> None:
+    """Two uses that differ in their classes never read the same, in the order they were asked in."""
+    from robspec.ir.print import metric_text
+
+    definition = "metric both(a, b) = 0.5 * dice[a] + 0.25 * dice[b]"
+    names = ("sky", "road", "grass")
+    seen = {metric_text(metric(f"both[{a}, {b}]", definition), names) for a in names for b in names if a != b}
+    assert "both[road, sky]" in seen
+    assert len(seen) == 6
