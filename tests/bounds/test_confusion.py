@@ -271,3 +271,12 @@ def test_doubles_that_put_two_values_in_the_wrong_order_are_not_believed() -> No
     tp, fp, fn, tn = (np.array(n) for n in ([2**20, 0], [2**30, 2**30], [2**20, 0], [2**18, 2**18 + 1]))
     assert extreme(asked, tp, fp, fn, tn) == F(2**30, 2**37 + 2**20)
     assert extreme(asked, tp[::-1], fp, fn[::-1], tn[::-1]) == F(2**30, 2**37 + 2**20)
+
+
+def test_a_value_that_doubles_do_not_give_hides_no_other() -> None:
+    """The first denominator is 1, in doubles 0."""
+    below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 1})
+    asked = replace(FNR, ratio=Ratio(Polynomial.count("FP"), below))
+    tp, fp, fn, tn = (np.array(n) for n in ([1, 0], [1, 5], [1, 0], [0, 1]))
+    assert extreme(asked, tp, fp, fn, tn) == 5
+    assert extreme(replace(asked, lower_is_better=False), tp, fp, fn, tn) == 1
