@@ -240,9 +240,9 @@ def extreme(metric: Metric, tp: IntArray, fp: IntArray, fn: IntArray, tn: IntArr
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = sign * above / below
         error = 2 * (above_error + np.abs(value) * below_error) / np.abs(below) + np.abs(value) * 2.0**-50
-    unsure = ~np.isfinite(value) | ~np.isfinite(error) | (np.abs(below) <= 2 * below_error)
-    ceiling = np.min(np.where(unsure, np.inf, value + error))
-    candidates = np.flatnonzero(unsure | (value - error <= ceiling))
+        unsure = ~np.isfinite(value) | ~np.isfinite(error) | (np.abs(below) <= 2 * below_error)
+        ceiling = np.min(np.where(unsure, np.inf, value + error))
+        candidates = np.flatnonzero(unsure | (value - error <= ceiling))
     counts = np.stack([x[candidates] for x in (tp, fp, fn, tn)], axis=1)
     if len(counts) > _EXACT_AT_ONCE:
         counts = np.unique(counts, axis=0)

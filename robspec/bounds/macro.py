@@ -256,6 +256,9 @@ def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
     """
     tables = [part.coarse() for part in parts]
     price, _ = _best_price(tables, budget)
+    if price == 0.0:
+        # Nothing is gained at any price between the doubling spends: look between them at what all may lose.
+        price = sum(float(np.max(values) - np.min(values)) for _, values in tables) / max(budget, 1.0)
     tables = [part.refined(price) for part in parts]
     _, best = _best_price(tables, budget)
     slack = _EVALUATION * (1 + sum(float(np.max(np.abs(values))) for _, values in tables))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,7 +21,7 @@ from robspec.bounds.confusion import (
 )
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.formula import Polynomial
+from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
 
@@ -261,3 +262,21 @@ def test_one_image_of_a_batch(without: str, leaves: int, enters: int) -> None:
     mine, others = image.lists("first", "second")  # type: ignore[arg-type]
     assert len(mine) == 0 if without == "leave" else mine == (1, "leave", "first")
     assert len(others) == 0 if without == "enter" else others == (1, "enter", "second")
+
+
+def test_doubles_that_put_two_values_in_the_wrong_order_are_not_believed() -> None:
+    """In doubles 2^53 + 1 is 2^53: the first denominator is 2^37 instead of 2^37 + 2^20, the second 2^37 + 2^19."""
+    below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 2**19})
+    asked = replace(IOU, ratio=Ratio(Polynomial.count("FP"), below))
+    tp, fp, fn, tn = (np.array(n) for n in ([2**20, 0], [2**30, 2**30], [2**20, 0], [2**18, 2**18 + 1]))
+    assert extreme(asked, tp, fp, fn, tn) == F(2**30, 2**37 + 2**20)
+    assert extreme(asked, tp[::-1], fp, fn[::-1], tn[::-1]) == F(2**30, 2**37 + 2**20)
+
+
+def test_a_value_that_doubles_do_not_give_hides_no_other() -> None:
+    """The first denominator is 1, in doubles 0."""
+    below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 1})
+    asked = replace(FNR, ratio=Ratio(Polynomial.count("FP"), below))
+    tp, fp, fn, tn = (np.array(n) for n in ([1, 0], [1, 5], [1, 0], [0, 1]))
+    assert extreme(asked, tp, fp, fn, tn) == 5
+    assert extreme(replace(asked, lower_is_better=False), tp, fp, fn, tn) == 1

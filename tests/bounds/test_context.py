@@ -147,3 +147,9 @@ def test_a_radius_without_a_closed_form_ends_at_the_last_double_that_certifies()
     half = lambda eps: F(1) if eps <= F(1, 3) else F(1, 2)  # noqa: E731
     assert radius(ACCURACY, F(1), F(1, 2), F(1, 2), half, strict=True) == float("inf")
     assert radius(ACCURACY, F(1), F(1, 2), F(1, 2), half, strict=False) == F(float(F(1, 3)))
+
+
+def test_a_strict_objective_is_not_met_on_the_plateau_at_its_threshold() -> None:
+    steps = lambda eps: F(1) if eps <= F(1, 4) else F(1, 2) if eps <= F(3, 4) else F(0)  # noqa: E731
+    assert radius(ACCURACY, F(1), F(0), F(1, 2), steps, strict=False) == F(1, 4)
+    assert radius(ACCURACY, F(1), F(0), F(1, 2), steps, strict=True) == F(3, 4)

@@ -299,10 +299,10 @@ def test_a_single_logit_without_labels_and_a_grid_of_all_pixels() -> None:
 
 
 def test_margins_of_many_classes_are_of_the_two_largest() -> None:
-    z = np.random.default_rng(3).normal(size=(6, 1, 40))
+    z = np.random.default_rng(3).normal(size=(60, 1, 40))
     classes, margins = predictions(z)
-    ordered = np.sort(z.reshape(6, -1), axis=0)
-    assert margins.tolist() == (ordered[5] - ordered[4]).tolist()
+    ordered = np.sort(z.reshape(60, -1), axis=0)
+    assert margins.tolist() == (ordered[59] - ordered[58]).tolist()
     assert classes.tolist() == [int(np.argmax(z[:, 0, i])) for i in range(40)]
 
 

@@ -87,3 +87,23 @@ def test_the_least_quotient_by_hand() -> None:
     # A denominator of the other sign.
     n, d, _ = _classes.worst_quotient(none, none, 1, counts, iou, -union)
     assert (n, d) == (-2, 4)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_least_quotient_is_that_of_every_affordable_pair(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    leave, enter = (np.sort(rng.integers(0, 7, size=rng.integers(1, 5))) for _ in range(2))
+    limit = int(rng.integers(6, 20))
+    counts = np.array([len(leave), rng.integers(0, 3), rng.integers(0, 3), len(enter)], dtype=np.int64)
+    # A numerator that a flip of either kind lowers, a denominator that grows.
+    a, b, c, d = (int(n) for n in rng.integers(0, 3, size=4))
+    above, below = np.array([a + c, d, c, b + d]), np.array([a + c + 1, b + d + 2, a + c + 1, b + d + 1])
+    values = []
+    for x in range(len(leave) + 1):
+        for y in range(len(enter) + 1):
+            if int(leave[:x].sum()) + int(enter[:y].sum()) <= limit:
+                cells = counts + np.array([-x, y, x, -y])
+                values.append(F(int(above @ cells), int(below @ cells)))
+    n, q, vanishes = _classes.worst_quotient(leave, enter, limit, counts, above, below)
+    assert F(int(n), int(q)) == min(values)
+    assert not vanishes

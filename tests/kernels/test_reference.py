@@ -100,6 +100,8 @@ def test_radii_are_where_the_flips_are_affordable() -> None:
     assert prepared.radii(wanted, F(1), None)[0].tolist()[3:] == [pytest.approx(0.5), pytest.approx(1.0), math.inf]
     # A constant of zero: only the tie can be had, and for nothing.
     assert prepared.radii(wanted, F(0), F(2))[0].tolist() == [0.0, 0.0, 0.0, math.inf, math.inf, math.inf]
+    ties = REFERENCE.prepare(batch([[1.0, 1.0], [2.0, 2.0], [1.0, 0.0]], [0, 0, 0], Items.CORRECT))
+    assert ties.radii(np.array([[1, 2, 3]]), F(0), F(2))[0].tolist() == [0.0, 0.0, math.inf]
     single = REFERENCE.prepare(
         LogitsBatch(torch.tensor([[[[2.0]]]]), torch.ones(1, 1, 1, dtype=torch.int64), Items.CORRECT, 255)
     )
