@@ -66,9 +66,10 @@ class _Part:
         self._known: dict[int, float] = {}
         top = min(int(self._leave.sum()) + int(self._enter.sum()), budget.limit)
         cheapest = min((int(x) for x in (*self._leave[:1], *self._enter[:1])), default=0)
-        spends = [0]
+        # Nothing changes below the cheapest item: the stretch up to it ends where that still holds.
+        spends = [0, min(cheapest - 1, top)] if cheapest > 1 and top > 0 else [0]
         while spends[-1] < top:
-            spends.append(min(max(2 * spends[-1], cheapest, 1), top))
+            spends.append(min(max(2 * spends[-1], cheapest, 1) if spends[-1] >= cheapest else max(cheapest, 1), top))
         self.spends = spends
         sign = -1 if metric.lower_is_better else 1
         self.values = [sign * self.value(s) for s in spends]
@@ -111,8 +112,10 @@ class _Image:
     clean: Fraction
     hopeless: Fraction
     parts: tuple[tuple[Fraction, Metric, Confusion], ...]
+    size: Fraction
+    """Of the logits, so that scaling them scales everything."""
     opened: dict[Fraction, tuple[_Part, ...]]
-    """The parts by how far they reach: a power of 16 no spend exceeds, so that it depends on the budget alone."""
+    """The parts by how far they reach: size^q times a power of 16, at least any spend; the budget alone decides."""
 
 
 class Bound:
@@ -143,9 +146,10 @@ class Bound:
         self._images: list[_Image | None] = []
         for i in range(len(context)):
             found = [(w, part, Confusion.of(batch, i)) for (w, part), batch in zip(parts, read, strict=True)]
-            self._images.append(self._open(found))
+            size = Fraction(float(context.logits[i].abs().max())) or Fraction(1)
+            self._images.append(self._open(found, size))
 
-    def _open(self, found: list[tuple[Fraction, Metric, Confusion]]) -> _Image | None:
+    def _open(self, found: list[tuple[Fraction, Metric, Confusion]], size: Fraction) -> _Image | None:
         if self.metric.average:
             found = [(w, part, c) for w, part, c in found if c.defined(part)]
             total = sum(c.tp + c.fn for _, _, c in found)
@@ -157,7 +161,7 @@ class Bound:
             return None
         clean = sum((w * _clean(part, c) for w, part, c in found), Fraction(0))
         hopeless = sum((w * _worst_of_all(part, c) for w, part, c in found), Fraction(0))
-        return _Image(clean, hopeless, tuple(found), {})
+        return _Image(clean, hopeless, tuple(found), size, {})
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values, None where no class (or not every part) is annotated."""
@@ -193,7 +197,8 @@ class Bound:
             values = (w * c.worst_case(part, eps, self.constant) for w, part, c in image.parts)
             return sum(values, Fraction(0))
         spend = (eps * self.constant.value) ** int(self._q)
-        reach = max(_power_of_16(spend), _LEAST_REACH)
+        size = image.size ** int(self._q)
+        reach = max(size * _power_of_16(spend / size), _LEAST_REACH)
         limit = 2 ** grid_bits(image.parts[0][2].pixels)
         if reach not in image.opened:
             budget = Budget(1, round_down(limit * (1 - Fraction(1, 2**45)) / reach), limit)

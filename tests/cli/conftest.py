@@ -131,6 +131,7 @@ def robspec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         folder = tmp_path / "cwd"
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
+        monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.setattr(sys, "argv", ["robspec", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             cli.main()

@@ -176,8 +176,10 @@ class TestReduction:
         other.update(*batch(1))
         assert metric.exact() == other.exact()
 
-    def test_two_processes(self, tmp_path: Path) -> None:
+    def test_two_processes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A gloo group of two: batches shared out, and then all of them with the first process."""
+        # The processes import this module by name, which `pytest` alone does not make possible.
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         whole = metric_of()
         for seed in range(3):
             whole.update(*batch(seed))
