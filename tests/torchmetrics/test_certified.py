@@ -179,7 +179,7 @@ class TestReduction:
     def test_two_processes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A gloo group of two: batches shared out, and then all of them with the first process."""
         # The processes import this module by name, which `pytest` alone does not make possible.
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        monkeypatch.syspath_prepend(Path(__file__).parents[2])
         whole = metric_of()
         for seed in range(3):
             whole.update(*batch(seed))
