@@ -38,7 +38,7 @@ _WHOLE = 1 - 2.0**-50
 _LEAST_REACH = Fraction(1, 2**960)
 _EVALUATION = 2.0**-40
 """Slack for evaluating a bound in doubles, relative to the size of the values."""
-_REFINEMENTS = 32
+_REFINEMENTS = 24
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
