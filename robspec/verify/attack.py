@@ -120,13 +120,18 @@ class Attacker:
             raise ValueError("only worst cases are attacked")
         paths = [self._stored(prop, name, image) for name, image in zip(batch.names, tried, strict=True)]
         again = torch.from_numpy(np.stack([np.load(path, allow_pickle=False) for path in paths]))
-        context = self._context(batch, self._model.logits(again))
-        values = open_bound(query.metric, context, constant).clean()
-        for i, (value, finite) in enumerate(zip(values, context.finite(), strict=True)):
-            distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm)
-            usable = value is not None and finite and distance <= query.budgets[point] and self._in_range(again[i])
+        logits = self._model.logits(again)
+        usable = [
+            finite and self._in_range(image)
+            for image, finite in zip(again, self._context(batch, logits).finite(), strict=True)
+        ]
+        # What is no image, or has no finite logits, is left out before anything counts on it.
+        logits = torch.where(torch.tensor(usable)[:, None, None, None], logits, 0.0)
+        values = open_bound(query.metric, self._context(batch, logits), constant).clean()
+        for i, value in enumerate(values):
             before = found[i]
-            if usable and value is not None:
+            distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm) if usable[i] else None
+            if value is not None and distance is not None and distance <= query.budgets[point]:
                 self._compare(before, point, value, Attack(distance, paths[i]), query.metric)
                 found[i] = _with(before, point, value, Attack(distance, paths[i]), query.metric)
             if found[i] is before:

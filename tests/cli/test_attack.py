@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from robspec.models.loading import load
+from robspec.models.loading import LoadedModel, load
+from robspec.verify.attack import Attacker
 from tests.cli.conftest import Brightness, Project, Run, export
 
 WORSE = """
@@ -114,3 +115,26 @@ def test_a_certificate_holds_no_attack(project: Project, robspec: Run, tmp_path:
     )
     assert status == 2
     assert "E0601" in err
+
+
+@pytest.mark.parametrize("what", ["image", "logits"])
+def test_what_is_no_number_is_not_attained(
+    project: Project, robspec: Run, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a concrete image in the input range with finite logits counts as attained."""
+    honest = LoadedModel.logits
+
+    def logits(self: LoadedModel, images: torch.Tensor) -> torch.Tensor:
+        away = (255 * images - (255 * images).round()).abs().amax(dim=(1, 2, 3))
+        return torch.where((away > 0.01)[:, None, None, None], torch.nan, honest(self, images))
+
+    if what == "logits":
+        monkeypatch.setattr(LoadedModel, "logits", logits)
+    else:
+        monkeypatch.setattr(Attacker, "_search", lambda _, metric, batch, *rest: np.full_like(batch.images, np.nan))
+    body = WORSE % ("mean_iou", "l2", "2", ">= 0.1")
+    _, report, err = check(robspec, project, body, "--allow", "unknown", attack=5)
+    assert report["attack_steps"] == 5, err
+    for image in report["properties"][0]["images"]:
+        assert image["attained"] == [image["clean"]]
+        assert "attack_distance" not in image
