@@ -3,14 +3,13 @@
 Moving a pixel from class i to class j harms at most the class it leaves and the class it enters, so half of the cost
 of leaving is charged to i and half of the cost of entering to j; entering is charged in full where the pixel is wrong
 already and every set is a single class. Where the parts' class sets overlap, each of M parts is charged 1/M of every
-cost instead. With g_k(c) the
-worst value of part k at spend c, for every price lambda >= 0
+cost instead. With g_k(c) the worst value of part k at spend c, for every price lambda >= 0
 
     h_eps >= sum_k min_c (w_k g_k(c) + lambda c) - lambda (L eps)^q,
 
 where no part is ever spent more on than (L eps)^q. g_k is evaluated at increasing spends; between two of them the
-value is taken at the larger, the spend at the smaller.
-Spends double at first; at the price found, the stretches that decide the minimum are halved until they do so no more.
+value is taken at the larger, the spend at the smaller. Spends double at first; at the price found, the stretches that
+decide the minimum are halved until they do so no more.
 """
 
 from __future__ import annotations
@@ -91,7 +90,9 @@ class _Part:
         """Starts and values of stretches halved where they decide the minimum at a price."""
         sign = -1 if self._metric.lower_is_better else 1
         ends = dict(zip(self.spends, self.values, strict=True))
-        stretches = [(v + price * s, s, e) for (s, e), v in zip(_pairwise(self.spends), self.values[1:], strict=True)]
+        stretches = [
+            (v + price * s, s, e) for (s, e), v in zip(itertools.pairwise(self.spends), self.values[1:], strict=True)
+        ]
         heapq.heapify(stretches)
         reached = min(v + price * s for s, v in ends.items())
         for _ in range(_REFINEMENTS):
@@ -245,10 +246,6 @@ def round_out(value: Fraction, *, up: bool) -> float:
     return nearest
 
 
-def _pairwise(spends: Sequence[int]) -> list[tuple[int, int]]:
-    return list(itertools.pairwise(spends))
-
-
 def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
     """Find a good price and evaluate the bound there; any price is sound.
 
@@ -272,7 +269,6 @@ def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
 
 def _best_price(tables: Sequence[tuple[FloatArray, FloatArray]], budget: float) -> tuple[float, float]:
     """Maximise the bound, which is concave in the price, by golden section over its logarithm."""
-
     length = max(len(starts) for starts, _ in tables)
     starts, values = np.zeros((len(tables), length)), np.full((len(tables), length), np.inf)
     for row, (start, value) in enumerate(tables):
