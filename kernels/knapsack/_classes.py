@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
+from robspec.kernels.knapsack._jit import compiled
 from robspec.kernels.knapsack._margins import all_finite, fetch
 
 CHUNK = 512
@@ -22,7 +23,7 @@ SAFE = 1 - 2.0**-40
 """Water filling is computed in doubles; this factor keeps its rounding on the side of cheaper attacks."""
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
     """Find the common level of each column of gaps.
 
@@ -56,7 +57,7 @@ def water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
         moving = changed > 0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def water_cost(gaps: Any, i: int, t: float) -> float:
     """Squared distance at level t of one column."""
     total = t * t
@@ -67,7 +68,7 @@ def water_cost(gaps: Any, i: int, t: float) -> float:
     return total * SAFE
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def read_class(
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
@@ -83,8 +84,8 @@ def read_class(
     """Write what flipping each pixel costs: +value to leave the class set (TP), -value to enter it (TN), else NaN.
 
     Args:
-        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
-        widen: as in `read_classes`.
+        z: [B, K, H, W] logits, K >= 2, as in `read`.
+        widen: as in `read`.
         labels: [B, H * W].
         ignore: the label left out, or a number no label has.
         inside: [K], which classes form the set; neither none nor all.
@@ -202,7 +203,7 @@ def read_class(
         counts[b, worker, 4] = bad
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def read_class_logit(
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
@@ -247,7 +248,7 @@ def read_class_logit(
             counts[b, worker, j] = cells[j]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def frontier(
     leave: npt.NDArray[np.int64], enter: npt.NDArray[np.int64], limit: int, out: npt.NDArray[np.int64]
 ) -> int:
@@ -282,7 +283,7 @@ def frontier(
     return int(leave.size) + 1
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def worst_quotient(
     leave: npt.NDArray[np.int64],
     enter: npt.NDArray[np.int64],

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
+
+from robspec.kernels.knapsack._jit import compiled
 
 CHUNK = 2048
 """Pixels a thread works on at once."""
@@ -73,14 +75,14 @@ def _fetch_by_layout(z: Any, widen: Any, b: int, k: int, start: int, stop: int, 
     return gathered
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def bucket(d: float) -> int:
     """Histogram bucket of a non-negative margin: order-preserving in its bits."""
     at = (np.float64(d).view(np.int64) >> BUCKET_SHIFT) - BUCKET_BASE
     return int(0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def all_finite(z: Any, widen: Any, b: int, start: int, stop: int, buffer: Any) -> bool:
     """Look at every logit of a chunk."""
     for k in range(z.shape[1]):
@@ -91,7 +93,7 @@ def all_finite(z: Any, widen: Any, b: int, start: int, stop: int, buffer: Any) -
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def top_two(
     z: Any,
     widen: Any,
@@ -110,7 +112,7 @@ def top_two(
     class after another.
 
     Args:
-        z: [B, K, H, W] logits, as in `read_classes`.
+        z: [B, K, H, W] logits, as in `read`.
         widen: as there.
         b: the image.
         start: first pixel of the chunk.
@@ -173,8 +175,91 @@ def top_two(
         k += 1
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
-def read_classes(
+@compiled()
+def only(row: Any, first: Any, second: Any, predicted: Any, total: Any) -> None:
+    """Lay out a single logit as two classes whose difference is its size; the last four are overwritten."""
+    for i in range(row.size):
+        first[i] = abs(row[i])
+        second[i] = 0
+        predicted[i] = row[i] > 0
+        total[i] = row[i]
+
+
+@compiled()
+def gaps(first: Any, second: Any, margins: Any) -> int:
+    """Write the margins of a chunk without labels, every pixel of which is an item.
+
+    Args:
+        first: the largest logits.
+        second: the second largest.
+        margins: overwritten with their differences.
+
+    Returns:
+        How many items there are.
+    """
+    for i in range(margins.size):
+        # The absolute value only takes the sign off zeros.
+        margins[i] = abs(np.float64(first[i]) - np.float64(second[i]))
+    return int(margins.size)
+
+
+@compiled()
+def correct(
+    first: Any, second: Any, predicted: Any, labels: Any, ignore: int, every: bool, margins: Any
+) -> tuple[int, int]:
+    """Write the margins of a chunk's items.
+
+    One loop for each question: together they are no vector code.
+
+    Args:
+        first: the largest logits.
+        second: the second largest.
+        predicted: classes of the largest.
+        labels: of the chunk's pixels.
+        ignore: the label left out.
+        every: as in `read`.
+        margins: overwritten, NaN where a pixel is no item.
+
+    Returns:
+        How many items there are, and how many labels other than `ignore`.
+    """
+    for i in range(margins.size):
+        d = abs(np.float64(first[i]) - np.float64(second[i]))
+        label = labels[i]
+        item = (label != ignore) & (every | (label == np.int64(predicted[i])))
+        margins[i] = d if item else np.nan
+    kept = np.int64(0)
+    for i in range(margins.size):
+        kept += np.int64(labels[i] != ignore)
+    items = np.int64(0)
+    for i in range(margins.size):
+        items += np.int64(margins[i] >= 0)
+    return int(items), int(kept)
+
+
+@compiled()
+def tally(margins: Any, place: Any, bins: Any) -> None:
+    """Add a chunk's items to the histogram.
+
+    Where each goes is vector code, the increments are not. Whether a pixel is an item is hard to predict: there is no
+    branch, and what is none goes to one of some spare buckets, since an increment waits for the one before it there.
+
+    Args:
+        margins: NaN where a pixel is no item.
+        place: uint16 [CHUNK] scratch.
+        bins: [BUCKETS + _SPARE], added to.
+    """
+    bits = margins.view(np.int64)
+    for i in range(margins.size):
+        at = (bits[i] >> BUCKET_SHIFT) - BUCKET_BASE
+        at = 0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at
+        place[i] = np.uint16(at if margins[i] >= 0 else BUCKETS + (i & (_SPARE - 1)))
+    for i in range(margins.size):
+        bins[place[i]] += 1
+
+
+@compiled(parallel=True)
+def read(
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
@@ -184,10 +269,12 @@ def read_classes(
     histogram: npt.NDArray[np.int32],
     counts: npt.NDArray[np.int64],
 ) -> None:
-    """Write each item's margin d = largest - second largest logit, NaN where a pixel is no item.
+    """Write each item's margin, NaN where a pixel is no item.
+
+    It is d = largest - second largest logit, and d = |z| of a single-logit head (class 1 where z is above 0).
 
     Args:
-        z: [B, K, H, W] logits, K >= 2: float32, float64, or uint16 bit patterns of a half precision.
+        z: [B, K, H, W] logits: float32, float64, or uint16 bit patterns of a half precision.
         widen: the value of each uint16 pattern, float32 [65536]; for other dtypes an array of theirs of length 1.
         labels: [B, H * W], or [B, 0] for none.
         ignore: the label left out, or a number no label has.
@@ -196,7 +283,7 @@ def read_classes(
         histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins.
         counts: [B, workers, 3], overwritten: items; labels other than `ignore`; non-finite chunks.
     """
-    images = z.shape[0]
+    images, classes = z.shape[0], z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
     labelled = labels.shape[1] > 0
@@ -210,6 +297,7 @@ def read_classes(
         total = np.empty(CHUNK, widen.dtype)
         predicted = np.empty(CHUNK, np.int32)
         buffers = np.empty((4, CHUNK), widen.dtype)
+        place = np.empty(CHUNK, np.uint16)
         bins = np.zeros(BUCKETS + _SPARE, np.int32)
         items = 0
         counted = 0
@@ -218,82 +306,24 @@ def read_classes(
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             width = stop - start
-            top_two(z, widen, b, start, stop, first, second, predicted, total, buffers)
+            if classes == 1:
+                only(fetch(z, widen, b, 0, start, stop, buffers[0]), first, second, predicted, total)
+            else:
+                top_two(z, widen, b, start, stop, first, second, predicted, total, buffers)
             suspicious = 0
             for i in range(width):
                 suspicious += 0 if abs(total[i]) < np.inf else 1
             if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
                 bad += 1
-            # The absolute value only takes the sign off zeros.
-            if not every:
-                for i in range(width):
-                    label = labels[b, start + i]
-                    item = (label != ignore) & (label == predicted[i])
-                    counted += label != ignore
-                    items += item
-                    out[b, start + i] = abs(np.float64(first[i]) - np.float64(second[i])) if item else np.nan
+            margins = out[b, start:stop]
+            if labelled:
+                some, kept = correct(first, second, predicted, labels[b, start:stop], ignore, every, margins)
             else:
-                for i in range(width):
-                    item = not labelled or labels[b, start + i] != ignore
-                    counted += item
-                    items += item
-                    out[b, start + i] = abs(np.float64(first[i]) - np.float64(second[i])) if item else np.nan
-            for i in range(width):
-                # Without a branch: whether a pixel is an item is hard to predict.
-                d = out[b, start + i]
-                bins[np.uint64(bucket(d) if d >= 0 else BUCKETS + (i & (_SPARE - 1)))] += 1
+                some, kept = gaps(first, second, margins), width
+            items += some
+            counted += kept
+            tally(margins, place, bins)
         histogram[b, worker] = bins[:BUCKETS]
-        counts[b, worker, 0] = items
-        counts[b, worker, 1] = counted
-        counts[b, worker, 2] = bad
-
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def read_logit(
-    z: npt.NDArray[Any],
-    widen: npt.NDArray[Any],
-    labels: npt.NDArray[np.int64],
-    ignore: int,
-    every: bool,
-    out: npt.NDArray[np.float64],
-    histogram: npt.NDArray[np.int32],
-    counts: npt.NDArray[np.int64],
-) -> None:
-    """Write d = |z| of a single-logit head (class 1 where z is above 0); arguments as in `read_classes`, K = 1."""
-    images = z.shape[0]
-    pixels = z.shape[2] * z.shape[3]
-    workers = histogram.shape[1]
-    labelled = labels.shape[1] > 0
-    chunks = (pixels + CHUNK - 1) // CHUNK
-    share = (chunks + workers - 1) // workers
-    for task in prange(images * workers):
-        b = task // workers
-        worker = task - b * workers
-        buffer = np.empty(CHUNK, widen.dtype)
-        bins = histogram[b, worker]
-        bins[:] = 0
-        items = 0
-        counted = 0
-        bad = 0
-        for c in range(worker * share, min((worker + 1) * share, chunks)):
-            start = c * CHUNK
-            stop = min(pixels, start + CHUNK)
-            row = fetch(z, widen, b, 0, start, stop, buffer)
-            for i in range(stop - start):
-                v = row[i]
-                bad += 0 if np.isfinite(v) else 1
-                item = every
-                if labelled:
-                    label = labels[b, start + i]
-                    counted += label != ignore
-                    item = label != ignore and (every or label == (v > 0))
-                if item:
-                    d = np.float64(abs(v))
-                    out[b, start + i] = d
-                    bins[bucket(d)] += 1
-                    items += 1
-                else:
-                    out[b, start + i] = np.nan
         counts[b, worker, 0] = items
         counts[b, worker, 1] = counted
         counts[b, worker, 2] = bad

@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
 
 from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
+from robspec.kernels.knapsack._jit import compiled
 from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, top_two
 
 _NARROW = 512
 """Pixels a thread prices exactly at once."""
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def rank(z: Any, widen: Any, first: Any, second: Any, bad: npt.NDArray[np.int64]) -> None:
     """Write the two largest logits of each pixel.
 
     Args:
-        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
+        z: [B, K, H, W] logits, K >= 2, as in `read`.
         widen: as there.
         first: [B, H * W], dtype of `widen`, overwritten with the largest.
         second: as `first`, overwritten with the second largest; equal where they tie.
@@ -57,7 +58,7 @@ def rank(z: Any, widen: Any, first: Any, second: Any, bad: npt.NDArray[np.int64]
         bad[b, worker] = seen
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def _ahead(z: Any, widen: Any, b: int, k: int, pixel: int, own: Any, one: Any, two: Any, scratch: Any) -> bool:
     """Tell whether class k is predicted: the first index of the maximum."""
     if own < one:
@@ -69,7 +70,7 @@ def _ahead(z: Any, widen: Any, b: int, k: int, pixel: int, own: Any, one: Any, t
     return True
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def cells(
     z: Any,
     widen: Any,
@@ -86,7 +87,7 @@ def cells(
     """Count the confusion cells of class k and the items in each bucket, entering priced from below.
 
     Args:
-        z: [B, K, H, W] logits, K >= 2, as in `read_classes`.
+        z: [B, K, H, W] logits, K >= 2, as in `read`.
         widen: as there.
         first: [B, H * W], from `rank`.
         second: as `first`.
@@ -143,7 +144,7 @@ def cells(
         counts[b, worker, 3] = found[3]
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def collect(
     z: Any,
     widen: Any,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import prange
+
+from robspec.kernels.knapsack._jit import compiled
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 _BLOCK = 1024
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def _item(d: float, exponent: int, scale: float, top: float) -> float:
     """Grid units of a margin before rounding down, capped: at most two multiplications, nothing to contract."""
     cost = d * d * scale if exponent == 2 else d * scale
@@ -19,7 +21,7 @@ def _item(d: float, exponent: int, scale: float, top: float) -> float:
     return top if cost >= top else cost if cost >= 0 else 0.0
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def split(
     margins: FloatArray,
     bits: IntArray,
@@ -29,10 +31,10 @@ def split(
     scale: float,
     limit: int,
     span: int,
-    starts: IntArray,
+    ends: IntArray,
     sums: IntArray,
     inside: FloatArray,
-) -> None:
+) -> bool:
     """Add up the items whose margin lies below a window and copy those inside it, in one pass.
 
     Args:
@@ -44,34 +46,55 @@ def split(
         scale: grid units per unit of d^q, rounded down.
         limit: grid units of the whole budget.
         span: how many pixels each worker looks at, the last one fewer.
-        starts: [workers], where each worker's copies go.
+        ends: [workers], ascending: where each worker's copies end and the next one's begin.
         sums: [workers], overwritten.
-        inside: overwritten with the copies, in no order.
+        inside: [ends[-1]], overwritten with the copies, in no order.
+
+    Returns:
+        Whether every worker found exactly the copies it has room for; nothing is ever written beyond it.
     """
-    top = np.float64(limit + 1)
-    first = np.float64(low).view(np.int64)
-    # One comparison for both ends: whether a margin is beyond the lower one alone is hard to predict.
-    width = np.uint64(np.float64(high).view(np.int64) - first)
-    for worker in prange(starts.size):
+    wrong = 0
+    for worker in prange(ends.size):
         spent = np.int64(0)
-        n = starts[worker]
+        n = ends[worker - 1] if worker else 0
+        local = np.empty(_BLOCK + 1)
         stop = min((worker + 1) * span, margins.size)
         for begin in range(worker * span, stop, _BLOCK):
             end = min(begin + _BLOCK, stop)
-            count = np.int64(0)
-            for i in range(begin, end):
-                d = margins[i]
-                spent += np.int64(_item(d, exponent, scale, top) if d < low else 0.0)
-                count += (d >= low) & (d < high)
-            if count:
-                for i in range(begin, end):
-                    if np.uint64(bits[i] - first) < width:
-                        inside[n] = margins[i]
-                        n += 1
+            spent += below(margins[begin:end], low, exponent, scale, limit)
+            found = between(margins[begin:end], bits[begin:end], low, high, local)
+            n += found
+            if n > ends[worker]:
+                break
+            inside[n - found : n] = local[:found]
         sums[worker] = spent
+        wrong += n != ends[worker]
+    return wrong == 0
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled()
+def below(margins: FloatArray, low: float, exponent: int, scale: float, limit: int) -> int:
+    """Add up the costs of items whose margin is strictly below `low`; nothing else, or it is no vector code."""
+    top = np.float64(limit + 1)
+    spent = np.int64(0)
+    for i in range(margins.size):
+        spent += np.int64(_item(margins[i], exponent, scale, top) if margins[i] < low else 0.0)
+    return int(spent)
+
+
+@compiled()
+def between(margins: FloatArray, bits: IntArray, low: float, high: float, out: FloatArray) -> int:
+    """Copy the margins from `low` to strictly below `high`, without a branch; `out` has room for one more."""
+    first = np.float64(low).view(np.int64)
+    width = np.uint64(np.float64(high).view(np.int64) - first)
+    found = 0
+    for i in range(margins.size):
+        out[found] = margins[i]
+        found += int(np.uint64(bits[i] - first) < width)
+    return found
+
+
+@compiled(parallel=True)
 def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: IntArray) -> None:
     """Add up the costs of all given items, per worker.
 
@@ -92,7 +115,7 @@ def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: In
         sums[worker] = spent
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def changing(
     margins: FloatArray, exponent: int, scale: float, other_scale: float, limit: int, out: FloatArray
 ) -> tuple[int, np.int64]:
@@ -127,7 +150,7 @@ def changing(
     return count, fixed
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: int) -> int:
     top = np.float64(limit + 1)
     done = 0
@@ -149,7 +172,7 @@ def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: 
     return done
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True)
 def count_ascending(
     margins: FloatArray, exponents: IntArray, scales: FloatArray, limits: IntArray, spent: IntArray, out: IntArray
 ) -> None:

@@ -42,9 +42,8 @@ class CpuPrepared:
         self._margins = np.empty((b, self.pixels))
         histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
         counts = np.empty((b, workers, 3), dtype=np.int64)
-        read = _margins.read_logit if self.single else _margins.read_classes
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
-        read(z, widen, labels, ignore, every, self._margins, histogram, counts)
+        _margins.read(z, widen, labels, ignore, every, self._margins, histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.items = totals[:, 0]
         self.valid = np.full(b, self.pixels, dtype=np.int64) if batch.labels is None else totals[:, 1]
@@ -130,11 +129,12 @@ class CpuPrepared:
             return int(self._count_in_prefix(self._prefix(image, high), [budget])[0])
         first, last = (int(np.searchsorted(edges(), edge)) for edge in (low_edge, high_edge))
         of_workers = self._by_worker[image, :, first:last].sum(axis=1, dtype=np.int64)
-        starts, sums = np.cumsum(of_workers) - of_workers, np.empty(len(of_workers), dtype=np.int64)
+        ends, sums = np.cumsum(of_workers), np.empty(len(of_workers), dtype=np.int64)
         window = np.empty(high - low)
         ask = (budget.exponent, budget.scale, budget.limit)
         row = self._margins[image]
-        _select.split(row, row.view(np.int64), low_edge, high_edge, *ask, self._span, starts, sums, window)
+        if not _select.split(row, row.view(np.int64), low_edge, high_edge, *ask, self._span, ends, sums, window):
+            raise RuntimeError("the margins are not those that were counted")
         window.sort()
         return low + int(self._count_in_prefix(window, [budget], spent=int(sums.sum()))[0])
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robspec.kernels.knapsack import _classes
+from robspec.kernels.knapsack import _classes, _jit, _select
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.reference import water_filling
 
@@ -107,3 +108,37 @@ def test_the_least_quotient_is_that_of_every_affordable_pair(seed: int) -> None:
     n, q, vanishes = _classes.worst_quotient(leave, enter, limit, counts, above, below)
     assert F(int(n), int(q)) == min(values)
     assert not vanishes
+
+
+def test_a_window_is_copied_whole_or_not_at_all() -> None:
+    """A wrong count of what a worker has room for is noticed, and nothing is written beyond it."""
+    margins = np.array([0.5, 3.0, np.nan, 1.0, 1.5, 0.0, 2.0, 1.25])
+    ask = (1.0, 2.0, 1, 4.0, 2**40)
+
+    def split(ends: list[int], room: int) -> tuple[bool, list[int], list[float]]:
+        sums, inside = np.full(2, -1), np.full(room, -7.0)
+        counted = np.array(ends)
+        done = _select.split(margins, margins.view(np.int64), *ask, 4, counted, sums, inside)
+        return done, sums.tolist(), inside.tolist()
+
+    assert split([1, 3], 3) == (True, [2, 0], [1.0, 1.5, 1.25])
+    assert split([1, 4], 4)[0] is False
+    for ends in ([0, 2], [0, 0], [1, 2]):
+        done, _, inside = split(ends, 3)
+        assert done is False
+        assert inside[ends[-1] :] == [-7.0] * (3 - ends[-1])
+
+
+def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> None:
+    """A change in any file of the kernels changes where machine code is kept."""
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "b.py").write_text("y = 1\n")
+    seen = {_jit.digest(tmp_path)}
+    (tmp_path / "b.py").write_text("y = 2\n")
+    seen.add(_jit.digest(tmp_path))
+    (tmp_path / "b.py").rename(tmp_path / "c.py")
+    seen.add(_jit.digest(tmp_path))
+    (tmp_path / "d.py").touch()
+    seen.add(_jit.digest(tmp_path))
+    assert len(seen) == 4
+    assert _jit.digest(Path(_jit.__file__).parent) in str(_select.split.stats.cache_path)

@@ -1,0 +1,75 @@
+"""Compiling to machine code, kept between runs for exactly the sources it was made of.
+
+numba looks only at the file of the function it compiles; functions here call those of other files. A kernel kept from
+before a change in one of them would answer as the old one did, so what is kept is filed under a digest of them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import platformdirs
+from numba import njit
+from numba.core import config
+
+_CONFIG: Any = config
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(
+    *, parallel: bool = False, inline: Literal["never", "always"] = "never"
+) -> Callable[[_Function], _Function]:
+    """Compile a function when it is first called: IEEE arithmetic, no contraction, no Python errors on division.
+
+    Args:
+        parallel: whether `prange` loops use all threads.
+        inline: "always" to paste the function into its callers.
+
+    Returns:
+        A decorator.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        folder = _folder()
+        before = _CONFIG.CACHE_DIR
+        if folder:
+            _CONFIG.CACHE_DIR = folder
+        try:
+            compile_it: Any = njit(parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy")
+            made: _Function = compile_it(function)
+        finally:
+            _CONFIG.CACHE_DIR = before
+        return made
+
+    return decorate
+
+
+@cache
+def _folder() -> str:
+    """Where machine code is kept, created; empty where nothing can be written, and nothing is kept."""
+    folder = Path(platformdirs.user_cache_dir("robspec")) / "kernels" / digest(Path(__file__).parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return str(folder)
+
+
+def digest(folder: Path) -> str:
+    """Digest the names and texts of all Python files of a folder.
+
+    Args:
+        folder: of the kernels.
+
+    Returns:
+        SHA-256 in hexadecimal.
+    """
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        text = path.read_bytes()
+        found.update(f"{path.name} {len(text)} ".encode() + text)
+    return found.hexdigest()
