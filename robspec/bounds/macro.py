@@ -40,6 +40,34 @@ _EVALUATION = 2.0**-40
 _REFINEMENTS = 24
 
 
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """What a bound on an average stands on: from these numbers anyone can evaluate it.
+
+    Args:
+        price: what a grid unit is charged.
+        unit: a grid unit, in ||a||_q^q.
+        spends: of each part, the ascending grid units between which its stretches lie, 0 first.
+    """
+
+    price: Fraction
+    unit: Fraction
+    spends: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Ascending spends of one part and its value at each; from one to the next the value is that of the larger."""
+
+    spends: Sequence[int]
+    values: Sequence[float]
+
+    @property
+    def starts(self) -> FloatArray:
+        """Where the stretches that end at the spends begin."""
+        return np.array([0.0, *map(float, self.spends[:-1])])
+
+
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
     """Open an average over classes on a batch."""
     return Bound(metric, context, constant)
@@ -82,17 +110,16 @@ class _Part:
             self._known[spend] = round_out(exact, up=self._metric.lower_is_better)
         return self._known[spend]
 
-    def coarse(self) -> tuple[FloatArray, FloatArray]:
-        """Starts and values of the stretches between the doubling spends."""
-        return np.array([0.0, *map(float, self.spends[:-1])]), np.array(self.values)
+    def coarse(self) -> _Table:
+        """Stretches between the doubling spends."""
+        return _Table(self.spends, self.values)
 
-    def refined(self, price: float) -> tuple[FloatArray, FloatArray]:
-        """Starts and values of stretches halved where they decide the minimum at a price."""
+    def refined(self, price: float) -> _Table:
+        """Stretches halved where they decide the minimum at a price."""
         sign = -1 if self._metric.lower_is_better else 1
         ends = dict(zip(self.spends, self.values, strict=True))
-        stretches = [
-            (v + price * s, s, e) for (s, e), v in zip(itertools.pairwise(self.spends), self.values[1:], strict=True)
-        ]
+        pairs = itertools.pairwise(self.spends)
+        stretches = [(v + price * s, s, e) for (s, e), v in zip(pairs, self.values[1:], strict=True)]
         heapq.heapify(stretches)
         reached = min(v + price * s for s, v in ends.items())
         for _ in range(_REFINEMENTS):
@@ -105,7 +132,7 @@ class _Part:
             heapq.heappush(stretches, (ends[middle] + price * start, start, middle))
             heapq.heappush(stretches, (ends[end] + price * middle, middle, end))
         spends = sorted(ends)
-        return np.array([0.0, *map(float, spends[:-1])]), np.array([ends[s] for s in spends])
+        return _Table(spends, [ends[s] for s in spends])
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +220,34 @@ class Bound:
         query = lambda eps: self._worst(image, eps)  # noqa: E731
         return search.radius(self.metric, image.clean, hopeless, gamma, query, strict=strict)
 
+    def relaxation(self, image: int, eps: Fraction) -> Relaxation | None:
+        """Say what one image's bound within a budget stands on; None where it is undefined or nothing is shared."""
+        found = self._images[image]
+        if found is None or self._q is None or eps * self.constant.value == 0:
+            return None
+        parts, budget, unit = self._opened(found, eps, int(self._q))
+        price, _, tables = _lagrangian(parts, budget)
+        return Relaxation(Fraction(price), unit, tuple(tuple(table.spends) for table in tables))
+
     def _worst(self, image: _Image, eps: Fraction) -> Fraction:
         if self._q is None or eps * self.constant.value == 0:
             values = (w * c.worst_case(part, eps, self.constant) for w, part, c in image.parts)
             return sum(values, Fraction(0))
-        spend = (eps * self.constant.value) ** int(self._q)
-        size = image.size ** int(self._q)
+        parts, budget, _ = self._opened(image, eps, int(self._q))
+        sign = -1 if self.metric.lower_is_better else 1
+        bound = sign * Fraction(_lagrangian(parts, budget)[1])
+        return max(bound, image.hopeless) if sign > 0 else min(bound, image.hopeless)
+
+    def _opened(self, image: _Image, eps: Fraction, q: int) -> tuple[tuple[_Part, ...], float, Fraction]:
+        """The parts as far as a budget reaches; it in their grid units, rounded up; and the unit."""
+        spend = (eps * self.constant.value) ** q
+        size = image.size**q
         reach = max(size * _power_of_16(spend / size), _LEAST_REACH)
         limit = 2 ** grid_bits(image.parts[0][2].pixels)
         if reach not in image.opened:
             budget = Budget(1, round_down(limit * (1 - Fraction(1, 2**45)) / reach), limit)
             image.opened[reach] = tuple(_Part(w, part, c, budget) for w, part, c in image.parts)
-        sign = -1 if self.metric.lower_is_better else 1
-        bound = sign * Fraction(_lagrangian(image.opened[reach], round_up(spend / reach * limit)))
-        return max(bound, image.hopeless) if sign > 0 else min(bound, image.hopeless)
+        return image.opened[reach], round_up(spend / reach * limit), reach / limit
 
 
 def _power_of_16(value: Fraction) -> Fraction:
@@ -246,7 +287,7 @@ def round_out(value: Fraction, *, up: bool) -> float:
     return nearest
 
 
-def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
+def _lagrangian(parts: Sequence[_Part], budget: float) -> tuple[float, float, list[_Table]]:
     """Find a good price and evaluate the bound there; any price is sound.
 
     Args:
@@ -254,26 +295,26 @@ def _lagrangian(parts: Sequence[_Part], budget: float) -> float:
         budget: in the parts' units, rounded up; at most the limit of theirs.
 
     Returns:
-        A lower bound on the sum of the parts.
+        The price; a lower bound on the sum of the parts; the stretches it is of.
     """
     tables = [part.coarse() for part in parts]
     price, _ = _best_price(tables, budget)
     if price == 0.0:
         # Nothing is gained at any price between the doubling spends: look between them at what all may lose.
-        price = sum(float(np.max(values) - np.min(values)) for _, values in tables) / max(budget, 1.0)
+        price = sum(max(table.values) - min(table.values) for table in tables) / max(budget, 1.0)
     tables = [part.refined(price) for part in parts]
-    _, best = _best_price(tables, budget)
-    slack = _EVALUATION * (1 + sum(float(np.max(np.abs(values))) for _, values in tables))
-    return best - slack
+    price, best = _best_price(tables, budget)
+    slack = _EVALUATION * (1 + sum(max(map(abs, table.values)) for table in tables))
+    return price, best - slack, tables
 
 
-def _best_price(tables: Sequence[tuple[FloatArray, FloatArray]], budget: float) -> tuple[float, float]:
+def _best_price(tables: Sequence[_Table], budget: float) -> tuple[float, float]:
     """Maximise the bound, which is concave in the price, by golden section over its logarithm."""
-    length = max(len(starts) for starts, _ in tables)
+    length = max(len(table.spends) for table in tables)
     starts, values = np.zeros((len(tables), length)), np.full((len(tables), length), np.inf)
-    for row, (start, value) in enumerate(tables):
-        starts[row, : len(start)] = start
-        values[row, : len(value)] = value
+    for row, table in enumerate(tables):
+        starts[row, : len(table.spends)] = table.starts
+        values[row, : len(table.spends)] = table.values
 
     def at(price: float) -> float:
         return float(np.sum(np.min(values + price * starts, axis=1))) - price * budget
