@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from robspec.ir.types import Metric
 from robspec.oracle import solver
 from robspec.oracle.moves import SLACK, Moves, cheapest
-from robspec.oracle.scene import FloatArray, IntArray, Scene, averaged
+from robspec.oracle.scene import FloatArray, IntArray, Scene, averaged, weighed
 
 MOST_GROUPS = 64
 
@@ -36,18 +38,28 @@ def harm(metric: Metric, scene: Scene) -> FloatArray:
             kept = (every[None, :] == labels[:, None]).astype(np.float64)
             total += float(weight) / int(mine.sum()) * mine[:, None] * _lost(kept, clean)
         return total
-    if metric.items in ("correct", "predicted") or metric.weights:
+    weights = scene.weights if metric.weights else np.ones(len(scene))
+    if metric.items in ("correct", "predicted"):
         reference = clean if metric.items == "predicted" else labels
-        counted = seen & np.isin(labels, metric.classes) if metric.classes else seen
-        weights = np.where(counted, scene.weights if metric.weights else 1.0, 0.0)
+        kept = np.where(seen, weights, 0.0)
         right = (every[None, :] == reference[:, None]).astype(np.float64)
-        weighed: FloatArray = weights[:, None] / float(weights.sum()) * _lost(right, clean)
-        return weighed
+        counted: FloatArray = kept[:, None] / float(kept.sum()) * _lost(right, clean)
+        return counted
     inside = np.isin(labels, metric.classes)
-    counted = seen & (inside if metric.items == "leave" else ~inside)
+    mine = seen & (inside if metric.items == "leave" else ~inside)
     right = (np.isin(every, metric.classes)[None, :] == inside[:, None]).astype(np.float64)
-    rated: FloatArray = counted[:, None] / int(counted.sum()) * _lost(right, clean)
+    rated: FloatArray = _change(metric, scene) * np.where(mine, weights, 0.0)[:, None] * _lost(right, clean)
     return rated
+
+
+def _change(metric: Metric, scene: Scene) -> float:
+    """How much a rate changes by one flipped pixel of weight 1; no attack changes its denominator."""
+    if metric.ratio is None:
+        raise ValueError(f"{metric.name} has no formula over counts")
+    alike = scene if metric.weights else replace(scene, weights=np.ones(len(scene)))
+    cells, unit = weighed(metric, alike, scene.predicted)
+    change = metric.ratio.numerator.at(*((-1, 0, 1, 0) if metric.items == "leave" else (0, 1, 0, -1)))
+    return float(abs(change) / (metric.ratio.denominator.at(*cells) * unit))
 
 
 def _lost(right: FloatArray, clean: IntArray) -> FloatArray:

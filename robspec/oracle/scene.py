@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -88,12 +89,13 @@ def value(metric: Metric, scene: Scene, found: IntArray) -> Fraction | None:
         return sum(known, Fraction(0)) if len(known) == len(parts) else None
     if metric.average:
         return _average(metric, scene, found)
-    if metric.items in ("correct", "predicted") or metric.weights:
-        kept = seen & np.isin(scene.labels, metric.classes) if metric.classes else seen
+    if metric.items in ("correct", "predicted"):
         right = found == (scene.predicted if metric.items == "predicted" else scene.labels)
         weights = scene.weights if metric.weights else np.ones(len(scene))
-        total = _sum(weights[kept])
-        return _sum(weights[kept & right]) / total if total else None
+        total = _sum(weights[seen])
+        return _sum(weights[seen & right]) / total if total else None
+    if metric.weights:
+        return None if metric.ratio is None else metric.ratio.at(*weighed(metric, scene, found)[0])
     return ratio_value(metric, counts(scene.labels[seen], found[seen], metric.classes))
 
 
@@ -103,6 +105,17 @@ def counts(labels: IntArray, found: IntArray, inside: tuple[int, ...]) -> tuple[
     cells = (is_in & said_in, ~is_in & said_in, is_in & ~said_in, ~is_in & ~said_in)
     tp, fp, fn, tn = (int(c.sum()) for c in cells)
     return tp, fp, fn, tn
+
+
+def weighed(metric: Metric, scene: Scene, found: IntArray) -> tuple[tuple[int, int, int, int], Fraction]:
+    """Add up the weights of TP, FP, FN, TN of a class set, as whole numbers of a unit, and give the unit."""
+    seen = scene.counted(metric)
+    is_in, said_in = np.isin(scene.labels, metric.classes), np.isin(found, metric.classes)
+    cells = (is_in & said_in, ~is_in & said_in, is_in & ~said_in, ~is_in & ~said_in)
+    sums = [_sum(scene.weights[seen & cell]) for cell in cells]
+    parts = math.lcm(*(s.denominator for s in sums))
+    tp, fp, fn, tn = (s.numerator * (parts // s.denominator) for s in sums)
+    return (tp, fp, fn, tn), Fraction(1, parts)
 
 
 def ratio_value(metric: Metric, cells: tuple[int, int, int, int]) -> Fraction | None:

@@ -199,11 +199,17 @@ def test_the_oracle_is_not_built_on_what_it_checks() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("text", ["weighted pixel_accuracy", "weighted recall[c1]", "iou[c1] in region", "stability"])
+SEEN = ["weighted pixel_accuracy", "weighted recall[c1]", "iou[c1] in region", "stability", "weighted stability"]
+SEEN += ["weighted fnr[c0]", "weighted specificity[c1]", "weighted fpr[c2] in region", "weighted recall[c0, c2]"]
+SEEN += ["share(2)[c1]", "weighted share(3)[c0]"]
+SHARE = "metric share(w, k) = w * TP[k] / (2 * N)"
+
+
+@pytest.mark.parametrize("text", SEEN)
 @pytest.mark.parametrize("thorough", [True, False])
 def test_weights_and_regions_are_seen_as_the_bounds_see_them(text: str, thorough: bool) -> None:
     rng = np.random.default_rng(13)
-    asked = metric(text, K)
+    asked = metric(text, K, SHARE if "share" in text else "")
     for _ in range(3):
         scene = scene_of(rng, 10, 2)
         region, weights = rng.random(10) < 0.7, rng.choice([0.0, 0.5, 1.25, 3.0], 10)
