@@ -19,6 +19,7 @@ from robspec.syntax.source import read_source
 if TYPE_CHECKING:
     from robspec.bounds.context import Context
     from robspec.verify.result import CheckReport
+    from robspec.verify.run import Answers
 
 
 @click.command("check", short_help="Prove the properties of a specification for a model.")
@@ -141,9 +142,9 @@ def command(
         written = Certificate(program, session, Inputs(forward, size, assume), source.text)
     observers = [o.observe for o in (collected, written) if o is not None]
 
-    def observe(context: Context, names: Sequence[str]) -> None:
+    def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
         for look in observers:
-            look(context, names)
+            look(context, names, answers)
 
     attacker = None
     if attack is not None:

@@ -13,14 +13,17 @@ import torch
 
 from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.oracle.scene import Scene
+from robspec.recheck.averages import AverageBook
+from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.errors import NoCertificate
 from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.pooled import Pool
+from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
 
-FINEST = Fraction(1, 2**960)
-"""Smaller budgets than this are enlarged to it."""
+BOOKS: dict[str, type[WeightedBook] | type[AverageBook]] = {"weighted": WeightedBook, "macro": AverageBook}
+"""Families whose bound is relaxed."""
 
 
 def refuse_unsupported(program: Program) -> None:
@@ -32,14 +35,15 @@ def refuse_unsupported(program: Program) -> None:
     for prop in program.properties:
         for metric in metrics_of(prop):
             quotient = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
-            pooled = metric.family == "pooled" and quotient
-            alone = metric.family in ("counting", "ratio") and not metric.weights
-            if not (pooled or alone):
-                raise NoCertificate(
-                    f"property {prop.name}",
-                    f"{metric.name} is of the {metric.family} family, which `robspec recheck` does not derive anew",
-                    "leave --certificate out, or put the property in a specification of its own",
+            mend = "leave --certificate out, or put the property in a specification of its own"
+            if metric.family == "pooled" and not quotient:
+                what = (
+                    f"{metric.name} is pooled and no quotient of sums of counts: `robspec recheck` does not derive it"
                 )
+                raise NoCertificate(f"property {prop.name}", what, mend)
+            if metric.family in BOOKS and _combined(prop):
+                what = f"{metric.name} stands in an `and` or `or`: `robspec recheck` derives its family alone"
+                raise NoCertificate(f"property {prop.name}", what, mend)
 
 
 def metrics_of(prop: Property) -> Iterator[Metric]:
@@ -61,6 +65,11 @@ def conditions(objective: Objective) -> Iterator[Degraded]:
             yield from conditions(part)
 
 
+def _combined(prop: Property) -> bool:
+    query = prop.query
+    return not isinstance(query, WorstCaseQuery) and any(not isinstance(o, Degraded) for o in query.objectives)
+
+
 class Deriver:
     """Takes images one after the other and derives what a certificate says of them.
 
@@ -75,7 +84,7 @@ class Deriver:
         self._images: list[dict[str, Any]] = []
         self._points: list[list[dict[str, Any]]] = [[] for _ in program.properties]
         self._pools = {
-            p.name: Pool(next(metrics_of(p)), _q(c))
+            p.name: Pool(next(metrics_of(p)), exponent(c))
             for p, c in zip(program.properties, constants, strict=True)
             if next(metrics_of(p)).family == "pooled"
         }
@@ -86,6 +95,7 @@ class Deriver:
         logits: torch.Tensor,
         labels: torch.Tensor | None,
         region: torch.Tensor | None,
+        weights: torch.Tensor | None,
     ) -> None:
         """Derive a batch.
 
@@ -94,6 +104,7 @@ class Deriver:
             logits: [B, K, H, W], finite.
             labels: int64 [B, H, W], or None.
             region: bool [B, H, W], or None.
+            weights: floating point [B, H, W], or None.
         """
         for i, name in enumerate(names):
             z = logits[i].detach().cpu().contiguous()
@@ -102,11 +113,16 @@ class Deriver:
             self._images.append({"image": name, "logits": shown.hexdigest()})
             double = np.ascontiguousarray(z.to(torch.float64).reshape(len(z), -1).T.numpy())
             rest = [None if t is None else t[i].detach().cpu().reshape(-1).numpy() for t in (labels, region)]
+            weight = None if weights is None else weights[i].detach().cpu().reshape(-1).double().numpy()
             ledgers: dict[object, Ledger] = {}
             for number, (prop, constant) in enumerate(zip(self._program.properties, self._constants, strict=True)):
-                scene = self._scene(double, rest[0], rest[1], _q(constant))
+                scene = self._scene(double, rest[0], rest[1], weight, exponent(constant))
                 if prop.name in self._pools:
                     self._pools[prop.name].add(scene)
+                    continue
+                if _family(prop) in BOOKS:
+                    book = BOOKS[_family(prop)](next(metrics_of(prop)), scene)
+                    self._points[number].append(_relaxed(name, prop, constant, book))
                     continue
                 books = {}
                 for metric in metrics_of(prop):
@@ -128,32 +144,14 @@ class Deriver:
         z: np.typing.NDArray[np.float64],
         labels: np.typing.NDArray[Any] | None,
         region: np.typing.NDArray[Any] | None,
+        weights: np.typing.NDArray[np.float64] | None,
         q: int | None,
     ) -> Scene:
         count, ignore = len(z), self._program.data.ignore
         known = np.zeros(count, np.int64) if labels is None else labels
         ignored = known == ignore if labels is not None and ignore is not None else np.zeros(count, np.bool_)
         inside = np.ones(count, np.bool_) if region is None else region
-        return Scene(z, known, ignored, inside, np.ones(count), q)
-
-
-def budget_of(eps: Fraction, constant: Constant) -> Fraction:
-    """What an attack may spend: (L eps)^q, or L eps at each pixel for infinity."""
-    reach = eps * constant.value
-    q = _q(constant)
-    return reach if q is None else reach**q
-
-
-def grid_bits(pixels: int) -> int:
-    """The grid costs are rounded down to: 2^-bits of the budget (MATH.md section 6)."""
-    return 40 if pixels <= 2**22 else 62 - (pixels - 1).bit_length()
-
-
-def widened(budget: Fraction, pixels: int) -> Fraction:
-    """A budget enlarged by what rounding every cost down can take away."""
-    if budget == 0:
-        return budget
-    return max(budget, FINEST) * (1 + Fraction(pixels + 8, 2 ** grid_bits(pixels)))
+        return Scene(z, known, ignored, inside, np.ones(count) if weights is None else weights, q)
 
 
 def _image(name: str, prop: Property, constant: Constant, books: dict[Metric, Ledger], pixels: int) -> dict[str, Any]:
@@ -170,6 +168,28 @@ def _image(name: str, prop: Property, constant: Constant, books: dict[Metric, Le
     else:
         entry["points"] = [_radius(needs(o, books), constant, pixels) for o in query.objectives]
         entry["met"] = [_met(needs(o, books)) for o in query.objectives]
+    return entry
+
+
+def _family(prop: Property) -> str:
+    return next(metrics_of(prop)).family
+
+
+def _relaxed(name: str, prop: Property, constant: Constant, book: WeightedBook | AverageBook) -> dict[str, Any]:
+    """What holds of an image whose bound is relaxed."""
+    query = prop.query
+    entry: dict[str, Any] = {
+        "image": name,
+        "clean": None if book.clean is None else str(book.clean),
+        "costs": list(book.digests),
+        "grid": f"2^-{grid_bits(book.pixels)}",
+    }
+    if isinstance(query, WorstCaseQuery):
+        entry["points"] = [book.point(eps, constant) for eps in query.budgets]
+    else:
+        leaves = [o for o in query.objectives if isinstance(o, Degraded)]
+        entry["points"] = [book.reach(o, constant) for o in leaves]
+        entry["met"] = [None if book.clean is None else book.meets(o, book.clean) for o in leaves]
     return entry
 
 
@@ -213,8 +233,3 @@ def _radius(cut: Cut | None, constant: Constant, pixels: int) -> dict[str, Any]:
 
 def _text(cost: Fraction | float) -> str:
     return "inf" if cost == math.inf else str(cost)
-
-
-def _q(constant: Constant) -> int | None:
-    p = constant.output_norm.p
-    return None if p is None else int(p)

@@ -37,6 +37,21 @@ class Priced:
             found.append(found[-1] + cost * factor if shared else cost * factor)
         return found
 
+    def times(self, share: Fraction) -> Priced:
+        """The same items at a share of their costs."""
+        return self if share == 1 or not self.costs else Priced(self.costs, self.unit * share)
+
+    def merged(self, other: Priced) -> Priced:
+        """All items of both, in the finer unit."""
+        if not self.costs or not other.costs:
+            return self if self.costs else other
+        unit = min(self.unit, other.unit)
+        found: list[int | Fraction] = []
+        for one in (self, other):
+            times = one.unit / unit
+            found += [cost * (times.numerator if times.denominator == 1 else times) for cost in one.costs]
+        return Priced(tuple(sorted(found)), unit)
+
     def digest(self) -> str:
         """SHA-256 of the costs, written exactly."""
         words = (str(self.unit), *map(str, self.costs))
@@ -71,13 +86,29 @@ def price(scene: Scene, chosen: BoolArray, inside: tuple[int, ...] | None) -> Pr
     Returns:
         The costs of the chosen pixels.
     """
+    costs, unit = prices(scene, chosen, inside)
+    return Priced(tuple(sorted(costs)), unit)
+
+
+def prices(
+    scene: Scene, chosen: BoolArray, inside: tuple[int, ...] | None, *, pairs: bool = False
+) -> tuple[list[int | Fraction], Fraction]:
+    """As `price`, in the order of the pixels, with the unit apart.
+
+    Args:
+        scene: the image.
+        chosen: [N], the pixels to price.
+        inside: a class set, or None.
+        pairs: whether to price the best class of one side against the best of the other alone, which is never dearer
+            and always a whole number of units.
+    """
     z, predicted = scene.logits[chosen], scene.predicted[chosen]
     if not len(z):
-        return Priced((), Fraction(1))
+        return [], Fraction(1)
     rows, unit = integers(z)
     if z.shape[1] == 1:
         singles = [abs(row[0]) for row in rows]
-        return _sorted([v * v for v in singles] if scene.q == 2 else singles, unit**2 if scene.q == 2 else unit)
+        return [v * v for v in singles] if scene.q == 2 else list(singles), unit**2 if scene.q == 2 else unit
     every = np.arange(z.shape[1])
     own = every[None, :] == predicted[:, None]
     if inside is not None:
@@ -90,11 +121,11 @@ def price(scene: Scene, chosen: BoolArray, inside: tuple[int, ...] | None) -> Pr
         gaps = [v - row[goal] for v, taken in zip(row, over, strict=True) if taken]
         if scene.q == 2:
             # min over t of t^2 + sum (g - t)_+^2, doubled; the g below the level t are not lowered.
-            found.append(_doubled(gaps))
+            found.append(_doubled([max(gaps)] if pairs and gaps else gaps))
         else:
             found.append(max(gaps, default=0))
     units = {1: unit, 2: unit**2 / 2, None: unit / 2}
-    return _sorted(found, units[scene.q])
+    return found, units[scene.q]
 
 
 def _doubled(gaps: list[int]) -> int | Fraction:
@@ -109,7 +140,3 @@ def _doubled(gaps: list[int]) -> int | Fraction:
         squares += gap * gap
         best = Fraction(2 * ((n + 1) * squares - total * total), n + 1)
     return best if best is not None else 0
-
-
-def _sorted(costs: list[int] | list[int | Fraction], unit: Fraction) -> Priced:
-    return Priced(tuple(sorted(costs)), unit)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective
-from robspec.oracle.scene import Scene, counts, ratio_value, value
+from robspec.oracle.scene import BoolArray, Scene, counts, ratio_value, value
 from robspec.recheck.exact import Priced, price
 
 Cost: TypeAlias = Fraction | float
@@ -33,9 +33,13 @@ class Ledger:
     Args:
         metric: of the counting family without weights, or a one-class formula, monotone in both counts.
         scene: the image.
+        share: of every cost that is charged to this metric.
+        whole: [N], pixels whose entering is charged in full, or None.
     """
 
-    def __init__(self, metric: Metric, scene: Scene) -> None:
+    def __init__(
+        self, metric: Metric, scene: Scene, *, share: Fraction = Fraction(1), whole: BoolArray | None = None
+    ) -> None:
         self.metric = metric
         self.clean = value(metric, scene, scene.predicted)
         self.q = scene.q
@@ -51,7 +55,12 @@ class Ledger:
             none = np.zeros(len(scene), dtype=np.bool_)
             leaving = none if metric.items == "enter" else seen & inside & ahead
             entering = none if metric.items == "leave" else seen & ~inside & ~ahead
-            leave, enter = price(scene, leaving, metric.classes), price(scene, entering, metric.classes)
+            leave = price(scene, leaving, metric.classes).times(share)
+            if whole is None:
+                enter = price(scene, entering, metric.classes).times(share)
+            else:
+                halved = price(scene, entering & ~whole, metric.classes).times(share)
+                enter = halved.merged(price(scene, entering & whole, metric.classes))
         # Units are a power of two times the same number, so that the smaller divides the larger; [0] has any unit.
         self.unit = min(p.unit for p in (leave, enter) if p.costs) if leave.costs or enter.costs else Fraction(1)
         self.a, self.b = (p.prefixes(self.unit, shared=scene.q is not None) for p in (leave, enter))
@@ -92,6 +101,10 @@ class Ledger:
         sign = -1 if self.metric.lower_is_better else 1
         best = min(self.pairs(budget), key=lambda p: (sign * self.after(*p), p))
         return self.after(*best), self.cut(*best)
+
+    def least(self, budget: Fraction | None) -> Fraction:
+        """The worst value within a budget; None for everything flipped."""
+        return self.after(len(self.a) - 1, len(self.b) - 1) if budget is None else self.worst(budget)[0]
 
     def cut(self, leave: int, enter: int) -> Cut:
         """Price a choice of flips."""

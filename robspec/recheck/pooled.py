@@ -9,6 +9,7 @@ from typing import Any
 
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle.scene import Scene, worst_of
+from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.image import Ledger, one_class
 from robspec.semantics.constant import Constant
@@ -37,8 +38,6 @@ class Pool:
 
     def entry(self, prop: Property, constant: Constant) -> dict[str, Any]:
         """What holds of all images together."""
-        from robspec.recheck.derive import budget_of, grid_bits, widened
-
         query = prop.query
         clean = self._value(Fraction(0), none=True)
         entry: dict[str, Any] = {

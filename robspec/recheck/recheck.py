@@ -105,7 +105,7 @@ def derive(
         logits = loaded.logits(batch.images)
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
-        deriver.add(batch.names, logits, batch.labels, batch.region)
+        deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
         done += len(batch.names)
         progress(done, len(data))
     head = header(program, inputs, spec.text, loaded.sha256, data)

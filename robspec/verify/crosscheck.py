@@ -57,7 +57,7 @@ class CrossCheck:
         self._kept: dict[str, Piece] = {}
         self._priced: set[object] = set()
 
-    def observe(self, context: Context, names: Sequence[str]) -> None:
+    def observe(self, context: Context, names: Sequence[str], _: object = None) -> None:
         """Keep the images of a batch that were chosen."""
         chosen = [i for i in range(len(names)) if self._seen + i in self._wanted]
         if chosen:

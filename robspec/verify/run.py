@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
@@ -85,6 +85,10 @@ class LogitsModel(Protocol):
         ...
 
 
+Answers: TypeAlias = Sequence[Sequence[ImageResult]]
+"""What was found of each image of a batch, property by property; empty for a pooled one."""
+
+
 class Search(Protocol):
     """What the check needs of a search for counterexamples; see `robspec.verify.attack`."""
 
@@ -132,7 +136,7 @@ def check(
     pair_bound: bool = False,
     attacker: Search | None = None,
     progress: Callable[[int], None] = lambda _: None,
-    observe: Callable[[Context, Sequence[str]], None] = lambda _, __: None,
+    observe: Callable[[Context, Sequence[str], Answers], None] = lambda _, __, ___: None,
     times: Times | None = None,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
@@ -147,7 +151,7 @@ def check(
         pair_bound: whether to compare with the pair bound where water filling prices entering a class.
         attacker: searches for counterexamples; by default only clean images are tried.
         progress: called with the number of images just finished.
-        observe: called with each batch and the names of its images, once its logits are known to be finite.
+        observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
 
     Returns:
@@ -183,7 +187,7 @@ def check(
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
-            observe(context, batch.names)
+            observe(context, batch.names, answers)
             times.bound += time.perf_counter() - mark
             if attacker is not None:
                 mark = time.perf_counter()
