@@ -19,10 +19,10 @@ class BadCertificate(RobspecError):
 class NoCertificate(RobspecError):
     """The property has no certificate in this version.
 
-    `robspec recheck` derives every family anew, in exact rational arithmetic, as worst cases and as radii. It does not
-    derive an `and` or `or` in which a weighted metric or an average over classes stands, nor a pooled formula that is
-    no quotient of two sums of counts; a certificate that left them out would claim less than it seems to. Check them
-    without `--certificate`, with `--cross-check N` beside.
+    `robspec recheck` derives every family anew, in exact rational arithmetic, as worst cases and as radii. It does
+    not derive an `and` or `or` in which a weighted metric or an average over classes stands, nor a pooled formula
+    that is no quotient of two sums of counts; a certificate that left them out would claim less than it seems to.
+    Check them without `--certificate`, with `--cross-check N` beside.
     """
 
     code = "E0803"

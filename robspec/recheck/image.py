@@ -65,6 +65,8 @@ class Ledger:
         self.unit = min(p.unit for p in (leave, enter) if p.costs) if leave.costs or enter.costs else Fraction(1)
         self.a, self.b = (p.prefixes(self.unit, shared=scene.q is not None) for p in (leave, enter))
         self.digests = (leave.digest(), enter.digest())
+        # What costs whole units is paid for by the whole units of a budget, which compare faster.
+        self._whole = all(type(cost) is int for cost in (*self.a, *self.b))
 
     @property
     def cells(self) -> tuple[int, int, int, int]:
@@ -86,7 +88,9 @@ class Ledger:
 
     def pairs(self, budget: Fraction) -> list[tuple[int, int]]:
         """Every number of leaves with the most enters the rest of the budget pays for."""
-        limit = budget / self.unit
+        limit: int | Fraction = budget / self.unit
+        if self._whole:
+            limit = math.floor(limit)
         if self.q is None:
             return [(bisect_right(self.a, limit) - 1, bisect_right(self.b, limit) - 1)]
         found = []
@@ -104,7 +108,27 @@ class Ledger:
 
     def least(self, budget: Fraction | None) -> Fraction:
         """The worst value within a budget; None for everything flipped."""
-        return self.after(len(self.a) - 1, len(self.b) - 1) if budget is None else self.worst(budget)[0]
+        if budget is None:
+            return self.after(len(self.a) - 1, len(self.b) - 1)
+        ratio = self.metric.ratio
+        if self._cells is None or ratio is None or not (ratio.numerator.linear and ratio.denominator.linear):
+            return self.worst(budget)[0]
+        sign = -1 if self.metric.lower_is_better else 1
+        tp, fp, fn, tn = self._cells
+        above, below = ratio.numerator, ratio.denominator
+        # Both sums change by the same amount with every leave, and with every enter.
+        n, n_leave, n_enter = above.at(tp, fp, fn, tn), above.at(-1, 0, 1, 0), above.at(0, 1, 0, -1)
+        d, d_leave, d_enter = below.at(tp, fp, fn, tn), below.at(-1, 0, 1, 0), below.at(0, 1, 0, -1)
+        best: tuple[int, int] | None = None
+        for a, b in self.pairs(budget):
+            found = sign * (n + a * n_leave + b * n_enter), d + a * d_leave + b * d_enter
+            if found[1] <= 0:
+                return self.worst(budget)[0]
+            if best is None or found[0] * best[1] < best[0] * found[1]:
+                best = found
+        if best is None:
+            raise ValueError("no flips are always affordable")
+        return sign * Fraction(*best)
 
     def cut(self, leave: int, enter: int) -> Cut:
         """Price a choice of flips."""

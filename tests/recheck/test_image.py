@@ -13,6 +13,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.pooled import Pool as BoundPool
 from robspec.ir.types import Degraded
 from robspec.oracle.moves import reach_for
+from robspec.recheck.budget import budget_of
 from robspec.recheck.claims import Between, Within, rational
 from robspec.recheck.derive import _radius, _worst
 from robspec.recheck.image import Ledger
@@ -43,6 +44,9 @@ def test_worst_cases_and_radii_are_those_of_the_bounds(case: Case) -> None:
             eps = F(float(reach_for(scene, part) / F(3, 2)))
             certified = bound.worst_case([eps])[0][0]
             claim = _worst(ledger, eps, constant(q), len(scene))["certified"]
+            if ledger.clean is not None:
+                budget = budget_of(eps, constant(q))
+                assert ledger.least(budget) == ledger.worst(budget)[0]
             if claim is None:
                 assert certified is None
                 continue
