@@ -69,7 +69,7 @@ class Pool:
         self.images += len(context)
 
     def clean(self) -> Fraction | None:
-        """Compute the clean pooled value, None where its denominator is 0 on every image together."""
+        """Compute the clean pooled value, None where the annotation of all images together does not define it."""
         none = np.zeros(1, dtype=np.int64)
         return self._mean(lambda _: (none, none))
 
@@ -83,8 +83,7 @@ class Pool:
             raise ValueError("a budget is larger than the largest announced")
         if self.clean() is None:
             return (None,) * len(budgets)
-        found = [self._worst(eps) for eps in budgets]
-        return tuple(worst_value(self.metric) if value is None else value for value in found)
+        return tuple(self._worst(eps) for eps in budgets)
 
     def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
         """Bound the budget per image at which the pooled value meets a threshold from below (Q2).
@@ -97,31 +96,32 @@ class Pool:
         clean = self.clean()
         if clean is None or gamma is None:
             return None
-
-        def worst(eps: Fraction) -> Fraction:
-            value = self._worst(eps)
-            return worst_value(self.metric) if value is None else value
-
-        found = self._mean(Confusion.everything) if self.constant.value else worst(Fraction(1))
+        found = self._mean(Confusion.everything) if self.constant.value else self._worst(Fraction(1))
         hopeless = worst_value(self.metric) if found is None else found
-        return search.radius(self.metric, clean, hopeless, gamma, worst, strict=strict)
+        return search.radius(self.metric, clean, hopeless, gamma, self._worst, strict=strict)
 
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
         self._folder.cleanup()
 
-    def _worst(self, eps: Fraction) -> Fraction | None:
-        return self._mean(lambda c: c.reachable(eps, self.constant))
+    def _worst(self, eps: Fraction) -> Fraction:
+        value = self._mean(lambda c: c.reachable(eps, self.constant))
+        return worst_value(self.metric) if value is None else value
 
     def _mean(self, flips: _Flips) -> Fraction | None:
-        values = [
-            pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
-            for part, images in zip(self._parts, self._kept, strict=True)
-            if not self.metric.average or any(c.tp + c.fn for c in images)
-        ]
-        known = [v for v in values if v is not None]
-        return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
+        """The worst pooled value over the flips of every image, averaged over the parts the annotation defines."""
+        values = []
+        for part, images in zip(self._parts, self._kept, strict=True):
+            cells = [sum(cell) for cell in zip(*((c.tp, c.fp, c.fn, c.tn) for c in images), strict=True)]
+            if not cells or not (sum(cells) if part.defined is None else part.defined.at(*cells)):
+                continue
+            value = pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
+            known = part.high if part.lower_is_better else part.low
+            if value is None and known is None:
+                return None
+            values.append(worst_value(part) if value is None else value)
+        return sum(values, Fraction(0)) / len(values) if values else None
 
     def _spooled(self, confusion: Confusion, part: int) -> Confusion:
         stem = Path(self._folder.name) / f"{part}-{len(self._kept[part])}"

@@ -13,13 +13,13 @@ from robspec.ir.types import Degraded, Metric
 from robspec.oracle import ratio
 from robspec.oracle.compare import BUDGET_TOLERANCE, EQUAL, Comparison, Subject, shown
 from robspec.oracle.moves import SLACK, Moves, Reach, affordable, cheapest_across, pay
-from robspec.oracle.scene import IntArray, Scene, counts, worst_of
+from robspec.oracle.scene import IntArray, Scene, counts, defined, ratio_value, worst_of
 
 _UNSOLVED = "the solver gave no answer in time; what it found does not contradict the bound"
 
 
 def clean_value(metric: Metric, scenes: Sequence[Scene]) -> Fraction | None:
-    """The pooled value of the clean predictions, None where it is undefined."""
+    """The pooled value of the clean predictions, None where the annotation does not define it."""
     values = [_pooled(part, scenes, [s.predicted for s in scenes]) for part in _parts(metric, scenes)]
     known = [v for v in values if v is not None]
     return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
@@ -139,7 +139,15 @@ def _cells(metric: Metric, scene: Scene, found: IntArray) -> tuple[int, int, int
 def _pooled(metric: Metric, scenes: Sequence[Scene], found: Sequence[IntArray]) -> Fraction | None:
     cells = [_cells(metric, s, f) for s, f in zip(scenes, found, strict=True)]
     tp, fp, fn, tn = (sum(c[i] for c in cells) for i in range(4))
-    return None if metric.ratio is None else metric.ratio.at(tp, fp, fn, tn)
+    return ratio_value(metric, (tp, fp, fn, tn)) if _has_worst(metric) else _quotient(metric, (tp, fp, fn, tn))
+
+
+def _has_worst(metric: Metric) -> bool:
+    return (metric.high if metric.lower_is_better else metric.low) is not None
+
+
+def _quotient(metric: Metric, cells: tuple[int, int, int, int]) -> Fraction | None:
+    return None if metric.ratio is None or not defined(metric, cells) else metric.ratio.at(*cells)
 
 
 def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fraction | None, Fraction | None, int]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
-from robspec.oracle.scene import Scene, worst_of
+from robspec.oracle.scene import Scene, defined, worst_of
 from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.image import Ledger, one_class
@@ -92,12 +92,14 @@ class Pool:
         values = []
         for part in range(len(self._books[0]) if self._books else 0):
             books = [image[part] for image in self._books]
-            if self.metric.average and not any(b.cells[0] + b.cells[2] for b in books):
+            tp, fp, fn, tn = (sum(b.cells[i] for b in books) for i in range(4))
+            if not defined(books[0].metric, (tp, fp, fn, tn)):
                 continue
-            frontiers = [_counts(b, budget, none=none) for b in books]
-            values.append(_extreme(self.metric, frontiers))
-        known = [v for v in values if v is not None]
-        return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
+            found = _extreme(self.metric, [_counts(b, budget, none=none) for b in books])
+            if found is None and (self.metric.high if self.metric.lower_is_better else self.metric.low) is None:
+                return None
+            values.append(worst_of(self.metric) if found is None else found)
+        return sum(values, Fraction(0)) / len(values) if values else None
 
 
 def _meets(objective: Degraded, clean: Fraction, reached: Fraction) -> bool:

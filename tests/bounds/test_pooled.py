@@ -15,6 +15,9 @@ import torch
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool, _cheapest, _Frontier, _frontier, pooled_extreme
 from robspec.ir.types import Metric
+from robspec.oracle import pooled as oracle
+from robspec.oracle.scene import Scene
+from robspec.recheck import pooled as recheck
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
@@ -188,3 +191,44 @@ def test_what_a_pool_refuses() -> None:
     assert len(list(folder.iterdir())) == 2
     pool.close()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "margins", "labels", "clean"),
+    [
+        # Nothing is predicted as the class, but it is annotated: the worst value, as on a single image.
+        ("pooled precision[c1]", [-2.0, -3.0], [1, 0], F(0)),
+        ("pooled precision[c1]", [2.0, -3.0], [1, 0], F(1)),
+        # Not annotated anywhere: undefined, whatever is predicted.
+        ("pooled precision[c1]", [2.0, -3.0], [0, 0], None),
+        ("pooled iou[c1]", [2.0, -3.0], [0, 0], None),
+        ("pooled iou[c1]", [-2.0, -3.0], [0, 0], None),
+    ],
+)
+def test_the_annotation_decides_whether_a_pooled_value_is_defined(
+    text: str, margins: list[float], labels: list[int], clean: Fraction | None
+) -> None:
+    """Definedness is decided by the annotation, never by an attackable quantity (MATH.md section 4)."""
+    asked = metric(text, 2)
+    pool = Pool(asked, 2, constant(LINF))
+    pool.add(image(margins, labels))
+    pool.add(image(margins[1:], [0]))
+    assert pool.clean() == clean
+    assert pool.worst_case([F(10)]) == (None if clean is None else F(0),)
+    pool.close()
+    scenes = [
+        Scene(
+            np.array([[0.0, m] for m in found]),
+            np.array(true),
+            np.zeros(len(true), np.bool_),
+            np.ones(len(true), np.bool_),
+            np.ones(len(true)),
+            None,
+        )
+        for found, true in ((margins, labels), (margins[1:], [0]))
+    ]
+    assert oracle.clean_value(asked, scenes) == clean
+    again = recheck.Pool(asked, None)
+    for scene in scenes:
+        again.add(scene)
+    assert again._value(F(0), none=True) == clean
