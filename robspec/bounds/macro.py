@@ -208,17 +208,16 @@ class Bound:
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Bound each image's radius for each of its thresholds from below (Q2)."""
-        return [
-            tuple(self._radius(image, gamma, strict=strict) for gamma in row)
-            for image, row in zip(self._images, gammas, strict=True)
-        ]
-
-    def _radius(self, image: _Image | None, gamma: Fraction | None, *, strict: bool) -> Found:
-        if image is None or gamma is None:
-            return None
-        hopeless = image.hopeless if self.constant.value else self._worst(image, Fraction(1))
-        query = lambda eps: self._worst(image, eps)  # noqa: E731
-        return search.radius(self.metric, image.clean, hopeless, gamma, query, strict=strict)
+        return search.radii(
+            self.metric,
+            self.constant,
+            self._images,
+            gammas,
+            clean=lambda image: image.clean,
+            hopeless=lambda image: image.hopeless,
+            worst=self._worst,
+            strict=strict,
+        )
 
     def relaxation(self, image: int, eps: Fraction) -> Relaxation | None:
         """Say what one image's bound within a budget stands on; None where it is undefined or nothing is shared."""

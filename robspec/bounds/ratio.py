@@ -44,10 +44,16 @@ class Bound:
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Bound each image's radius for each of its thresholds from below (Q2)."""
-        return [
-            tuple(self._radius(image, gamma, strict=strict) for gamma in row)
-            for image, row in zip(self.images, gammas, strict=True)
-        ]
+        return search.radii(
+            self.metric,
+            self.constant,
+            self.images,
+            gammas,
+            clean=lambda image: image.value(self.metric),
+            hopeless=lambda image: image.worst(self.metric, *image.everything()),
+            worst=self._worst,
+            strict=strict,
+        )
 
     def _sweep(self, image: Confusion, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
         if not image.defined(self.metric):
@@ -58,13 +64,3 @@ class Bound:
 
     def _worst(self, image: Confusion, eps: Fraction) -> Fraction:
         return image.worst_case(self.metric, eps, self.constant)
-
-    def _radius(self, image: Confusion, gamma: Fraction | None, *, strict: bool) -> Found:
-        clean = image.value(self.metric)
-        if gamma is None or clean is None:
-            return None
-        hopeless = (
-            image.worst(self.metric, *image.everything()) if self.constant.value else self._worst(image, Fraction(1))
-        )
-        query = lambda eps: self._worst(image, eps)  # noqa: E731
-        return search.radius(self.metric, clean, hopeless, gamma, query, strict=strict)

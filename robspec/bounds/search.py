@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack.search import largest_certifying
+from robspec.semantics.constant import Constant
 
 Found: TypeAlias = Fraction | float | None
 """A radius: an exact rational, math.inf, or None where the metric is undefined."""
+
+
+_Image = TypeVar("_Image")
 
 
 def meets(metric: Metric, value: Fraction, gamma: Fraction, *, strict: bool) -> bool:
@@ -53,3 +58,41 @@ def radius(
         return math.inf
     found = largest_certifying(lambda eps: not meets(metric, worst(Fraction(eps)), gamma, strict=strict), guess)
     return Fraction(found)
+
+
+def radii(
+    metric: Metric,
+    constant: Constant,
+    images: Sequence[_Image | None],
+    gammas: Sequence[Sequence[Fraction | None]],
+    *,
+    clean: Callable[[_Image], Fraction | None],
+    hopeless: Callable[[_Image], Fraction],
+    worst: Callable[[_Image, Fraction], Fraction],
+    strict: bool,
+) -> list[tuple[Found, ...]]:
+    """Find the radius of every image for each of its thresholds.
+
+    Args:
+        metric: the metric.
+        constant: Lipschitz constant for the attack's norm; where it is 0 no attack moves anything but ties.
+        images: None where the metric is undefined.
+        gammas: per image, its thresholds, None where there is none.
+        clean: an image's clean value.
+        hopeless: a bound on its value under an attack of any size.
+        worst: bound on its value within a budget.
+        strict: whether the objective is strict.
+
+    Returns:
+        Per image and threshold as `radius`; None where the metric or the threshold is undefined.
+    """
+    found: list[tuple[Found, ...]] = []
+    for image, row in zip(images, gammas, strict=True):
+        value = None if image is None else clean(image)
+        if image is None or value is None:
+            found.append((None,) * len(row))
+            continue
+        query = partial(worst, image)
+        last = hopeless(image) if constant.value else query(Fraction(1))
+        found.append(tuple(None if g is None else radius(metric, value, last, g, query, strict=strict) for g in row))
+    return found
