@@ -206,6 +206,29 @@ def test_another_model_spec_or_image_is_rejected(
     assert (result.status, "sha256.files[0]" in result.err) == (1, True)
 
 
+@pytest.mark.parametrize("metric", ["mean_iou", "pixel_accuracy"])
+def test_another_specification_is_rejected_even_where_it_has_no_certificate(
+    files: tuple[Project, Path],
+    robspec: Run,
+    tmp_path: Path,
+    metric: str,
+) -> None:
+    made, path = files
+    other = made.write_spec(
+        f"property p {{\n  metric {metric}\n  norm l2\n  budget 1\n  require mean(worst_case) >= 0.1\n}}\n"
+    )
+    result = robspec("recheck", path, made.model, other)
+    assert (result.status, "E0804" in result.err) == (1, True)
+    assert "of another specification" in result.err
+    assert str(other) in result.err
+
+
+def test_a_missing_certificate_is_said_to_be_missing(project: Project, robspec: Run) -> None:
+    result = robspec("recheck", "nope.json", project.model, project.spec)
+    assert (result.status, "E0802" in result.err) == (2, True)
+    assert "No such file" in result.err
+
+
 @pytest.mark.parametrize("metric", ["mean_iou", "mean_accuracy"])
 def test_families_without_certificate_are_refused_before_any_work(
     project: Project,
