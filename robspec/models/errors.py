@@ -22,8 +22,11 @@ class NotAModel(RobspecError):
     archives, pickled modules and bare weights.
 
     Example: a text file, an empty file, an ONNX file.
-    Mend: export the model with `robspec export --arch package.module:factory --weights w.pt --input 3,256,256
-    model.pt2`.
+    Mend: export the model with
+
+        robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2
+
+    where C,H,W is the shape of one image: channels, height, width.
     """
 
     code = "E0202"
@@ -50,9 +53,11 @@ class PickledModel(RobspecError):
 
         import torch
         model = torch.load("model.pt", weights_only=False).eval()
-        image = torch.zeros(2, 3, 256, 256)
+        images = torch.zeros(2, C, H, W)  # put in the shape of one image: channels, height, width
         batch = {0: torch.export.Dim("batch", min=1, max=64)}
-        torch.export.save(torch.export.export(model, (image,), dynamic_shapes=(batch,)), "model.pt2")
+        with torch.no_grad():
+            program = torch.export.export(model, (images,), dynamic_shapes=(batch,))
+        torch.export.save(program, "model.pt2")
     """
 
     code = "E0204"
@@ -64,9 +69,10 @@ class TorchScriptModel(RobspecError):
 
     Mend, where the Python source of the model is at hand:
 
-        robspec export --arch package.module:factory --weights weights.pt --input 3,256,256 model.pt2
+        robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2
 
-    where weights.pt holds `torch.jit.load("model.pt").state_dict()`, saved with `torch.save`.
+    where weights.pt holds `torch.jit.load("model.pt").state_dict()`, saved with `torch.save`, and C,H,W is the shape
+    of one image: channels, height, width.
     """
 
     code = "E0205"
