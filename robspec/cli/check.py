@@ -186,11 +186,16 @@ def command(
     else:
         _options.write_atomically(output, text)
     try:
-        for path in write_witnesses(report, witness_dir):
-            click.echo(f"witness written: {path}", err=True)
+        for witness in write_witnesses(report, witness_dir):
+            note = ", in place of that of an earlier run" if witness.replaced else ""
+            click.echo(f"witness written: {witness.path}{note}", err=True)
     except WitnessPathError as error:
         click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
     raise_alarm(report)
-    if written is not None and certificate is not None and report.complete:
-        written.write(report, certificate)
+    if written is not None and certificate is not None:
+        if report.complete:
+            written.write(report, certificate)
+            click.echo(f"certificate written: {certificate}", err=True)
+        else:
+            click.echo("no certificate written: the check was interrupted", err=True)
     return report.exit_status(allow_unknown=allow == "unknown")

@@ -24,22 +24,34 @@ FINEST = Fraction(1, 2**960)
 
 
 def refuse_unsupported(program: Program) -> None:
-    """Stop before any work where a property has no certificate.
+    """Stop before any work where properties have no certificate.
 
     Raises:
-        NoCertificate: E0803, naming the property and the metric.
+        NoCertificate: E0803, naming every such property and metric.
     """
-    for prop in program.properties:
-        for metric in metrics_of(prop):
-            quotient = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
-            pooled = metric.family == "pooled" and quotient
-            alone = metric.family in ("counting", "ratio") and not metric.weights
-            if not (pooled or alone):
-                raise NoCertificate(
-                    f"property {prop.name}",
-                    f"{metric.name} is of the {metric.family} family, which `robspec recheck` does not derive anew",
-                    "leave --certificate out, or put the property in a specification of its own",
-                )
+    refused = [
+        (prop.name, f"{metric.name} is of the {metric.family} family")
+        for prop in program.properties
+        for metric in metrics_of(prop)
+        if not _derived(metric)
+    ]
+    if refused:
+        names = list(dict.fromkeys(name for name, _ in refused))
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in refused))
+        several = len(names) > 1
+        raise NoCertificate(
+            f"{'properties' if several else 'property'} {', '.join(names)}",
+            f"{reasons}, which `robspec recheck` does not derive anew",
+            f"leave --certificate out, or put the {'properties' if several else 'property'} in a specification "
+            f"of {'their' if several else 'its'} own",
+        )
+
+
+def _derived(metric: Metric) -> bool:
+    """Tell whether a metric is derived anew in exact arithmetic."""
+    quotient = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
+    pooled = metric.family == "pooled" and quotient
+    return pooled or (metric.family in ("counting", "ratio") and not metric.weights)
 
 
 def metrics_of(prop: Property) -> Iterator[Metric]:

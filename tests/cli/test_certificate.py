@@ -244,6 +244,26 @@ def test_families_without_certificate_are_refused_before_any_work(
     assert not (tmp_path / "c.json").exists()
 
 
+def test_every_property_without_certificate_is_named(project: Project, robspec: Run, tmp_path: Path) -> None:
+    names = {"a": "mean_iou", "b": "pixel_accuracy", "c": "mean_accuracy", "d": "mean_iou"}
+    project.write_spec(
+        "\n".join(
+            f"property {name} {{\n  metric {metric}\n  norm l2\n  budget 1\n  require mean(worst_case) >= 0.1\n}}"
+            for name, metric in names.items()
+        )
+    )
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert result.status == 2
+    assert "--> properties a, c, d\n" in result.err
+    assert result.err.count("mean_iou") == result.err.count("mean_accuracy") == 1
+
+
+def test_where_the_certificate_is_is_said(project: Project, robspec: Run, tmp_path: Path) -> None:
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert f"certificate written: {tmp_path / 'c.json'}\n" in result.err
+    assert (tmp_path / "c.json").exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "NaN", '{"schema": "robspec-certificate"}', '{"a": 1, "a": 2}'])
 def test_what_is_no_certificate_is_refused(project: Project, robspec: Run, tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"

@@ -79,6 +79,23 @@ def test_refuted_by_the_clean_images_writes_a_witness(project: Project, robspec:
     assert witness["violations"][0]["images"] == [{"image": "images/im3.png", "distance": "0", "attained": "63/64"}]
 
 
+def test_a_witness_takes_the_place_of_an_older_one_and_says_so(
+    project: Project, robspec: Run, tmp_path: Path
+) -> None:
+    """The name stays the same from run to run, so that scripts find it."""
+    body = PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.99 for all images")
+    project.write_spec(body)
+    arguments = ("check", project.model, project.spec, "--witness-dir", tmp_path / "w")
+    path = tmp_path / "w" / "accurate.witness.json"
+    said = []
+    for text in (body, body, body.replace("0.99", "0.995")):
+        project.write_spec(text)
+        said.append(robspec(*arguments).err)
+    assert said[0] == said[1] == f"witness written: {path}\n"
+    assert said[2] == f"witness written: {path}, in place of that of an earlier run\n"
+    assert "0.995" in path.read_text()
+
+
 def test_unknown_exits_3_with_the_gap_and_0_when_allowed(project: Project, robspec: Run) -> None:
     project.write_spec(PROVED.replace("budget 0.1", "budget 10"))
     result = robspec("check", project.model, project.spec)
