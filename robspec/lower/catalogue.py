@@ -11,6 +11,7 @@ from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.norm import decimal_text
 
 _SECTIONS = {"counting": "3.A", "weighted": "3.B", "ratio": "3.C", "macro": "3.D", "pooled": "3.E"}
+_NARROWEST = 32
 _ADJECTIVES: tuple[Literal["weighted", "pooled"], ...] = ("weighted", "pooled")
 _INTRODUCTION = """# Metrics
 
@@ -58,11 +59,15 @@ def to_json(info: MetricInfo) -> dict[str, Any]:
     }
 
 
-def text(info: MetricInfo) -> str:
-    """A metric on several lines."""
+def text(info: MetricInfo, width: int) -> str:
+    """A metric on several lines, none wider than `width` columns where its words allow."""
     found = to_json(info)
     lines = [f"{found['use']}: {found['summary']}", *(f"  {word}: {value}" for word, value in _facts(found))]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{_filled(line, width, 4)}\n" for line in lines)
+
+
+def _filled(line: str, width: int, indent: int) -> str:
+    return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -83,14 +88,19 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "source", found["source"]
 
 
-def table() -> str:
-    """Every metric on a line."""
+def table(width: int) -> str:
+    """Every metric on a line; a formula that does not fit into `width` columns goes on below itself."""
     rows = [(use(i), "lower" if i.lower_is_better else "higher", to_json(i)["family"], i.formula) for i in entries()]
     widths = [max(len(row[k]) for row in (("metric", "better", "family", ""), *rows)) for k in range(3)]
     lines = [("metric", "better", "family", "formula"), *rows]
-    return "".join(
-        f"{'  '.join(w.ljust(n) for w, n in zip(row, [*widths, 0], strict=True)).rstrip()}\n" for row in lines
-    )
+    joined = ("  ".join(w.ljust(n) for w, n in zip(row, [*widths, 0], strict=True)).rstrip() for row in lines)
+    before = sum(widths) + 2 * len(widths)
+    return "".join(f"{_below(line, before, max(width, before + _NARROWEST))}\n" for line in joined)
+
+
+def _below(line: str, before: int, width: int) -> str:
+    """Wrap what stands in the last column, which begins behind `before` columns."""
+    return line[:before] + textwrap.fill(line[before:], width - before).replace("\n", "\n" + " " * before)
 
 
 def page() -> str:

@@ -198,7 +198,8 @@ class ExportFailed(RobspecError):
         def build():
             return Logits(the_network())
 
-    Weights saved from the network itself then begin with `network.`: load them in `build`, and leave out `--weights`.
+    The wrapper's weights are called `network.` and then as before: load those that were saved without it in `build`,
+    and leave out `--weights`.
     """
 
     code = "E0213"
