@@ -18,8 +18,9 @@ _INTRODUCTION = """# Metrics
 This page is written by `robspec metrics --format markdown`. The language reference says how metrics are used, and how
 to define your own in the notation of the formulas below. TP, FP, FN and TN are the counts of pixels of class `k`:
 found, falsely predicted, missed, rightly predicted as something else; N is the number of annotated pixels. Several
-classes in brackets count as one merged class. The family says how the worst case is found (MATH.md section 3):
-counting, ratio and pooled worst cases are exact over the logits within reach, weighted and macro ones sound bounds.
+classes in brackets count as one merged class. The family says how the worst case is found (MATH.md section 3; MATH.md
+is [mathematics.md](../explanation/mathematics.md)): counting, ratio and pooled worst cases are exact over the logits
+within reach, weighted and macro ones sound bounds.
 """
 
 
