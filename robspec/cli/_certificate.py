@@ -1,16 +1,14 @@
-"""Collects what a certificate needs while a check runs, and writes it."""
+"""Collects what a certificate needs while a check runs, and puts it together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 
 from torch.export import ExportedProgram
 
 from robspec.bounds import macro, open_bound
 from robspec.bounds.context import Context
-from robspec.cli import _options
 from robspec.cli._session import Session
 from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Program, Property, WorstCaseQuery
@@ -57,19 +55,24 @@ class Certificate:
         for kept, prop, constant, found in zip(self._by, self._program.properties, constants, answers, strict=True):
             kept.extend(_relaxations(prop, constant, context, found))
 
-    def write(self, report: CheckReport, path: Path) -> None:
-        """Compare with what was certified, and write.
+    def text(self, report: CheckReport) -> str:
+        """Compare with what was certified, and write it down.
+
+        Args:
+            report: the finished check.
+
+        Returns:
+            The content of the file.
 
         Raises:
             SoundnessAlarm: exact arithmetic derives something else (E0901).
-            OutputPathError: the file system refuses (E0602).
         """
         head = header(self._program, self._inputs, self._spec_text, self._session.model.sha256, self._session.data)
         derived = assembled(head, self._program, self._proofs, *self._deriver.finish())
         values: list[list[tuple[Fraction | float | None, ...]]] = [
             [image.certified for image in prop.images] for prop in report.properties
         ]
-        _options.write_atomically(path, document.dumps(certificate(derived, self._program, values, self._by)))
+        return document.dumps(certificate(derived, self._program, values, self._by))
 
 
 def _relaxations(

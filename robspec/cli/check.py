@@ -180,18 +180,28 @@ def command(
         },
         files={"spec": str(spec), "model": str(model)},
         notes=(*report.notes, *session.notes),
+        allow_unknown=allow == "unknown",
     )
+    # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
+    derived = None
+    if written is not None and report.exit_status() not in (4, 130):
+        derived = written.text(report)
     text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text, nl=False)
     else:
         _options.write_atomically(output, text)
     try:
-        for path in write_witnesses(report, witness_dir):
-            click.echo(f"witness written: {path}", err=True)
+        for witness in write_witnesses(report, witness_dir):
+            note = ", in place of that of an earlier run" if witness.replaced else ""
+            click.echo(f"witness written: {witness.path}{note}", err=True)
     except WitnessPathError as error:
         click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
     raise_alarm(report)
-    if written is not None and certificate is not None and report.complete:
-        written.write(report, certificate)
-    return report.exit_status(allow_unknown=allow == "unknown")
+    if certificate is not None:
+        if derived is not None:
+            _options.write_atomically(certificate, derived)
+            click.echo(f"certificate written: {certificate}", err=True)
+        else:
+            click.echo("no certificate written: the check was interrupted", err=True)
+    return report.exit_status(allow_unknown=report.allow_unknown)

@@ -10,7 +10,9 @@ import click
 @click.option("--list", "listing", is_flag=True, help="List every code with its title.")
 def command(code: str | None, listing: bool) -> None:
     """Say what CODE means, why it is reported, and how to mend it; with an example."""
+    from robspec.cli._options import terminal_width
     from robspec.cli._pages import pages
+    from robspec.cli._wrap import paragraphs
     from robspec.diagnostics import nearest
 
     known = pages()
@@ -25,4 +27,4 @@ def command(code: str | None, listing: bool) -> None:
         near = nearest(code.strip().upper(), known)
         mend = f"did you mean {near}?" if near else "`robspec explain --list` lists them all"
         raise click.UsageError(f"there is no code {code[:20]!r}; {mend}")
-    click.echo(f"{found.code}: {found.title}\n\n{found.body}")
+    click.echo(f"{found.code}: {found.title}\n\n{paragraphs(found.body, terminal_width())}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,19 @@ _BAR = 8
 _RULE = 20
 
 
+def _time(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise click.BadParameter(f"{value:g} is no time: give 0 or more seconds")
+    return value
+
+
 @click.command("lipschitz")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option("--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike.")
 @click.option("--input-norm", type=click.Choice(list(_NORMS)), help="Norm of images, if another.")
 @click.option("--output-norm", type=click.Choice(list(_NORMS)), help="Norm of logits, if another.")
 @click.option("--images", metavar="GLOB", help="Images the search for a lower bound starts from.")
-@click.option("--seconds", default=10.0, show_default=True, help="Time for that search; 0 skips it.")
+@click.option("--seconds", default=10.0, callback=_time, show_default=True, help="Time for that search; 0 skips it.")
 @click.option("--pair", "pair_path", type=click.Path(path_type=Path), help="Where to store the pair (.npz).")
 @click.option("--all", "everything", is_flag=True, help="Show the nodes of bound exactly 1 too.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")

@@ -19,6 +19,7 @@ def command(name: str | None, style: str) -> None:
     """List the built-in metrics with polarity, family and formula; or say all there is to know about NAME."""
     import json
 
+    from robspec.cli._options import terminal_width
     from robspec.diagnostics import did_you_mean
     from robspec.lower import catalogue
     from robspec.metrics import built_in
@@ -34,4 +35,5 @@ def command(name: str | None, style: str) -> None:
         chosen = catalogue.entries() if name is None else [built_in()[name]]
         click.echo(json.dumps([catalogue.to_json(info) for info in chosen], indent=2))
     else:
-        click.echo(catalogue.table() if name is None else catalogue.text(built_in()[name]), nl=False)
+        width = terminal_width()
+        click.echo(catalogue.table(width) if name is None else catalogue.text(built_in()[name], width), nl=False)

@@ -33,12 +33,13 @@ def command(certificate: Path, model: Path, spec: Path, data: Path | None, arch:
     from robspec.cli import _options
     from robspec.recheck import document
     from robspec.recheck.errors import CertificateRejected
-    from robspec.recheck.recheck import derive, inputs_of
+    from robspec.recheck.recheck import derive, inputs_of, match_spec
     from robspec.syntax.source import read_source
 
     written = document.read(certificate)
     inputs, params = inputs_of(written, str(certificate))
     source = read_source(spec)
+    match_spec(written, source)
     root = spec.parent if data is None else data
     images = written.get("images")
     total = len(images) if isinstance(images, list) else 0

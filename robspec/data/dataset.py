@@ -139,10 +139,10 @@ class Dataset:
         for p in self.pairs:
             self._check_image(_header(p.image, p.name, self.model.input_shape), p.name)
             if p.mask is not None:
-                self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
+                self._check_mask(_header(p.mask, p.mask_name), p.mask_name, p.noun)
         for p in (*self.regions, *self.weights):
             if p.mask is not None:
-                self._check_mask(_header(p.mask, p.mask_name), p.mask_name)
+                self._check_mask(_header(p.mask, p.mask_name), p.mask_name, p.noun)
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
         blob = self._read(p.image, p.name)
@@ -175,10 +175,10 @@ class Dataset:
         blob = self._read(p.mask, p.mask_name)
         if _is_array(p.mask):
             stored = arrays.load(blob, p.mask.suffix.lower() == ".npz", self._most_values(), p.mask_name)
-            self._check_mask(arrays.describe(stored.shape, stored.dtype), p.mask_name)
+            self._check_mask(arrays.describe(stored.shape, stored.dtype), p.mask_name, p.noun)
             return stored.reshape(self.model.output_shape[1:]), p.mask_name
-        self._check_mask(raster.header(blob, p.mask_name), p.mask_name)
-        return raster.mask_labels(blob, p.mask_name), p.mask_name
+        self._check_mask(raster.header(blob, p.mask_name), p.mask_name, p.noun)
+        return raster.mask_labels(blob, p.mask_name, p.noun), p.mask_name
 
     def _region(self, p: Pair) -> npt.NDArray[np.bool_]:
         stored, _ = self._stored(p)
@@ -217,13 +217,13 @@ class Dataset:
             "convert the images once to the declared shape, or correct `input`",
         )
 
-    def _check_mask(self, header: Header, where: str) -> None:
+    def _check_mask(self, header: Header, where: str, noun: str = "mask") -> None:
         _, height, width = self.model.output_shape
         if (header.height, header.width) != (height, width):
             raise MaskSizeMismatch(
                 where,
-                f"the mask is {header.height} x {header.width}, the logits are {height} x {width}",
-                "resize the masks once, with nearest-neighbour interpolation",
+                f"the {noun} is {header.height} x {header.width}, the logits are {height} x {width}",
+                f"resize the {noun}s once, with nearest-neighbour interpolation",
             )
 
 
@@ -241,8 +241,8 @@ def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
     Raises:
         RobspecError: E0301 to E0311.
     """
-    regions = pair(root, data.images, data.region) if data.region else ()
-    weights = pair(root, data.images, data.weights) if data.weights else ()
+    regions = pair(root, data.images, data.region, "region") if data.region else ()
+    weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
     dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model, regions, weights)
     dataset.check_headers()
     return dataset

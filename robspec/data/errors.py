@@ -20,21 +20,23 @@ class EmptyDataSet(RobspecError):
 
 
 class MissingMask(RobspecError):
-    """Some images have no mask of the same stem.
+    """Some images have no mask, region file or weight file of the same stem.
 
-    Images and masks are paired by file name without its suffix: `images/0012.jpg` goes with `masks/0012.png`.
-    An image without its annotation cannot be judged, and leaving it out in silence would change the result.
+    Images and these files are paired by file name without its suffix: `images/0012.jpg` goes with
+    `masks/0012.png`. An image without its annotation cannot be judged, and leaving it out in silence would change
+    the result. The message says which of the three is missing and under which glob.
 
     Example: `images/0012.png` exists and `masks/0012.png` does not.
-    Mend: add the masks, narrow the image glob, or remove `masks` if only `stability` is asked.
+    Mend: add the files, narrow the image glob, or remove `masks` if only `stability` is asked, `region` or
+    `weights` if no metric asks for them.
     """
 
     code = "E0302"
-    title = "image without mask"
+    title = "image without mask, region file or weight file"
 
 
 class DuplicateStem(RobspecError):
-    """Two images, or two masks, have the same stem, so the pairing is ambiguous.
+    """Two images, two masks, two region files or two weight files have the same stem, so the pairing is ambiguous.
 
     Example: `images/a/0001.png` and `images/b/0001.png` under `images "images/**/*.png"`.
     Mend: rename one of them, or narrow the glob.
@@ -45,20 +47,20 @@ class DuplicateStem(RobspecError):
 
 
 class MaskSizeMismatch(RobspecError):
-    """A mask does not have one label per output pixel of the model.
+    """A mask, region file or weight file does not have one number per output pixel of the model.
 
-    robspec never resizes a mask: which pixel carries which label is part of the claim.
+    robspec never resizes one: which pixel carries which label or weight is part of the claim.
 
     Example: logits are 2 x 64 x 64 and `masks/0001.png` is 128 x 128.
-    Mend: resize the masks once, with nearest-neighbour interpolation, and save them.
+    Mend: resize the files once, with nearest-neighbour interpolation, and save them.
     """
 
     code = "E0304"
-    title = "mask size differs from the output"
+    title = "size of a mask, region file or weight file differs from the output"
 
 
 class UnreadableFile(RobspecError):
-    """An image or mask cannot be decoded: damaged, truncated, of another format, or not permitted.
+    """A file of the data set cannot be decoded: damaged, truncated, of another format, or not permitted.
 
     PNG, JPEG, .npy and .npz are read; arrays that would need unpickling are refused, since that runs code.
 
@@ -67,7 +69,7 @@ class UnreadableFile(RobspecError):
     """
 
     code = "E0305"
-    title = "unreadable image or mask"
+    title = "unreadable file of the data set"
 
 
 class LabelOutOfRange(RobspecError):

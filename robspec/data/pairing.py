@@ -10,38 +10,42 @@ from robspec.data.errors import DuplicateStem, EmptyDataSet, MissingMask, Unread
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".npy", ".npz"})
 _SHOWN = 10
+_NOUNS = {"masks": "mask", "region": "region file", "weights": "weight file"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image and its mask.
+    """One image and its mask, region file or weight file.
 
     Args:
         name: the image's path as the glob matched it, with forward slashes.
         image: where to read the image.
-        mask: where to read the mask, or None when the data set declares no masks.
-        mask_name: the mask's path as the glob matched it; empty for none.
+        mask: where to read the other file, or None when the data set declares none.
+        mask_name: its path as the glob matched it; empty for none.
+        noun: what messages call it.
     """
 
     name: str
     image: Path
     mask: Path | None = None
     mask_name: str = ""
+    noun: str = "mask"
 
 
-def pair(root: Path, images: str, masks: str) -> tuple[Pair, ...]:
-    """Match the globs and pair images with masks by stem.
+def pair(root: Path, images: str, masks: str, statement: str = "masks") -> tuple[Pair, ...]:
+    """Match the globs and pair images with masks, region files or weight files by stem.
 
     Args:
         root: the folder both globs are relative to.
         images: glob of image files.
-        masks: glob of mask files; empty for none.
+        masks: glob of the other files; empty for none.
+        statement: of the language that gives it: "masks", "region" or "weights".
 
     Returns:
         Pairs sorted by image name.
 
     Raises:
-        EmptyDataSet: E0301, no image, or masks declared and none found.
+        EmptyDataSet: E0301, no image, or the other files declared and none found.
         MissingMask: E0302.
         DuplicateStem: E0303.
         UnreadableFile: E0305, a match is a dangling link or a folder named like an image.
@@ -49,20 +53,21 @@ def pair(root: Path, images: str, masks: str) -> tuple[Pair, ...]:
     """
     found = _match(root, images, "images")
     if not masks:
-        _by_stem(found, root, images)
+        _by_stem(found, images)
         return tuple(Pair(name, root / name) for name in found)
-    by_stem = _by_stem(_match(root, masks, "masks"), root, masks)
-    stems = _by_stem(found, root, images)
+    noun = _NOUNS[statement]
+    by_stem = _by_stem(_match(root, masks, statement), masks)
+    stems = _by_stem(found, images)
     orphans = [name for stem, name in stems.items() if stem not in by_stem]
     if orphans:
         shown = ", ".join(orphans[:_SHOWN])
         more = f" and {len(orphans) - _SHOWN} more" if len(orphans) > _SHOWN else ""
         raise MissingMask(
-            str(root),
-            f"{len(orphans)} of {len(found)} images have no mask under {masks!r}: {shown}{more}",
-            "add the masks, or narrow the image glob",
+            orphans[0],
+            f"{len(orphans)} of {len(found)} images have no {noun} under {masks!r}: {shown}{more}",
+            f"add the {noun}s, or narrow the image glob",
         )
-    return tuple(Pair(name, root / name, root / by_stem[stem], by_stem[stem]) for stem, name in stems.items())
+    return tuple(Pair(name, root / name, root / by_stem[stem], by_stem[stem], noun) for stem, name in stems.items())
 
 
 def _match(root: Path, pattern: str, what: str) -> list[str]:
@@ -96,13 +101,13 @@ def _passed_over(path: Path) -> bool:
     return path.is_dir() and path.suffix.lower() not in SUFFIXES
 
 
-def _by_stem(names: list[str], root: Path, pattern: str) -> dict[str, str]:
+def _by_stem(names: list[str], pattern: str) -> dict[str, str]:
     stems: dict[str, str] = {}
     for name in names:
         stem = PurePath(name).stem
         if stem in stems:
             raise DuplicateStem(
-                str(root),
+                name,
                 f"{stems[stem]} and {name}, both matched by {pattern!r}, have the stem {stem!r}",
                 "rename one of them, or narrow the glob",
             )

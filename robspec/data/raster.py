@@ -88,19 +88,20 @@ def image_pixels(blob: bytes, channels: int, where: str) -> npt.NDArray[np.gener
     )
 
 
-def mask_labels(blob: bytes, where: str) -> npt.NDArray[np.generic]:
-    """Decode a mask as stored: palette indices, gray levels or bits are labels.
+def mask_labels(blob: bytes, where: str, noun: str = "mask") -> npt.NDArray[np.generic]:
+    """Decode a mask, or another file of one number per pixel, as stored: palette indices, gray levels or bits.
 
     Args:
         blob: the file's bytes.
         where: the file, for the error.
+        noun: what the error calls it.
 
     Returns:
         An integer array [H, W].
 
     Raises:
         UnreadableFile: E0305.
-        UnsupportedFile: E0311, a colour mask, or a JPEG one.
+        UnsupportedFile: E0311, in colour, or a JPEG.
     """
     _verify(blob, where)
     with _opened(blob, where) as image:
@@ -110,8 +111,8 @@ def mask_labels(blob: bytes, where: str) -> npt.NDArray[np.generic]:
             return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
     raise UnsupportedFile(
         where,
-        f"a mask of kind {kind}, mode {mode}, does not hold one exact class id per pixel",
-        "save class ids as 8-bit grayscale or palette PNG, or as an integer array",
+        f"a {noun} of kind {kind}, mode {mode}, does not hold one exact number per pixel",
+        "save one number per pixel as 8-bit grayscale or palette PNG, or as an array; of a mask, the class ids",
     )
 
 

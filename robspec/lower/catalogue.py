@@ -11,14 +11,16 @@ from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.norm import decimal_text
 
 _SECTIONS = {"counting": "3.A", "weighted": "3.B", "ratio": "3.C", "macro": "3.D", "pooled": "3.E"}
+_NARROWEST = 32
 _ADJECTIVES: tuple[Literal["weighted", "pooled"], ...] = ("weighted", "pooled")
 _INTRODUCTION = """# Metrics
 
 This page is written by `robspec metrics --format markdown`. The language reference says how metrics are used, and how
 to define your own in the notation of the formulas below. TP, FP, FN and TN are the counts of pixels of class `k`:
 found, falsely predicted, missed, rightly predicted as something else; N is the number of annotated pixels. Several
-classes in brackets count as one merged class. The family says how the worst case is found (MATH.md section 3):
-counting, ratio and pooled worst cases are exact over the logits within reach, weighted and macro ones sound bounds.
+classes in brackets count as one merged class. The family says how the worst case is found (MATH.md section 3; MATH.md
+is [mathematics.md](../explanation/mathematics.md)): counting, ratio and pooled worst cases are exact over the logits
+within reach, weighted and macro ones sound bounds.
 """
 
 
@@ -58,11 +60,15 @@ def to_json(info: MetricInfo) -> dict[str, Any]:
     }
 
 
-def text(info: MetricInfo) -> str:
-    """A metric on several lines."""
+def text(info: MetricInfo, width: int) -> str:
+    """A metric on several lines, none wider than `width` columns where its words allow."""
     found = to_json(info)
     lines = [f"{found['use']}: {found['summary']}", *(f"  {word}: {value}" for word, value in _facts(found))]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{_filled(line, width, 4)}\n" for line in lines)
+
+
+def _filled(line: str, width: int, indent: int) -> str:
+    return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -83,14 +89,19 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "source", found["source"]
 
 
-def table() -> str:
-    """Every metric on a line."""
+def table(width: int) -> str:
+    """Every metric on a line; a formula that does not fit into `width` columns goes on below itself."""
     rows = [(use(i), "lower" if i.lower_is_better else "higher", to_json(i)["family"], i.formula) for i in entries()]
     widths = [max(len(row[k]) for row in (("metric", "better", "family", ""), *rows)) for k in range(3)]
     lines = [("metric", "better", "family", "formula"), *rows]
-    return "".join(
-        f"{'  '.join(w.ljust(n) for w, n in zip(row, [*widths, 0], strict=True)).rstrip()}\n" for row in lines
-    )
+    joined = ("  ".join(w.ljust(n) for w, n in zip(row, [*widths, 0], strict=True)).rstrip() for row in lines)
+    before = sum(widths) + 2 * len(widths)
+    return "".join(f"{_below(line, before, max(width, before + _NARROWEST))}\n" for line in joined)
+
+
+def _below(line: str, before: int, width: int) -> str:
+    """Wrap what stands in the last column, which begins behind `before` columns."""
+    return line[:before] + textwrap.fill(line[before:], width - before).replace("\n", "\n" + " " * before)
 
 
 def page() -> str:

@@ -22,8 +22,11 @@ class NotAModel(RobspecError):
     archives, pickled modules and bare weights.
 
     Example: a text file, an empty file, an ONNX file.
-    Mend: export the model with `robspec export --arch package.module:factory --weights w.pt --input 3,256,256
-    model.pt2`.
+    Mend: export the model with
+
+        robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2
+
+    where C,H,W is the shape of one image: channels, height, width.
     """
 
     code = "E0202"
@@ -50,9 +53,11 @@ class PickledModel(RobspecError):
 
         import torch
         model = torch.load("model.pt", weights_only=False).eval()
-        image = torch.zeros(2, 3, 256, 256)
+        images = torch.zeros(2, C, H, W)  # put in the shape of one image: channels, height, width
         batch = {0: torch.export.Dim("batch", min=1, max=64)}
-        torch.export.save(torch.export.export(model, (image,), dynamic_shapes=(batch,)), "model.pt2")
+        with torch.no_grad():
+            program = torch.export.export(model, (images,), dynamic_shapes=(batch,))
+        torch.export.save(program, "model.pt2")
     """
 
     code = "E0204"
@@ -64,9 +69,10 @@ class TorchScriptModel(RobspecError):
 
     Mend, where the Python source of the model is at hand:
 
-        robspec export --arch package.module:factory --weights weights.pt --input 3,256,256 model.pt2
+        robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2
 
-    where weights.pt holds `torch.jit.load("model.pt").state_dict()`, saved with `torch.save`.
+    where weights.pt holds `torch.jit.load("model.pt").state_dict()`, saved with `torch.save`, and C,H,W is the shape
+    of one image: channels, height, width.
     """
 
     code = "E0205"
@@ -105,6 +111,15 @@ class UnknownOperator(RobspecError):
 
     Example: dropout left in training mode; a custom operator of another library.
     Mend: export the model in evaluation mode (`model.eval()`), or replace the operator by standard ones.
+
+    Example: `wrap_with_set_grad_enabled`, which `torch.export.export` puts around a `with torch.no_grad():` inside
+    `forward`.
+    Mend: export with `robspec export --arch package.module:factory --input C,H,W model.pt2`, or call
+    `torch.export.export` under `torch.no_grad()`.
+
+    Example: `instance_norm` without running statistics, in evaluation mode too: it divides by the image's own
+    deviation, for which robspec has no rule.
+    Mend: use BatchNorm2d, or InstanceNorm2d with `track_running_stats=True`, and train again.
     """
 
     code = "E0208"
@@ -118,7 +133,8 @@ class ModelInterface(RobspecError):
     calls.
 
     Example: a model that returns an auxiliary output as well; a classifier returning [B, K].
-    Mend: wrap the model in a module whose `forward` takes the images and returns the logits, and export that.
+    Mend: wrap the model in a module whose `forward` takes the images and returns the logits, and export that;
+    `robspec explain E0213` shows one.
     """
 
     code = "E0209"
@@ -139,7 +155,8 @@ class ArchitectureError(RobspecError):
     """The function named by `--arch` cannot be imported or called, or the weights do not fit what it builds.
 
     `--arch package.module:factory` imports your own code from the current folder and calls `factory()` with
-    no argument; it must return a torch.nn.Module whose parameters have the names of the weights.
+    no argument; it must return a torch.nn.Module whose parameters have the names of the weights. A torch.export
+    archive holds its own network, and `--arch` beside one is refused.
 
     Mend: run `python -c "from package.module import factory; factory()"` and correct what it shows.
     """
@@ -166,6 +183,23 @@ class ExportFailed(RobspecError):
 
     Mend: the message holds torch's own reason. Control flow that depends on the image, and operations outside
     torch, cannot be exported.
+
+    Example: a module that returns a tuple or a dict, as those of torchvision do.
+    Mend: wrap it in a module that returns the logits alone, and name that one's factory with `--arch`:
+
+        class Logits(torch.nn.Module):
+            def __init__(self, network):
+                super().__init__()
+                self.network = network
+
+            def forward(self, images):
+                return self.network(images)["out"]  # of a tuple: [0]
+
+        def build():
+            return Logits(the_network())
+
+    The wrapper's weights are called `network.` and then as before: load those that were saved without it in `build`,
+    and leave out `--weights`.
     """
 
     code = "E0213"

@@ -73,10 +73,12 @@ def export_archive(
     cpu = torch.device("cpu")
     try:
         with exact_arithmetic(cpu):
-            before = _settled(network, images)
+            before = _settled(network, images, where)
         with torch.no_grad():
             plain, names = explicit(network)
             program = _export(plain, images, batch_max)
+    except ExportFailed:
+        raise
     except Exception as error:
         raise ExportFailed(
             where, f"{type(error).__name__}: {str(error)[:1000]}", "see `robspec explain E0213`"
@@ -84,8 +86,9 @@ def export_archive(
     archive = clean_archive(_save(program), where)
     with exact_arithmetic(cpu):
         after = _rerun(archive, dtype, images)
-    if not isinstance(before, Tensor) or before.shape != after.shape:
-        raise ExportFailed(where, "the module does not return one tensor", "return the logits alone")
+    if before.shape != after.shape:
+        what = f"the module returns {list(before.shape)}, its archive {list(after.shape)}"
+        raise ExportFailed(where, what, "make what `forward` returns depend on the images alone")
     difference = float((before - after).abs().max())
     tolerance = 1e-4 * max(1.0, float(before.abs().max()))
     if not difference <= tolerance:
@@ -97,9 +100,20 @@ def export_archive(
     return Exported(archive, tuple(names), difference, tolerance, tuple(before.shape[1:]))
 
 
-def _settled(network: nn.Module, images: Tensor) -> Tensor:
-    """The module's logits once they stop changing: reading a weight may advance a power iteration."""
-    before: Tensor = network(images)
+def _settled(network: nn.Module, images: Tensor, where: str) -> Tensor:
+    """The module's logits once they stop changing: reading a weight may advance a power iteration.
+
+    Raises:
+        ExportFailed: E0213, it returns something else than one tensor.
+    """
+    before = network(images)
+    if not isinstance(before, Tensor):
+        keys = f" with {', '.join(map(repr, list(before)[:5]))}" if isinstance(before, dict) else ""
+        raise ExportFailed(
+            where,
+            f"the module returns a {type(before).__name__}{keys}, not one tensor"[:300],
+            "wrap it in a module whose `forward` returns the logits alone; `robspec explain E0213` shows one",
+        )
     for _ in range(_MOST_PASSES):
         after: Tensor = network(images)
         if bool((after - before).abs().max() <= 1e-6 * before.abs().max()):

@@ -19,6 +19,18 @@ _CONTAINERS = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", "co
 _SCHEMA_MAJOR = 8
 _VERIFIERS = ("ATEN", "TRAINING")
 _NODES = 200_000
+_STANDARD = "export the model in evaluation mode with standard operators only"
+_MENDS = {
+    "torch.ops.higher_order.wrap_with_set_grad_enabled": (
+        "export with `robspec export --arch package.module:factory`, or call `torch.export.export` yourself, in "
+        "evaluation mode and under `torch.no_grad()`"
+    )
+}
+_INSTANCE_NORM = "torch.ops.aten.instance_norm."
+_OWN_STATISTICS = (
+    "use a norm with fixed statistics, BatchNorm2d or InstanceNorm2d(..., track_running_stats=True) in evaluation "
+    "mode, and train again; `model.eval()` alone changes nothing here"
+)
 
 
 def program(value: Any, where: str) -> dict[str, Any]:
@@ -103,15 +115,16 @@ def _node(value: Any, where: str) -> dict[str, Any]:
     fields = strict.mapping(value, where)
     target = strict.plain(fields.get("target"), where)
     if not operators.allowed(target):
-        raise UnknownOperator(
-            where,
-            f"the graph calls {target[:120]!r}, which is not a listed operator",
-            "export the model in evaluation mode with standard operators only",
-        )
+        what = f"the graph calls {target[:120]!r}, which is not a listed operator"
+        raise UnknownOperator(where, what, _MENDS.get(target, _STANDARD))
     label = fields.get("name")
     inputs = [_named(i, where) for i in strict.sequence(fields.get("inputs"), where, 4096)]
     for given in inputs:
         if given["name"] in ("train", "training", "use_input_stats") and given["arg"] != {"as_bool": False}:
+            if target.startswith(_INSTANCE_NORM) and _without_statistics(inputs):
+                raise UnknownOperator(
+                    where, f"{target} normalises each image by its own mean and variance", _OWN_STATISTICS
+                )
             raise UnknownOperator(
                 where, f"{target} runs in training mode", "call model.eval() before exporting the model"
             )
@@ -123,6 +136,11 @@ def _node(value: Any, where: str) -> dict[str, Any]:
         "is_hop_single_tensor_return": None,
         "name": None if label is None else strict.name(label, where),
     }
+
+
+def _without_statistics(inputs: list[dict[str, Any]]) -> bool:
+    """Tell whether a norm has no running statistics to use, not even in evaluation mode."""
+    return not any(given["name"] == "running_mean" and "as_none" not in given["arg"] for given in inputs)
 
 
 def _metadata(value: Any, where: str) -> dict[str, str]:

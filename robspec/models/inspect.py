@@ -17,21 +17,26 @@ from robspec.models.records import ZIP_MAGIC, read_records, record_names
 from robspec.models.safetensors import looks_like_safetensors
 
 MAX_BYTES = 4 << 30
-_EXPORT = "`robspec export --arch package.module:factory --weights w.pt --input 3,256,256 model.pt2`"
+_EXPORT = (
+    "`robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2`, "
+    "C,H,W being the shape of one image: channels, height, width"
+)
 _REEXPORT = (
     "where you trust the file, run:\n"
     "    import torch\n"
     '    model = torch.load("{name}", weights_only=False).eval()\n'
-    "    image = torch.zeros(2, 3, 256, 256)\n"
+    "    images = torch.zeros(2, C, H, W)  # put in the shape of one image: channels, height, width\n"
     '    batch = {{0: torch.export.Dim("batch", min=1, max=64)}}\n'
-    '    torch.export.save(torch.export.export(model, (image,), dynamic_shapes=(batch,)), "model.pt2")'
+    "    with torch.no_grad():\n"
+    "        program = torch.export.export(model, (images,), dynamic_shapes=(batch,))\n"
+    '    torch.export.save(program, "model.pt2")'
 )
 _RESCRIPT = (
     "save its weights and export the original module:\n"
     "    import torch\n"
     '    torch.save(torch.jit.load("{name}").state_dict(), "weights.pt")\n'
-    "    # then:\n"
-    "    # robspec export --arch package.module:factory --weights weights.pt --input 3,256,256 model.pt2"
+    "    # then, C,H,W being the shape of one image: channels, height, width:\n"
+    "    # robspec export --arch package.module:factory --weights weights.pt --input C,H,W model.pt2"
 )
 
 

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from robspec.ir.types import Normalize
-from robspec.models.errors import BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
+from robspec.models.errors import ArchitectureError, BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
 from robspec.models.inspect import Kind, read_file, recognise
 from robspec.models.running import FLOATS, Runner, exact_arithmetic
 from robspec.models.sanitise import clean_archive
@@ -157,7 +157,7 @@ def load(
 
     Args:
         path: a torch.export archive under any name; or, with `arch`, weights.
-        arch: `package.module:factory` that builds the network of bare weights, from your own code.
+        arch: `package.module:factory` that builds the network of bare weights, from your own code; of weights only.
         input_shape: C, H, W; needed with `arch` only.
         normalize: applied before the program.
         forward_dtype: float32 or float64; the program's own by default.
@@ -167,12 +167,18 @@ def load(
         The model, read from one reading of the file.
 
     Raises:
-        RobspecError: E0201 to E0212.
+        RobspecError: E0201 to E0212; E0211 also for an archive and an `arch`, which could not both hold.
     """
     where = str(path)
     blob = read_file(path)
     kind = recognise(blob, where)
     digest = hashlib.sha256(blob).hexdigest()
+    if kind is Kind.EXPORTED and arch is not None:
+        raise ArchitectureError(
+            where,
+            f"the file is an archive that holds its own network, so that --arch {arch} would have no effect",
+            "leave --arch out, or name the file of weights that it is to build the network of",
+        )
     if kind is Kind.EXPORTED:
         archive = clean_archive(blob, where)
     else:

@@ -42,6 +42,11 @@ class Inputs:
     assume: Fraction | None
 
 
+def text_sha256(text: str) -> str:
+    """SHA-256 of a specification as read."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, data: Dataset) -> dict[str, Any]:
     """Everything that identifies what a certificate is about.
 
@@ -71,7 +76,7 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "assume_lipschitz": None if inputs.assume is None else str(inputs.assume),
         },
         "sha256": {
-            "spec": hashlib.sha256(spec_text.encode()).hexdigest(),
+            "spec": text_sha256(spec_text),
             "model": model_sha256,
             "files": [{"file": name, "sha256": _of(path)} for name, path in _files(data)],
         },

@@ -27,23 +27,37 @@ BOOKS: dict[str, type[WeightedBook] | type[AverageBook]] = {"weighted": Weighted
 
 
 def refuse_unsupported(program: Program) -> None:
-    """Stop before any work where a property has no certificate.
+    """Stop before any work where properties have no certificate.
 
     Raises:
-        NoCertificate: E0803, naming the property and the metric.
+        NoCertificate: E0803, naming every such property and metric.
     """
-    for prop in program.properties:
-        for metric in metrics_of(prop):
-            quotient = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
-            mend = "leave --certificate out, or put the property in a specification of its own"
-            if metric.family == "pooled" and not quotient:
-                what = (
-                    f"{metric.name} is pooled and no quotient of sums of counts: `robspec recheck` does not derive it"
-                )
-                raise NoCertificate(f"property {prop.name}", what, mend)
-            if metric.family in BOOKS and _combined(prop):
-                what = f"{metric.name} stands in an `and` or `or`: `robspec recheck` derives its family alone"
-                raise NoCertificate(f"property {prop.name}", what, mend)
+    refused = [
+        (prop.name, reason)
+        for prop in program.properties
+        for metric in metrics_of(prop)
+        if (reason := _without_certificate(prop, metric))
+    ]
+    if refused:
+        names = list(dict.fromkeys(name for name, _ in refused))
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in refused))
+        several = len(names) > 1
+        raise NoCertificate(
+            f"{'properties' if several else 'property'} {', '.join(names)}",
+            f"{reasons}, which `robspec recheck` does not derive anew",
+            f"leave --certificate out, or put the {'properties' if several else 'property'} in a specification "
+            f"of {'their' if several else 'its'} own",
+        )
+
+
+def _without_certificate(prop: Property, metric: Metric) -> str:
+    """Say why a metric of a property is not derived anew; empty where it is."""
+    quotient = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
+    if metric.family == "pooled" and not quotient:
+        return f"{metric.name} is pooled and no quotient of sums of counts"
+    if metric.family in BOOKS and _combined(prop):
+        return f"{metric.name}, of the {metric.family} family, stands in an `and` or `or`"
+    return ""
 
 
 def metrics_of(prop: Property) -> Iterator[Metric]:

@@ -41,14 +41,18 @@ def read(path: Path) -> dict[str, Any]:
         Its content.
 
     Raises:
-        BadCertificate: E0802, no certificate, another version of the format, or altered.
+        BadCertificate: E0802, missing, no certificate, another version of the format, or altered.
     """
     try:
         if path.stat().st_size > MOST:
             raise BadCertificate(str(path), "the file is too large", "name a certificate")
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique)
         return verified(found, str(path))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise BadCertificate(
+            str(path), f"it cannot be opened: {error.strerror or error}", "check the path and its permissions"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise BadCertificate(str(path), "it is no readable JSON", "name a certificate") from error
 
 

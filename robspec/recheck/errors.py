@@ -6,7 +6,7 @@ from robspec.errors import RobspecError
 
 
 class BadCertificate(RobspecError):
-    """A file is no certificate, or is damaged.
+    """A file is missing, no certificate, or damaged.
 
     `robspec check --certificate FILE` writes certificates. Each carries a digest over all of its content: one that
     has been altered anywhere is refused before anything is derived.

@@ -19,7 +19,7 @@ from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
 from robspec.models.loading import load
 from robspec.recheck import document
-from robspec.recheck.assemble import Inputs, constants, decided, header
+from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
 from robspec.recheck.derive import Deriver, refuse_unsupported
@@ -114,6 +114,23 @@ def derive(
 
 def _afresh(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
     return prove(graph, input_norm=input_norm, output_norm=output_norm)
+
+
+def match_spec(certificate: dict[str, Any], spec: Source) -> None:
+    """Stop where a certificate is of another specification, whose properties may have no certificate at all.
+
+    Raises:
+        CertificateRejected: E0804, with both digests.
+    """
+    digests = certificate.get("sha256")
+    there = digests.get("spec") if isinstance(digests, dict) else None
+    here = text_sha256(spec.text)
+    if there != here:
+        raise CertificateRejected(
+            spec.name,
+            f"the certificate is of another specification: sha256.spec is {str(there)[:64]}, of this file {here}",
+            "name the very file that was checked; one that was edited since needs checking again",
+        )
 
 
 def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str, Fraction]]:

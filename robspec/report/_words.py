@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from robspec.ir.print import metric_text, objective_text
 from robspec.ir.types import Query, WorstCaseQuery
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.result import ClaimResult
+from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, Verdict
+
+_ALARM, _INTERRUPTED = 4, 130
+_ASSUMED = "proved on an assumed constant"
+_WORDS = ("refuted", "proved", _ASSUMED, "unknown")
 
 
 def query_text(query: Query, classes: tuple[str, ...]) -> str:
@@ -32,6 +38,31 @@ def constant_line(constant: Constant) -> str:
     status = "proved" if constant.status is ConstantStatus.PROVED else "ASSUMED, not proved"
     note = f": {constant.note}" if constant.note else ""
     return f"L <= {constant.text} ({constant.input_norm} -> {constant.output_norm}), {status}{note}"
+
+
+def overall_line(report: CheckReport) -> str:
+    """Sum a check up: verdicts by number, what else decided, and the exit status."""
+    status = report.exit_status(allow_unknown=report.allow_unknown)
+    end = f"exit status {status}"
+    if status == _ALARM:
+        return f"soundness alarm, no verdict may be trusted; {end}"
+    counts = Counter(_overall_word(p) for p in report.properties)
+    listed = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])
+    count = len(report.properties)
+    parts = [f"{count} propert{'y' if count == 1 else 'ies'}: {listed}"]
+    parts += [
+        f"declared constant {c.verdict.value.lower()}" for c in report.claims if c.verdict is not Verdict.PROVED
+    ]
+    if status == _INTERRUPTED:
+        parts.append("interrupted")
+    if report.allow_unknown and report.exit_status() != status:
+        end += " by --allow unknown"
+    return "; ".join([*parts, end])
+
+
+def _overall_word(prop: PropertyResult) -> str:
+    assumed = prop.constant.status is not ConstantStatus.PROVED
+    return _ASSUMED if prop.verdict is Verdict.PROVED and assumed else prop.verdict.value.lower()
 
 
 def claim_reason(claim: ClaimResult) -> str:

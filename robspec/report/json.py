@@ -18,6 +18,7 @@ from robspec.verify.result import (
     PropertyResult,
     RequirementResult,
     Value,
+    Worst,
     verdict_label,
 )
 
@@ -128,6 +129,18 @@ def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple
         "label": verdict_label(result.verdict, prop.constant),
         "reason": result.reason,
         "witnesses": list(result.witnesses),
+        "worst": _worst(prop.worst(result)),
+    }
+
+
+def _worst(found: Worst | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "image": found.image,
+        "certified": _value(found.certified),
+        "attained": _value(found.attained),
+        "images": found.images,
     }
 
 

@@ -15,9 +15,17 @@ from rich.text import Text
 
 from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.report import _cross_check
-from robspec.report._words import claim_reason, constant_line, point_text, query_text
+from robspec.report._words import claim_reason, constant_line, overall_line, point_text, query_text
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Value, Verdict, verdict_label
+from robspec.verify.result import (
+    CheckReport,
+    PropertyResult,
+    RequirementResult,
+    Value,
+    Verdict,
+    Worst,
+    verdict_label,
+)
 
 _STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
 _SHOWN_NAMES = 5
@@ -42,6 +50,8 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         for item in _cross_check.lines(report.cross_check, report.times.cross_check):
             hanging = Text(_hanging(item.plain, console.width), style=item.style) if isinstance(item, Text) else item
             console.print(hanging)
+    console.print()
+    console.print(Text(_hanging(overall_line(report), console.width), style=_overall_style(report)))
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     while lines and not lines[0]:
         lines.pop(0)
@@ -87,7 +97,32 @@ def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
             f"{counted}/{images}",
             Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
         )
+        if item.requirement.aggregate is Aggregate.FRACTION:
+            _add_worst(table, result.worst(item), item, radii, _first_column(width))
     return table
+
+
+def _add_worst(table: Table, worst: Worst | None, item: RequirementResult, radii: bool, width: int) -> None:
+    """Below a share, the image that is worst and its own values: a share alone does not tell how close it is."""
+    if worst is None:
+        return
+    more = f" and {worst.images - 1} more" if worst.images > 1 else ""
+    what = "smallest" if radii and item.requirement.relation.upward else "worst"
+    up = not item.requirement.relation.upward
+    attained = "-" if radii and item.verdict is not Verdict.REFUTED else _value_text(worst.attained, up=up)
+    label = _hanging(f"    {what}: {worst.image}{more}", width, 6)
+    table.add_row(Text(label, style="dim"), _value_text(worst.certified, up=up), attained, "", "")
+
+
+def _value_text(value: Value | None, *, up: bool) -> str:
+    """A value, rounded so that it claims no more than it holds."""
+    if value is None:
+        return "undefined"
+    return "inf" if value == math.inf else directed_text(Fraction(value), 4, up=up)
+
+
+def _overall_style(report: CheckReport) -> str:
+    return {0: "bold green", 3: "bold yellow"}.get(report.exit_status(allow_unknown=report.allow_unknown), "bold red")
 
 
 def _certified(result: RequirementResult) -> str:
@@ -105,13 +140,9 @@ def _higher_is_better(result: RequirementResult) -> bool:
 
 
 def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool) -> str:
-    if value is None:
-        return "undefined"
-    if value == math.inf:
-        return "inf"
-    if result.requirement.aggregate is Aggregate.FRACTION:
+    if value is not None and result.requirement.aggregate is Aggregate.FRACTION:
         return f"{directed_text(100 * Fraction(value), 1, up=up)}%"
-    return directed_text(Fraction(value), 4, up=up)
+    return _value_text(value, up=up)
 
 
 def _footer(report: CheckReport) -> list[Text]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robspec.diagnostics import Diagnostic, Severity, Span, nearest
-from robspec.syntax.forms import DEFINITION, FORMS
+from robspec.syntax.forms import DEFINITION, FORMS, SWEEPS
 from robspec.syntax.tokens import END, NEWLINE, grammar, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from lark import Token
 
@@ -69,9 +70,46 @@ def _found(token: Token) -> str:
     return f"`{text if len(text) <= 40 else text[:37] + '...'}`"
 
 
-def _form(first: str, *, top: bool) -> str:
-    form = DEFINITION if top and first == "metric" else FORMS.get(first)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a token could not stand.
+
+    Args:
+        first: the first token of its statement, or the token itself.
+        fed: the tokens of the statement before it.
+        accepted: the terminals that could have stood there.
+        earlier: those that could have stood in the place of the last of `fed`.
+        top: whether the statement stands in no block.
+    """
+
+    first: Token
+    fed: Sequence[Token]
+    accepted: Set[str]
+    earlier: Set[str]
+    top: bool
+
+
+def _form(place: Place) -> str:
+    first = str(place.first)
+    if any(token.type == "TO" for token in place.fed) and first in SWEEPS:
+        return f"a sweep reads like this: `{SWEEPS[first]}`"
+    form = DEFINITION if place.top and first == "metric" else FORMS.get(first)
     return f"it reads like this: `{form}`" if form else ""
+
+
+def _misspelt(token: Token, place: Place) -> str:
+    """The keyword that a name was meant for, here or just before; empty for none."""
+    near = nearest(token, _keywords(place.accepted)) if token.type == "NAME" else None
+    if near:
+        return f"did you mean `{near}`?"
+    last = place.fed[-1]
+    near = nearest(last, _keywords(place.earlier)) if last.type == "NAME" else None
+    return f"did you mean `{near}` for `{last}`?" if near else ""
+
+
+def _keywords(terminals: Set[str]) -> list[str]:
+    texts = [grammar().get_terminal(t).pattern.value for t in terminals - {END, "NAME"}]
+    return [text for text in texts if text.isidentifier()]
 
 
 def _bad_start(token: Token, accepted: Set[str], homes: Mapping[str, Set[str]]) -> tuple[str, str]:
@@ -89,34 +127,31 @@ def _bad_start(token: Token, accepted: Set[str], homes: Mapping[str, Set[str]]) 
     return f"expected a statement, found {_found(token)}", f"a statement here starts with {listed(allowed)}"
 
 
-def _bad_inside(token: Token, first: Token, accepted: Set[str], *, top: bool) -> tuple[str, str]:
+def _bad_inside(token: Token, place: Place) -> tuple[str, str]:
     """A statement that goes wrong behind its first word."""
+    first, accepted, form = place.first, place.accepted, _form(place)
     message = f"expected {_expected(accepted)}, found {_found(token)}"
     if "NAME" in accepted and token.isidentifier() and token.type != "NAME":
         quoted = f', or quote it: "{token}"' if "STRING" in accepted else ""
         return message, f"`{token}` is a word of the language; choose another name{quoted}"
-    if token.type == "EQUAL" and first.type != "PARAM" and not (top and first.type == "METRIC"):
-        return message, f"leave out the `=`; {_form(first, top=top)}"
+    if token.type == "EQUAL" and first.type != "PARAM" and not (place.top and first.type == "METRIC"):
+        return message, f"leave out the `=`; {form}"
     if str(token) == "%":
         return message, "a share is a decimal here: 0.95, not 95%"
     if "RPAR" in accepted and not accepted & {"COMMA"}:
-        return message, f"close the `(` before this; {_form(str(first), top=top)}".removesuffix("; ")
+        return message, f"close the `(` before this; {form}".removesuffix("; ")
     if token.type in {"LE", "LT", "GE", "GT", "EQ", "NE"} and first.type == "DEGRADED":
         return message, "write one comparison at a time and join them with `and`"
-    return message, _form(str(first), top=top)
+    return message, _misspelt(token, place) or form
 
 
-def explain(
-    token: Token, first: Token, accepted: Set[str], homes: Mapping[str, Set[str]], *, top: bool
-) -> Diagnostic:
+def explain(token: Token, place: Place, homes: Mapping[str, Set[str]]) -> Diagnostic:
     """Put a syntax error into words.
 
     Args:
         token: the one that could not stand where it stands.
-        first: the first token of its statement, or the same one.
-        accepted: the terminals that could have stood there.
+        place: where it stands.
         homes: for each kind of block, the terminals its statements start with.
-        top: whether the statement stands in no block.
 
     Returns:
         An error with code E0001, or E0002 for text that is no token at all.
@@ -135,10 +170,10 @@ def explain(
         shown = f"`{token}`" if token.isascii() and token.isprintable() else f"U+{ord(token):04X}"
         message = f"{shown} ({name}) has no meaning here"
         mend = _MISTAKES.get(str(token), "remove it")
-    elif token is first:
-        message, mend = _bad_start(token, accepted, homes)
+    elif token is place.first:
+        message, mend = _bad_start(token, place.accepted, homes)
     else:
-        message, mend = _bad_inside(token, first, accepted, top=top)
+        message, mend = _bad_inside(token, place)
     return Diagnostic(code, Severity.ERROR, span, message, mend)
 
 

@@ -27,4 +27,9 @@ FORMS: Final[dict[str, str]] = {
     "require": "require worst_case >= 0.4 for all images",
 }
 
+SWEEPS: Final[dict[str, str]] = {
+    "budget": "budget 0 to 1 points 21",
+    "degraded": "degraded when h <= 0.1 to 0.9 points 9",
+}
+
 DEFINITION: Final = "metric miss_rate(k) lower_is_better = FN[k] / (TP[k] + FN[k])"

@@ -205,10 +205,14 @@ class _Run:
             self.close(span_of(token))
             return
         before = _copy(self.mark)
+        earlier: frozenset[str] = frozenset()
         for fed in self.fed:
+            if fed is self.fed[-1]:
+                earlier = _accepts(before)
             before.feed_token(fed)
         first = self.first if self.first is not None and self.fed else token
-        self.report(expected.explain(token, first, _accepts(before), self.inside, top=self.block is None))
+        place = expected.Place(first, tuple(self.fed), _accepts(before), earlier, self.block is None)
+        self.report(expected.explain(token, place, self.inside))
         if token.type == NEWLINE and not self.reopen():
             self.resume()
         elif token.type != NEWLINE:

@@ -131,6 +131,27 @@ def exact(name: str, value: Number) -> Fraction:
     return found
 
 
+def reached(aggregate: str, threshold: Number | None) -> Fraction:
+    """Read the threshold of a share; 0 for other aggregates, which have none.
+
+    Args:
+        aggregate: "mean", "min" or "share".
+        threshold: as given, or None.
+
+    Raises:
+        BadMetricArgument: E0711, a share without threshold, or a threshold of something else.
+    """
+    if threshold is None:
+        if aggregate == "share":
+            what = "a share counts the images that reach a threshold, and none is given"
+            raise BadMetricArgument("threshold", what, 'pass one, such as `aggregate="share", threshold=0.9`')
+        return Fraction(0)
+    if aggregate != "share":
+        what = f"a threshold is given, and the aggregate is {aggregate!r:.40}, which has none"
+        raise BadMetricArgument("threshold", what, 'leave it out, or ask for `aggregate="share"`')
+    return exact("threshold", threshold)
+
+
 def rounded_up(value: Number) -> Fraction:
     """Read a Lipschitz constant: of a float, the larger of the double itself and of the decimal it prints as.
 

@@ -10,7 +10,8 @@ class BadMetricArgument(RobspecError):
 
     Budgets are numbers of at least 0: a float counts as the decimal it prints as, text as an exact decimal or a
     quotient (`"8/255"`). The Lipschitz constant is a number above 0, rounded up. Metrics and conditions are written
-    as in the language, the classes being called c0, c1, ... in the order of the channels.
+    as in the language, the classes being called c0, c1, ... in the order of the channels. `aggregate="share"` needs a
+    `threshold`, and no other aggregate takes one.
     """
 
     code = "E0711"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 from robspec.torchmetrics._certified import Certified
-from robspec.torchmetrics._question import Number, Question, exact
+from robspec.torchmetrics._question import Number, Question, reached
 
 
 class CertifiedRadius(Certified):
@@ -19,7 +18,7 @@ class CertifiedRadius(Certified):
         norm: the attack's norm.
         ignore_index: label left out, or None.
         aggregate: "mean", refused where a radius is infinite; "min"; or "share", the images that reach `threshold`.
-        threshold: of a share, in units of the image.
+        threshold: of a share, in units of the image; needed there, and refused elsewhere.
         backend: a kernel backend of `robspec check`.
         options: of torchmetrics.Metric.
 
@@ -38,10 +37,10 @@ class CertifiedRadius(Certified):
         ignore_index: int | None = None,
         *,
         aggregate: str = "mean",
-        threshold: Number = Fraction(0),
+        threshold: Number | None = None,
         backend: str = "auto",
         **options: Any,
     ) -> None:
         asked = f"  metric {metric}\n  norm {norm}\n  degraded when {degraded}"
-        question = Question(asked, "radius", None, aggregate, exact("threshold", threshold))
+        question = Question(asked, "radius", None, aggregate, reached(aggregate, threshold))
         super().__init__(question, lipschitz, ignore_index, backend, **options)

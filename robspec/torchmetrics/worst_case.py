@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 from robspec.torchmetrics._certified import Certified
-from robspec.torchmetrics._question import Number, Question, exact
+from robspec.torchmetrics._question import Number, Question, exact, reached
 
 
 class CertifiedWorstCase(Certified):
@@ -20,7 +19,7 @@ class CertifiedWorstCase(Certified):
         norm: the attack's norm: "l2", "l1", "linf", "l(1.5)".
         ignore_index: label left out, or None.
         aggregate: "mean"; "min", the worst image; or "share", the images that reach `threshold`.
-        threshold: of a share.
+        threshold: of a share; needed there, and refused elsewhere.
         backend: a kernel backend of `robspec check`.
         options: of torchmetrics.Metric.
 
@@ -39,12 +38,12 @@ class CertifiedWorstCase(Certified):
         ignore_index: int | None = None,
         *,
         aggregate: str = "mean",
-        threshold: Number = Fraction(0),
+        threshold: Number | None = None,
         backend: str = "auto",
         **options: Any,
     ) -> None:
         asked = f"  metric {metric}\n  norm {norm}\n  budget eps"
-        question = Question(asked, "worst_case", exact("eps", eps), aggregate, exact("threshold", threshold))
+        question = Question(asked, "worst_case", exact("eps", eps), aggregate, reached(aggregate, threshold))
         super().__init__(question, lipschitz, ignore_index, backend, **options)
 
 

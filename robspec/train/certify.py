@@ -19,6 +19,7 @@ from robspec.models.lipnets.network import SegmentationNet
 from robspec.models.running import exact_arithmetic
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, decimal_text, directed_text
+from robspec.syntax import format_file, parse
 from robspec.train.config import Config
 from robspec.verify.backend import choose
 from robspec.verify.constant import Established
@@ -43,7 +44,7 @@ def specification(
         claim: a Lipschitz constant to declare, or None.
 
     Returns:
-        The text.
+        The text, as `robspec fmt` lays it out where it can be read at all.
     """
     source = config.data
     drawn = bool(source.val_scenes)
@@ -73,7 +74,9 @@ def specification(
                 f"  budget {decimal_text(budget)}",
             ]
             lines += [f"  require mean(worst_case) >= {decimal_text(floor)}", "}"]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    parsed = parse(Source(text))
+    return text if parsed.diagnostics else format_file(parsed.file)
 
 
 def compiled(text: str, name: str) -> Program:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from robspec.data.dataset import Batch, Dataset, open_dataset
+from robspec.data.errors import EmptyDataSet
 from robspec.ir.types import Data, Model
 from robspec.models.writing import write_whole
 from robspec.train.config import Config
@@ -93,7 +94,11 @@ def open_part(
         _draw(root, generator, getattr(source, f"{part}_seed"), count, source.input[1], progress)
     ignore = None if source.ignore < 0 else source.ignore
     data = Data(part, images, masks, ignore=ignore, binary=source.binary)
-    return open_dataset(data, declared(config), root)
+    try:
+        return open_dataset(data, declared(config), root)
+    except EmptyDataSet as empty:
+        mend = f"correct `{part}_images` and `{part}_masks` in [data] of {config.path}; they start from its folder"
+        raise EmptyDataSet(empty.where, empty.what, mend) from None
 
 
 def declared(config: Config) -> Model:

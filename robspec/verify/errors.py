@@ -86,7 +86,7 @@ class CommandLineError(RobspecError):
 
 
 class ReproducerError(RobspecError):
-    """A file is no reproducer.
+    """A file is missing, or no reproducer.
 
     `robspec check --cross-check N` writes a reproducer when a bound and an independent computation disagree, and
     `robspec reproduce FILE` reads such files and no others. It never reads more than 256 MiB.

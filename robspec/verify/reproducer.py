@@ -80,13 +80,17 @@ def reproduce(path: Path, backend: Backend) -> Comparison:
         The comparison as it comes out now.
 
     Raises:
-        ReproducerError: the file is no reproducer (E0801).
+        ReproducerError: the file is missing or no reproducer (E0801).
     """
     try:
         if path.stat().st_size > _MOST:
             raise ReproducerError(str(path), "the file is too large", "name a reproducer")
         case = _read(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise ReproducerError(
+            str(path), f"it cannot be opened: {error.strerror or error}", "check the path and its permissions"
+        ) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ReproducerError(str(path), "it is no reproducer", "name a file a cross-check has written") from error
     return case.run(backend)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
-from robspec.ir.types import Program, Property, Requirement
+from robspec.ir.types import Aggregate, Program, Property, Requirement
 from robspec.lipschitz.pair import Pair
 from robspec.oracle.compare import Comparison
 from robspec.semantics.constant import Constant
@@ -86,6 +86,23 @@ class RequirementResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Worst:
+    """The image with the worst certified value: the lowest worst case (if lower is better, the highest) or radius.
+
+    Args:
+        image: the first such image's name.
+        certified: its certified value.
+        attained: what a concrete input attains there.
+        images: how many images have this certified value.
+    """
+
+    image: str
+    certified: Value
+    attained: Value | None
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
 class PropertyResult:
     """Everything found about one property."""
 
@@ -112,6 +129,25 @@ class PropertyResult:
         ends = [(i.certified[point], i.pairs[point]) for i in self.images if i.pairs]
         known = [(Fraction(a), Fraction(b)) for a, b in ends if None not in (a, b) and math.inf not in (a, b)]  # type: ignore[arg-type]
         return [abs(a - b) for a, b in known]
+
+    def worst(self, item: RequirementResult) -> Worst | None:
+        """Find the image whose certified value is worst for a requirement on single images.
+
+        Args:
+            item: one of `requirements`.
+
+        Returns:
+            The first such image; None for a share of no image, and for means, quantiles and pooled metrics.
+        """
+        if item.requirement.aggregate not in (Aggregate.MIN, Aggregate.FRACTION):
+            return None
+        known = [(v, i) for i in self.images if (v := i.certified[item.point]) is not None]
+        if not known:
+            return None
+        values = [v for v, _ in known]
+        value = min(values) if item.requirement.relation.upward else max(values)
+        first = next(i for v, i in known if v == value)
+        return Worst(first.image, value, first.attained[item.point], values.count(value))
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -203,6 +239,7 @@ class CheckReport:
         attack_steps: gradients per image and budget of the search for counterexamples, 0 for none.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
         cross_check: what an independent computation said, or None when none was asked for.
+        allow_unknown: whether UNKNOWN counts as success for the command that was called.
     """
 
     program: Program
@@ -219,6 +256,7 @@ class CheckReport:
     attack_steps: int = 0
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None
+    allow_unknown: bool = False
 
     @property
     def complete(self) -> bool:

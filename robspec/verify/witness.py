@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,21 @@ from robspec.verify.errors import WitnessPathError
 from robspec.verify.result import CheckReport, ClaimResult, ImageResult, PropertyResult, RequirementResult, Verdict
 
 
-def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
-    """Write one JSON file per refuted property.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A witness on disk.
+
+    Args:
+        path: the file.
+        replaced: whether a witness of other content lay there before.
+    """
+
+    path: Path
+    replaced: bool
+
+
+def write_witnesses(report: CheckReport, folder: Path) -> list[Written]:
+    """Write one JSON file per refuted property, under a name that stays the same from run to run.
 
     Args:
         report: the finished check.
@@ -29,24 +43,30 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Path]:
         WitnessPathError: the folder or a file cannot be written (E0603).
     """
     refuted = [p for p in report.properties if p.verdict is Verdict.REFUTED]
-    paths = [_write_pair(c, folder) for c in report.claims if c.pair is not None]
+    written = [_write_pair(c, folder) for c in report.claims if c.pair is not None]
     for prop in refuted:
         path = folder / f"{prop.source.name}.witness.json"
         content = json.dumps(_document(report, prop), indent=2) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _store_attacks(prop, folder)
+            replaced = _differs(path, content.encode())
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as stream:
                 stream.write(content)
             Path(stream.name).chmod(0o644)
             Path(stream.name).replace(path)
         except OSError as error:
             raise WitnessPathError(str(path), f"cannot write: {error.strerror}", "choose --witness-dir") from error
-        paths.append(path)
-    return paths
+        written.append(Written(path, replaced))
+    return written
 
 
-def _write_pair(claim: ClaimResult, folder: Path) -> Path:
+def _differs(path: Path, content: bytes) -> bool:
+    """Tell whether a file holds something else."""
+    return path.is_file() and path.read_bytes() != content
+
+
+def _write_pair(claim: ClaimResult, folder: Path) -> Written:
     """Store the two images that refute a declared Lipschitz constant."""
     path = folder / "lipschitz.witness.npz"
     if claim.pair is None:
@@ -55,10 +75,11 @@ def _write_pair(claim: ClaimResult, folder: Path) -> Path:
     np.savez(stored, first=claim.pair.first, second=claim.pair.second, ratio=claim.pair.ratio, lower=claim.pair.lower)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        replaced = _differs(path, stored.getvalue())
         path.write_bytes(stored.getvalue())
     except OSError as error:
         raise WitnessPathError(str(path), f"cannot write: {error.strerror}", "choose --witness-dir") from error
-    return path
+    return Written(path, replaced)
 
 
 def _document(report: CheckReport, prop: PropertyResult) -> dict[str, object]:

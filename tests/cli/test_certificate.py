@@ -243,6 +243,29 @@ def test_another_model_spec_or_image_is_rejected(
     assert (result.status, "sha256.files[0]" in result.err) == (1, True)
 
 
+@pytest.mark.parametrize("objective", ["h <= 0.3", "h <= 0.3 or h <= 0.5 * h0"])
+def test_another_specification_is_rejected_even_where_it_has_no_certificate(
+    files: tuple[Project, Path],
+    robspec: Run,
+    objective: str,
+) -> None:
+    made, path = files
+    other = made.write_spec(
+        f"property p {{\n  metric mean_iou\n  norm l2\n  degraded when {objective}\n"
+        "  require radius >= 0.1 for all images\n}\n"
+    )
+    result = robspec("recheck", path, made.model, other)
+    assert (result.status, "E0804" in result.err) == (1, True)
+    assert "of another specification" in result.err
+    assert str(other) in result.err
+
+
+def test_a_missing_certificate_is_said_to_be_missing(project: Project, robspec: Run) -> None:
+    result = robspec("recheck", "nope.json", project.model, project.spec)
+    assert (result.status, "E0802" in result.err) == (2, True)
+    assert "No such file" in result.err
+
+
 def test_what_has_no_certificate_is_refused_before_any_work(project: Project, robspec: Run, tmp_path: Path) -> None:
     project.write_spec(
         "property p {\n  metric mean_iou\n  norm l2\n  degraded when h <= 0.3 or h <= 0.5 * h0\n"
@@ -251,6 +274,27 @@ def test_what_has_no_certificate_is_refused_before_any_work(project: Project, ro
     result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
     assert (result.status, "E0803" in result.err) == (2, True)
     assert not (tmp_path / "c.json").exists()
+
+
+def test_every_property_without_certificate_is_named(project: Project, robspec: Run, tmp_path: Path) -> None:
+    names = {"a": "mean_iou", "b": "pixel_accuracy", "c": "mean_accuracy", "d": "mean_iou"}
+    project.write_spec(
+        "\n".join(
+            f"property {name} {{\n  metric {metric}\n  norm l2\n  degraded when h <= 0.3 or h <= 0.5 * h0\n"
+            "  require radius >= 0.1 for all images\n}"
+            for name, metric in names.items()
+        )
+    )
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert result.status == 2
+    assert "--> properties a, c, d\n" in result.err
+    assert result.err.count("mean_iou") == result.err.count("mean_accuracy") == 1
+
+
+def test_where_the_certificate_is_is_said(project: Project, robspec: Run, tmp_path: Path) -> None:
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert f"certificate written: {tmp_path / 'c.json'}\n" in result.err
+    assert (tmp_path / "c.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "NaN", '{"schema": "robspec-certificate"}', '{"a": 1, "a": 2}'])
@@ -306,6 +350,7 @@ def test_a_wrong_kernel_cannot_write_a_certificate(
     path = tmp_path / "c.json"
     result = robspec("check", project.model, project.spec, "--certificate", path)
     assert (result.status, "E0901" in result.err) == (4, True)
+    assert result.out == "", "no verdict is shown that exact arithmetic contradicts"
     assert not path.exists()
 
 

@@ -79,12 +79,76 @@ def test_refuted_by_the_clean_images_writes_a_witness(project: Project, robspec:
     assert witness["violations"][0]["images"] == [{"image": "images/im3.png", "distance": "0", "attained": "63/64"}]
 
 
+def test_a_witness_takes_the_place_of_an_older_one_and_says_so(
+    project: Project, robspec: Run, tmp_path: Path
+) -> None:
+    """The name stays the same from run to run, so that scripts find it."""
+    body = PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.99 for all images")
+    project.write_spec(body)
+    arguments = ("check", project.model, project.spec, "--witness-dir", tmp_path / "w")
+    path = tmp_path / "w" / "accurate.witness.json"
+    said = []
+    for text in (body, body, body.replace("0.99", "0.995")):
+        project.write_spec(text)
+        said.append(robspec(*arguments).err)
+    assert said[0] == said[1] == f"witness written: {path}\n"
+    assert said[2] == f"witness written: {path}, in place of that of an earlier run\n"
+    assert "0.995" in path.read_text()
+
+
 def test_unknown_exits_3_with_the_gap_and_0_when_allowed(project: Project, robspec: Run) -> None:
     project.write_spec(PROVED.replace("budget 0.1", "budget 10"))
     result = robspec("check", project.model, project.spec)
     assert result.status == 3
     assert "UNKNOWN in [" in result.out
     assert robspec("check", project.model, project.spec, "--allow", "unknown").status == 0
+
+
+def test_the_last_line_sums_up(project: Project, robspec: Run, tmp_path: Path) -> None:
+    def last(*options: object) -> str:
+        result = robspec("check", project.model, project.spec, "--witness-dir", tmp_path / "w", *options)
+        assert result.out.splitlines()[-2] == ""
+        line = result.out.splitlines()[-1]
+        assert line.startswith("2 properties: ")
+        assert f"exit status {result.status}" in line
+        return line.removeprefix("2 properties: ")
+
+    assert last() == "2 proved; exit status 0"
+    project.write_spec(PROVED.replace("budget 0.1", "budget 10"))
+    assert last() == "1 proved, 1 unknown; exit status 3"
+    assert last("--allow", "unknown") == "1 proved, 1 unknown; exit status 0 by --allow unknown"
+    project.write_spec(PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.99 for all images"))
+    assert last() == "1 refuted, 1 proved; exit status 1"
+    project.write_spec(claim="0.9")
+    assert last() == "2 proved; declared constant refuted; exit status 1"
+
+
+def test_a_share_is_shown_with_its_worst_image(project: Project, robspec: Run) -> None:
+    """Exactly the minimum of the certified values, as the JSON report has it image by image."""
+    project.write_spec(
+        PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.5 for 50% of images").replace("0.1\n", "1\n", 1)
+    )
+    report = json.loads(robspec("check", project.model, project.spec, "--format", "json").out)
+    text = robspec("check", project.model, project.spec).out.splitlines()
+    for found, word in zip(report["properties"], ("worst", "smallest"), strict=True):
+        values = {i["image"]: Fraction(i["certified"][0]["exact"]) for i in found["images"]}
+        (requirement,) = found["requirements"]
+        least = min(values.values())
+        worst = requirement["worst"]
+        assert Fraction(worst["certified"]["exact"]) == least == values[worst["image"]]
+        assert worst["images"] == list(values.values()).count(least)
+        (row,) = [line for line in text if f"    {word}: {worst['image']}" in line]
+        shown = Fraction(row.split()[2])
+        assert shown <= least < shown + Fraction(1, 10**4)
+
+
+def test_no_line_is_wider_than_the_terminal(project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write_spec(PROVED.replace("mean(worst_case) >= 0.5", "worst_case >= 0.5 for 50% of images"))
+    for width in (80, 120):
+        monkeypatch.setattr("robspec.cli._options.terminal_width", lambda width=width: width)
+        lines = robspec("check", project.model, project.spec).out.splitlines()
+        assert lines[-1] == "2 properties: 2 proved; exit status 0"
+        assert max(map(len, lines)) <= width
 
 
 def test_set_overrides_a_param(project: Project, robspec: Run) -> None:
@@ -316,6 +380,7 @@ class TestBadInput:
             assert result.status == 3, result.err
             assert "(not proved)" in result.out
             assert "assuming L <= 7.5" in " ".join(result.out.split())
+            assert form == "json" or "2 proved on an assumed constant; declared constant unknown;" in result.out
 
     @pytest.mark.parametrize("value", ["nan", "-1", "0", "1e999999999", "one", "1/0"])
     def test_bad_assumed_constant(self, project: Project, robspec: Run, value: str) -> None:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from click.testing import CliRunner
 
 from robspec.cli import main
+from robspec.cli._pages import pages
+from robspec.cli.explain import command
 from robspec.ir import serialise
 from robspec.lower import compile_file
 
@@ -183,6 +186,17 @@ class TestExplain:
         assert codes == sorted(set(codes))
         assert {"E0001", "E0012", "E0137", "E0901", "W0101"} <= set(codes)
         assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
+
+    @pytest.mark.parametrize("width", [60, 80, 100])
+    def test_text_fits_the_terminal_and_code_is_left_alone(self, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        for code, page in pages().items():
+            shown = CliRunner().invoke(command, [code]).output
+            assert "".join(shown.split()) == "".join(f"{code}:{page.title}{page.body}".split())
+            lines = shown.splitlines()[2:]
+            assert [ln for ln in lines if ln[:1] == " "] == [ln for ln in page.body.splitlines() if ln[:1] == " "]
+            assert all(len(ln) <= width for ln in lines if ln[:1] != " "), code
+            assert [ln for ln in lines if ln.startswith("Mend:")] != [] or "\nMend:" not in page.body
 
     def test_unknown_code(self, robspec: Run) -> None:
         ran = robspec("explain", "E118")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from robspec.cli.metrics import command
 from robspec.metrics import built_in
 
 from .conftest import Run
@@ -19,12 +24,21 @@ def test_the_reference_page_is_up_to_date(robspec: Run) -> None:
 
 
 def test_the_list_names_every_metric_with_formula_polarity_and_family(robspec: Run) -> None:
-    lines = robspec("metrics").out.splitlines()
+    # A line that begins with blanks goes on with the formula above it.
+    lines = re.sub(r"\n +", " ", robspec("metrics").out).splitlines()
     for info in built_in().values():
         line = next(ln for ln in lines if ln.startswith((f"{info.name} ", f"{info.name}[", f"{info.name}(")))
         assert info.formula in line
         assert (" lower " if info.lower_is_better else " higher ") in line
         assert any(f" {family} " in line for family in ("counting", "ratio", "macro", "weighted"))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    every = [[], *([name] for name in built_in())]
+    shown = [CliRunner().invoke(command, arguments).output for arguments in every]
+    assert max(len(line) for text in shown for line in text.splitlines()) in range(width - 20, width + 1)
 
 
 def test_one_metric(robspec: Run) -> None:

@@ -246,6 +246,25 @@ def test_images_without_masks_are_named_up_to_ten(folder: Path) -> None:
     assert "and 2 more" in error.what
 
 
+@pytest.mark.parametrize(("statement", "noun"), [("region", "region file"), ("weights", "weight file")])
+def test_region_and_weight_files_are_called_what_they_are(folder: Path, statement: str, noun: str) -> None:
+    (folder / "others").mkdir()
+    data = Data("val", "images/*", "masks/*", **{statement: "others/*"})  # type: ignore[arg-type]
+    assert statement in refused(folder, errors.EmptyDataSet, data=data).what
+    for k in (0, 2):
+        Image.fromarray(pixels(k, 1)).save(folder / "others" / f"{k}.png")
+    missing = refused(folder, errors.MissingMask, data=data)
+    assert missing.where == "images/1.png"
+    assert f"have no {noun} under 'others/*'" in missing.what
+    assert f"add the {noun}s" in missing.mend
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "others" / "1.png")
+    size = refused(folder, errors.MaskSizeMismatch, data=data)
+    assert size.where == "others/1.png"
+    assert f"the {noun} is 9 x 9" in size.what
+    Image.fromarray(pixels(1)).save(folder / "others" / "1.png")
+    assert f"a {noun} of kind PNG, mode RGB" in refused(folder, errors.UnsupportedFile, data=data).what
+
+
 def test_duplicate_stems(folder: Path) -> None:
     Image.fromarray(pixels(0)).save(folder / "images" / "0.jpg")
     assert "0.jpg" in refused(folder, errors.DuplicateStem).what

@@ -14,6 +14,7 @@ from torch import nn
 
 from robspec.cli.lipschitz import command
 from robspec.errors import RobspecError
+from robspec.models.errors import ModelNotFound
 
 
 @pytest.fixture
@@ -49,6 +50,19 @@ def test_json_carries_the_exact_bound_and_the_stored_pair(archive: Path) -> None
     with np.load(archive.parent / "pair.npz") as pair:
         assert pair["first"].shape == pair["second"].shape == (1, 3, 6, 6)
         assert float(pair["lower"]) == report["lower"]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "-0.001"])
+def test_a_time_that_is_none_is_refused(archive: Path, seconds: str) -> None:
+    result = CliRunner().invoke(command, [str(archive), "--seconds", seconds])
+    assert result.exit_code == 2
+    assert "is no time" in result.output
+
+
+def test_a_missing_model_has_the_code_it_has_everywhere(archive: Path) -> None:
+    for path in ("nope.pt2", "."):
+        with pytest.raises(ModelNotFound):
+            CliRunner().invoke(command, [path], catch_exceptions=False)
 
 
 def test_two_norms_and_given_images(archive: Path) -> None:

@@ -105,6 +105,43 @@ def test_what_cannot_be_exported_says_so() -> None:
         export_archive(small(), {"wrong": torch.zeros(1)}, (3, 8, 8), 8, "small")
 
 
+class Several(nn.Module):
+    """Returns more than the logits, as a dict, a tuple or a list."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.kind = kind
+
+    def forward(self, image: torch.Tensor) -> object:
+        """Return logits and image."""
+        found = {"out": self.conv(image), "aux": image}
+        return found if self.kind is dict else self.kind(found.values())
+
+
+class Logits(nn.Module):
+    """The wrapper that `robspec explain E0213` shows."""
+
+    def __init__(self, network: nn.Module, key: object) -> None:
+        super().__init__()
+        self.network = network
+        self.key = key
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the logits alone."""
+        found: torch.Tensor = self.network(image)[self.key]
+        return found
+
+
+@pytest.mark.parametrize(("kind", "key"), [(dict, "out"), (tuple, 0), (list, 0)])
+def test_more_than_logits_is_mended_by_a_wrapper(kind: type, key: object) -> None:
+    with pytest.raises(ExportFailed, match=f"returns a {kind.__name__}") as caught:
+        export_archive(Several(kind), None, (3, 8, 8), 8, "several")
+    assert "wrap it" in caught.value.mend
+    assert "aux" in caught.value.what or kind is not dict
+    export_archive(Logits(Several(kind), key), None, (3, 8, 8), 8, "logits alone")
+
+
 def test_unwritable_output_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -80,6 +83,20 @@ def test_pickled_module(tmp_path: Path, trace: Path, zipped: bool) -> None:
     assert not trace.exists()
 
 
+def test_the_recipe_for_a_pickled_module_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, but for the shape its reader puts in."""
+    monkeypatch.chdir(tmp_path)
+    Path("whole.pt").write_bytes(saved(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Dropout())))
+    with pytest.raises(PickledModel) as caught:
+        load(Path("whole.pt"))
+    recipe = textwrap.dedent(caught.value.mend.partition("\n")[2])
+    Path("recipe.py").write_text(recipe.replace("(2, C, H, W)", "(2, 3, 8, 8)"))
+    command = [sys.executable, "recipe.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert load(Path("model.pt2")).input_shape == (3, 8, 8)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_bomb_in_a_state_dict(tmp_path: Path, trace: Path, zipped: bool) -> None:
     weights = {**small().state_dict(), "extra": Bomb(trace)}
@@ -105,6 +122,7 @@ def test_torchscript(tmp_path: Path) -> None:
         torch.jit.save(torch.jit.trace(small(), torch.zeros(2, 3, 8, 8)), buffer)
     error = refused(buffer.getvalue(), tmp_path, TorchScriptModel)
     assert "robspec export" in error.mend
+    assert "--input C,H,W" in error.mend
 
 
 def test_pickled_weights_and_constants(archive: bytes, tmp_path: Path, trace: Path) -> None:

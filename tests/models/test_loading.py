@@ -162,6 +162,36 @@ def test_other_interfaces(tmp_path: Path, module: nn.Module, kind: type[Exceptio
         load(put(tmp_path, exported(module)))
 
 
+class WithoutGradients(Two):
+    """Switches gradients off by itself."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Halve the image without gradients."""
+        with torch.no_grad():
+            half = image / 2
+        return self.conv(half)
+
+
+def test_gradients_switched_off_inside_are_mended_outside(tmp_path: Path) -> None:
+    with pytest.raises(UnknownOperator, match="wrap_with_set_grad_enabled") as caught:
+        load(put(tmp_path, exported(WithoutGradients())))
+    assert "robspec export --arch" in caught.value.mend
+    with torch.no_grad():
+        load(put(tmp_path, exported(WithoutGradients().eval())))
+
+
+def test_instance_norm_is_told_from_training_mode(tmp_path: Path) -> None:
+    def mend(module: nn.Module) -> str:
+        with pytest.raises(UnknownOperator, match="instance_norm") as caught:
+            load(put(tmp_path, exported(nn.Sequential(nn.Conv2d(3, 2, 1), module))))
+        return caught.value.mend
+
+    own, running = nn.InstanceNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True)
+    assert "track_running_stats=True" in mend(own.eval())
+    assert mend(running.train()).startswith("call model.eval()")
+    load(put(tmp_path, exported(nn.Sequential(nn.Conv2d(3, 2, 1), running).eval())))
+
+
 def test_two_inputs(tmp_path: Path) -> None:
     class Sum(nn.Module):
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -255,6 +285,12 @@ def test_weights_with_an_architecture(tmp_path: Path, factory: str, kind: str) -
     model = load(path, arch=factory, input_shape=(3, 8, 8))
     assert model.sha256 == hashlib.sha256(blob).hexdigest()
     torch.testing.assert_close(model.logits(images(3)), module(images(3)).detach())
+
+
+def test_an_archive_takes_no_architecture(archive: bytes, tmp_path: Path, factory: str) -> None:
+    with pytest.raises(ArchitectureError, match="its own network") as caught:
+        load(put(tmp_path, archive), arch=factory, input_shape=(3, 8, 8))
+    assert "leave --arch out" in caught.value.mend
 
 
 def test_architecture_errors(tmp_path: Path, factory: str) -> None:

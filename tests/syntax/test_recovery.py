@@ -6,7 +6,9 @@ import pytest
 
 from robspec.diagnostics import Source
 from robspec.lower import compile_text
-from robspec.syntax import Parsed, parse
+from robspec.syntax import Parsed, ast, parse
+from robspec.syntax.forms import SWEEPS
+from robspec.syntax.walk import descend
 
 MODEL = """language 1
 model {
@@ -84,6 +86,33 @@ def test_a_syntax_error_and_static_errors_are_reported_together() -> None:
 )
 def test_each_broken_statement_is_reported_once(text: str, expected: list[tuple[str, int]]) -> None:
     assert places(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "mend"),
+    [
+        ("budget 0 to 0.5", "a sweep reads like this: `budget 0 to 1 points 21`"),
+        ("budget 0 to 0.5 steps 5", "a sweep reads like this: `budget 0 to 1 points 21`"),
+        ("degraded when h <= 0.1 to 0.5", "a sweep reads like this: `degraded when h <= 0.1 to 0.9 points 9`"),
+        ("metric pixel_accuracy in regoin", "did you mean `region`?"),
+        ("metric weigthed recall[a]", "did you mean `weighted` for `weigthed`?"),
+        ("require radius >= 1 for al images", "did you mean `all` for `al`?"),
+        ("require maen(worst_case) >= 1", "did you mean `mean`?"),
+        ("degraded whne h <= 0.5", "did you mean `when`?"),
+        ("metric pixel_accuracy extra", "it reads like this: `metric iou[runway]`"),
+        ("budget 0.1 0.2", "it reads like this: `budget 0.1`"),
+    ],
+)
+def test_the_mend_is_about_the_mistake(statement: str, mend: str) -> None:
+    (found,) = read(f"property p {{\n  {statement}\n}}\n").diagnostics
+    assert found.mend == mend
+
+
+def test_the_sweeps_that_mends_show_are_sweeps() -> None:
+    for statement in SWEEPS.values():
+        parsed = read(f"property p {{\n  {statement}\n}}\n")
+        assert not parsed.diagnostics
+        assert any(isinstance(node, ast.Sweep) for node in descend(parsed.file))
 
 
 def test_statements_behind_a_broken_header_belong_to_the_block() -> None:

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+from robspec.data.errors import EmptyDataSet
 from robspec.models.loading import load
+from robspec.syntax import format_file, parse
+from robspec.syntax.source import read_source
 from robspec.train.checkpoint import NAME
 from robspec.train.config import read_config
 from robspec.train.errors import CheckpointMismatch, SceneGenerator, TrainingDiverged
@@ -94,6 +97,19 @@ def test_what_a_run_leaves_behind(folder: Path) -> None:
     assert card["configuration"]["sha256"] == hashlib.sha256(CONFIG.encode()).hexdigest()
     assert console.bars["training"] == (STEPS, STEPS)
     assert [line.split(":")[0] for line in console.said[:2]] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_the_specification_it_writes_is_formatted(whole: Path) -> None:
+    source = read_source(whole / "model.rspec")
+    assert format_file(parse(source).file) == source.text
+
+
+def test_a_glob_that_matches_nothing_is_mended_in_the_configuration(folder: Path) -> None:
+    (folder / "empty.toml").write_text(CONFIG.replace("val/images", "nothing"))
+    with pytest.raises(EmptyDataSet) as caught:
+        train(read_config(folder / "empty.toml"), folder / "out", None, Lines())
+    assert "`val_images`" in caught.value.mend
+    assert "--data" not in caught.value.mend
 
 
 def test_the_specification_it_writes_is_proved_by_the_check(folder: Path, whole: Path) -> None:
