@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ _SETTLED = 1e-3
 """What settling may change, relative: rounding, never a rotation that one reader of a map was not told of."""
 
 
-class SegmentationNet(nn.Module):
+class SegmentationNet(nn.Module, ABC):
     """A network from images [B, C, H, W] to logits [B, K, H, W], of unconstrained or Lipschitz layers.
 
     With the Lipschitz kit every part after the normalisation is 1-Lipschitz in l2, so the constant is that of the
@@ -53,9 +54,9 @@ class SegmentationNet(nn.Module):
         self.design_lipschitz: float | None = 1.0 / min(std) if kit.lipschitz else None
         """The l2 constant, image to logits, in exact arithmetic; None without the Lipschitz kit."""
 
+    @abstractmethod
     def flow(self, flow: Flow) -> Flow:
         """Map normalised images to logits; each architecture has its own."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute the logits.
