@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import torch
 
@@ -75,6 +76,29 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
     return directed.add(candidate, slack, rounding, error)
 
 
+def smallest_eigenvalue(matrices: Chunks, above: float, error: float) -> float:
+    """Bound from below the smallest eigenvalue over the same family.
+
+    Args:
+        matrices: as for `largest_eigenvalue`.
+        above: what `largest_eigenvalue` returned for it, so that above * I - G is positive semi-definite.
+        error: as for `largest_eigenvalue`.
+
+    Returns:
+        A lower bound, at least 0.
+    """
+    if not math.isfinite(above):
+        return 0.0
+
+    def flipped() -> Iterator[torch.Tensor]:
+        for batch in matrices():
+            yield above * torch.eye(int(batch.shape[-1]), dtype=batch.dtype) - batch
+
+    rounding = directed.mul(4 * directed.UNIT, above)
+    gap = Fraction(above) - Fraction(largest_eigenvalue(flipped, directed.add(error, rounding)))
+    return directed.floor_float(gap) if gap > 0 else 0.0
+
+
 def _frobenius(batch: torch.Tensor) -> torch.Tensor:
     flat = torch.view_as_real(batch) if batch.is_complex() else batch
     norms: torch.Tensor = torch.linalg.vector_norm(flat.reshape(len(batch), -1), dim=-1)
@@ -104,7 +128,8 @@ def _factorise(batch: torch.Tensor) -> torch.Tensor:
     """Factorise every matrix and return 0 where that succeeded; large ones are shared between threads."""
     shares = min(len(batch), AVAILABLE)
     if shares < 2 or int(batch.shape[-1]) < _WORTH_SHARING:
-        info: torch.Tensor = torch.linalg.cholesky_ex(batch).info
+        with threads_for(int(batch.shape[-1])):
+            info: torch.Tensor = torch.linalg.cholesky_ex(batch).info
         return info
     parts = torch.tensor_split(batch, shares)
     with ThreadPoolExecutor(shares) as pool:
