@@ -19,6 +19,9 @@ STEP = 2.0**-21
 
 _FLOOR = 1e-280
 _WORTH_SHARING = 96
+_WORTH_GUESSING = 512
+_GUESSES = 48
+_EXHAUSTED = 1e-12
 
 Chunks = Callable[[], Iterator[torch.Tensor]]
 
@@ -109,18 +112,20 @@ def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -
     """Raise the candidate until candidate * I - G is proved positive for every matrix of the batch."""
     size = int(batch.shape[-1])
     if candidate == _FLOOR:
-        candidate = max(candidate, _top(batch[norms.argmax().reshape(1)]) * (1.0 + STEP))
+        candidate = max(candidate, _guess(batch[norms.argmax().reshape(1)]) * (1.0 + STEP))
     open_cases = norms * (1.0 + 1e-7) > candidate
     pending = batch if bool(open_cases.all()) else batch[open_cases]
     eye = torch.eye(size, dtype=batch.dtype)
     sample = 8 if size <= 128 else 2
+    estimate = _guess
     while len(pending):
         info = _factorise(candidate * eye - pending)
         failed = info != 0
         pending = pending[failed]
         if len(pending):
             worst = torch.argsort(info[failed])[:sample]
-            candidate = max(candidate * (1.0 + STEP / 16), _top(pending[worst]) * (1.0 + STEP))
+            candidate = max(candidate * (1.0 + STEP / 16), estimate(pending[worst]) * (1.0 + STEP))
+            estimate = _top
     return candidate
 
 
@@ -139,3 +144,26 @@ def _factorise(batch: torch.Tensor) -> torch.Tensor:
 def _top(batch: torch.Tensor) -> float:
     """Estimate the largest eigenvalue of a few matrices; a hint only, nothing rests on it."""
     return float(torch.linalg.eigvalsh(batch)[:, -1].max())
+
+
+def _guess(batch: torch.Tensor) -> float:
+    """Estimate the same from a Krylov space where the matrices are large; never too high by more than rounding."""
+    size = int(batch.shape[-1])
+    if size < _WORTH_GUESSING:
+        return _top(batch)
+    start = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    best = 0.0
+    for matrix in batch:
+        space = torch.zeros(size, _GUESSES, dtype=batch.dtype)
+        vector = start.to(batch.dtype)
+        for step in range(_GUESSES):
+            known, whole = space[:, :step], torch.linalg.vector_norm(vector)
+            for _ in range(2):
+                vector = vector - known @ (known.mH @ vector)
+            length = torch.linalg.vector_norm(vector)
+            if not bool(length > _EXHAUSTED * whole):
+                break
+            space[:, step] = vector / length
+            vector = matrix @ space[:, step]
+        best = max(best, _top((space.mH @ matrix @ space).unsqueeze(0)))
+    return best

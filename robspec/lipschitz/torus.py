@@ -174,7 +174,7 @@ def _family(
     """
     count, _, size, length = (int(n) for n in stack.shape)
     frequencies = half_grid(sides)
-    pairs = count * count * length
+    pairs = (count * count + 1) // 2 * length
     direct = len(frequencies) * length * (4 + 2 * count / size)
     if pairs + 2 * len(frequencies) * min(count * count, math.prod(sides)) <= direct:
         differences = _correlate(keys, stack, sides)
