@@ -101,6 +101,14 @@ def test_a_peak_between_the_samples_counts(dims: int, visited: list[int]) -> Non
     assert 1 + size <= bound <= (1 + size) * (1 + CLOSE)
 
 
+def test_a_peak_between_the_samples_of_both_dimensions_counts() -> None:
+    size = 2e-6
+    turned = rotating(math.pi / 8, size)
+    taps = {(0, 0): torch.eye(2, dtype=torch.float64), (1, 0): turned, (0, 1): turned}
+    bound = norm_on_torus(circle(taps, (32, 32)))
+    assert 1 + 2 * size <= bound <= (1 + 2 * size) * (1 + CLOSE)
+
+
 def test_without_the_growth_between_samples_the_peak_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted peak is a test of the growth: with none, the bound would be false."""
     size = 5e-6
