@@ -157,6 +157,17 @@ def test_between_samples_bounds_trigonometric_polynomials(seed: int, degree: int
         assert bound > samples.max()
 
 
+def test_each_refined_dimension_counts() -> None:
+    """cos(a - pi/8) cos(b - pi/8) has the maximum 1 and samples up to cos(pi/8)^2: one factor is not enough."""
+    turns = 2 * math.pi * np.arange(8) / 8 - math.pi / 8
+    samples = 1e6 + np.outer(np.cos(turns), np.cos(turns))
+    both = between_samples(float(samples.max()), float(samples.min()), 2)
+    one = between_samples(float(samples.max()), float(samples.min()), 1)
+    assert both is not None
+    assert one is not None
+    assert one < 1e6 + 1 <= both
+
+
 def test_growth_is_above_the_cosine() -> None:
     """cos(pi/8)^2 = (2 + sqrt 2) / 4, so the growth must exceed its root's inverse; 8 samples per degree."""
     stretch = sampling._STRETCH
@@ -222,6 +233,15 @@ def test_the_smallest_eigenvalue_is_never_above(make: Callable[[torch.Tensor], t
         below = smallest_eigenvalue(lambda batch=batch: iter(batch.split(2)), above, error)
         assert 0.0 <= below <= low
         assert below >= low - 2e-6 * (1 - low) - 1e-12
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_the_error_of_the_stored_matrices_counts_on_both_sides(size: int) -> None:
+    """What is stored is 1/2; what is meant may be 0.4 or 0.6."""
+    stored = torch.eye(size, dtype=torch.float64).unsqueeze(0) / 2
+    above = largest_eigenvalue(lambda: iter([stored]), 0.1)
+    assert above >= 0.6
+    assert smallest_eigenvalue(lambda: iter([stored]), above, 0.1) <= 0.4
 
 
 def test_no_bound_from_samples_that_are_no_numbers() -> None:
