@@ -244,6 +244,8 @@ def test_the_error_of_the_stored_matrices_counts_on_both_sides(size: int) -> Non
     assert smallest_eigenvalue(lambda: iter([stored]), above, 0.1) <= 0.4
 
 
-def test_no_bound_from_samples_that_are_no_numbers() -> None:
+def test_no_bound_from_samples_that_spread_or_are_no_numbers() -> None:
     assert between_samples(math.inf, 0.0, 1) is None
+    assert between_samples(1.0, 1.0 - 1e-5, 1) is not None
+    assert between_samples(1.0, 1.0 - 1e-4, 1) is None
     assert smallest_eigenvalue(lambda: iter(()), math.inf, 0.0) == 0.0
