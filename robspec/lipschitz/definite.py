@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import torch
 
@@ -18,6 +19,9 @@ STEP = 2.0**-21
 
 _FLOOR = 1e-280
 _WORTH_SHARING = 96
+_WORTH_GUESSING = 512
+_GUESSES = 48
+_EXHAUSTED = 1e-12
 
 Chunks = Callable[[], Iterator[torch.Tensor]]
 
@@ -75,6 +79,29 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
     return directed.add(candidate, slack, rounding, error)
 
 
+def smallest_eigenvalue(matrices: Chunks, above: float, error: float) -> float:
+    """Bound from below the smallest eigenvalue over the same family.
+
+    Args:
+        matrices: as for `largest_eigenvalue`.
+        above: what `largest_eigenvalue` returned for it, so that above * I - G is positive semi-definite.
+        error: as for `largest_eigenvalue`.
+
+    Returns:
+        A lower bound, at least 0.
+    """
+    if not math.isfinite(above):
+        return 0.0
+
+    def flipped() -> Iterator[torch.Tensor]:
+        for batch in matrices():
+            yield above * torch.eye(int(batch.shape[-1]), dtype=batch.dtype) - batch
+
+    rounding = directed.mul(4 * directed.UNIT, above)
+    gap = Fraction(above) - Fraction(largest_eigenvalue(flipped, directed.add(error, rounding)))
+    return directed.floor_float(gap) if gap > 0 else 0.0
+
+
 def _frobenius(batch: torch.Tensor) -> torch.Tensor:
     flat = torch.view_as_real(batch) if batch.is_complex() else batch
     norms: torch.Tensor = torch.linalg.vector_norm(flat.reshape(len(batch), -1), dim=-1)
@@ -85,18 +112,20 @@ def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -
     """Raise the candidate until candidate * I - G is proved positive for every matrix of the batch."""
     size = int(batch.shape[-1])
     if candidate == _FLOOR:
-        candidate = max(candidate, _top(batch[norms.argmax().reshape(1)]) * (1.0 + STEP))
+        candidate = max(candidate, _guess(batch[norms.argmax().reshape(1)]) * (1.0 + STEP))
     open_cases = norms * (1.0 + 1e-7) > candidate
     pending = batch if bool(open_cases.all()) else batch[open_cases]
     eye = torch.eye(size, dtype=batch.dtype)
     sample = 8 if size <= 128 else 2
+    estimate = _guess
     while len(pending):
         info = _factorise(candidate * eye - pending)
         failed = info != 0
         pending = pending[failed]
         if len(pending):
             worst = torch.argsort(info[failed])[:sample]
-            candidate = max(candidate * (1.0 + STEP / 16), _top(pending[worst]) * (1.0 + STEP))
+            candidate = max(candidate * (1.0 + STEP / 16), estimate(pending[worst]) * (1.0 + STEP))
+            estimate = _top
     return candidate
 
 
@@ -104,7 +133,8 @@ def _factorise(batch: torch.Tensor) -> torch.Tensor:
     """Factorise every matrix and return 0 where that succeeded; large ones are shared between threads."""
     shares = min(len(batch), AVAILABLE)
     if shares < 2 or int(batch.shape[-1]) < _WORTH_SHARING:
-        info: torch.Tensor = torch.linalg.cholesky_ex(batch).info
+        with threads_for(int(batch.shape[-1])):
+            info: torch.Tensor = torch.linalg.cholesky_ex(batch).info
         return info
     parts = torch.tensor_split(batch, shares)
     with ThreadPoolExecutor(shares) as pool:
@@ -114,3 +144,26 @@ def _factorise(batch: torch.Tensor) -> torch.Tensor:
 def _top(batch: torch.Tensor) -> float:
     """Estimate the largest eigenvalue of a few matrices; a hint only, nothing rests on it."""
     return float(torch.linalg.eigvalsh(batch)[:, -1].max())
+
+
+def _guess(batch: torch.Tensor) -> float:
+    """Estimate the same from a Krylov space where the matrices are large; never too high by more than rounding."""
+    size = int(batch.shape[-1])
+    if size < _WORTH_GUESSING:
+        return _top(batch)
+    start = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    best = 0.0
+    for matrix in batch:
+        space = torch.zeros(size, _GUESSES, dtype=batch.dtype)
+        vector = start.to(batch.dtype)
+        for step in range(_GUESSES):
+            known, whole = space[:, :step], torch.linalg.vector_norm(vector)
+            for _ in range(2):
+                vector = vector - known @ (known.mH @ vector)
+            length = torch.linalg.vector_norm(vector)
+            if not bool(length > _EXHAUSTED * whole):
+                break
+            space[:, step] = vector / length
+            vector = matrix @ space[:, step]
+        best = max(best, _top((space.mH @ matrix @ space).unsqueeze(0)))
+    return best

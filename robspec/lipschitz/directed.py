@@ -1,4 +1,4 @@
-"""Upward-rounded arithmetic on non-negative floats: every result is at least the exact one."""
+"""Upward-rounded arithmetic on non-negative floats: every result is at least the exact one, unless named floor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def ceil_float(value: Fraction) -> float:
     except OverflowError:
         return math.inf
     return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+
+
+def floor_float(value: Fraction) -> float:
+    """Round an exact non-negative rational down to the next float; the largest one beyond it."""
+    above = ceil_float(value)
+    return above if math.isfinite(above) and Fraction(above) == value else math.nextafter(above, 0.0)
 
 
 def mul(*factors: float) -> float:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.definite import largest_eigenvalue
+from robspec.lipschitz.definite import Chunks, largest_eigenvalue, smallest_eigenvalue
 from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
+from robspec.lipschitz.sampling import between_samples, coarse_grid, worth_sampling
 from robspec.lipschitz.stencil import Stencil
 from robspec.lipschitz.threads import threads_for
 
@@ -135,23 +136,54 @@ def _largest_squared(taps: dict[tuple[int, ...], torch.Tensor], sides: tuple[int
     stack = torch.stack([taps[key] for key in keys])
     if stack.shape[2] > stack.shape[3]:
         stack = stack.transpose(-1, -2).contiguous()
-    count, _, size, length = (int(n) for n in stack.shape)
     weights = torch.linalg.vector_norm(stack, dim=(-2, -1)).sum(0) * (1.0 + 1e-7)
     total = float(weights.max())
     if total == 0.0:
         return 0.0
     squared = directed.mul(total, total)
+    found = _sampled(keys, stack, sides, squared)
+    return largest_eigenvalue(*_family(keys, stack, sides, squared)) if found is None else found
+
+
+def _sampled(
+    keys: list[tuple[int, ...]], stack: torch.Tensor, sides: tuple[int, ...], squared: float
+) -> float | None:
+    """Bound the largest squared singular value from few frequencies; None where that is not close, or not cheaper."""
+    coarse = coarse_grid(keys, sides)
+    if coarse is None or not worth_sampling(stack.sum(0)):
+        return None
+    grams, error = _family(keys, stack, coarse, squared)
+    upper = largest_eigenvalue(grams, error)
+    refined = sum(few < side for few, side in zip(coarse, sides, strict=True))
+    return between_samples(upper, smallest_eigenvalue(grams, upper, error), refined)
+
+
+def _family(
+    keys: list[tuple[int, ...]], stack: torch.Tensor, sides: tuple[int, ...], squared: float
+) -> tuple[Chunks, float]:
+    """Choose how to form the Gram matrices of a grid, and bound the l_2 error of each.
+
+    Args:
+        keys: the shifts q.
+        stack: the kernels A_q, shape (taps, groups, rows, columns), rows <= columns.
+        sides: of the grid of frequencies.
+        squared: at least the square of sum_q ||A_q||_F.
+
+    Returns:
+        An iterator over batches of Gram matrices, to be called as often as needed, and the bound.
+    """
+    count, _, size, length = (int(n) for n in stack.shape)
     frequencies = half_grid(sides)
-    pairs = count * count * length
+    pairs = (count * count + 1) // 2 * length
     direct = len(frequencies) * length * (4 + 2 * count / size)
     if pairs + 2 * len(frequencies) * min(count * count, math.prod(sides)) <= direct:
         differences = _correlate(keys, stack, sides)
         terms = 4 * (count * length + 2 * len(differences) + 8)
         error = directed.mul(squared, directed.add(directed.gamma(terms), 4 * PHASE_ERROR))
-        return largest_eigenvalue(lambda: _spectra(differences, frequencies, sides), error)
+        return lambda: _spectra(differences, frequencies, sides), error
     terms = 8 * (length + 2 * count + 8)
     error = directed.mul(squared, directed.add(directed.gamma(terms), 8 * PHASE_ERROR))
-    return largest_eigenvalue(lambda: _grams(keys, stack, frequencies, sides), error)
+    return lambda: _grams(keys, stack, frequencies, sides), error
 
 
 def _correlate(

@@ -83,6 +83,29 @@ class TestEigenvalues:
         bound = largest_eigenvalue(lambda: iter(matrices.split(3)), 1e-13)
         assert 1.0 <= bound <= 1.0 + 2 * STEP + 1e-9
 
+    @pytest.mark.parametrize("spread", [0.0, 1e-15, 1e-11, 4e-6, 0.5])
+    def test_large_matrices_whose_largest_eigenvalue_is_guessed(self, spread: float) -> None:
+        """A Krylov space proposes; where it proposes too little, the factorisation fails and the bound is raised."""
+        generator = torch.Generator().manual_seed(1)
+        axis = torch.randn(600, 1, generator=generator, dtype=torch.float64)
+        axis = axis / axis.norm()
+        flip = torch.eye(600, dtype=torch.float64) - 2 * axis @ axis.T
+        spectrum = 1.0 - spread * torch.rand(600, generator=generator, dtype=torch.float64)
+        spectrum[123] = 1.0
+        matrix = (flip * spectrum @ flip).unsqueeze(0)
+        bound = largest_eigenvalue(lambda: iter([matrix]), 1e-13)
+        assert 1.0 <= bound <= 1.0 + 2 * STEP + 1e-9
+
+    def test_a_guess_that_misses_is_mended(self) -> None:
+        """The largest eigenvalue hides in a direction that the Krylov space never meets."""
+        matrix = torch.eye(600, dtype=torch.float64)
+        start = torch.randn(600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        other = torch.randn(600, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+        hidden = other - (other @ start) / (start @ start) * start
+        matrix = matrix + torch.outer(hidden, hidden) / (hidden @ hidden)
+        bound = largest_eigenvalue(lambda: iter([matrix.unsqueeze(0)]), 1e-13)
+        assert 2.0 <= bound <= 2.0 * (1.0 + 2 * STEP) + 1e-9
+
     def test_a_cluster_of_equal_eigenvalues(self) -> None:
         matrices = torch.eye(64, dtype=torch.float64).expand(50, 64, 64) * (1.0 - 1e-9)
         bound = largest_eigenvalue(lambda: iter(matrices.split(7)), 0.0)

@@ -23,6 +23,7 @@ from robspec.models.lipnets.network import SegmentationNet
 from robspec.models.lipnets.unet import LipUNet
 from robspec.models.lipnets.unit import Unit
 from robspec.semantics.norm import L2
+from tests.examples import examples
 
 SIDE = 32
 STD = (0.25, 0.3, 0.5)
@@ -166,6 +167,24 @@ def test_deeplab_s_is_proved() -> None:
     network = LipDeepLabV3(11, SIZES["S"], kit=LayerKit()).eval()
     bound = prove(exported(network), input_norm=L2, output_norm=L2).bound
     assert bound <= 1.0001
+
+
+def test_the_depth_of_xl_is_proved() -> None:
+    """Every layer of XL at a sixty-fourth of its width: their roundings add up to less than 1.0001."""
+    torch.manual_seed(0)
+    stages = [(width // 64, depth) for width, depth in SIZES["XL"]]
+    derivation = prove(exported(LipDeepLabV3(3, stages, kit=LayerKit()).eval()), input_norm=L2, output_norm=L2)
+    assert 0.5 <= derivation.bound <= 1.0001
+    assert max(row.bound for row in derivation.rows if row.rule == "conv2d") <= 1.000005
+
+
+@pytest.mark.skipif(examples(1) == 1, reason="minutes; `make test-deep` runs it")
+@pytest.mark.parametrize("size", ["M1", "M2", "L"])
+def test_the_larger_sizes_are_proved(size: str) -> None:
+    """XL takes more than 20 minutes and 9 GB: `python -m benchmarks.proofs XL`."""
+    torch.manual_seed(0)
+    network = LipDeepLabV3(11, SIZES[size], kit=LayerKit()).eval()
+    assert prove(exported(network), input_norm=L2, output_norm=L2).bound <= 1.0001
 
 
 def test_normalisation_is_divided_by_and_not_multiplied() -> None:

@@ -15,8 +15,6 @@ from robspec.models.lipnets.activations import MaxMin
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.unit import Flow, Unit
 
-_MOST_READINGS = 40
-_STEADY = 1e-6
 _SETTLED = 1e-3
 """What settling may change, relative: rounding, never a rotation that one reader of a map was not told of."""
 
@@ -79,8 +77,9 @@ class SegmentationNet(nn.Module, ABC):
             RuntimeError: it does not.
         """
         plain = copy.deepcopy(self).eval()
-        _converge(plain)
         units = [module for module in plain.modules() if isinstance(module, Unit)]
+        for unit in units:
+            unit.freeze()
         side = 4 * self.stride
         image = torch.rand(1, self.channels_in, side, side, generator=torch.Generator().manual_seed(0))
         seen: dict[Unit, tuple[Flow, Flow]] = {}
@@ -119,20 +118,6 @@ class Join(nn.Module):
         if not (isinstance(gain, float) and isinstance(deep[1], float)):
             features = features * (deep[1] / gain)
         return torch.cat([features, deep[0]], dim=1), deep[1]
-
-
-def _converge(network: nn.Module) -> None:
-    """Read every weight until it stays: each reading advances the power iteration inside its orthogonalisation."""
-    for layer in network.modules():
-        if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            continue
-        with torch.no_grad():
-            before = layer.weight.clone()
-            for _ in range(_MOST_READINGS):
-                after = layer.weight.clone()
-                if torch.equal(before, after) or bool((after - before).abs().max() <= _STEADY):
-                    break
-                before = after
 
 
 def _recording(seen: dict[Unit, tuple[Flow, Flow]]) -> Callable[[nn.Module, tuple[Flow], Flow], None]:

@@ -15,6 +15,8 @@ Flow: TypeAlias = tuple[Tensor, Gain]
 """Features [B, C, H, W], and the gain they carry: they are that positive number times what the proof speaks of."""
 
 _LEAST = 1e-6
+_MOST_READINGS = 40
+_STEADY = 1e-6
 
 
 class Unit(nn.Module):
@@ -86,6 +88,21 @@ class Unit(nn.Module):
             found, gain = self._scaled(found, gain)
         found = self.norm(found, gain) if isinstance(self.norm, Shift) else self.norm(found)
         return self.activation(found), gain
+
+    def freeze(self) -> None:
+        """Put a plain convolution in place of the orthogonalised one, with its weight once that stays.
+
+        Each reading advances the power iteration inside the orthogonalisation, and is what takes the time in wide
+        layers: the last one is kept.
+        """
+        layer = self.convolution
+        with torch.no_grad():
+            weight: Tensor = layer.weight.clone()
+            for _ in range(_MOST_READINGS):
+                before, weight = weight, layer.weight.clone()
+                if bool((weight - before).abs().max() <= _STEADY):
+                    break
+            self.convolution = _plain(layer, weight, torch.zeros(0), has_bias=False)
 
     def settle(self, gain: float, *, rotated_in: bool = False, rotated_out: bool = False) -> float:
         """Turn into a plain convolution with bias, and an activation; the network must be in evaluation mode.
@@ -204,7 +221,9 @@ def _plain(layer: nn.Module, weight: Tensor, bias: Tensor, *, has_bias: bool) ->
     fresh: nn.Conv2d | nn.ConvTranspose2d
     old: Any = layer
     if isinstance(layer, nn.ConvTranspose2d):
-        fresh = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], old.kernel_size, old.stride, bias=has_bias)
+        fresh = nn.ConvTranspose2d(
+            weight.shape[0], weight.shape[1], old.kernel_size, old.stride, bias=has_bias, device="meta"
+        )
     else:
         fresh = nn.Conv2d(
             weight.shape[1],
@@ -214,6 +233,7 @@ def _plain(layer: nn.Module, weight: Tensor, bias: Tensor, *, has_bias: bool) ->
             old.padding,
             old.dilation,
             bias=has_bias,
+            device="meta",
         )
     fresh.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
     if has_bias:
