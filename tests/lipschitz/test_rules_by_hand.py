@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant
+from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant, UnsuitableProgram
 from robspec.lipschitz.lines import ENTRY_ERROR
 from robspec.lipschitz.prove import prove
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -101,6 +101,12 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     "wide_elu": (lambda x: torch.ops.aten.elu(x, -0.25, -3.0, 2.0), (3,), (3, 3, 3)),
     "slopes_of_channels": (_prelu([0.1, 2.5, -0.3]), (3, 2), (2.5, 2.5, 2.5)),
     "falling_slopes_of_channels": (_prelu([0.1, 0.5, -3.0]), (3, 2), (3, 3, 3)),
+    "slopes_of_a_kernel": (
+        lambda x: torch.ops.aten._prelu_kernel(x, torch.tensor([0.1, 2.5, -0.3]).reshape(1, 3, 1)),
+        (3, 2),
+        (2.5, 2.5, 2.5),
+    ),
+    "logarithm_and_a_buffer": (lambda x: torch.ops.aten.log_sigmoid_forward(x)[0], (3,), (1, 1, 1)),
     "average_of_random_slopes": (lambda x: functional.rrelu(x, 0.5, 3.0), (3,), (3, 3, 3)),
     "average_of_falling_slopes": (lambda x: functional.rrelu(x, -3.0, 0.5), (3,), (3, 3, 3)),
     "log_softmax_of_two": (lambda x: x.log_softmax(1), (2,), (1, SQRT2, 2)),
@@ -208,6 +214,13 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     "batch_beside_a_sort": (lambda x: x.transpose(0, 1).msort().transpose(0, 1), (3,), (1, 1, 1)),
     "batch_before_a_rank": (lambda x: x.transpose(0, 1).kthvalue(2, 0).values.unsqueeze(1), (3,), (1, 1, 1)),
     "batch_beside_a_rank": (lambda x: x.transpose(0, 1).kthvalue(2, 0, True).values.transpose(0, 1), (3,), (1, 1, 1)),
+    "batch_before_a_diagonal": (lambda x: x.permute(1, 2, 0).diagonal(0, 0, 1), (3, 3), (1, 1, 1)),
+    "maximum_beside_another": (
+        lambda x: torch.cat([torch.maximum(x.tanh(), x.sin()), x.cos()], 1),
+        (3,),
+        (3, SQRT3, 1),
+    ),
+    "root_of_squares_scaled_twice": (lambda x: torch.sqrt(4.0 * (9.0 * x**2)), (3,), (6, 6, 6)),
     "size_in_l1": (lambda x: torch.linalg.vector_norm(x, 1, 1, True), (3,), (1, SQRT3, 3)),
     "size_in_l2": (lambda x: torch.linalg.vector_norm(x, 2, 1, True), (3,), (1, 1, SQRT3)),
     "size_in_l3": (lambda x: torch.linalg.vector_norm(x, 3, 1, True), (3,), (1, 1, 3 ** (1 / 3))),
@@ -232,6 +245,9 @@ def test_bounds_by_hand(name: str, export: Any, bound: Any) -> None:
 _REFUSED: dict[str, Function] = {
     "squares_and_a_size": lambda x: torch.sqrt(x**2 + x.abs()),
     "a_size_and_squares": lambda x: torch.sqrt(x.abs() + x**2),
+    "limits_below_that_are_data": lambda x: x.clamp(x.flip(1), None),
+    "limits_above_that_are_data": lambda x: x.clamp(None, x.flip(1)),
+    "signs_of_other_squares": lambda x: torch.sqrt(torch.sign(x**2) * x.flip(1) ** 2),
     "stack_of_matrices_on_the_right": lambda x: x.unsqueeze(2) @ torch.ones(1, 1, 2),
     "stack_of_matrices_on_the_left": lambda x: torch.ones(3, 2, 1) @ x.unsqueeze(1).unsqueeze(1),
     "sum_of_another_type": lambda x: x.sum(1, True, dtype=torch.float64),
@@ -325,6 +341,8 @@ _COMPOSED: dict[str, tuple[Function, tuple[int, ...]]] = {
         (2, 5),
     ),
     "same": (_seeded(lambda: nn.Conv1d(2, 2, 5, dilation=2, padding="same")), (2, 6)),
+    "layer_of_rows": (_seeded(lambda: nn.Linear(4, 2)), (3, 4)),
+    "stacked": (lambda x: _scaled(torch.stack([_scaled(x), x], 1)), (3, 2)),
     "valid": (_seeded(lambda: nn.Conv1d(2, 2, 2, padding="valid")), (2, 4)),
     "moved": (lambda x: _scaled(_scaled(x).movedim((1, 2), (3, 1))), (2, 3, 4)),
     "moved_along": (lambda x: _scaled(torch.moveaxis(_scaled(x), 3, 1)), (2, 3, 4)),
@@ -350,7 +368,7 @@ _COMPOSED: dict[str, tuple[Function, tuple[int, ...]]] = {
 }
 
 
-_LOOSE = {"two_convolutions", "padded_behind_the_batch", "rows_padded"}
+_LOOSE = {"two_convolutions", "padded_behind_the_batch", "rows_padded", "stacked"}
 
 
 @pytest.mark.parametrize(
@@ -430,6 +448,58 @@ def test_images_as_windows_may_not_be_folded() -> None:
         prove(torch.export.export(Fold(), (torch.randn(4, 3, 2, 2),)), input_norm=L2, output_norm=L2)
 
 
+@pytest.mark.parametrize("taken", [slice(1, None), slice(None, 2), slice(None, None, 2)], ids=str)
+def test_some_images_of_a_batch_may_not_be_taken(taken: slice) -> None:
+    class Take(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x[taken]
+
+    with pytest.raises(MixedBatch):
+        prove(torch.export.export(Take(), (torch.randn(4, 3, 2, 2),)), input_norm=L2, output_norm=L2)
+
+
+@pytest.mark.parametrize("side", [3, 5, 7, 49])
+def test_averages_are_rounded_up_from_the_exact_number(side: int, export: Any, bound: Any) -> None:
+    for function in (lambda x: functional.avg_pool1d(x, side), lambda x: functional.adaptive_avg_pool1d(x, 1)):
+        program = export(function, (1, side))
+        assert Fraction(bound(program, L1)) >= Fraction(1, side)
+        assert Fraction(bound(program, LINF)) >= 1
+        assert Fraction(bound(program, L2)) ** 2 >= Fraction(1, side)
+    root = export(lambda x: torch.sqrt(functional.avg_pool1d(x**2, side)), (1, side))
+    assert Fraction(bound(root, L1)) ** 2 >= Fraction(1, side)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.1, 0.3, 0.7])
+def test_an_eps_that_may_be_rounded_to_the_type_of_the_data(eps: float, export: Any, bound: Any) -> None:
+    program = export(_norm2d(eps, 0.0), (2, 2, 2))
+    least = min(Fraction(eps), Fraction(float(torch.tensor(eps))))
+    for norm in NORMS:
+        assert Fraction(bound(program, norm)) ** 2 * least >= 4
+
+
+def test_a_factor_without_a_side_to_vary_along(export: Any, bound: Any) -> None:
+    program = export(lambda x: (x[:, 0] * 0.1).unsqueeze(1), (3,))
+    for norm in NORMS:
+        assert Fraction(bound(program, norm)) >= Fraction(float(torch.tensor(0.1)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(nn.AdaptiveMaxPool1d(3), SQRT2), (nn.MaxPool1d(2, 1), SQRT2)],
+    ids=str,
+)
+def test_rules_of_decomposed_programs(layer: nn.Module, expected: float, export: Any, bound: Any) -> None:
+    assert bound(_decomposed(export(layer, (3, 4))), L2) == pytest.approx(expected, rel=1e-9)
+
+
+def test_statistics_of_the_batch_itself_are_refused(export: Any) -> None:
+    program = export(
+        lambda x: functional.batch_norm(x, torch.zeros(2), torch.ones(2), training=True, momentum=0.0), (2, 3)
+    )
+    with pytest.raises(UnsuitableProgram):
+        prove(program, input_norm=L2, output_norm=L2)
+
+
 def test_roots_of_squares_are_bounded_in_three_norms_only(export: Any) -> None:
     program = export(lambda x: torch.sqrt((x**2).sum(1, True)), (3,))
     with pytest.raises(NoGlobalConstant):
@@ -490,7 +560,7 @@ def test_a_residual_block_behind_another_map_and_in_other_norms(export: Any, bou
         return torch.rsub(2 * torch.relu(x @ weight.T) @ weight, x)
 
     for function in (block, swapped):
-        assert bound(export(lambda x, f=function: f(3 * x.tanh()), (5,)), L2) == pytest.approx(3.0, rel=1e-4)
+        assert bound(export(lambda x, f=function: f((3 * x).tanh()), (5,)), L2) == pytest.approx(3.0, rel=1e-4)
         program = export(function, (5,))
         for norm in (L1, LINF):
             rows = (torch.eye(5) - 2 * torch.outer(w, w) for w in weight)
