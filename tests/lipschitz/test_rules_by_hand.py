@@ -201,6 +201,17 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (4,),
         (2, SQRT2, 1),
     ),
+    "narrowed_from_the_end": (
+        lambda x: torch.cat([x.narrow(1, 2, 1).tanh(), x.narrow(1, -2, 2).sin()], 1),
+        (4,),
+        (2, SQRT2, 1),
+    ),
+    "narrowed_apart_from_the_end": (
+        lambda x: torch.cat([x.narrow(1, 0, 1).tanh(), x.narrow(1, -3, 3).sin()], 1),
+        (4,),
+        (1, 1, 1),
+    ),
+    "narrowed_to_nothing": (lambda x: torch.cat([x[:, :3].tanh(), x.narrow(1, 4, 0).sin()], 1), (4,), (1, 1, 1)),
     "split_apart": (lambda x: torch.cat([y.tanh() for y in x.split([1, 3], 1)], 1), (4,), (1, 1, 1)),
     "split_and_sliced": (
         lambda x: torch.cat([x.split([1, 3], 1)[1].tanh(), x[:, 1:2].sin()], 1),
