@@ -31,6 +31,12 @@ def _prelu(slopes: list[float]) -> nn.Module:
     return layer
 
 
+def _ordered_pairs(x: torch.Tensor) -> torch.Tensor:
+    one, two, three, four = x.split(1, 1)
+    steep = torch.maximum(3 * one, 3 * two), torch.minimum(3 * one, 3 * two)
+    return torch.cat([*steep, torch.maximum(three, four), torch.minimum(three, four)], 1)
+
+
 def _norm2d(eps: float, variance: float) -> nn.Module:
     """Channels divided by sqrt(eps + variance), the first doubled."""
     layer = nn.BatchNorm2d(2, eps=eps)
@@ -97,6 +103,13 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (3,),
         (4, 2, 1),
     ),
+    "two_ordered_pairs": (_ordered_pairs, (4,), (3, 3, 3)),
+    "maximum_with_a_repeated_branch": (
+        lambda x: torch.maximum(x[:, :1].tanh(), x.sin()),
+        (3,),
+        (6, math.sqrt(6), 1),
+    ),
+    "flat_elu": (lambda x: torch.ops.aten.elu(x, 2.0, 1.0, 0.0), (3,), (1, 1, 1)),
     "steep_elu": (lambda x: torch.ops.aten.elu(x, 2.0, 3.0, 4.0), (3,), (24, 24, 24)),
     "wide_elu": (lambda x: torch.ops.aten.elu(x, -0.25, -3.0, 2.0), (3,), (3, 3, 3)),
     "slopes_of_channels": (_prelu([0.1, 2.5, -0.3]), (3, 2), (2.5, 2.5, 2.5)),
@@ -259,6 +272,7 @@ _REFUSED: dict[str, Function] = {
     "limits_below_that_are_data": lambda x: x.clamp(x.flip(1), None),
     "limits_above_that_are_data": lambda x: x.clamp(None, x.flip(1)),
     "signs_of_other_squares": lambda x: torch.sqrt(torch.sign(x**2) * x.flip(1) ** 2),
+    "squares_times_their_steps": lambda x: torch.sqrt((x**2).round() * x**2),
     "stack_of_matrices_on_the_right": lambda x: x.unsqueeze(2) @ torch.ones(1, 1, 2),
     "stack_of_matrices_on_the_left": lambda x: torch.ones(3, 2, 1) @ x.unsqueeze(1).unsqueeze(1),
     "sum_of_another_type": lambda x: x.sum(1, True, dtype=torch.float64),
@@ -457,6 +471,30 @@ def test_images_as_windows_may_not_be_folded() -> None:
 
     with pytest.raises(MixedBatch):
         prove(torch.export.export(Fold(), (torch.randn(4, 3, 2, 2),)), input_norm=L2, output_norm=L2)
+
+
+@pytest.mark.parametrize(
+    "repeat", [lambda x: x.repeat(2, 1), lambda x: x.repeat_interleave(2, 0)], ids=["whole", "one by one"]
+)
+def test_images_of_a_batch_may_not_be_repeated(repeat: Function, export: Any) -> None:
+    with pytest.raises(MixedBatch):
+        prove(export(repeat, (3,)), input_norm=L2, output_norm=L2)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("two_ordered_pairs", "MaxMin"),
+        ("extremes_of_one_group", "MaxMin"),
+        ("extremes_of_other_groups", "cat"),
+        ("root_of_different_squares", "root of squares"),
+        ("disjoint_parts", "cat"),
+    ],
+)
+def test_a_derivation_names_the_rule(name: str, rule: str, export: Any) -> None:
+    function, shape, _ = _BY_HAND[name]
+    found = prove(export(function, shape), input_norm=L2, output_norm=L2)
+    assert found.rows[-1].rule == rule
 
 
 @pytest.mark.parametrize("taken", [slice(1, None), slice(None, 2), slice(None, None, 2)], ids=str)
