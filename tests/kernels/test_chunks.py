@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from robspec.kernels.knapsack import Items, LogitsBatch
+from robspec.kernels.knapsack._cpu_classes import ClassSet
 from robspec.kernels.knapsack.budget import Budget
 from tests.kernels.available import NATIVE, REFERENCE
 
@@ -82,3 +83,36 @@ def test_lists_over_several_chunks(
                 for mine, theirs in zip(got.lists(image, *asked), expected.lists(image), strict=True):
                     np.testing.assert_array_equal(mine, theirs[: len(mine)], backend.name)
                     assert len(mine) == len(theirs) or asked[0] is not None
+
+
+@pytest.mark.parametrize(("classes", "inside"), [(1, (1,)), (4, (1,)), (4, (0, 2))])
+def test_sums_that_overflow_are_looked_at_again(classes: int, inside: tuple[int, ...]) -> None:
+    logits, labels = scene(classes)
+    logits[1, :, 0, 2049] = torch.finfo(torch.float32).max
+    logits[0, :, 0, 0] = torch.finfo(torch.float32).min
+    for backend in NATIVE:
+        batch = LogitsBatch(logits, labels, Items.CLASS, 255, inside=inside, ranked=backend.rank(logits))
+        assert backend.prepare(LogitsBatch(logits, labels, Items.CORRECT)).finite.tolist() == [True, True]
+        assert backend.prepare_class(batch).finite.tolist() == [True, True]
+
+
+@pytest.mark.parametrize(("share", "whole"), [(1.0, False), (0.5, False), (0.5, True)])
+@pytest.mark.parametrize("water", [False, True])
+def test_a_class_set_of_one_class_is_that_class(share: float, whole: bool, water: bool) -> None:
+    logits, labels = scene(4)
+    part = slice(2000, 2100)
+    batch = LogitsBatch(
+        logits[..., part].contiguous(),
+        labels[..., part].contiguous(),
+        Items.CLASS,
+        255,
+        inside=(2,),
+        water=water,
+        share=share,
+        whole_when_wrong=whole,
+    )
+    got, expected = ClassSet(batch), REFERENCE.prepare_class(batch)
+    for image in range(2):
+        for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
+            assert len(theirs) > 0
+            np.testing.assert_array_equal(mine, theirs)
