@@ -140,6 +140,14 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     "vector_before_factors": (lambda x: (_COLUMN[:, 0] @ x) * torch.tensor([1.0, 9, 2]), (2, 3), (36, 45, 63)),
     "overlapping_adaptive_maxima": (lambda x: functional.adaptive_max_pool2d(x, 3), (1, 4, 4), (4, 2, 1)),
     "overlapping_adaptive_maxima_of_lines": (lambda x: functional.adaptive_max_pool1d(x, 3), (1, 4), (2, SQRT2, 1)),
+    "maxima_that_overlap": (lambda x: functional.max_pool2d(x, 3, 2), (1, 5, 5), (4, 2, 1)),
+    "maxima_with_gaps": (lambda x: functional.max_pool1d(x, 3, 3, dilation=2), (1, 9), (1, 1, 1)),
+    "extremes_and_their_places": (lambda x: torch.cat([x.max(1).values, x.min(1).values], 1), (2, 2), (1, 1, 1)),
+    "wrapped_beside_the_batch": (
+        lambda x: functional.pad(x.transpose(0, 1), (1, 2), mode="circular").transpose(0, 1),
+        (2, 4),
+        (2, SQRT2, 1),
+    ),
     "maxima_of_rows": (lambda x: functional.max_pool2d(x, (3, 1), (1, 1)), (1, 4, 4), (3, SQRT3, 1)),
     "maxima_of_cubes": (lambda x: functional.max_pool3d(x, 2, 1), (1, 3, 3, 3), (8, math.sqrt(8), 1)),
     "batch_before_mean": (lambda x: x.transpose(0, 1).mean(0).unsqueeze(1), (3,), (1 / 3, 1 / SQRT3, 1)),
@@ -386,6 +394,11 @@ _COMPOSED: dict[str, tuple[Function, tuple[int, ...]]] = {
         lambda x: functional.interpolate(x, scale_factor=(1, 1.5, 2), mode="trilinear"),
         (1, 2, 3, 2),
     ),
+    "linear_with_a_scale": (lambda x: torch.ops.aten.upsample_linear1d(x, [8], False, 1.7), (2, 5)),
+    "linear_with_two_scales": (
+        lambda x: torch.ops.aten.upsample_bilinear2d(x, [5, 7], False, 1.7, 2.4),
+        (1, 3, 3),
+    ),
     "linear_recomputed": (
         lambda x: functional.interpolate(x, scale_factor=1.7, mode="linear", recompute_scale_factor=True),
         (2, 5),
@@ -412,7 +425,7 @@ def test_affine_maps_in_sequence(
         truth, proved = dense_norm(full, norm), bound(program, norm)
         assert proved >= truth * (1 - 1e-13), norm
         if name not in _LOOSE:
-            assert proved <= truth * (1 + 1e-2), norm
+            assert proved <= truth * (1 + (1e-6 if name.startswith("linear") else 1e-2)), norm
 
 
 def _decomposed(program: Any) -> Any:
