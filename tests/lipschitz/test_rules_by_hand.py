@@ -539,6 +539,26 @@ def test_an_eps_that_may_be_rounded_to_the_type_of_the_data(eps: float, export: 
         assert Fraction(bound(program, norm)) ** 2 * least >= 4
 
 
+_ROUNDED: dict[str, Function] = {
+    "leaky_relu": lambda x: functional.leaky_relu(x, 1.1),
+    "falling": lambda x: functional.leaky_relu(x, -1.1),
+    "rrelu": lambda x: functional.rrelu(x, 1.1, 1.1),
+    "elu": lambda x: functional.elu(x, 1.1),
+    "scale_of_elu": lambda x: torch.ops.aten.elu(x, 1.0, 1.1, 1.0),
+    "inner_scale_of_elu": lambda x: torch.ops.aten.elu(x, 1.0, 1.0, 1.1),
+    "product_and_sum": lambda x: torch.addmm(torch.zeros(1), x, torch.tensor([[1.0], [0.0]]), alpha=1.1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_ROUNDED))
+def test_a_number_that_may_be_rounded_to_the_type_of_the_data(name: str, export: Any, bound: Any) -> None:
+    rounded = Fraction(float(torch.tensor(1.1)))
+    assert rounded > Fraction(1.1)
+    program = export(_ROUNDED[name], (2,))
+    for norm in NORMS:
+        assert rounded <= Fraction(bound(program, norm)) <= rounded * (1 + Fraction(1, 10**6))
+
+
 def test_a_factor_without_a_side_to_vary_along(export: Any, bound: Any) -> None:
     program = export(lambda x: (x[:, 0] * 0.1).unsqueeze(1), (3,))
     for norm in NORMS:
