@@ -52,7 +52,11 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     "sum_with_a_branch_repeated_on_the_right": (lambda x: x.sin() + x[..., :1].tanh(), (3,), (4, 1 + SQRT3, 2)),
     "sum_of_disjoint_branches": (lambda x: x[:, :2].tanh() + x[:, 2:].tanh(), (4,), (1, SQRT2, 2)),
     "longer_constant_added": (lambda x: (x + torch.zeros(2, 1, 3)).transpose(0, 1), (3,), (2, SQRT2, 1)),
-    "longer_constant_multiplied": (lambda x: (x * -torch.ones(2, 1, 3)).transpose(0, 1), (3,), (2, SQRT2, 1)),
+    "longer_constant_multiplied": (
+        lambda x: (x * torch.full((2, 1, 3), -3.0)).transpose(0, 1),
+        (3,),
+        (6, 3 * SQRT2, 3),
+    ),
     "longer_limits": (lambda x: x.clamp(torch.zeros(2, 1, 3), None).transpose(0, 1), (3,), (2, SQRT2, 1)),
     "longer_maximum": (lambda x: torch.maximum(x, torch.zeros(2, 1, 3)).transpose(0, 1), (3,), (2, SQRT2, 1)),
     "longer_mask": (
@@ -133,6 +137,21 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     "zero_transposed": (lambda x: functional.conv_transpose1d(x, torch.zeros(2, 3, 2)), (2, 4), (0, 0, 0)),
     "product_with_a_vector": (lambda x: x.mv(torch.tensor([3.0, -4.0])).unsqueeze(1), (2,), (4, 5, 7)),
     "product_and_sum": (lambda x: torch.addmm(torch.ones(1), x, _COLUMN, alpha=3), (2,), (12, 15, 21)),
+    "product_from_the_left_and_sum": (
+        lambda x: torch.addmm(torch.zeros(1, 1), _COLUMN.T, x.transpose(0, 1), alpha=3).transpose(0, 1),
+        (2,),
+        (12, 15, 21),
+    ),
+    "batch_behind_stacked_columns": (
+        lambda x: torch.stack([x.transpose(0, 1).tanh(), x.transpose(0, 1).sin()], 0).permute(2, 0, 1),
+        (3,),
+        (2, SQRT2, 1),
+    ),
+    "whole_batch_sliced": (lambda x: torch.ops.aten.slice(2 * x, 0, 0, 2**63 - 1), (3,), (2, 2, 2)),
+    "whole_batch_sliced_without_limits": (lambda x: torch.ops.aten.slice(2 * x, 0, None, None), (3,), (2, 2, 2)),
+    "factors_before_data": (lambda x: torch.tensor([1.0, -3.0]) * x, (2,), (3, 3, 3)),
+    "smooth_elu": (lambda x: functional.celu(x, 1.0), (3,), (1, 1, 1)),
+    "size_without_an_order": (lambda x: torch.ops.aten.norm(x, None, [1], True), (3,), (1, 1, SQRT3)),
     "product_of_matrices": (lambda x: x.mm(_COLUMN), (2,), (4, 5, 7)),
     "product_from_the_left": (lambda x: (_COLUMN.T @ x.transpose(0, 1)).transpose(0, 1), (2,), (4, 5, 7)),
     "vector_from_the_left": (lambda x: (_COLUMN[:, 0] @ x.transpose(0, 1)).unsqueeze(1), (2,), (4, 5, 7)),
@@ -292,6 +311,7 @@ _REFUSED: dict[str, Function] = {
     "half_a_norm": lambda x: torch.linalg.vector_norm(x, 0.5, 1, True),
     "count_of_what_is_not_zero": lambda x: torch.linalg.vector_norm(x, 0, 1, True),
     "softplus_upside_down": lambda x: functional.softplus(x, beta=-1.0),
+    "softplus_of_nothing": lambda x: functional.softplus(x, beta=0.0),
     "softplus_that_never_starts": lambda x: functional.softplus(x, threshold=-1.0),
     "long_lines": lambda x: functional.interpolate(
         x[:, :, None].expand(-1, 3, 4096), scale_factor=0.5, mode="linear"
@@ -322,6 +342,10 @@ def test_refused_by_hand_without_a_batch(name: str, export: Any) -> None:
 _AFFINE: dict[str, tuple[Function, tuple[int, ...]]] = {
     "matrix_and_image": (lambda x: torch.linspace(-1, 2, 6).reshape(2, 3) @ x, (3,)),
     "image_and_matrix": (lambda x: x @ torch.linspace(-1, 2, 6).reshape(3, 2), (3,)),
+    "difference_of_products": (
+        lambda x: x @ torch.linspace(-1, 2, 6).reshape(3, 2) + torch.neg(x @ torch.linspace(0, 1, 6).reshape(3, 2)),
+        (2, 3),
+    ),
     "scaled_product": (
         lambda x: torch.addmm(torch.ones(2), x, torch.linspace(-1, 2, 6).reshape(3, 2), alpha=0.1),
         (2, 3),
@@ -437,6 +461,7 @@ def _decomposed(program: Any) -> Any:
 @pytest.mark.parametrize(
     ("activation", "tight"),
     [
+        (nn.Tanh(), True),
         (nn.ELU(), True),
         (nn.ELU(0.0), True),
         (nn.ELU(2.0), False),
@@ -557,6 +582,14 @@ def test_a_number_that_may_be_rounded_to_the_type_of_the_data(name: str, export:
     program = export(_ROUNDED[name], (2,))
     for norm in NORMS:
         assert rounded <= Fraction(bound(program, norm)) <= rounded * (1 + Fraction(1, 10**6))
+
+
+@pytest.mark.parametrize("divisor", [3.0, 7.0, 49.0])
+def test_a_quotient_is_rounded_up_from_the_exact_number(divisor: float, export: Any, bound: Any) -> None:
+    for function in (lambda x: x / divisor, lambda x: x / torch.tensor([divisor, 2 * divisor])):
+        program = export(function, (2,))
+        for norm in NORMS:
+            assert Fraction(bound(program, norm)) >= 1 / Fraction(divisor)
 
 
 def test_a_factor_without_a_side_to_vary_along(export: Any, bound: Any) -> None:
