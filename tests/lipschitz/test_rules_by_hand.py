@@ -95,6 +95,11 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (2, SQRT2, 1),
     ),
     "extremes_over_other_sides": (lambda x: torch.cat([x.amax(1), x.amin(2)], 1), (2, 2), (2, SQRT2, 1)),
+    "the_same_extreme_in_two_ways": (
+        lambda x: torch.cat([x.amax(1), x.max(1).values], 1),
+        (2, 2),
+        (2, SQRT2, 1),
+    ),
     "the_same_extreme_twice": (lambda x: torch.cat([x.amax(1), x.amax(1)], 1), (2, 2), (2, SQRT2, 1)),
     "extremes_of_a_group_of_one": (
         lambda x: torch.cat([x[:, :1].amax(1), x[:, :1].amin(1)], 1),
