@@ -118,6 +118,11 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (3,),
         (6, math.sqrt(6), 1),
     ),
+    "extremes_with_a_repeated_branch": (
+        lambda x: torch.cat([f(x[:, :1].tanh(), x.sin()) for f in (torch.maximum, torch.minimum)], 1),
+        (3,),
+        (12, math.sqrt(12), 1),
+    ),
     "flat_elu": (lambda x: torch.ops.aten.elu(x, 2.0, 1.0, 0.0), (3,), (1, 1, 1)),
     "steep_elu": (lambda x: torch.ops.aten.elu(x, 2.0, 3.0, 4.0), (3,), (24, 24, 24)),
     "wide_elu": (lambda x: torch.ops.aten.elu(x, -0.25, -3.0, 2.0), (3,), (3, 3, 3)),
