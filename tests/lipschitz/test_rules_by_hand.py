@@ -195,6 +195,7 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
     ),
     "wrapped": (lambda x: torch.ops.aten._pad_circular(x, [1, 2]), (1, 4), (2, SQRT2, 1)),
     "filled": (lambda x: torch.ops.aten.constant_pad_nd(x, [1, 2], 5.0), (1, 4), (1, 1, 1)),
+    "dropout_asleep": (lambda x: functional.dropout(2 * x, 0.5, False), (3,), (2, 2, 2)),
     "first_power": (lambda x: x.pow(1.0), (3,), (1, 1, 1)),
     "flipped_up": (lambda x: x.transpose(0, 1).flipud().transpose(0, 1), (3,), (1, 1, 1)),
     "flipped_left": (lambda x: x.fliplr(), (3,), (1, 1, 1)),
