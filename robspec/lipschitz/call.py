@@ -104,6 +104,19 @@ class Call:
             raise self.refuse(f"argument {name} is not a fixed finite number")
         return float(found)
 
+    def size(self, name: str, default: float = 0.0) -> float:
+        """Bound the size of a number argument, as given and as rounded to the element type of the output.
+
+        Args:
+            name: the argument.
+            default: where it is absent.
+
+        Returns:
+            The larger of the two, rounded up.
+        """
+        given = self.number(name, default)
+        return directed.mul(abs(given), directed.add(1.0, _rounding(given, self.dtypes[0])))
+
     def integers(self, name: str, count: int, default: int) -> tuple[int, ...]:
         """Return a list-of-integers argument, one number standing for all."""
         found = self.get(name)

@@ -273,6 +273,25 @@ def test_doubles_that_put_two_values_in_the_wrong_order_are_not_believed() -> No
     assert extreme(asked, tp[::-1], fp, fn[::-1], tn[::-1]) == F(2**30, 2**37 + 2**20)
 
 
+def test_a_value_known_exactly_below_one_known_roughly() -> None:
+    """The first denominator is known to within 2^34 of 2^37; the second, 2^37 + 2^31, exactly."""
+    below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 2**19})
+    asked = replace(IOU, ratio=Ratio(Polynomial.count("FP"), below))
+    tp, fp, fn, tn = (np.array(n) for n in ([2**20, 0], [2**30, 2**30], [2**20, 0], [2**18, 2**18 + 2**12]))
+    assert extreme(asked, tp, fp, fn, tn) == F(2**30, 2**37 + 2**31)
+
+
+def test_many_equal_counts_are_looked_at_once() -> None:
+    same = np.full(20_000, 3)
+    assert extreme(IOU, same, same, same, same) == F(1, 3)
+
+
+def test_leave_items_that_are_squared_distances() -> None:
+    image = replace(confusion([4.0], [9.0]), leave_squared=True)
+    assert image.worst_case(IOU, F(19, 10), constant(L2)) == 1
+    assert image.worst_case(IOU, F(2), constant(L2)) == 0
+
+
 def test_a_value_that_doubles_do_not_give_hides_no_other() -> None:
     """The first denominator is 1, in doubles 0."""
     below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 1})

@@ -86,6 +86,7 @@ def test_the_least_by_integers_of_any_size() -> None:
         ([1, 0], [2**61, 2**61 - 1], F(1, 2)),
         ([2**62, 2**62 - 1], [3, 3], F(1, 3)),
         ([-(2**40), 2**40 - 1, 1 - 2**40], [1, 1, 1], F(1, 2**30)),
+        ([0, 0], [2**40, 2**40 + 2**23 + 1], F(2**40, 3)),
     ):
         exact = [x - price * y for x, y in zip(n, d, strict=True)]
         found = _cheapest(np.array(n, dtype=np.int64), np.array(d, dtype=np.int64), price)
@@ -99,6 +100,15 @@ def test_the_frontier_of_an_image_in_counts() -> None:
     found = _frontier(metric("pooled dice[c1]", 2), it, a, b)
     assert found.above.tolist() == [4, 2, 0]
     assert found.below.tolist() == [4 + 4 + 4, 2 + 2 + 5, 1 + 6]
+    assert found.above.dtype == found.below.dtype == np.int64
+    # 2^58 times the 16 counted pixels is too much; a quarter of it is not.
+    for coefficient, kind in ((2**58, object), (2**56, np.int64)):
+        heavy = metric(
+            "pooled heavy[c1]", 2, f"metric heavy(k) = {coefficient} * TP[k] / ({coefficient} * TP[k] + FN[k])"
+        )
+        large = _frontier(heavy, confusion([1.0] * 8, [1.0] * 8), np.array([0]), np.array([0]))
+        assert large.above.dtype == large.below.dtype == kind
+        assert large.above.tolist() == large.below.tolist() == [8 * coefficient]
     lost = _frontier(MISSED, it, a, b)
     assert (lost.above.tolist(), lost.below.tolist()) == ([4, 5, 6], [4 + 0, 5 + 2, 6 + 3])
 
@@ -113,6 +123,19 @@ def test_images_share_a_quotient_and_no_budget(largest: Fraction | None) -> None
     assert pool.worst_case([F(0), F(1), F(2), F(3), F(4)]) == (F(1), F(2, 4), F(1, 4), F(0), F(0))
     folders = [p for kept in pool._kept for p in kept]
     assert len(folders) == 2
+    pool.close()
+
+
+def test_a_denominator_that_the_attack_takes_away() -> None:
+    """In linf one pair of flips stands for a budget: with no pixel predicted at all precision is at its worst."""
+    pool = Pool(metric("pooled precision[c1]", 2), 2, constant(LINF))
+    pool.add(image([2.0], [1]))
+    pool.add(image([4.0], [1]))
+    assert pool.worst_case([F(0), F(1), F(2)]) == (1, 1, 0)
+    radius = pool.radius(F(1, 2), strict=False)
+    assert isinstance(radius, Fraction)
+    assert 2 - F(1, 10**12) < radius < 2
+    assert pool.worst_case([radius]) == (1,)
     pool.close()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robspec.kernels.knapsack import _classes, _jit, _select
+from robspec.kernels.knapsack import _classes, _histogram, _jit, _select
 from robspec.kernels.knapsack.budget import Budget
-from robspec.kernels.knapsack.reference import water_filling
+from robspec.kernels.knapsack.reference import count_flips, water_filling
 
 F = Fraction
 
@@ -127,6 +127,30 @@ def test_a_window_is_copied_whole_or_not_at_all() -> None:
         done, _, inside = split(ends, 3)
         assert done is False
         assert inside[ends[-1] :] == [-7.0] * (3 - ends[-1])
+
+
+def test_a_window_may_hold_every_margin_of_a_block() -> None:
+    margins = np.concatenate([np.full(1500, 1.5), [0.25, 2.5]])
+    sums, inside = np.full(1, -1), np.full(1500, -7.0)
+    ask = (1.0, 2.0, 1, 4.0, 2**40)
+    assert _select.split(margins, margins.view(np.int64), *ask, margins.size, np.array([1500]), sums, inside)
+    assert sums.tolist() == [1]
+    assert (inside == 1.5).all()
+
+
+@pytest.mark.parametrize("q", [1, 2])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_histogram_brackets_how_far_a_budget_reaches(q: int, seed: int) -> None:
+    """Margins below its smallest and above its largest bucket too."""
+    rng = np.random.default_rng(seed)
+    margins = np.sort(2.0 ** rng.uniform(-45, 27, size=rng.integers(1, 9)))
+    eps = F(float(margins[rng.integers(margins.size)])) * F(int(rng.integers(1, 5)), 2)
+    budget = Budget.of(eps, F(1), F(q), 9, single=False)
+    edges = _histogram.edges()
+    at = np.searchsorted(edges, margins, side="right") - 1
+    first, last = _histogram.window(np.bincount(at, minlength=edges.size - 1), budget)
+    fits = count_flips(margins.tolist(), budget)
+    assert (at < first).sum() <= fits <= (at <= last).sum()
 
 
 def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> None:

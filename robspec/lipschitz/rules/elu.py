@@ -26,9 +26,8 @@ def bound(call: Call) -> Step:
         if alpha <= 0:
             raise call.refuse("celu with alpha <= 0 has unbounded slope", "use alpha > 0")
         return call.entrywise(1.0, monotone=True)
-    scale, inner = call.number("scale", 1.0), call.number("input_scale", 1.0)
-    if inner < 0:
+    if call.number("input_scale", 1.0) < 0:
         raise call.refuse("elu with a negative input scale has unbounded slope", "use a positive input scale")
-    left = directed.mul(abs(alpha), inner)
-    gain = directed.mul(abs(scale), max(1.0, left))
-    return call.entrywise(gain, monotone=scale == 1.0 and alpha >= 0 and left <= 1.0)
+    left = directed.mul(call.size("alpha", 1.0), call.size("input_scale", 1.0))
+    gain = directed.mul(call.size("scale", 1.0), max(1.0, left))
+    return call.entrywise(gain, monotone=call.number("scale", 1.0) == 1.0 and alpha >= 0 and left <= 1.0)

@@ -18,12 +18,12 @@ def bound(call: Call) -> Step:
     """
     if call.name in ("prelu", "_prelu_kernel"):
         slopes = call.weight("weight")
-        low, high = float(slopes.min()), float(slopes.max())
+        low, size = float(slopes.min()), float(slopes.abs().max())
     elif call.name == "rrelu":
         if call.get("training") is True:
             raise call.unsuitable("rrelu draws random slopes in training mode", "call model.eval() before the export")
-        low, high = sorted((call.number("lower", 0.125), call.number("upper", 1.0 / 3.0)))
+        low = min(call.number("lower", 0.125), call.number("upper", 1.0 / 3.0))
+        size = max(call.size("lower", 0.125), call.size("upper", 1.0 / 3.0))
     else:
-        low = high = call.number("negative_slope", 0.01)
-    gain = max(1.0, abs(low), abs(high))
-    return call.entrywise(gain, monotone=low >= 0.0 and high <= 1.0)
+        low, size = call.number("negative_slope", 0.01), call.size("negative_slope", 0.01)
+    return call.entrywise(max(1.0, size), monotone=low >= 0.0 and size <= 1.0)

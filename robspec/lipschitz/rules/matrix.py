@@ -35,9 +35,10 @@ def bound(call: Call) -> Step:
             "the product of two tensors that both depend on the image has no global Lipschitz constant",
             "attention cannot be certified; use convolutions or products with constant matrices",
         )
-    factor = 1.0
+    factor, doubt = 1.0, 0.0
     if call.name == "addmm":
         factor = call.number("alpha", 1.0)
+        _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
         if isinstance(call.arguments.get("self"), Value):
             raise call.refuse("addmm adds data to a product of data", "write the sum as its own operation")
     if isinstance(left, Value):
@@ -46,7 +47,7 @@ def bound(call: Call) -> Step:
             raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
         vector = matrix.dim() == 1
         wide = matrix.reshape(1, -1) if vector else matrix.transpose(0, 1)
-        return _apply(call, left, wide, -1, drops=vector, factor=factor)
+        return _apply(call, left, wide, -1, drops=vector, factor=factor, doubt=doubt)
     if not isinstance(right, Value):
         raise call.refuse("neither factor depends on the image")
     matrix = call.weight(names[0])
@@ -54,13 +55,20 @@ def bound(call: Call) -> Step:
         raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
     dim = -1 if len(right.shape) == 1 else -2
     wide = matrix.reshape(-1, matrix.shape[-1])
-    return _apply(call, right, wide, dim, drops=matrix.dim() == 1, factor=factor)
+    return _apply(call, right, wide, dim, drops=matrix.dim() == 1, factor=factor, doubt=doubt)
 
 
 def _apply(
-    call: Call, value: Value, matrix: torch.Tensor, dim: int, *, drops: bool = False, factor: float = 1.0
+    call: Call,
+    value: Value,
+    matrix: torch.Tensor,
+    dim: int,
+    *,
+    drops: bool = False,
+    factor: float = 1.0,
+    doubt: float = 0.0,
 ) -> Step:
-    """Apply factor times a matrix of shape (outputs, inputs) along one axis of the value."""
+    """Apply factor, known up to a relative doubt, times a matrix of shape (outputs, inputs) along one axis."""
     rank = len(value.shape)
     channel = dim % rank
     call.passive(value, [channel])
@@ -70,6 +78,7 @@ def _apply(
         raise call.refuse("the shapes of the product do not match")
     stencil = pointwise((matrix * factor).unsqueeze(0), sides, (channel, *others))
     if factor != 1.0:
-        stencil = replace(stencil, slack=directed.mul(directed.UNIT, stencil.mass))
+        # The mass is that of the rounded products.
+        stencil = replace(stencil, slack=directed.mul(directed.add(2 * directed.UNIT, 2 * doubt), stencil.mass))
     step = call.linear(value, stencil, axis=call.axis_after(value, [channel], keeps=not drops))
     return call.without_view(step) if drops else step

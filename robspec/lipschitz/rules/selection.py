@@ -26,7 +26,9 @@ def bound(call: Call) -> Step | list[Step]:
     if call.name == "slice":
         return _piece(call, value, dim, taken)
     if call.name == "narrow":
-        start = call.integer("start") % (value.shape[dim] + 1)
+        start = call.integer("start")
+        # Python's remainder would not do: a start may be the side itself.
+        start += value.shape[dim] if start < 0 else 0
         return _piece(call, value, dim, range(start, start + call.integer("length")))
     if call.name == "select":
         index = call.integer("index") % value.shape[dim]
