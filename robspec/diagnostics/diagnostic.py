@@ -1,14 +1,12 @@
-"""One located message, and the error that carries all messages of a run."""
+"""One located message."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from robspec.diagnostics.span import NOWHERE, Source, Span
-from robspec.errors import RobspecError
+from robspec.diagnostics.span import Span
 
 
 class Severity(enum.Enum):
@@ -48,34 +46,3 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Sort diagnostics by place, then code, and drop exact repetitions."""
     unique = dict.fromkeys(diagnostics)
     return tuple(sorted(unique, key=lambda d: (d.span.start, d.code, d.span.end)))
-
-
-class SpecError(RobspecError):
-    """The specification cannot be used: every problem found in it, in the order it is written.
-
-    Each problem has its own code and its own page (`robspec explain CODE`); this one only collects them.
-
-    Args:
-        diagnostics: all of the run, warnings included.
-        source: the text they are about.
-    """
-
-    code: ClassVar[str] = "E0000"
-    title: ClassVar[str] = "the specification has errors"
-
-    def __init__(self, diagnostics: Sequence[Diagnostic], source: Source) -> None:
-        self.diagnostics = in_order(diagnostics)
-        self.source = source
-        first = next((d for d in self.diagnostics if d.is_error), None)
-        span = first.span if first else NOWHERE
-        where = f"{source.name}:{source.line(span.start)}:{source.column(span.start)}"
-        super().__init__(where, first.message if first else "", first.mend if first else "")
-
-    def __str__(self) -> str:
-        return self.render(colour=False)
-
-    def render(self, *, colour: bool) -> str:
-        """Write all diagnostics the way a terminal shows them."""
-        from robspec.diagnostics.render import render_all
-
-        return render_all(self.diagnostics, self.source, colour=colour)
