@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from robspec.semantics.norm import exact_text
+
 _RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?", re.ASCII)
 
 
@@ -52,7 +54,8 @@ class Between:
         return found is not None and min(self.exact, self.wide) <= found <= max(self.exact, self.wide)
 
     def __str__(self) -> str:
-        return str(self.exact) if self.exact == self.wide else f"{self.exact} to {self.wide}"
+        one, other = exact_text(self.exact), exact_text(self.wide)
+        return one if one == other else f"{one} to {other}"
 
 
 @dataclass(frozen=True, slots=True)

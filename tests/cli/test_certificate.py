@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from PIL import Image
 
 from robspec.errors import RobspecError
 from robspec.recheck import document
+from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import Derived, derive, inputs_of
+from robspec.semantics.norm import exact_text
 from robspec.syntax.source import read_source
 from tests.cli.conftest import Brightness, Project, Run, export, write_images
 
@@ -451,3 +454,14 @@ def test_a_mean_of_many_digits_is_reported_and_certified(
     assert robspec("recheck", path, project.model, project.spec).status == 0
     witness = tmp_path / "w" / "even.witness.json"
     assert witness.exists() == (least != "0.5")
+
+
+@pytest.mark.parametrize("eps", [Fraction(1, 10**3990), Fraction(10**3990 + 1, 10**3990), Fraction(10**3990)])
+def test_params_of_many_digits_are_derived_with(project: Project, eps: Fraction) -> None:
+    """A certificate names the params; a budget of 4000 digits has 8000 once squared."""
+    project.write_spec(MANY.replace("LEAST", "0.5").replace("weighted ", "").replace("0.1", "e"))
+    project.spec.write_text(project.spec.read_text().replace("data val", "param e = 0.1\ndata val"))
+    inputs = Inputs("model", 8, Fraction(10**3990 + 7, 3**8000))
+    found = derive(inputs, {"e": eps}, project.model, read_source(project.spec), project.root)
+    assert exact_text(eps) == found.content["inputs"]["params"]["e"]
+    assert Fraction(Decimal(found.content["properties"][0]["images"][0]["points"][0]["budget"].split("/")[0])) > 0
