@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.ir.types import Degraded, Metric
 from robspec.kernels.knapsack import backends
-from robspec.oracle import compare, costs, optimum, pooled, solver
+from robspec.oracle import compare, costs, linear, optimum, pooled, solver
 from robspec.oracle.compare import Subject
 from robspec.oracle.moves import reach_for
 from robspec.oracle.scene import Scene, value
@@ -256,3 +257,15 @@ def test_a_pooled_question_nobody_solved_is_not_agreed(monkeypatch: pytest.Monke
     for found in (pooled.worst_case(*ask_value), pooled.radius(*ask_radius)):
         assert found.agreed is None
         assert found.optimum == "not solved"
+
+
+@pytest.mark.parametrize("text", ["weighted pixel_accuracy", "weighted recall[c1]", "weighted fpr[c0]"])
+@pytest.mark.parametrize("exponent", [-1074, 1021])
+def test_harm_does_not_depend_on_the_size_of_the_weights(text: str, exponent: int) -> None:
+    asked, rng = metric(text, K), np.random.default_rng(1)
+    scene = replace(scene_of(rng, 12, 2), weights=rng.integers(1, 4, 12).astype(np.float64))
+    scene.weights[scene.ignored] = 0.0
+    scaled = replace(scene, weights=np.where(scene.ignored, 1.0, np.ldexp(scene.weights, exponent)))
+    found = linear.harm(asked, scaled)
+    assert np.array_equal(found, linear.harm(asked, scene))
+    assert found.any()
