@@ -269,3 +269,15 @@ def test_harm_does_not_depend_on_the_size_of_the_weights(text: str, exponent: in
     found = linear.harm(asked, scaled)
     assert np.array_equal(found, linear.harm(asked, scene))
     assert found.any()
+
+
+def test_a_pooled_precision_of_one_that_loses_every_true_positive_is_the_worst() -> None:
+    """At the price 1 a lost true positive gains nothing, but without any left the precision counts as 0."""
+    asked = metric("pooled precision[c1]", K)
+    z = np.array([[0.0, 1.0, -5.0], [5.0, 0.0, -5.0]])
+    here = np.ones(2, np.bool_)
+    scene = Scene(z, np.array([1, 0]), ~here, here, np.ones(2), 2)
+    for reach, worst in ((F(1, 2), F(1)), (F(1), F(0))):
+        found = pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", worst)
+        assert found.agreed is True, found.note
+        assert pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", 1 - worst).agreed is False
