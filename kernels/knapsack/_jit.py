@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from uuid import uuid4
 
 import platformdirs
 from numba import njit
@@ -39,11 +40,21 @@ def compiled(
         if folder:
             _CONFIG.CACHE_DIR = folder
         try:
-            compile_it: Any = njit(parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy")
-            made: _Function = compile_it(function)
+            made: Any = njit(parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy")(function)
         finally:
             _CONFIG.CACHE_DIR = before
-        return made
+        stats = getattr(made, "stats", None)
+        if stats is None or not folder:
+            return made  # type: ignore[no-any-return]
+        if not Path(stats.cache_path).is_relative_to(folder):
+            # Where it cannot write there, numba goes on to folders that no digest names.
+            compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy")
+            return compile_it(function)  # type: ignore[no-any-return]
+        # Two processes that save at once would both number their files from 1, and the index of one could name the
+        # code of the other, made for arrays of another layout.
+        files = made._cache._cache_file
+        files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{{number:d}}-{uuid4().hex}")
+        return made  # type: ignore[no-any-return]
 
     return decorate
 

@@ -218,6 +218,10 @@ def dual_bound(costs: IntArray, profits: FloatArray, limit: int) -> Fraction:
     whole = exact_sum(profits)
     if not len(costs) or int(costs.sum()) <= limit:
         return whole
+    # A power of two, so that neither sums overflow nor prices of tiny profits vanish; what vanishes now is far below
+    # the slack.
+    exponent = int(np.frexp(profits.max())[1])
+    profits = np.ldexp(profits, -exponent)
     with np.errstate(divide="ignore"):
         worth = np.where(costs > 0, profits / np.maximum(costs, 1), np.inf)
     order = np.argsort(-worth, kind="stable")
@@ -227,7 +231,7 @@ def dual_bound(costs: IntArray, profits: FloatArray, limit: int) -> Fraction:
         return whole
     gains = profits - price * costs.astype(np.float64)
     gained = Fraction(float(np.sum(np.maximum(gains, 0.0))))
-    return min(whole, Fraction(price) * limit + gained + whole * _ROUNDING)
+    return min(whole, (Fraction(price) * limit + gained) * Fraction(2) ** exponent + whole * _ROUNDING)
 
 
 def predictions(z: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -14,6 +14,7 @@ from robspec.ir.types import AllOf, Degraded, Metric, Objective
 from robspec.oracle import costs, linear, optimum, solver
 from robspec.oracle.moves import SLACK, Reach, affordable, budget_of
 from robspec.oracle.scene import FloatArray, IntArray, Scene, value
+from robspec.semantics.norm import exact_text
 
 BELOW = "bound <= optimum"
 EQUAL = "equal"
@@ -347,5 +348,5 @@ def shown(number: Fraction | float | None) -> str:
     if isinstance(number, float) and math.isinf(number):
         return "inf"
     exact = Fraction(number)
-    text = str(exact)
+    text = exact_text(exact)
     return text if exact.denominator == 1 else f"{text if len(text) < 24 else ''} ({float(exact):.9g})".strip()

@@ -30,6 +30,10 @@ def harm(metric: Metric, scene: Scene) -> FloatArray:
         [N, classes]; positive is worse, 0 for the predicted class.
     """
     seen, clean, labels = scene.counted(metric), scene.predicted, scene.labels
+    if metric.weights:
+        # Only their proportions matter, but near the ends of the doubles sums and quotients would not hold them.
+        counted = np.where(seen, scene.weights, 0.0)
+        scene = replace(scene, weights=np.ldexp(counted, -int(np.frexp(counted.max())[1])))
     every = np.arange(scene.classes)
     if metric.average:
         total: FloatArray = np.zeros((len(scene), scene.classes))
@@ -43,8 +47,8 @@ def harm(metric: Metric, scene: Scene) -> FloatArray:
         reference = clean if metric.items == "predicted" else labels
         kept = np.where(seen, weights, 0.0)
         right = (every[None, :] == reference[:, None]).astype(np.float64)
-        counted: FloatArray = kept[:, None] / float(kept.sum()) * _lost(right, clean)
-        return counted
+        lost: FloatArray = kept[:, None] / float(kept.sum()) * _lost(right, clean)
+        return lost
     inside = np.isin(labels, metric.classes)
     mine = seen & (inside if metric.items == "leave" else ~inside)
     right = (np.isin(every, metric.classes)[None, :] == inside[:, None]).astype(np.float64)

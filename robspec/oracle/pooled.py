@@ -223,4 +223,12 @@ def _settled(
         return reached, optimal
 
     settled = ratio.settle(metric, start, attempt)
-    return None if settled is None else (best, settled)
+    if settled is None:
+        return None
+    emptied = [m.only(np.isin(s.labels, metric.classes)[m.pixel]) for s, m in zip(scenes, moves, strict=True)]
+    if _has_worst(metric) and all(not m.shared or float(m.share.sum()) <= budget for m in emptied):
+        # A quotient of 1 does not fall with either sum until both are 0: no price shows that it then is the worst.
+        reached = _pooled(metric, scenes, [_after(s, m) for s, m in zip(scenes, emptied, strict=True)])
+        if reached == worst_of(metric):
+            return emptied, True
+    return best, settled

@@ -22,7 +22,7 @@ from robspec.lipschitz.derivation import Derivation
 from robspec.recheck.document import SCHEMA, SCHEMA_VERSION
 from robspec.recheck.verdicts import overall, requirements
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import L2, Norm
+from robspec.semantics.norm import L2, Norm, exact_text
 
 Prove = Callable[[ExportedProgram, Norm, Norm], Derivation]
 
@@ -70,10 +70,10 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "numpy": metadata.version("numpy"),
         },
         "inputs": {
-            "params": {name: str(value) for name, value in program.params},
+            "params": {name: exact_text(value) for name, value in program.params},
             "forward": inputs.forward,
             "batch_size": inputs.batch_size,
-            "assume_lipschitz": None if inputs.assume is None else str(inputs.assume),
+            "assume_lipschitz": None if inputs.assume is None else exact_text(inputs.assume),
         },
         "sha256": {
             "spec": text_sha256(spec_text),
@@ -130,11 +130,11 @@ def constants(
         found.append(constant)
         entries.append(
             {
-                "value": str(constant.value),
+                "value": exact_text(constant.value),
                 "input_norm": constant.input_norm.name,
                 "output_norm": constant.output_norm.name,
                 "status": constant.status.value,
-                "divided_by": str(scale),
+                "divided_by": exact_text(scale),
                 "derivation": rows,
             }
         )

@@ -16,10 +16,12 @@ from robspec.recheck.claims import Between, rational
 from robspec.recheck.image import Ledger
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
 
 ROOM = Fraction(1, 2**36)
 """What evaluating the bound in doubles may take off it, relative to the values."""
-MOST_SPENDS = 4096
+MOST_SPENDS = 128
+"""Nearly twice what a bound stands on; each is evaluated anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,11 @@ class Relaxation:
 
     def written(self) -> dict[str, Any]:
         """As a certificate writes it."""
-        return {"price": str(self.price), "unit": str(self.unit), "spends": [list(row) for row in self.spends]}
+        return {
+            "price": exact_text(self.price),
+            "unit": exact_text(self.unit),
+            "spends": [list(row) for row in self.spends],
+        }
 
     @staticmethod
     def read(point: dict[str, Any], parts: int) -> Relaxation | None:
@@ -97,9 +103,9 @@ class AverageBook(Relaxed):
         """What holds within a budget."""
         budget, wide = self.budgets(eps, constant)
         if self.clean is None:
-            return {"budget": str(budget), "certified": None}
+            return {"budget": exact_text(budget), "certified": None}
         if self.q is None or budget == 0:
-            return {"budget": str(budget), "certified": Between(self.worst(budget), self.worst(wide))}
+            return {"budget": exact_text(budget), "certified": Between(self.worst(budget), self.worst(wide))}
         return Bounded(self, constant, None, eps)
 
     def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any] | Bounded:
@@ -133,7 +139,7 @@ class AverageBook(Relaxed):
             values = [self._value(k, end * wide + extra) for end in ends]
             total += min(v + by.price / by.unit * start for v, start in zip(values, starts, strict=True))
             size += max(map(abs, values))
-            seen += [f"{end} {v}" for end, v in zip(ends, values, strict=True)]
+            seen += [f"{exact_text(end)} {exact_text(v)}" for end, v in zip(ends, values, strict=True)]
         total -= by.price / by.unit * budget * wide
         if loose:
             total -= ROOM * size
@@ -199,8 +205,8 @@ class Bounded:
                 raise ValueError("a bound without what it stands on")
             return {"certified": "0"}
         bound, digest = self.book.bound(by, self._budget(found), False)
-        point = {"certified": str(found), **by.written(), "values": digest, "bound": str(bound)}
-        return point if self.eps is None else {"budget": str(self._budget(found)), **point}
+        point = {"certified": exact_text(found), **by.written(), "values": digest, "bound": exact_text(bound)}
+        return point if self.eps is None else {"budget": exact_text(self._budget(found)), **point}
 
     @property
     def _sign(self) -> int:

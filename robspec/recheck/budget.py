@@ -23,9 +23,7 @@ def grid_bits(pixels: int) -> int:
 
 
 def widened(budget: Fraction, pixels: int) -> Fraction:
-    """A budget enlarged by what rounding every cost down can take away."""
-    if budget == 0:
-        return budget
+    """A budget enlarged by what rounding every cost down can take away; the squares of tiny margins round to 0."""
     return max(budget, FINEST) * (1 + Fraction(pixels + 8, 2 ** grid_bits(pixels)))
 
 

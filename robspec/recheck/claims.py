@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from robspec.semantics.norm import exact_text
+
+_LARGEST = Fraction(math.nextafter(math.inf, 0.0))
 _RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?", re.ASCII)
 
 
@@ -52,7 +55,8 @@ class Between:
         return found is not None and min(self.exact, self.wide) <= found <= max(self.exact, self.wide)
 
     def __str__(self) -> str:
-        return str(self.exact) if self.exact == self.wide else f"{self.exact} to {self.wide}"
+        one, other = exact_text(self.exact), exact_text(self.wide)
+        return one if one == other else f"{one} to {other}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Within:
         if not isinstance(found, Fraction) or found < 0:
             return False
         after = found * (1 + Fraction(1, 2**50)) + Fraction(1, 2**470)
-        return (found == 0 or not self.suffices(found)) and self.beyond(after)
+        # No double is beyond the largest, where the search for a radius ends.
+        return (found == 0 or not self.suffices(found)) and (found == _LARGEST or self.beyond(after))
 
     def __str__(self) -> str:
         return self.text

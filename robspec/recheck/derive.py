@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from hashlib import sha256
@@ -21,6 +20,7 @@ from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.pooled import Pool
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
 
 BOOKS: dict[str, type[WeightedBook] | type[AverageBook]] = {"weighted": WeightedBook, "macro": AverageBook}
 """Families whose bound is relaxed."""
@@ -173,7 +173,7 @@ def _image(name: str, prop: Property, constant: Constant, books: dict[Metric, Le
     first = next(iter(books.values()))
     entry: dict[str, Any] = {
         "image": name,
-        "clean": None if first.clean is None else str(first.clean),
+        "clean": None if first.clean is None else exact_text(first.clean),
         "costs": [digest for book in books.values() for digest in book.digests],
         "grid": f"2^-{grid_bits(pixels)}",
     }
@@ -194,7 +194,7 @@ def _relaxed(name: str, prop: Property, constant: Constant, book: WeightedBook |
     query = prop.query
     entry: dict[str, Any] = {
         "image": name,
-        "clean": None if book.clean is None else str(book.clean),
+        "clean": None if book.clean is None else exact_text(book.clean),
         "costs": list(book.digests),
         "grid": f"2^-{grid_bits(book.pixels)}",
     }
@@ -215,13 +215,13 @@ def _met(found: Cut | None) -> bool | None:
 def _worst(book: Ledger, eps: Fraction, constant: Constant, pixels: int) -> dict[str, Any]:
     budget = budget_of(eps, constant)
     if book.clean is None:
-        return {"budget": str(budget), "cut": None, "spent": None, "certified": None}
+        return {"budget": exact_text(budget), "cut": None, "spent": None, "certified": None}
     exact, cut = book.worst(budget)
     wide, _ = book.worst(widened(budget, pixels))
     return {
-        "budget": str(budget),
+        "budget": exact_text(budget),
         "cut": [cut.leave, cut.enter],
-        "spent": str(cut.cost),
+        "spent": exact_text(cut.cost),
         "certified": Between(exact, wide),
     }
 
@@ -246,4 +246,4 @@ def _radius(cut: Cut | None, constant: Constant, pixels: int) -> dict[str, Any]:
 
 
 def _text(cost: Fraction | float) -> str:
-    return "inf" if cost == math.inf else str(cost)
+    return exact_text(cost)

@@ -13,6 +13,7 @@ from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.image import Ledger, one_class
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
 
 
 class Pool:
@@ -42,7 +43,7 @@ class Pool:
         clean = self._value(Fraction(0), none=True)
         entry: dict[str, Any] = {
             "image": f"all {len(self._books)} images",
-            "clean": None if clean is None else str(clean),
+            "clean": None if clean is None else exact_text(clean),
             "costs": [d for books in self._books for book in books for d in book.digests],
             "grid": f"2^-{grid_bits(self._pixels)}",
         }
@@ -56,7 +57,7 @@ class Pool:
         if isinstance(query, WorstCaseQuery):
             entry["points"] = [
                 {
-                    "budget": str(budget_of(eps, constant)),
+                    "budget": exact_text(budget_of(eps, constant)),
                     "certified": None if clean is None else Between(at(eps, False), at(eps, True)),
                 }
                 for eps in query.budgets

@@ -9,6 +9,7 @@ from typing import Any
 
 from robspec.ir.types import Aggregate, Property, Requirement, WorstCaseQuery
 from robspec.recheck.claims import rational
+from robspec.semantics.norm import exact_text
 from robspec.semantics.relation import Relation
 from robspec.semantics.statistics import fraction_is_claimed, mean_margin
 
@@ -63,7 +64,7 @@ def _decided(
             verdict = "PROVED"
         elif not _met(requirement, high):
             verdict = "REFUTED"
-    shown = None if low is None else "inf" if low == math.inf else str(low)
+    shown = None if low is None else exact_text(low)
     return {"requirement": requirement.text, "point": point, "certified": shown, "verdict": verdict}
 
 

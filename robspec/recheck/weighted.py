@@ -16,6 +16,7 @@ from robspec.recheck.claims import Between, Within
 from robspec.recheck.exact import integers, prices
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
 
 ROOM = Fraction(1, 2**24)
 """How far below the relaxation's optimum a bound in doubles may lie, relative to all that can be lost."""
@@ -82,9 +83,9 @@ class WeightedBook(Relaxed):
         """What holds within a budget."""
         budget, wide = self.budgets(eps, constant)
         if self.clean is None:
-            return {"budget": str(budget), "lost": None, "certified": None}
+            return {"budget": exact_text(budget), "lost": None, "certified": None}
         certified = Between(self.worst(budget), self._loosest(wide))
-        return {"budget": str(budget), "lost": str(self.lost(budget)), "certified": certified}
+        return {"budget": exact_text(budget), "lost": exact_text(self.lost(budget)), "certified": certified}
 
     def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any]:
         """What holds of a radius."""

@@ -10,6 +10,7 @@ from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Program
 from robspec.recheck.assemble import decided
 from robspec.recheck.averages import Bounded, Relaxation
+from robspec.semantics.norm import exact_text
 
 
 def certificate(
@@ -57,7 +58,7 @@ def _filled(
             raise _alarm(entry, image, found, f"{point}: {made.get('bound')}")
         return made
     claim = point["certified"]
-    text = None if found is None else "inf" if isinstance(found, float) else str(found)
+    text = None if found is None else exact_text(found)
     if not (claim.holds(text) if hasattr(claim, "holds") else claim == text):
         raise _alarm(entry, image, text, claim)
     return {**point, "certified": text}

@@ -10,6 +10,7 @@ from typing import Any
 
 from robspec.report._words import point_text, query_text
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
 from robspec.verify.result import (
     CheckReport,
     ClaimResult,
@@ -165,4 +166,4 @@ def _value(value: Value | None) -> dict[str, Any] | None:
     if value == math.inf:
         return {"exact": "inf", "approx": None}
     exact = Fraction(value)
-    return {"exact": str(exact), "approx": float(exact)}
+    return {"exact": exact_text(exact), "approx": float(exact)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 
@@ -57,6 +58,14 @@ def decimal_text(value: Fraction) -> str:
     digits = str(abs(value.numerator) * (10**places // value.denominator)).rjust(places + 1, "0")
     sign = "-" if value < 0 else ""
     return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+
+def exact_text(value: Fraction | float) -> str:
+    """Write a rational as numerator/denominator however many digits it has: str() ends at 4300 of them."""
+    if isinstance(value, float):
+        return str(value)
+    above, below = (str(Decimal(n)) for n in (value.numerator, value.denominator))
+    return above if value.denominator == 1 else f"{above}/{below}"
 
 
 def directed_text(value: Fraction, places: int, *, up: bool) -> str:

@@ -11,8 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from robspec.semantics.norm import exact_text
 from robspec.verify.errors import WitnessPathError
-from robspec.verify.result import CheckReport, ClaimResult, ImageResult, PropertyResult, RequirementResult, Verdict
+from robspec.verify.result import (
+    CheckReport,
+    ClaimResult,
+    ImageResult,
+    PropertyResult,
+    RequirementResult,
+    Value,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +106,18 @@ def _violation(prop: PropertyResult, result: RequirementResult) -> dict[str, obj
     named = set(result.witnesses)
     return {
         "requirement": result.requirement.text,
-        "attained": str(result.attained),
+        "attained": _text(result.attained),
         "reason": result.reason,
         "images": [
-            {"image": i.image, "attained": str(i.attained[result.point]), **_place(i, result.point)}
+            {"image": i.image, "attained": _text(i.attained[result.point]), **_place(i, result.point)}
             for i in prop.images
             if i.image in named
         ],
     }
+
+
+def _text(value: Value | None) -> str:
+    return str(value) if value is None else exact_text(value)
 
 
 def _place(image: ImageResult, point: int) -> dict[str, str]:

@@ -308,3 +308,14 @@ def test_margins_of_many_classes_are_of_the_two_largest() -> None:
 
 def test_items_of_cost_one_have_a_price() -> None:
     assert dual_bound(np.array([1, 1, 1]), np.array([3.0, 2.0, 1.0]), 2) <= 5 + F(1, 2**20)
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1050, 1021])
+@pytest.mark.parametrize("limit", [90, 130, 200])
+def test_the_dual_does_not_depend_on_the_size_of_the_weights(exponent: int, limit: int) -> None:
+    """Of subnormal profits no price would be left, and the sum of the largest would be infinite."""
+    costs = np.array([3, 10, 40, 41, 90], dtype=np.int64)
+    profits = np.array([1.0, 5.0, 4.0, 3.0, 2.0])
+    plain = dual_bound(costs, profits, limit)
+    assert dual_bound(costs, np.ldexp(profits, exponent), limit) == plain * Fraction(2) ** exponent
+    assert plain < 15 or limit == 200

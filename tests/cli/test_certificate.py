@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,20 @@ from PIL import Image
 
 from robspec.errors import RobspecError
 from robspec.recheck import document
+from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import Derived, derive, inputs_of
+from robspec.semantics.norm import exact_text
 from robspec.syntax.source import read_source
-from tests.cli.conftest import Brightness, Project, Run, export
+from tests.cli.conftest import Brightness, Project, Run, export, write_images
 
+MANY = """
+property even {
+  metric weighted pixel_accuracy
+  norm l2
+  budget 0.1
+  require mean(worst_case) >= LEAST
+}
+"""
 PROPERTIES = """
 param eps = 1.5
 property counting {
@@ -413,3 +425,43 @@ def test_an_assumed_constant_is_confirmed_as_assumed(project: Project, robspec: 
     written["inputs"]["assume_lipschitz"] = "3"
     path.write_text(document.dumps(written))
     assert robspec("recheck", path, model, project.spec).status == 1
+
+
+@pytest.mark.parametrize("least", ["0.5", "0.999"])
+def test_a_mean_of_many_digits_is_reported_and_certified(
+    project: Project, robspec: Run, tmp_path: Path, least: str
+) -> None:
+    """Weights of random doubles give every image a denominator of its own: their mean has thousands of digits."""
+    for folder in ("images", "masks"):
+        shutil.rmtree(project.root / folder)
+    write_images(project.root, 320)
+    (project.root / "weights").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(320):
+        np.save(project.root / "weights" / f"im{i}.npy", rng.random((8, 8)))
+        mask = np.array(Image.open(project.root / "masks" / f"im{i}.png"))
+        mask[0, 0] = 1
+        Image.fromarray(mask).save(project.root / "masks" / f"im{i}.png")
+    project.write_spec(MANY.replace("LEAST", least))
+    project.spec.write_text(project.spec.read_text().replace('/*.png"\n}', '/*.png"\n  weights "weights/*.npy"\n}'))
+    path, report = tmp_path / "c.json", tmp_path / "report.json"
+    asked = ("--certificate", path, "--format", "json", "--output", report, "--witness-dir", tmp_path / "w")
+    result = robspec("check", project.model, project.spec, *asked)
+    assert result.status == (0 if least == "0.5" else 1), result.err
+    certified = json.loads(report.read_text())["properties"][0]["requirements"][0]["certified"]["exact"]
+    assert len(certified) > 2 * 4300
+    assert document.read(path)["properties"][0]["requirements"][0]["certified"] == certified
+    assert robspec("recheck", path, project.model, project.spec).status == 0
+    witness = tmp_path / "w" / "even.witness.json"
+    assert witness.exists() == (least != "0.5")
+
+
+@pytest.mark.parametrize("eps", [Fraction(1, 10**3990), Fraction(10**3990 + 1, 10**3990), Fraction(10**3990)])
+def test_params_of_many_digits_are_derived_with(project: Project, eps: Fraction) -> None:
+    """A certificate names the params; a budget of 4000 digits has 8000 once squared."""
+    project.write_spec(MANY.replace("LEAST", "0.5").replace("weighted ", "").replace("0.1", "e"))
+    project.spec.write_text(project.spec.read_text().replace("data val", "param e = 0.1\ndata val"))
+    inputs = Inputs("model", 8, Fraction(10**3990 + 7, 3**8000))
+    found = derive(inputs, {"e": eps}, project.model, read_source(project.spec), project.root)
+    assert exact_text(eps) == found.content["inputs"]["params"]["e"]
+    assert Fraction(Decimal(found.content["properties"][0]["images"][0]["points"][0]["budget"].split("/")[0])) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -177,3 +178,34 @@ def test_a_view_that_its_schema_does_not_declare() -> None:
     program = torch.export.export(Hidden(), (images,))
     with pytest.raises(RobspecError):
         prove(program, input_norm=L2, output_norm=L2)
+
+
+class Pieces(nn.Module):
+    """Joins two pieces of a tensor_split, each through a function of slope 1 at 0."""
+
+    def __init__(self, indices: list[int], first: int, second: int) -> None:
+        super().__init__()
+        self.indices = indices
+        self.first, self.second = first, second
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        pieces = torch.tensor_split(image, self.indices, 1)
+        return torch.cat([pieces[self.first].tanh(), pieces[self.second].sin()], 1)
+
+
+@pytest.mark.parametrize(
+    ("indices", "first", "second", "overlap"),
+    [
+        ([2, 1], 0, 2, True),
+        ([3, 1, 2], 0, 3, True),
+        ([-1, -3], 0, 2, True),
+        ([1, 3], 0, 2, False),
+        ([1, -1], 1, 2, False),
+        ([9, 2], 1, 2, False),
+    ],
+)
+def test_pieces_of_a_tensor_split_may_overlap(indices: list[int], first: int, second: int, overlap: bool) -> None:
+    """Indices need not ascend: [2, 1] gives x[:2], nothing, and x[1:], which share an entry."""
+    found = bound(Pieces(indices, first, second), (4,))
+    assert found == pytest.approx(math.sqrt(2) if overlap else 1.0, rel=1e-12)
+    assert not overlap or Fraction(found) ** 2 >= 2

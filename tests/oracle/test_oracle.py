@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.ir.types import Degraded, Metric
 from robspec.kernels.knapsack import backends
-from robspec.oracle import compare, costs, optimum, pooled, solver
+from robspec.oracle import compare, costs, linear, optimum, pooled, solver
 from robspec.oracle.compare import Subject
 from robspec.oracle.moves import reach_for
 from robspec.oracle.scene import Scene, value
@@ -256,3 +257,27 @@ def test_a_pooled_question_nobody_solved_is_not_agreed(monkeypatch: pytest.Monke
     for found in (pooled.worst_case(*ask_value), pooled.radius(*ask_radius)):
         assert found.agreed is None
         assert found.optimum == "not solved"
+
+
+@pytest.mark.parametrize("text", ["weighted pixel_accuracy", "weighted recall[c1]", "weighted fpr[c0]"])
+@pytest.mark.parametrize("exponent", [-1074, 1021])
+def test_harm_does_not_depend_on_the_size_of_the_weights(text: str, exponent: int) -> None:
+    asked, rng = metric(text, K), np.random.default_rng(1)
+    scene = replace(scene_of(rng, 12, 2), weights=rng.integers(1, 4, 12).astype(np.float64))
+    scene.weights[scene.ignored] = 0.0
+    scaled = replace(scene, weights=np.where(scene.ignored, 1.0, np.ldexp(scene.weights, exponent)))
+    found = linear.harm(asked, scaled)
+    assert np.array_equal(found, linear.harm(asked, scene))
+    assert found.any()
+
+
+def test_a_pooled_precision_of_one_that_loses_every_true_positive_is_the_worst() -> None:
+    """At the price 1 a lost true positive gains nothing, but without any left the precision counts as 0."""
+    asked = metric("pooled precision[c1]", K)
+    z = np.array([[0.0, 1.0, -5.0], [5.0, 0.0, -5.0]])
+    here = np.ones(2, np.bool_)
+    scene = Scene(z, np.array([1, 0]), ~here, here, np.ones(2), 2)
+    for reach, worst in ((F(1, 2), F(1)), (F(1), F(0))):
+        found = pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", worst)
+        assert found.agreed is True, found.note
+        assert pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", 1 - worst).agreed is False

@@ -17,7 +17,7 @@ from robspec.bounds.context import Context
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle.moves import reach_for
 from robspec.oracle.scene import Scene
-from robspec.recheck.averages import AverageBook, Bounded, Relaxation
+from robspec.recheck.averages import MOST_SPENDS, AverageBook, Bounded, Relaxation
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.objective import Threshold
 from tests.bounds.language import metric
@@ -214,3 +214,64 @@ def test_what_is_no_relaxation_is_not_read(change: dict[str, Any]) -> None:
     assert read is not None
     assert read.written() == good
     assert Relaxation.read({**good, **change}, 3) is None
+
+
+def test_numbers_of_many_digits_and_many_spends_are_only_rejected() -> None:
+    """A certificate can write 4000 digits of a radius, whose square has more than Python writes down unasked."""
+    asked, rng, tried = metric("mean_iou", K), np.random.default_rng(0), 0
+    for _ in range(6):
+        scene = scene_of(rng, 6, 2)
+        book, bound = AverageBook(asked, scene), opened(scene, asked)
+        if book.clean is None:
+            continue
+        gamma = book.clean / 2
+        radius = bound.radius([(gamma,)], strict=False)[0][0]
+        point = book.reach(Degraded(asked, Threshold(gamma), strict=False), constant(2))
+        if not isinstance(point, Bounded) or not radius:
+            continue
+        written = point.filled(radius, relaxation(bound, radius))
+        assert point.holds(written)
+        tried += 1
+        for much in (radius * (1 - F(1, 10**3900 + 7)), F(10**3900), F(1, 10**3900)):
+            assert not point.holds({**written, "certified": str(much)})
+        long = str(F(written["price"]) * (1 - F(1, 10**1900 + 7)))
+        assert not point.holds({**written, "price": long, "unit": long})
+        rows = [[0, *range(1, MOST_SPENDS)] for _ in book.parts]
+        assert Relaxation.read({**written, "spends": rows}, len(rows)) is not None
+        rows[0].append(MOST_SPENDS)
+        assert Relaxation.read({**written, "spends": rows}, len(rows)) is None
+        assert all(len(row) <= MOST_SPENDS // 2 + 8 for row in written["spends"])
+    assert tried
+
+
+def tiny(margin: float) -> tuple[Scene, Context]:
+    """Two pixels that margins whose squares are no doubles keep right."""
+    z = np.array([[margin, 0.0, -1.0], [0.0, margin, -1.0]])
+    here = np.ones(2, np.bool_)
+    scene = Scene(z, np.array([0, 1]), ~here, here, np.ones(2), 2)
+    return scene, Context(CPU, torch.from_numpy(z.T.copy()).reshape(1, 3, 1, 2), torch.tensor([[[0, 1]]]), 255)
+
+
+@pytest.mark.parametrize("text", AVERAGES)
+def test_squares_that_vanish_are_no_false_alarm_without_a_budget(text: str) -> None:
+    asked, (scene, plain) = metric(text, K), tiny(1e-180)
+    certified = open_bound(asked, plain, constant(2)).worst_case([F(0)])[0][0]
+    book = AverageBook(asked, scene)
+    assert book.clean == book.worst(F(0)) == 1
+    claim = book.point(F(0), constant(2))["certified"]  # type: ignore[index]
+    assert certified < 1
+    assert claim.holds(str(certified))
+    assert claim.holds("1")
+    assert not claim.holds("2")
+
+
+def test_a_radius_beyond_all_doubles_is_no_false_alarm() -> None:
+    asked, (scene, plain) = metric("weighted stability", K), tiny(1.0)
+    plain.weights = torch.ones(1, 1, 2, dtype=torch.float64)
+    small = replace(constant(2), value=F(1, 10**320))
+    found = open_bound(asked, plain, small).radius([(F(1, 2),)], strict=False)[0][0]
+    claim = WeightedBook(asked, scene).reach(Degraded(asked, Threshold(F(1, 2)), strict=False), small)["certified"]
+    assert found == np.finfo(np.float64).max
+    assert claim.holds(str(F(found)))
+    assert not claim.holds(str(F(found) / 2))
+    assert not claim.holds(str(F(10**330)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
-from robspec.semantics.norm import L1, L2, LINF, Norm, decimal_text, directed_text
+from robspec.semantics.norm import L1, L2, LINF, Norm, decimal_text, directed_text, exact_text
 from robspec.semantics.relation import Relation
 
 
@@ -72,3 +72,16 @@ def test_norm_names() -> None:
     ]
     with pytest.raises(ValueError, match="p >= 1"):
         Norm(Fraction(1, 2))
+
+
+@given(st.fractions())
+def test_exact_text_is_that_of_the_rational(value: Fraction) -> None:
+    assert exact_text(value) == str(value)
+
+
+def test_exact_text_has_no_longest_number() -> None:
+    """The mean over some hundreds of images has more digits than Python writes down unasked."""
+    long = Fraction(10**6000 + 1, 3 * 10**5000)
+    assert exact_text(long) == f"1{'0' * 5999}1/3{'0' * 5000}"
+    assert exact_text(-Fraction(10**6000)) == f"-1{'0' * 6000}"
+    assert exact_text(float("inf")) == "inf"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Piece, Step, Value
 
@@ -35,12 +37,10 @@ def bound(call: Call) -> Step | list[Step]:
         return _piece(call, value, dim, range(index, index + 1), drops=True)
     if call.name == "unbind":
         return [_piece(call, value, dim, range(i, i + 1), drops=True) for i in range(value.shape[dim])]
-    steps = []
-    start = 0
-    for shape in call.shapes:
-        steps.append(_piece(call, value, dim, range(start, start + shape[dim])))
-        start += shape[dim]
-    return steps
+    # Read off by running it: pieces of a tensor_split may overlap, or leave entries out.
+    given = {key: call.get(key) for key in call.arguments if key not in ("self", "input", "dim")}
+    parts = call.node.target(torch.arange(value.shape[dim]), **given)  # type: ignore[operator]
+    return [_piece(call, value, dim, range(int(p[0]), int(p[-1]) + 1) if len(p) else range(0)) for p in parts]
 
 
 def _sliced(call: Call, value: Value, dim: int) -> range:
