@@ -43,20 +43,27 @@ def compiled(
             made: Any = njit(parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy")(function)
         finally:
             _CONFIG.CACHE_DIR = before
-        stats = getattr(made, "stats", None)
-        if stats is None or not folder:
+        if not folder or not hasattr(made, "stats") or _kept_apart(made, folder):
             return made  # type: ignore[no-any-return]
-        if not Path(stats.cache_path).is_relative_to(folder):
-            # Where it cannot write there, numba goes on to folders that no digest names.
-            compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy")
-            return compile_it(function)  # type: ignore[no-any-return]
-        # Two processes that save at once would both number their files from 1, and the index of one could name the
-        # code of the other, made for arrays of another layout.
-        files = made._cache._cache_file
-        files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{{number:d}}-{uuid4().hex}")
-        return made  # type: ignore[no-any-return]
+        compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy")
+        return compile_it(function)  # type: ignore[no-any-return]
 
     return decorate
+
+
+def _kept_apart(made: Any, folder: str) -> bool:
+    """Name the files of a function so that no other process names any alike; tell whether that can be done."""
+    if not Path(made.stats.cache_path).is_relative_to(folder):
+        # Where it cannot write there, numba goes on to folders that no digest names.
+        return False
+    # Two processes that save at once would both number their files from 1, and the index of one could name the code
+    # of the other, made for arrays of another layout.
+    files = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    pattern = getattr(files, "_data_name_pattern", "")
+    if "{number:d}" not in pattern:
+        return False
+    files._data_name_pattern = pattern.replace("{number:d}", f"{{number:d}}-{uuid4().hex}")  # type: ignore[union-attr]
+    return True
 
 
 @cache
