@@ -60,6 +60,18 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmoved:
+    """A radius where no image changes the logits: infinite, or 0, which the squares of tiny margins round to."""
+
+    def holds(self, written: object) -> bool:
+        """See `Claim`."""
+        return written in ("inf", "0")
+
+    def __str__(self) -> str:
+        return "inf"
+
+
+@dataclass(frozen=True, slots=True)
 class Within:
     """A certified radius: no attack within it suffices, and one just beyond it, by rounding, does.
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from robspec.ir.types import Degraded, Metric
 from robspec.recheck.budget import budget_of, widened
+from robspec.recheck.claims import Unmoved
 from robspec.semantics.constant import Constant
 
 
@@ -36,11 +37,12 @@ class Relaxed(ABC):
             reached, gamma = -reached, -gamma
         return reached < gamma if objective.strict else reached <= gamma
 
-    def settled(self, objective: Degraded, constant: Constant) -> str | None:
+    def settled(self, objective: Degraded, constant: Constant) -> str | Unmoved | None:
         """The radius where it takes no search: "0", "inf", or None where it does."""
         if self.clean is None:
             raise ValueError("undefined")
         if self.meets(objective, self.clean):
             return "0"
-        everything = self.worst(None if constant.value else Fraction(0))
-        return None if self.meets(objective, everything) else "inf"
+        if constant.value == 0:
+            return "0" if self.meets(objective, self.worst(Fraction(0))) else Unmoved()
+        return None if self.meets(objective, self.worst(None)) else "inf"

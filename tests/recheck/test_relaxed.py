@@ -275,3 +275,23 @@ def test_a_radius_beyond_all_doubles_is_no_false_alarm() -> None:
     assert claim.holds(str(F(found)))
     assert not claim.holds(str(F(found) / 2))
     assert not claim.holds(str(F(10**330)))
+
+
+@pytest.mark.parametrize("text", ["mean_iou", "mean_accuracy"])
+@pytest.mark.parametrize("size", [1e-170, 1.0])
+def test_a_network_of_constant_zero_raises_no_alarm(text: str, size: float) -> None:
+    """Squares of margins of 1e-170 round to 0, so that the check claims a radius of 0 where it is infinite."""
+    asked = metric(text, K)
+    z = size * np.array([[2.0, 0, 0], [0, 1.0, 0], [0, 0, 4.0]])
+    rest = np.zeros(3, np.bool_), np.ones(3, np.bool_), np.ones(3)
+    scene = Scene(z, np.array([0, 1, 2]), *rest, 2)
+    seen = Context(CPU, torch.from_numpy(z.T.copy()).reshape(1, K, 1, 3), torch.tensor([[[0, 1, 2]]]), 255)
+    still = replace(constant(2), value=F(0))
+    found = open_bound(asked, seen, still).radius([(F(1, 2),)], strict=False)[0][0]
+    book = AverageBook(asked, scene) if text == "mean_iou" else WeightedBook(asked, scene)
+    point = book.reach(Degraded(asked, Threshold(F(1, 2)), strict=False), still)
+    assert isinstance(point, dict)
+    claim = point["certified"]
+    assert claim.holds(str(found))
+    assert not claim.holds("1")
+    assert found == (0 if size < 1 and text == "mean_iou" else math.inf)
