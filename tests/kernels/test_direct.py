@@ -122,10 +122,10 @@ def test_a_window_is_copied_whole_or_not_at_all() -> None:
         return done, sums.tolist(), inside.tolist()
 
     assert split([1, 3], 3) == (True, [2, 0], [1.0, 1.5, 1.25])
-    assert split([1, 4], 4)[0] is False
+    assert not split([1, 4], 4)[0]
     for ends in ([0, 2], [0, 0], [1, 2]):
         done, _, inside = split(ends, 3)
-        assert done is False
+        assert not done
         assert inside[ends[-1] :] == [-7.0] * (3 - ends[-1])
 
 
