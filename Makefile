@@ -17,8 +17,7 @@ test-deep: $(STAMP)  ## the property tests with 25 times the examples
 
 mutants: $(STAMP)  ## change the code under OF (robspec/lower) in hundreds of ways; the tests should notice each
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
-	ROBSPEC_HYPOTHESIS=mutants NUMBA_DISABLE_JIT=1 $(BIN)/mutmut run --max-children 2 '$(subst /,.,$(OF)).*'
-	$(BIN)/mutmut results
+	$(BIN)/python -m tests.mutation $(OF)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

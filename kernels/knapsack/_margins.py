@@ -33,8 +33,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def fetch(z: Any, widen: Any, b: int, k: int, start: int, stop: int, buffer: Any) -> Any:
-    """Give one class's logits of a run of pixels as a contiguous row; implemented per layout below."""
-    raise TypeError("only called from compiled code")
+    """Give one class's logits of a run of pixels as a contiguous row; compiled per layout below, else as here."""
+    row = z[b, k].reshape(-1)[start:stop]
+    return widen[row] if z.dtype == np.uint16 else row.copy()
 
 
 @overload(fetch)

@@ -8,13 +8,15 @@ from numba import config
 from robspec.kernels.knapsack import Backend, backends
 
 REFERENCE = backends()["reference"]
-CPU = backends()["reference" if config.DISABLE_JIT else "cpu"]
-"""What bounds are tested with; `make mutants` turns numba off, where its kernels cannot run."""
+COMPILED = not config.DISABLE_JIT
+"""Whether numba compiles; `make mutants` turns it off, and its kernels then run as plain Python, slowly."""
+CPU = backends()["cpu" if COMPILED else "reference"]
+"""What bounds are tested with."""
 
 
 def available() -> list[Backend]:
     """List the backends that can run here, compiled and reference ones first."""
-    found = [b for b in backends().values() if b.unavailable() is None]
+    found = [b for b in backends().values() if b.unavailable() is None and (COMPILED or b.name != "triton")]
     return [quick(b) for b in found]
 
 

@@ -11,6 +11,7 @@ import pytest
 from robspec.kernels.knapsack import _classes, _histogram, _jit, _select
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.reference import count_flips, water_filling
+from tests.kernels.available import COMPILED
 
 F = Fraction
 
@@ -153,6 +154,7 @@ def test_the_histogram_brackets_how_far_a_budget_reaches(q: int, seed: int) -> N
     assert (at < first).sum() <= fits <= (at <= last).sum()
 
 
+@pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
 def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> None:
     """A change in any file of the kernels changes where machine code is kept."""
     (tmp_path / "a.py").write_text("x = 1\n")

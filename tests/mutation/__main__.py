@@ -1,0 +1,84 @@
+"""Change a part of the code in every way mutmut knows; list what no test sees: `make mutants OF=robspec/bounds`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.mutation.changes import change
+
+TESTS = {
+    "robspec/lower": [
+        *("tests/lower", "tests/golden", "tests/cli/test_metrics.py", "tests/docs/test_language_reference.py"),
+    ],
+    "robspec/bounds": ["tests/bounds"],
+    "robspec/lipschitz/rules": [
+        f"tests/lipschitz/test_{name}.py"
+        for name in ("linear_rules", "nonlinear_rules", "refusals", "rules_by_hand", "traps")
+    ],
+    "robspec/kernels/knapsack": [
+        *(f"tests/kernels/test_{name}.py" for name in ("budget", "chunks", "direct", "knapsack", "one_class")),
+        "tests/kernels/test_reference.py",
+    ],
+}
+"""What tests each part; errors and everything beyond a part have tests of their own, which would notice more."""
+SKIPPED = ["_jit.py", "_triton_kernels.py", "triton_cuda.py"]
+"""Compiling, which is off, and Triton, whose kernels are read from their source text."""
+WORK = Path("build/mutants")
+
+
+def main() -> int:
+    """Change, try and count.
+
+    Returns:
+        0 when every change asked for was tried, 1 when the tests fail without any.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("part", choices=TESTS, help="what to change")
+    parser.add_argument("--only", nargs="*", default=[], help="names of files, such as macro.py")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of tests for each change, quickest first")
+    parser.add_argument("--again", action="store_true", help="try what was left over again, with these seconds")
+    asked = parser.parse_args()
+    work = WORK / asked.part.replace("/", ".")
+    copy = work / "copy"
+    results = (work / "results.jsonl").resolve()
+    if not (copy / "changes.json").exists():
+        change(Path(), copy, asked.part, SKIPPED)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy.resolve()),
+        "ROBSPEC_HYPOTHESIS": "mutants",
+        "NUMBA_DISABLE_JIT": "1",
+        "OMP_NUM_THREADS": "1",
+        "MUTANT_UNDER_TEST": "none",
+    }
+    options = [str(results), str(asked.seconds), "again" if asked.again else "", ",".join(asked.only)]
+    run = [sys.executable, "-m", "tests.mutation.trial", *options, *TESTS[asked.part]]
+    code = subprocess.run(run, cwd=copy, env=environment, check=False).returncode
+    if results.exists():
+        report(work, results)
+    return code
+
+
+def report(work: Path, results: Path) -> None:
+    """Print how many changes of each file were noticed, and write down those that were not."""
+    changes: dict[str, dict[str, str]] = json.loads((work / "copy" / "changes.json").read_text())
+    last = {name: outcome for name, outcome, *_ in map(json.loads, results.read_text().splitlines())}
+    left = []
+    print("\n| module | changes | tried | noticed |\n| --- | --- | --- | --- |")
+    for module, made in changes.items():
+        found = Counter(last.get(name, "not tried") for name in made)
+        noticed = found["noticed"] + found["endless"]
+        print(f"| `{module}` | {len(made)} | {len(made) - found['not tried']} | {noticed} |")
+        left += [f"{name}\n{diff}\n" for name, diff in made.items() if last.get(name) in ("unnoticed", "no test")]
+    (work / "left.txt").write_text("".join(left))
+    print(f"{len(left)} left over, in {work / 'left.txt'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

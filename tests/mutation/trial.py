@@ -1,0 +1,185 @@
+"""Runs the tests, then again for each change, in a fork of the process that has imported and exported everything.
+
+Started by `tests.mutation`, in the copy of the project. A fork starts in milliseconds, where a process of its own
+would import torch first; what the tests export is exported once.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+SLACK, FACTOR = 8.0, 6.0
+"""A change is endless when its tests take this many seconds more, and this many times as long, as without it."""
+
+
+class Trial:
+    """A pytest plugin that runs the tests of each change.
+
+    Args:
+        results: JSON lines are added to it: the change, what became of it, the test that noticed.
+        seconds: of tests for each change.
+        again: try what was left over, rather than what was not tried yet.
+        only: files to try, all of them if empty.
+    """
+
+    def __init__(self, results: Path, seconds: float, again: bool, only: Sequence[str]) -> None:
+        self._results = results
+        self._seconds = seconds
+        self._again = again
+        self._only = tuple(f".{name.removesuffix('.py')}" for name in only)
+        self._exports = Exports()
+
+    def pytest_configure(self) -> None:
+        """Keep what is exported."""
+        self._exports.install()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run every test without a change, then the tests of each change, quickest first."""
+        import mutmut.mutation.trampoline as trampoline
+
+        hits: set[str] = set()
+        trampoline.record_trampoline_hit = lambda name, caller=None: hits.add(name)
+        covers: dict[str, list[tuple[float, pytest.Item]]] = {}
+        for pass_ in ("none", "stats"):
+            # The first pass fills caches, so that the second tells how long a test takes a fork.
+            os.environ["MUTANT_UNDER_TEST"] = pass_
+            for item, reports in self._run(session.items):
+                failed = [r for r in reports if r.failed]
+                if failed:
+                    print(f"{item.nodeid} fails without any change:\n{failed[0].longreprtext}", file=sys.__stderr__)
+                    session.testsfailed += 1
+                    return True
+                took = sum(r.duration for r in reports)
+                for function in hits:
+                    covers.setdefault(function, []).append((took, item))
+                hits.clear()
+        os.environ["MUTANT_UNDER_TEST"] = "none"
+        gc.collect()
+        gc.freeze()
+        names = self._names()
+        for n, name in enumerate(names):
+            began = time.monotonic()
+            outcome, by = self._try(name, covers.get(name.rpartition("__mutmut_")[0], []))
+            with self._results.open("a") as out:
+                out.write(json.dumps([name, outcome, by, round(time.monotonic() - began, 2)]) + "\n")
+            if (n + 1) % 50 == 0 or n + 1 == len(names):
+                print(f"{n + 1} of {len(names)} changes tried", file=sys.__stderr__, flush=True)
+        return True
+
+    def _names(self) -> list[str]:
+        """List the changes to try, every seventh first, so that a part is a fair sample."""
+        changes: dict[str, dict[str, str]] = json.loads(Path("changes.json").read_text())
+        last: dict[str, str] = {}
+        if self._results.exists():
+            for line in self._results.read_text().splitlines():
+                name, outcome, *_ = json.loads(line)
+                last[name] = outcome
+        wanted = ("unnoticed", "no test") if self._again else (None,)
+        every = [n for module, made in changes.items() if not self._only or module.endswith(self._only) for n in made]
+        asked = [name for name in every if last.get(name) in wanted]
+        return [name for start in range(7) for name in asked[start::7]]
+
+    def _try(self, name: str, covering: list[tuple[float, pytest.Item]]) -> tuple[str, str]:
+        """Tell whether a test notices a change, and which."""
+        covering = sorted(covering, key=lambda pair: pair[0])
+        spent, items = 0.0, []
+        for took, item in covering:
+            spent += took
+            if items and spent > self._seconds:
+                break
+            items.append(item)
+        if not items:
+            return "no test", ""
+        reads, writes = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reads)
+            os.write(writes, self._verdict(name, items)[:4000])
+            os._exit(0)
+        os.close(writes)
+        ready, _, _ = select.select([reads], [], [], SLACK + FACTOR * min(spent, self._seconds))
+        said = os.read(reads, 4096).decode(errors="replace") if ready else ""
+        os.close(reads)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if not ready:
+            return "endless", ""
+        # Nothing said: the change brought the process down.
+        return ("unnoticed", "") if said == "unnoticed" else ("noticed", said)
+
+    def _verdict(self, name: str, items: list[pytest.Item]) -> bytes:
+        """Run the tests with a change, in the fork."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        os.environ["MUTANT_UNDER_TEST"] = name
+        try:
+            for item, reports in self._run(items):
+                if any(r.failed for r in reports):
+                    return item.nodeid.encode()
+        except BaseException as error:  # noqa: BLE001
+            return repr(error).encode()
+        return b"unnoticed"
+
+    def _run(self, items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, list[pytest.TestReport]]]:
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            self._exports.start(item.nodeid)
+            yield item, runtestprotocol(item, log=False, nextitem=following)
+
+
+class Exports:
+    """Exported programs by test and order, kept for the forks; the random state after each is kept with it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._test, self._count = "", 0
+
+    def start(self, test: str) -> None:
+        """Begin a test, from the same random state each time."""
+        import torch
+
+        torch.manual_seed(0)
+        self._test, self._count = test, 0
+
+    def install(self) -> None:
+        """Put `torch.export.export` behind what is kept."""
+        import torch
+
+        export: Callable[..., Any] = torch.export.export
+
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            self._count += 1
+            key = self._test, self._count
+            if key not in self._kept:
+                made = export(*args, **kwargs)
+                self._kept[key] = made, torch.get_rng_state()
+            program, state = self._kept[key]
+            torch.set_rng_state(state)
+            return program
+
+        torch.export.export = kept
+
+
+def main() -> int:
+    """Run pytest with the plugin: results, seconds, "again" or "", files, then tests."""
+    results, seconds, again, only, *tests = sys.argv[1:]
+    trial = Trial(Path(results), float(seconds), again == "again", [name for name in only.split(",") if name])
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=native", "-q", "-W", "ignore::RuntimeWarning"]
+    return int(pytest.main([*options, *tests], plugins=[trial]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
