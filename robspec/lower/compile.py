@@ -42,10 +42,10 @@ def compile_source(
 
 
 def compile_text(
-    text: str, path: str = "<spec>", overrides: Mapping[str, Fraction] | None = None
+    text: str, overrides: Mapping[str, Fraction] | None = None
 ) -> tuple[Program | None, tuple[Diagnostic, ...]]:
-    """`compile_source` of a text and the name messages call it by."""
-    return compile_source(Source(text, path), overrides)
+    """`compile_source` of a text; diagnostics name no file."""
+    return compile_source(Source(text, "<text>"), overrides)
 
 
 def compile_file(path: Path | str, overrides: Mapping[str, Fraction] | None = None) -> Program:

@@ -90,7 +90,7 @@ def _compiled(question: Question, channels: int) -> Property:
         text = _SPEC.format(
             channels=channels, names=names, asked=question.asked, require=_require(question, relation)
         )
-        program, diagnostics = compile_text(text, overrides=overrides)
+        program, diagnostics = compile_text(text, overrides)
         if program is not None:
             return _only(program)
         found.append([d for d in diagnostics if d.is_error])

@@ -30,7 +30,7 @@ STABILITY = ir.Metric(
 
 
 def program(text: str, overrides: dict[str, Fraction] | None = None) -> ir.Program:
-    compiled, diagnostics = compile_text(text, "runway.rspec", overrides)
+    compiled, diagnostics = compile_text(text, overrides)
     assert [d for d in diagnostics if d.is_error] == []
     assert compiled is not None
     return compiled
