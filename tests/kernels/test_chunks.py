@@ -13,6 +13,7 @@ import torch
 from robspec.kernels.knapsack import Items, LogitsBatch
 from robspec.kernels.knapsack._cpu_classes import ClassSet
 from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.reference import item_cost
 from tests.kernels.available import NATIVE, REFERENCE
 
 F = Fraction
@@ -116,3 +117,94 @@ def test_a_class_set_of_one_class_is_that_class(share: float, whole: bool, water
         for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
             assert len(theirs) > 0
             np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_found_in_every_class(classes: int, bad: float) -> None:
+    """Each look at the logits sums them in a way of its own, in groups of four classes and one by one."""
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(classes + 1, classes, 1, 5, generator=generator)
+    for k in range(classes):
+        logits[k, k, 0, 2] = bad
+    labels = torch.zeros(classes + 1, 1, 5, dtype=torch.int64)
+    expected = [False] * classes + [True]
+    sets = [(1,), (0, 2)] if classes > 2 else [(1,)]
+    for backend in NATIVE:
+        for items in (Items.CORRECT, Items.PREDICTED):
+            assert backend.prepare(LogitsBatch(logits, labels, items)).finite.tolist() == expected
+        for inside in sets:
+            for ranked in (None, backend.rank(logits)):
+                batch = LogitsBatch(logits, labels, Items.CLASS, inside=inside, water=True, ranked=ranked)
+                assert backend.prepare_class(batch).finite.tolist() == expected
+
+
+@pytest.mark.parametrize(("classes", "inside"), [(1, (1,)), (2, (1,)), (4, (3,)), (4, (0, 3)), (5, (0, 1, 2))])
+@pytest.mark.parametrize(("water", "share", "whole"), [(False, 1.0, False), (True, 1.0, False), (True, 0.5, True)])
+def test_labels_of_no_class_are_left_out(
+    classes: int, inside: tuple[int, ...], water: bool, share: float, whole: bool
+) -> None:
+    logits, _ = scene(classes)
+    logits = logits[..., :40].contiguous()
+    labels = (torch.arange(40) % (classes + 4) - 2).reshape(1, 1, 40).repeat(2, 1, 1)
+    plain = LogitsBatch(logits, labels, Items.CORRECT)
+    of_class = LogitsBatch(
+        logits, labels, Items.CLASS, inside=inside, water=water, share=share, whole_when_wrong=whole
+    )
+    expected, listed = REFERENCE.prepare(plain), REFERENCE.prepare_class(of_class)
+    for backend in NATIVE:
+        got = backend.prepare(plain)
+        assert (got.items.tolist(), got.valid.tolist()) == (expected.items.tolist(), expected.valid.tolist())
+        one = backend.prepare_class(replace(of_class, ranked=backend.rank(logits)))
+        for field in ("tp", "fp", "fn", "tn"):
+            assert getattr(one, field).tolist() == getattr(listed, field).tolist(), (backend.name, field)
+        for image in range(2):
+            for mine, theirs in zip(one.lists(image), listed.lists(image), strict=True):
+                np.testing.assert_array_equal(mine, theirs, backend.name)
+
+
+def test_margins_beyond_the_histogram() -> None:
+    """The first and the last bucket have no other edge: 2^-40 and less, 2^24 and more."""
+    exponents = [-60, -41, -40, -39.9, -39, 0, 23, 23.9, 23.99, 24, 24.01, 25, 30, 40]
+    margins = torch.tensor([2.0**e for e in exponents], dtype=torch.float64)
+    logits = torch.stack([margins, torch.zeros_like(margins)]).reshape(1, 2, 1, -1)
+    labels = torch.zeros(1, 1, len(exponents), dtype=torch.int64)
+    batch = LogitsBatch(logits, labels, Items.CORRECT)
+    leaves = LogitsBatch(logits, labels, Items.CLASS, inside=(0,))
+    expected, listed = REFERENCE.prepare(batch), REFERENCE.prepare_class(leaves)
+    for norm in (F(1), F(2), None):
+        for e in exponents:
+            for factor in (F(1, 2), F(3, 4), F(1), F(5, 4)):
+                budget = Budget.of(F(2.0**e) * factor, F(1), norm, len(exponents), single=False)
+                count = expected.flips([budget]).tolist()
+                for backend in NATIVE:
+                    assert backend.prepare(batch).flips([budget]).tolist() == count, (backend.name, norm, e)
+                    mine, _ = backend.prepare_class(leaves).lists(0, budget, budget)
+                    theirs, _ = listed.lists(0)
+                    np.testing.assert_array_equal(mine, theirs[: len(mine)])
+                    # Enough to overspend, or where items flip alone, all that do.
+                    assert len(mine) >= count[0][0] + (norm is not None) or len(mine) == len(theirs)
+
+
+@pytest.mark.parametrize("water", [False, True])
+def test_lists_reach_far_enough_for_one_budget_after_another(water: bool) -> None:
+    """What was collected for one budget serves another only where it is enough for it."""
+    logits, labels = scene(4)
+    logits, labels = logits[:1, ..., :400].contiguous(), labels[:1, :, :400].contiguous()
+    batch = LogitsBatch(logits, labels, Items.CLASS, 255, inside=(1,), water=water)
+    whole = REFERENCE.prepare_class(batch).lists(0)
+    norms: list[F | None] = [F(2)] if water else [F(1), F(2), None]
+    asks = [
+        Budget.of(eps, F(1), norm, 400, single=False, squared=water)
+        for eps in (F(1), F(1, 10), F(3), F(1, 2), F(30))
+        for norm in norms
+    ]
+    pairs = [(a, e) for a in asks for e in asks[:: len(norms)]] + [(asks[0], asks[-1]), (asks[-1], asks[0])]
+    for backend in NATIVE:
+        kept = backend.prepare_class(batch)
+        for pair in pairs:
+            for mine, theirs, budget in zip(kept.lists(0, *pair), whole, pair, strict=True):
+                np.testing.assert_array_equal(mine, theirs[: len(mine)])
+                if len(mine) < len(theirs):
+                    spent = sum(item_cost(float(d), budget) for d in mine)
+                    assert spent > budget.limit if budget.exponent else theirs[len(mine)] > budget.scale
