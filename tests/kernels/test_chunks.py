@@ -18,6 +18,8 @@ from tests.kernels.available import NATIVE, REFERENCE
 
 F = Fraction
 PIXELS = 2 * 2048 + 3
+CELLS = ((True, True), (True, False), (False, True), (False, False))
+"""Predicted and annotated as the class set, for TP, FP, FN and TN."""
 
 
 def scene(classes: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,3 +210,22 @@ def test_lists_reach_far_enough_for_one_budget_after_another(water: bool) -> Non
                 if len(mine) < len(theirs):
                     spent = sum(item_cost(float(d), budget) for d in mine)
                     assert spent > budget.limit if budget.exponent else theirs[len(mine)] > budget.scale
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 8])
+def test_the_first_of_tied_classes_is_predicted(classes: int) -> None:
+    """Every pair of classes tied at the top with every label, also where the largest are found in groups of four."""
+    triples = [(i, j, y) for i in range(classes) for j in range(i + 1, classes) for y in range(classes)]
+    logits = torch.zeros(1, classes, 1, len(triples))
+    for n, (i, j, _) in enumerate(triples):
+        logits[0, [i, j], 0, n] = 1.0
+    labels = torch.tensor([y for *_, y in triples]).reshape(1, 1, -1)
+    right = [int(i == y) for i, _, y in triples]
+    for backend in NATIVE:
+        assert backend.prepare(LogitsBatch(logits, labels, Items.CORRECT)).items.tolist() == [sum(right)]
+        ranked = backend.rank(logits)
+        for inside in [(k,) for k in range(classes)] + ([(0, classes - 1)] if classes > 2 else []):
+            batch = LogitsBatch(logits, labels, Items.CLASS, inside=inside, ranked=ranked)
+            got = backend.prepare_class(batch)
+            cells = [sum((i in inside) == a and (y in inside) == m for i, _, y in triples) for a, m in CELLS]
+            assert [int(getattr(got, field)[0]) for field in ("tp", "fp", "fn", "tn")] == cells

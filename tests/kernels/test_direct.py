@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from robspec.kernels.knapsack import _classes, _histogram, _jit, _select
 from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.cpu import _Spending
 from robspec.kernels.knapsack.reference import count_flips, water_filling
+from robspec.kernels.knapsack.search import largest_certifying
 from tests.kernels.available import COMPILED
 
 F = Fraction
@@ -168,3 +171,28 @@ def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> No
     seen.add(_jit.digest(tmp_path))
     assert len(seen) == 4
     assert _jit.digest(Path(_jit.__file__).parent) in str(_select.split.stats.cache_path)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_items_set_aside_are_counted_once(norm: int) -> None:
+    """However often the range of budgets is narrowed, sums stay those of all items, and stay exact."""
+    rng = np.random.default_rng(5)
+    # In a range of a millionth the smallest cost the same, in one of a billionth those in the middle do too.
+    parts = [rng.uniform(0.5, 1.0, size) * scale for size, scale in ((400, 1e-9), (40, 1e-5), (4, 1.0))]
+    items = np.sort(np.concatenate(parts) ** (1 / norm))
+
+    def certifies(eps: float) -> bool:
+        budget = Budget.of(F(eps), F(1), F(norm), items.size, single=False)
+        return count_flips(items.tolist(), budget) < items.size
+
+    radius = largest_certifying(certifies, 1.0)
+    narrowed = _Spending(items, F(1), F(norm), items.size, single=False)
+    sizes = []
+    for spread in (2.0**-20, 2.0**-30):
+        narrowed.narrow(radius * (1 - spread), radius * (1 + spread))
+        sizes.append(narrowed._varying.size)
+        for offset in (-0.9, -0.1, 0.0, 1e-9, 0.1, 0.9):
+            eps = radius * (1 + offset * spread)
+            assert narrowed.certifies(eps) == certifies(eps)
+        assert not narrowed.certifies(math.nextafter(radius, math.inf))
+    assert 400 > sizes[0] > sizes[1]
