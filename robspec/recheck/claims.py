@@ -117,6 +117,9 @@ class Combined:
         found = combined([rational(r.get("certified")) if isinstance(r, dict) else None for r in rows], self.every)
         return {"certified": None if found is None else exact_text(found), "parts": list(self.parts)}
 
+    def __str__(self) -> str:
+        return "a radius that follows from those of its parts"
+
 
 def combined(radii: Sequence[Fraction | float | None], every: bool) -> Fraction | float | None:
     """The radius of several conditions.

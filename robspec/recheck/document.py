@@ -136,5 +136,5 @@ def differences(written: Any, derived: Any, at: str = "") -> Iterator[Difference
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value) if not isinstance(value, str) else value
+    text = json.dumps(value, default=str) if not isinstance(value, str) else value
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -316,14 +316,22 @@ def test_comparing_image_by_image_finds_what_comparing_the_whole_does(
     forgeries = []
     kinds: set[tuple[Any, ...]] = set()
     for at in leaves(written):
-        kind = tuple(step for step in at if isinstance(step, str)) + (at[1],) * (at[0] == "properties")
-        if at[0] not in ("properties", "images") or "derivation" in at or kind in kinds:
+        if at[0] not in ("properties", "images") or "derivation" in at:
+            continue
+        kind = (at[:2] if at[0] == "properties" else ()) + tuple(step for step in at if isinstance(step, str))
+        if kind in kinds:
             continue
         kinds.add(kind)
         # Only some: each is derived from the files anew.
         if len(kinds) % 9 == 0:
             forgeries.append(changed(written, at))
-    for change in (lambda p: p["images"].pop(), lambda p: p["images"].append({}), lambda p: p.update(images="none")):
+    lists: list[Callable[[dict[str, Any]], object]] = [
+        lambda p: p["images"].pop(),
+        lambda p: p["images"].append({}),
+        lambda p: p.update(images="none"),
+        lambda p: p.update(images=[None] * 4),
+    ]
+    for change in lists:
         forgeries.append(copy.deepcopy(written))
         change(forgeries[-1]["properties"][-3])
     assert len(forgeries) > 8
