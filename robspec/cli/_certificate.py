@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
+from typing import Any
 
 from torch.export import ExportedProgram
 
-from robspec.bounds import macro, open_bound
+from robspec.bounds import FamilyBound, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.cli._session import Session
 from robspec.errors import SoundnessAlarm
-from robspec.ir.types import Program, Property, WorstCaseQuery
+from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.recheck import document
-from robspec.recheck.assemble import Inputs, constants, header
+from robspec.recheck.assemble import Inputs, constants, decided, header
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.averages import Relaxation
-from robspec.recheck.derive import Deriver
-from robspec.recheck.write import certificate
+from robspec.recheck.conditions import conditions
+from robspec.recheck.derive import BOOKS, Deriver
+from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
-from robspec.verify.evaluate import metrics_of
-from robspec.verify.result import CheckReport, ImageResult
+from robspec.verify.evaluate import is_pooled
+from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
 
@@ -45,18 +50,25 @@ class Certificate:
         found, self._proofs = constants(program, session.model.program, inputs.assume, _kept)
         if [c.value for c in found] != [c.value for c in session.established.constants]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
-        self._deriver = Deriver(program, found)
-        self._by: list[list[tuple[Relaxation | None, ...]]] = [[] for _ in program.properties]
+        self._deriver = Deriver(program, found, self._settled)
+        self._told: list[deque[tuple[Told, ...]]] = [deque() for _ in program.properties]
 
     def observe(self, context: Context, names: Sequence[str], answers: Answers) -> None:
-        """Derive a batch in exact arithmetic, and keep what the bounds of averages stand on."""
-        self._deriver.add(names, context.logits, context.labels, context.region, context.weights)
+        """Derive a batch in exact arithmetic, and compare with what was certified of it.
+
+        Raises:
+            SoundnessAlarm: exact arithmetic derives something else (E0901).
+        """
         constants = self._session.established.constants
-        for kept, prop, constant, found in zip(self._by, self._program.properties, constants, answers, strict=True):
-            kept.extend(_relaxations(prop, constant, context, found))
+        for waiting, prop, constant, found in zip(
+            self._told, self._program.properties, constants, answers, strict=True
+        ):
+            if found:
+                waiting.extend(_told(prop, constant, context, found))
+        self._deriver.add(names, context.logits, context.labels, context.region, context.weights)
 
     def text(self, report: CheckReport) -> str:
-        """Compare with what was certified, and write it down.
+        """Compare what was certified of all images together, and write everything down.
 
         Args:
             report: the finished check.
@@ -67,28 +79,57 @@ class Certificate:
         Raises:
             SoundnessAlarm: exact arithmetic derives something else (E0901).
         """
+        for waiting, prop in zip(self._told, report.properties, strict=True):
+            if is_pooled(prop.source):
+                waiting.extend(tuple(map(Told, image.certified)) for image in prop.images)
         head = header(self._program, self._inputs, self._spec_text, self._session.model.sha256, self._session.data)
-        derived = assembled(head, self._program, self._proofs, *self._deriver.finish())
-        values: list[list[tuple[Fraction | float | None, ...]]] = [
-            [image.certified for image in prop.images] for prop in report.properties
-        ]
-        return document.dumps(certificate(derived, self._program, values, self._by))
+        made = assembled(head, self._program, self._proofs, *self._deriver.finish())
+        return document.dumps(decided(made, self._program, made))
+
+    def _settled(self, number: int, _: int, entry: dict[str, Any]) -> dict[str, Any]:
+        return filled(self._program.properties[number].name, entry, self._told[number].popleft())
 
 
-def _relaxations(
+def _told(
     prop: Property, constant: Constant, context: Context, found: Sequence[ImageResult]
-) -> Iterator[tuple[Relaxation | None, ...]]:
-    """What the bound of every image stands on at every point; nothing for families that need no telling."""
-    query = prop.query
-    metrics = list(metrics_of(query))
-    bound = open_bound(metrics[0], context, constant) if metrics[0].family == "macro" and found else None
-    for i, image in enumerate(found):
-        told: list[Relaxation | None] = []
-        for point, certified in enumerate(image.certified):
-            eps = query.budgets[point] if isinstance(query, WorstCaseQuery) else certified
-            by = bound.relaxation(i, eps) if isinstance(bound, macro.Bound) and isinstance(eps, Fraction) else None
-            told.append(None if by is None else Relaxation(by.price, by.unit, by.spends))
-        yield tuple(told)
+) -> Iterator[tuple[Told, ...]]:
+    """What the check says of every image of a batch at every point."""
+
+    @cache
+    def opened(metric: Metric) -> FamilyBound:
+        return open_bound(metric, context, constant)
+
+    def told(metric: Metric, radii: Sequence[Value | None], eps: Sequence[Value | None]) -> list[Told]:
+        bound = opened(metric) if metric.family == "macro" else None
+        return [Told(r, _stands_on(bound, i, e)) for i, (r, e) in enumerate(zip(radii, eps, strict=True))]
+
+    def parts(objective: Objective) -> list[Told]:
+        """The radii of every condition of a combination, for every image."""
+        if isinstance(objective, Degraded):
+            bound = opened(objective.metric)
+            gammas = [(None if h is None else objective.threshold.at(h),) for h in bound.clean()]
+            radii = [row[0] for row in bound.radius(gammas, strict=objective.strict)]
+            return told(objective.metric, radii, radii)
+        return [Told(None, parts=row) for row in zip(*map(parts, objective.parts), strict=True)]
+
+    points: list[list[Told]] = []
+    for point, certified in enumerate(zip(*(image.certified for image in found), strict=True)):
+        if isinstance(prop.query, WorstCaseQuery):
+            points.append(told(prop.query.metric, certified, [prop.query.budgets[point]] * len(certified)))
+            continue
+        objective = prop.query.objectives[point]
+        if isinstance(objective, Degraded):
+            points.append(told(objective.metric, certified, certified))
+        elif all(leaf.metric.family not in BOOKS for leaf in conditions(objective)):
+            points.append([Told(radius) for radius in certified])
+        else:
+            points.append([replace(t, certified=r) for t, r in zip(parts(objective), certified, strict=True)])
+    yield from zip(*points, strict=True)
+
+
+def _stands_on(bound: FamilyBound | None, image: int, eps: Value | None) -> Relaxation | None:
+    by = bound.relaxation(image, eps) if isinstance(bound, macro.Bound) and isinstance(eps, Fraction) else None
+    return None if by is None else Relaxation(by.price, by.unit, by.spends)
 
 
 def _kept(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:

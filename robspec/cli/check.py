@@ -116,14 +116,8 @@ def command(
     from robspec.verify.run import check, default_batch_size
     from robspec.verify.witness import write_witnesses
 
-    if certificate is not None:
-        if attack is not None:
-            raise OptionValueError(
-                "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
-            )
-        from robspec.recheck.derive import refuse_unsupported
-
-        refuse_unsupported(program)
+    if certificate is not None and attack is not None:
+        raise OptionValueError("--certificate", "a certificate holds no attack", "leave out --attack, or check twice")
     session = open_session(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )

@@ -52,7 +52,7 @@ def command(certificate: Path, model: Path, spec: Path, data: Path | None, arch:
             progress(done - seen)
             seen = done
 
-        return derive(inputs, params, model, source, root, arch=arch, progress=step)
+        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step)
 
     derived = _options.with_progress(run, total, "rechecking")
     found = derived.differences(written)

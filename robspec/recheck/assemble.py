@@ -169,7 +169,7 @@ def document(
     program: Program,
     proofs: Sequence[dict[str, Any]],
     images: Sequence[dict[str, Any]],
-    points: Sequence[Sequence[dict[str, Any]]],
+    points: Sequence[Sequence[Any]],
 ) -> dict[str, Any]:
     """Put the parts together, verdicts left to `decided`.
 

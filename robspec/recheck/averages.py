@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle.scene import Scene, averaged, value
 from robspec.recheck.claims import Between, rational
+from robspec.recheck.conditions import meets
 from robspec.recheck.image import Ledger
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
@@ -73,7 +73,7 @@ class AverageBook(Relaxed):
     """
 
     def __init__(self, metric: Metric, scene: Scene) -> None:
-        self.metric, self.q, self.pixels = metric, scene.q, len(scene)
+        super().__init__(metric, scene)
         self.clean = value(metric, scene, scene.predicted)
         asked = [part for _, part in _parts(metric, scene)]
         sets = [set(part.classes) for part in asked]
@@ -87,8 +87,9 @@ class AverageBook(Relaxed):
         found = _parts(metric, scene, defined=True) if self.clean is not None else []
         self.parts = [(w, Ledger(part, scene, share=share, whole=wrong)) for w, part in found]
         self._sign = -1 if metric.lower_is_better else 1
-        self._value = lru_cache(maxsize=4096)(self._part)
-        self.bound = lru_cache(maxsize=16)(self._evaluated)
+        # No lru_cache of a method: it would keep the book alive until the next collection of cycles.
+        self._values: dict[tuple[int, Fraction], Fraction] = {}
+        self._bounds: dict[tuple[Relaxation, Fraction, bool], tuple[Fraction, str]] = {}
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -108,12 +109,18 @@ class AverageBook(Relaxed):
             return {"budget": exact_text(budget), "certified": Between(self.worst(budget), self.worst(wide))}
         return Bounded(self, constant, None, eps)
 
-    def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any] | Bounded:
-        """What holds of a radius."""
-        if self.clean is None:
-            return {"certified": None}
-        settled = self.settled(objective, constant)
-        return {"certified": settled} if settled else Bounded(self, constant, objective, None)
+    def _sought(self, objective: Degraded, clean: Fraction, constant: Constant) -> dict[str, Any] | Bounded:
+        # Where no flips share a budget, every part is at its worst at once, and there is nothing to price.
+        if self.q is None:
+            return super()._sought(objective, clean, constant)
+        return Bounded(self, constant, objective, None)
+
+    def bound(self, by: Relaxation, budget: Fraction, loose: bool) -> tuple[Fraction, str]:
+        """See `_evaluated`; remembered."""
+        key = (by, budget, loose)
+        if key not in self._bounds:
+            self._bounds[key] = self._evaluated(by, budget, loose)
+        return self._bounds[key]
 
     def _evaluated(self, by: Relaxation, budget: Fraction, loose: bool) -> tuple[Fraction, str]:
         """Evaluate sum_k min (w_k g_k + price spend) - price budget, oriented so that higher is better.
@@ -146,9 +153,13 @@ class AverageBook(Relaxed):
         found = max(total, self._sign * self.worst(None))
         return self._sign * found, sha256("\n".join(seen).encode()).hexdigest()
 
-    def _part(self, part: int, spend: Fraction) -> Fraction:
-        weight, book = self.parts[part]
-        return self._sign * weight * book.least(spend)
+    def _value(self, part: int, spend: Fraction) -> Fraction:
+        """What a part is worth at its worst at a spend, oriented so that higher is better; remembered."""
+        key = (part, spend)
+        if key not in self._values:
+            weight, book = self.parts[part]
+            self._values[key] = self._sign * weight * book.least(spend)
+        return self._values[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +197,8 @@ class Bounded:
         if not isinstance(exact, Fraction):
             return False
         if self.objective is not None:
-            return found > 0 and not self.book.meets(self.objective, exact)
+            clean = self.book.clean
+            return clean is not None and found > 0 and not meets(self.objective, clean, exact)
         loose, _ = self.book.bound(by, self._budget(found), True)
         return min(loose, exact) <= found <= max(loose, exact) and found * self._sign <= exact * self._sign
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 from robspec.semantics.norm import exact_text
 
@@ -96,3 +96,45 @@ class Within:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """A radius of several conditions, which follows from the radii written for them (MATH.md 3.F).
+
+    Args:
+        every: whether all of them must be met, else one.
+        parts: a point for each: claims of its own, or another combination.
+    """
+
+    every: bool
+    parts: tuple[Any, ...]
+
+    def expected(self, written: object) -> dict[str, Any]:
+        """What must be written, given the radii written for the parts; those of other parts are no concern here."""
+        told = written.get("parts") if isinstance(written, dict) else None
+        rows = told if isinstance(told, list) else []
+        found = combined([rational(r.get("certified")) if isinstance(r, dict) else None for r in rows], self.every)
+        return {"certified": None if found is None else exact_text(found), "parts": list(self.parts)}
+
+    def __str__(self) -> str:
+        return "a radius that follows from those of its parts"
+
+
+def combined(radii: Sequence[Fraction | float | None], every: bool) -> Fraction | float | None:
+    """The radius of several conditions.
+
+    Args:
+        radii: of each, None where it is undefined.
+        every: whether all must be met, which takes what the dearest takes; else what the cheapest does.
+
+    Returns:
+        None where one is undefined and no other decides.
+
+    Source: MATH.md section 3.F.
+    """
+    known = [r for r in radii if r is not None]
+    decisive = math.inf if every else 0
+    if not known or (len(known) < len(radii) and decisive not in known):
+        return None
+    return max(known) if every else min(known)

@@ -1,4 +1,4 @@
-"""Certificates that cannot be written, read or confirmed."""
+"""Certificates that cannot be read or confirmed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,6 @@ class BadCertificate(RobspecError):
 
     code = "E0802"
     title = "not a certificate"
-
-
-class NoCertificate(RobspecError):
-    """The property has no certificate in this version.
-
-    `robspec recheck` derives every family anew, in exact rational arithmetic, as worst cases and as radii. It does
-    not derive an `and` or `or` in which a weighted metric or an average over classes stands, nor a pooled formula
-    that is no quotient of two sums of counts; a certificate that left them out would claim less than it seems to.
-    Check them without `--certificate`, with `--cross-check N` beside.
-    """
-
-    code = "E0803"
-    title = "no certificate for this family"
 
 
 class CertificateRejected(RobspecError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
@@ -12,6 +13,7 @@ import numpy as np
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective
 from robspec.oracle.scene import BoolArray, Scene, counts, ratio_value, value
+from robspec.recheck.conditions import meets
 from robspec.recheck.exact import Priced, price
 
 Cost: TypeAlias = Fraction | float
@@ -27,7 +29,39 @@ class Cut:
     cost: Cost
 
 
-class Ledger:
+class Prices:
+    """What the cheapest flips of one image cost together.
+
+    Args:
+        a: of the n cheapest leaves, for n = 0, 1, ...
+        b: of the n cheapest enters.
+        unit: of both, in ||a||_q^q.
+        q: exponent of the norm on the logits, None for infinity, where a and b are the dearest instead of sums.
+    """
+
+    def __init__(
+        self, a: Sequence[int | Fraction], b: Sequence[int | Fraction], unit: Fraction, q: int | None
+    ) -> None:
+        self.a, self.b, self.unit, self.q = a, b, unit, q
+        # What costs whole units is paid for by the whole units of a budget, which compare faster.
+        self._whole = all(type(cost) is int for cost in (*a, *b))
+
+    def pairs(self, budget: Fraction) -> list[tuple[int, int]]:
+        """Every number of leaves with the most enters the rest of the budget pays for."""
+        limit: int | Fraction = budget / self.unit
+        if self._whole:
+            limit = math.floor(limit)
+        if self.q is None:
+            return [(bisect_right(self.a, limit) - 1, bisect_right(self.b, limit) - 1)]
+        found = []
+        for leave, spent in enumerate(self.a):
+            if spent > limit:
+                break
+            found.append((leave, bisect_right(self.b, limit - spent) - 1))
+        return found
+
+
+class Ledger(Prices):
     """What a metric's flips cost on one image, and what each number of them makes of it.
 
     Args:
@@ -42,7 +76,6 @@ class Ledger:
     ) -> None:
         self.metric = metric
         self.clean = value(metric, scene, scene.predicted)
-        self.q = scene.q
         seen, predicted = scene.counted(metric), scene.predicted
         self._cells: tuple[int, int, int, int] | None = None
         self._total = int(seen.sum())
@@ -62,11 +95,10 @@ class Ledger:
                 halved = price(scene, entering & ~whole, metric.classes).times(share)
                 enter = halved.merged(price(scene, entering & whole, metric.classes))
         # Units are a power of two times the same number, so that the smaller divides the larger; [0] has any unit.
-        self.unit = min(p.unit for p in (leave, enter) if p.costs) if leave.costs or enter.costs else Fraction(1)
-        self.a, self.b = (p.prefixes(self.unit, shared=scene.q is not None) for p in (leave, enter))
+        unit = min(p.unit for p in (leave, enter) if p.costs) if leave.costs or enter.costs else Fraction(1)
+        a, b = (p.prefixes(unit, shared=scene.q is not None) for p in (leave, enter))
+        super().__init__(a, b, unit, scene.q)
         self.digests = (leave.digest(), enter.digest())
-        # What costs whole units is paid for by the whole units of a budget, which compare faster.
-        self._whole = all(type(cost) is int for cost in (*self.a, *self.b))
 
     @property
     def cells(self) -> tuple[int, int, int, int]:
@@ -84,20 +116,6 @@ class Ledger:
             found = ratio_value(self.metric, (tp - leave, fp + enter, fn + leave, tn - enter))
         if found is None:
             raise ValueError("undefined after a flip")
-        return found
-
-    def pairs(self, budget: Fraction) -> list[tuple[int, int]]:
-        """Every number of leaves with the most enters the rest of the budget pays for."""
-        limit: int | Fraction = budget / self.unit
-        if self._whole:
-            limit = math.floor(limit)
-        if self.q is None:
-            return [(bisect_right(self.a, limit) - 1, bisect_right(self.b, limit) - 1)]
-        found = []
-        for leave, spent in enumerate(self.a):
-            if spent > limit:
-                break
-            found.append((leave, bisect_right(self.b, limit - spent) - 1))
         return found
 
     def worst(self, budget: Fraction) -> tuple[Fraction, Cut]:
@@ -139,23 +157,21 @@ class Ledger:
         """The cheapest flips that meet an objective; infinite where none do, None where it is undefined."""
         if self.clean is None:
             return None
-        gamma = objective.threshold.at(self.clean)
-        sign = -1 if self.metric.lower_is_better else 1
+        clean = self.clean
 
-        def meets(leave: int, enter: int) -> bool:
-            reached = sign * self.after(leave, enter)
-            return reached < sign * gamma if objective.strict else reached <= sign * gamma
+        def suffice(leave: int, enter: int) -> bool:
+            return meets(objective, clean, self.after(leave, enter))
 
         last_a, last_b = len(self.a) - 1, len(self.b) - 1
-        if not meets(last_a, last_b):
+        if not suffice(last_a, last_b):
             return Cut(0, 0, math.inf)
         best: tuple[int | Fraction, int, int] | None = None
         enter = last_b
         for leave in range(last_a + 1):
             # The least number of enters never grows with the number of leaves.
-            if not meets(leave, enter):
+            if not suffice(leave, enter):
                 continue
-            while enter > 0 and meets(leave, enter - 1):
+            while enter > 0 and suffice(leave, enter - 1):
                 enter -= 1
             one, other = self.a[leave], self.b[enter]
             cost = max(one, other) if self.q is None else one + other
@@ -164,7 +180,7 @@ class Ledger:
         return None if best is None else self.cut(best[1], best[2])
 
 
-def needs(objective: Objective, ledgers: dict[Metric, Ledger]) -> Cut | None:
+def needs(objective: Objective, ledgers: Mapping[Metric, Ledger]) -> Cut | None:
     """The cheapest flips a combination of objectives takes (MATH.md 3.F).
 
     Args:

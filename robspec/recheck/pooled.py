@@ -2,146 +2,217 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle.scene import Scene, defined, worst_of
-from robspec.recheck.budget import budget_of, grid_bits, widened
+from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
 from robspec.recheck.claims import Between, Within
-from robspec.recheck.image import Ledger, one_class
+from robspec.recheck.conditions import meets, metrics_of
+from robspec.recheck.image import Ledger, Prices, one_class
+from robspec.recheck.spool import Place, Spool
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
+_SAFE = 2**62
 
-class Pool:
-    """A pooled metric over the images it is given.
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is kept in memory of one class set on one image.
 
     Args:
-        metric: of the pooled family, a quotient of sums of counts.
-        q: exponent of the norm on the logits, None for infinity.
+        cells: TP, FP, FN, TN before the attack.
+        digests: of the costs.
+        last: how many leaves and enters there are.
+        place: where the costs are.
     """
 
-    def __init__(self, metric: Metric, q: int | None) -> None:
-        self.metric = metric
-        self._q = q
-        self._books: list[list[Ledger]] = []
+    cells: tuple[int, int, int, int]
+    digests: tuple[str, ...]
+    last: tuple[int, int]
+    place: Place
+
+
+class Pool:
+    """A pooled property over the images it is given; the costs lie in a file, and memory holds those of one image.
+
+    Args:
+        prop: of one metric of the pooled family, a quotient of sums of counts.
+        constant: of the property.
+
+    Raises:
+        ValueError: the metric is no quotient of sums of counts, or stands in a combination.
+    """
+
+    def __init__(self, prop: Property, constant: Constant) -> None:
+        query = prop.query
+        self.metric: Metric = next(metrics_of(prop))
+        formula = self.metric.ratio
+        if formula is None or not (formula.numerator.linear and formula.denominator.linear):
+            raise ValueError(f"{self.metric.name} is pooled and no quotient of sums of counts")
+        if not isinstance(query, WorstCaseQuery) and not all(isinstance(o, Degraded) for o in query.objectives):
+            raise ValueError(f"{self.metric.name} is pooled and cannot be combined")
+        self._query = query
+        self._constant = constant
+        self._spool = Spool()
+        self._images: list[list[_Kept]] = []
         self._pixels = 1
 
     def add(self, scene: Scene) -> None:
         """Read one image; none is left out."""
         chosen = self.metric.classes or tuple(range(scene.classes))
         sets = [(k,) for k in chosen] if self.metric.average else [self.metric.classes]
-        self._books.append([Ledger(one_class(self.metric, s), scene) for s in sets])
+        self._images.append([self._read(Ledger(one_class(self.metric, s), scene)) for s in sets])
         self._pixels = len(scene)
 
-    def entry(self, prop: Property, constant: Constant) -> dict[str, Any]:
+    def entry(self) -> dict[str, Any]:
         """What holds of all images together."""
-        query = prop.query
-        clean = self._value(Fraction(0), none=True)
+        clean = self.clean()
         entry: dict[str, Any] = {
-            "image": f"all {len(self._books)} images",
+            "image": f"all {len(self._images)} images",
             "clean": None if clean is None else exact_text(clean),
-            "costs": [d for books in self._books for book in books for d in book.digests],
+            "costs": [d for image in self._images for part in image for d in part.digests],
             "grid": f"2^-{grid_bits(self._pixels)}",
         }
 
         @lru_cache(maxsize=64)
         def at(eps: Fraction, wide: bool) -> Fraction:
-            budget = budget_of(eps, constant)
-            found = self._value(widened(budget, self._pixels) if wide else budget)
-            return worst_of(self.metric) if found is None else found
+            budget = budget_of(eps, self._constant)
+            return self.worst(widened(budget, self._pixels) if wide else budget)
 
-        if isinstance(query, WorstCaseQuery):
+        if isinstance(self._query, WorstCaseQuery):
             entry["points"] = [
                 {
-                    "budget": exact_text(budget_of(eps, constant)),
+                    "budget": exact_text(budget_of(eps, self._constant)),
                     "certified": None if clean is None else Between(at(eps, False), at(eps, True)),
                 }
-                for eps in query.budgets
+                for eps in self._query.budgets
             ]
             return entry
-        leaves = [o for o in query.objectives if isinstance(o, Degraded)]
-        entry["points"] = [{"certified": self._radius(o, clean, at, constant)} for o in leaves]
-        entry["met"] = [None if clean is None else _meets(o, clean, clean) for o in leaves]
+        leaves = [o for o in self._query.objectives if isinstance(o, Degraded)]
+        entry["points"] = [{"certified": self._radius(o, clean, at)} for o in leaves]
+        entry["met"] = [None if clean is None else meets(o, clean, clean) for o in leaves]
         return entry
 
+    def clean(self) -> Fraction | None:
+        """The value without any flip, None where the annotation of all images together does not define it."""
+        return self._value(lambda kept: _single(kept, (0, 0)))
+
+    def worst(self, budget: Fraction | None) -> Fraction:
+        """The worst value within a budget; None for everything flipped."""
+
+        def reachable(kept: _Kept) -> _Frontier:
+            if budget is None:
+                return _single(kept, kept.last)
+            a, b, unit = self._spool.read(kept.place)
+            return _Frontier.of(kept.cells, Prices(a, b, unit, exponent(self._constant)).pairs(budget))
+
+        found = self._value(reachable)
+        return worst_of(self.metric) if found is None else found
+
+    def _read(self, book: Ledger) -> _Kept:
+        last = len(book.a) - 1, len(book.b) - 1
+        return _Kept(book.cells, book.digests, last, self._spool.write(book.a, book.b, book.unit))
+
     def _radius(
-        self,
-        objective: Degraded,
-        clean: Fraction | None,
-        at: Callable[[Fraction, bool], Fraction],
-        constant: Constant,
+        self, objective: Degraded, clean: Fraction | None, at: Callable[[Fraction, bool], Fraction]
     ) -> Within | str | None:
         if clean is None:
             return None
-        if _meets(objective, clean, clean):
+        if meets(objective, clean, clean):
             return "0"
-        everything = self._value(None) if constant.value else at(Fraction(1), False)
-        if not _meets(objective, clean, worst_of(self.metric) if everything is None else everything):
+        if not meets(objective, clean, self.worst(None) if self._constant.value else at(Fraction(1), False)):
             return "inf"
         return Within(
-            lambda eps: _meets(objective, clean, at(eps, False)),
-            lambda eps: _meets(objective, clean, at(eps, True)),
+            lambda eps: meets(objective, clean, at(eps, False)),
+            lambda eps: meets(objective, clean, at(eps, True)),
             "the largest double within which the pooled value cannot be brought to the objective",
         )
 
-    def _value(self, budget: Fraction | None, *, none: bool = False) -> Fraction | None:
-        """The worst value within a budget; None for the budget: however large; `none`: without any flip."""
+    def _value(self, reachable: Callable[[_Kept], _Frontier]) -> Fraction | None:
+        """The worst value over what each image can be brought to."""
         values = []
-        for part in range(len(self._books[0]) if self._books else 0):
-            books = [image[part] for image in self._books]
-            tp, fp, fn, tn = (sum(b.cells[i] for b in books) for i in range(4))
-            if not defined(books[0].metric, (tp, fp, fn, tn)):
+        for images in zip(*self._images, strict=True):
+            tp, fp, fn, tn = (sum(kept.cells[i] for kept in images) for i in range(4))
+            if not defined(self.metric, (tp, fp, fn, tn)):
                 continue
-            found = _extreme(self.metric, [_counts(b, budget, none=none) for b in books])
+            found = _extreme(self.metric, [reachable(kept) for kept in images])
             if found is None and (self.metric.high if self.metric.lower_is_better else self.metric.low) is None:
                 return None
             values.append(worst_of(self.metric) if found is None else found)
         return sum(values, Fraction(0)) / len(values) if values else None
 
 
-def _meets(objective: Degraded, clean: Fraction, reached: Fraction) -> bool:
-    gamma = objective.threshold.at(clean)
-    if objective.metric.lower_is_better:
-        reached, gamma = -reached, -gamma
-    return reached < gamma if objective.strict else reached <= gamma
+@dataclass(frozen=True, slots=True)
+class _Frontier:
+    """What one image can be brought to: its counts before the attack, and pairs of leaves and enters.
+
+    Args:
+        cells: TP, FP, FN, TN.
+        leaves: int64, at least one.
+        enters: int64, as many.
+    """
+
+    cells: tuple[int, int, int, int]
+    leaves: np.typing.NDArray[np.int64]
+    enters: np.typing.NDArray[np.int64]
+
+    @staticmethod
+    def of(cells: tuple[int, int, int, int], pairs: Sequence[tuple[int, int]]) -> _Frontier:
+        """Keep pairs as arrays."""
+        table = np.array(pairs, dtype=np.int64)
+        return _Frontier(cells, table[:, 0].copy(), table[:, 1].copy())
+
+    def least(self, a: int, b: int) -> tuple[int, int]:
+        """The pair of the least a * leaves + b * enters, exactly."""
+        largest = abs(a) * int(self.leaves.max()) + abs(b) * int(self.enters.max())
+        kind = np.dtype(np.int64) if max(largest, abs(a), abs(b)) < _SAFE else np.dtype(object)
+        chosen = int(np.argmin(self.leaves.astype(kind) * a + self.enters.astype(kind) * b))
+        return int(self.leaves[chosen]), int(self.enters[chosen])
 
 
-def _counts(book: Ledger, budget: Fraction | None, *, none: bool) -> list[tuple[int, int]]:
-    """Numerator and denominator of one image for every pair of flips within its budget."""
-    tp, fp, fn, tn = book.cells
-    pairs = [(0, 0)] if none else [(len(book.a) - 1, len(book.b) - 1)] if budget is None else book.pairs(budget)
-    ratio = book.metric.ratio
+def _single(kept: _Kept, pair: tuple[int, int]) -> _Frontier:
+    return _Frontier.of(kept.cells, [pair])
+
+
+def _extreme(metric: Metric, images: list[_Frontier]) -> Fraction | None:
+    """The worst quotient of sums, one pair per image; None where its denominator is 0 whatever the attack does."""
+    ratio = metric.ratio
     if ratio is None:
         raise ValueError("no formula")
-    found = []
-    for a, b in pairs:
-        cells = (tp - a, fp + b, fn + a, tn - b)
-        found.append((ratio.numerator.at(*cells), ratio.denominator.at(*cells)))
-    return found
-
-
-def _extreme(metric: Metric, images: list[list[tuple[int, int]]]) -> Fraction | None:
-    """The worst quotient of sums, one pair per image; None where its denominator is 0 whatever the attack does."""
     sign = -1 if metric.lower_is_better else 1
-    if sum(max(d for _, d in pairs) for pairs in images) == 0:
+    steps = ((-1, 0, 1, 0), (0, 1, 0, -1))
+    above = [sign * ratio.numerator.at(*step) for step in steps]
+    below = [ratio.denominator.at(*step) for step in steps]
+
+    def sums(by: list[int]) -> tuple[int, int]:
+        """Numerator, turned so that less is worse, and denominator where every image takes its least by * pair."""
+        cells = [0, 0, 0, 0]
+        for image in images:
+            a, b = image.least(*by)
+            tp, fp, fn, tn = image.cells
+            cells = [x + y for x, y in zip(cells, (tp - a, fp + b, fn + a, tn - b), strict=True)]
+        tp, fp, fn, tn = cells
+        return sign * ratio.numerator.at(tp, fp, fn, tn), ratio.denominator.at(tp, fp, fn, tn)
+
+    start = sums([-d for d in below])
+    if start[1] == 0:
         return None
-    if sum(min(d for _, d in pairs) for pairs in images) == 0:
+    if sums(below)[1] == 0:
         return worst_of(metric)
-    price: Fraction | None = None
-    chosen = [pairs[0] for pairs in images]
+    found = Fraction(*start)
     while True:
-        above, below = sum(sign * n for n, _ in chosen), sum(d for _, d in chosen)
-        found = Fraction(above, below)
-        # Below `price` nothing was left to gain: no choice brings sum num - price den under 0.
-        if price is not None and found >= price:
+        # The pairs of the least sum of num - found den: where that is not below 0, `found` is the minimum.
+        reached = Fraction(
+            *sums([n * found.denominator - d * found.numerator for n, d in zip(above, below, strict=True)])
+        )
+        if reached >= found:
             return sign * found
-        price = found
-        chosen = [_cheapest(pairs, sign * price.denominator, price.numerator) for pairs in images]
-
-
-def _cheapest(pairs: list[tuple[int, int]], above: int, below: int) -> tuple[int, int]:
-    return min(pairs, key=lambda p: above * p[0] - below * p[1])
+        found = reached

@@ -22,26 +22,24 @@ from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
-from robspec.recheck.derive import Deriver, refuse_unsupported
+from robspec.recheck.derive import Deriver, Settle
 from robspec.recheck.errors import BadCertificate, CertificateRejected
 from robspec.semantics.norm import Norm
 
 MOST_AT_ONCE = 4096
 """A certificate cannot ask for more images in memory together."""
-Difference = tuple[str, str, str]
-"""Path of a field, what is written, what was derived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What follows from a model, a specification and data, ready to be compared with any number of certificates."""
+    """What follows from a model, a specification and data, ready to be compared with a certificate."""
 
     program: Program
     content: dict[str, Any]
 
-    def differences(self, written: dict[str, Any]) -> list[Difference]:
+    def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
-        found: list[Difference] = []
+        found: list[document.Difference] = []
         try:
             expected = decided(self.content, self.program, written)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -61,6 +59,7 @@ def derive(
     root: Path,
     *,
     arch: str | None = None,
+    written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Derived:
     """Derive everything a certificate can say, from the files alone.
@@ -72,19 +71,20 @@ def derive(
         spec: the specification.
         root: the folder the data globs start from.
         arch: architecture of bare weights, or None.
+        written: the one certificate to compare with; each image is compared as soon as it is derived, and its costs
+            are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
 
     Returns:
         What holds.
 
     Raises:
-        RobspecError: a file cannot be read, or a property has no certificate (E0803).
+        RobspecError: a file cannot be read.
         CertificateRejected: the specification does not compile, or does not fit the model (E0804).
     """
     program, _ = compile_source(spec, params)
     if program is None:
         raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
-    refuse_unsupported(program)
     loaded = load(
         model,
         arch=arch,
@@ -99,7 +99,7 @@ def derive(
         )
     data = open_dataset(program.data, program.model, root)
     found, proofs = constants(program, loaded.program, inputs.assume, _afresh)
-    deriver = Deriver(program, found)
+    deriver = Deriver(program, found, _kept if written is None else _compared(written))
     done = 0
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
@@ -112,12 +112,31 @@ def derive(
     return Derived(program, assembled(head, program, proofs, *deriver.finish()))
 
 
+def _kept(_: int, __: int, entry: dict[str, Any]) -> Any:
+    return entry
+
+
+def _compared(written: dict[str, Any]) -> Settle:
+    """Compare every entry with what is written of it."""
+
+    def settle(number: int, image: int, entry: dict[str, Any]) -> document.Settled:
+        try:
+            told = written["properties"][number]["images"][image]
+        except (KeyError, IndexError, TypeError):
+            # The lists are of other lengths, or no lists: the comparison of the whole says so.
+            told = None
+        at = f"properties[{number}].images[{image}]"
+        return document.Settled(told, tuple(document.differences(told, entry, at)))
+
+    return settle
+
+
 def _afresh(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
     return prove(graph, input_norm=input_norm, output_norm=output_norm)
 
 
 def match_spec(certificate: dict[str, Any], spec: Source) -> None:
-    """Stop where a certificate is of another specification, whose properties may have no certificate at all.
+    """Stop where a certificate is of another specification.
 
     Raises:
         CertificateRejected: E0804, with both digests.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from robspec.ir.types import Degraded, Metric
+from robspec.ir.types import Metric
 from robspec.oracle.scene import BoolArray, Scene, averaged, value
-from robspec.recheck.claims import Between, Within
+from robspec.recheck.claims import Between
 from robspec.recheck.exact import integers, prices
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
@@ -31,7 +30,7 @@ class WeightedBook(Relaxed):
     """
 
     def __init__(self, metric: Metric, scene: Scene) -> None:
-        self.metric, self.q, self.pixels = metric, scene.q, len(scene)
+        super().__init__(metric, scene)
         self.clean, (chosen, losses, inside) = _items(metric, scene)
         costs, self._unit = prices(scene, chosen, inside, pairs=True)
         whole = math.lcm(*(p.denominator for p in losses)) if losses else 1
@@ -41,13 +40,19 @@ class WeightedBook(Relaxed):
         shift = 2 * max((c.bit_length() for c, _ in worth), default=0) + 1
         self._items = sorted(worth, key=lambda x: (-((x[1] << shift) // x[0]) if x[0] else -math.inf, x))
         self._all = sum((p for _, p in self._items), 0) * self._share
-        self.lost = lru_cache(maxsize=16)(self._lost)
+        self._known: dict[Fraction, Fraction] = {}
 
     @property
     def digests(self) -> tuple[str, ...]:
         """SHA-256 of the costs and what each flip loses, written exactly."""
         words = (str(self._unit), str(self._share), *(f"{c} {p}" for c, p in self._items))
         return (sha256("\n".join(words).encode()).hexdigest(),)
+
+    def lost(self, budget: Fraction) -> Fraction:
+        """See `_lost`; remembered, though not by an lru_cache, which would keep the book alive."""
+        if budget not in self._known:
+            self._known[budget] = self._lost(budget)
+        return self._known[budget]
 
     def _lost(self, budget: Fraction) -> Fraction:
         """The most a budget can lose, flips being divisible; none that alone exceeds it is begun."""
@@ -72,8 +77,8 @@ class WeightedBook(Relaxed):
         lost = self._all if budget is None else self.lost(budget)
         return self.clean + lost if self.metric.lower_is_better else self.clean - lost
 
-    def _loosest(self, budget: Fraction) -> Fraction:
-        """No better than a bound in doubles within a smaller budget."""
+    def loosest(self, budget: Fraction) -> Fraction:
+        """See `Relaxed.loosest`."""
         if self.clean is None:
             raise ValueError("undefined")
         lost = min(self.lost(budget) + self._all * ROOM, self._all)
@@ -84,22 +89,8 @@ class WeightedBook(Relaxed):
         budget, wide = self.budgets(eps, constant)
         if self.clean is None:
             return {"budget": exact_text(budget), "lost": None, "certified": None}
-        certified = Between(self.worst(budget), self._loosest(wide))
+        certified = Between(self.worst(budget), self.loosest(wide))
         return {"budget": exact_text(budget), "lost": exact_text(self.lost(budget)), "certified": certified}
-
-    def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any]:
-        """What holds of a radius."""
-        if self.clean is None:
-            return {"certified": None}
-        settled = self.settled(objective, constant)
-        if settled:
-            return {"certified": settled}
-        claim = Within(
-            lambda eps: self.meets(objective, self.worst(self.budgets(eps, constant)[0])),
-            lambda eps: self.meets(objective, self._loosest(self.budgets(eps, constant)[1])),
-            "the largest double within which the relaxed value cannot be brought to the objective",
-        )
-        return {"certified": claim}
 
 
 _Items: TypeAlias = tuple[BoolArray, list[Fraction], tuple[int, ...] | None]

@@ -3,70 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from robspec.errors import SoundnessAlarm
-from robspec.ir.types import Program
-from robspec.recheck.assemble import decided
 from robspec.recheck.averages import Bounded, Relaxation
+from robspec.recheck.claims import Combined
+from robspec.recheck.entry import Point
 from robspec.semantics.norm import exact_text
 
 
-def certificate(
-    derived: dict[str, Any],
-    program: Program,
-    certified: Sequence[Sequence[Sequence[Fraction | float | None]]],
-    by: Sequence[Sequence[Sequence[Relaxation | None]]],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a check says of one point.
+
+    Args:
+        certified: what it certified; None where that is undefined, and for a part that is itself a combination.
+        by: what the bound of an average stands on, or None.
+        parts: of the conditions of a combination.
+    """
+
+    certified: Fraction | float | None
+    by: Relaxation | None = None
+    parts: tuple[Told, ...] = ()
+
+
+def filled(name: str, entry: dict[str, Any], told: Sequence[Told]) -> dict[str, Any]:
     """Put a check's own values where exact arithmetic only says what must hold of them.
 
     Args:
-        derived: from `assemble.document`.
-        program: the compiled specification.
-        certified: by property, image and point, what the check certified.
-        by: likewise, what the bounds of averages stand on; empty for a pooled property.
+        name: of the property.
+        entry: of one image, or of all together.
+        told: of each of its points.
 
     Returns:
-        The certificate without its digest.
+        The entry as a certificate writes it.
 
     Raises:
         SoundnessAlarm: a value is not what exact arithmetic derives (E0901).
     """
-    properties = []
-    for entry, values, told in zip(derived["properties"], certified, by, strict=True):
-        images = []
-        for i, (image, row) in enumerate(zip(entry["images"], values, strict=True)):
-            stands = told[i] if told else (None,) * len(row)
-            points = zip(image["points"], row, stands, strict=True)
-            images.append({**image, "points": [_filled(p, v, s, entry, image) for p, v, s in points]})
-        properties.append({**entry, "images": images})
-    filled = {**derived, "properties": properties}
-    return decided(filled, program, filled)
+    return {**entry, "points": [_point(p, t, name, entry) for p, t in zip(entry["points"], told, strict=True)]}
 
 
-def _filled(
-    point: dict[str, Any] | Bounded,
-    found: Fraction | float | None,
-    by: Relaxation | None,
-    entry: dict[str, Any],
-    image: dict[str, Any],
-) -> dict[str, Any]:
+def _point(point: Point, told: Told, name: str, image: dict[str, Any]) -> dict[str, Any]:
+    made = _filled(point, told, name, image)
+    if made["certified"] != _text(told.certified):
+        raise _alarm(name, image, _text(told.certified), made["certified"])
+    return made
+
+
+def _filled(point: Point, told: Told, name: str, image: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(point, Combined):
+        parts = [_filled(p, t, name, image) for p, t in zip(point.parts, told.parts, strict=True)]
+        return {**point.expected({"parts": parts}), "parts": parts}
+    found = told.certified
     if isinstance(point, Bounded):
-        made = point.filled(found, by) if isinstance(found, Fraction) else {}
+        made = point.filled(found, told.by) if isinstance(found, Fraction) else {}
         if not point.holds(made):
-            raise _alarm(entry, image, found, f"{point}: {made.get('bound')}")
+            raise _alarm(name, image, found, f"{point}: {made.get('bound')}")
         return made
     claim = point["certified"]
-    text = None if found is None else exact_text(found)
+    text = _text(found)
     if not (claim.holds(text) if hasattr(claim, "holds") else claim == text):
-        raise _alarm(entry, image, text, claim)
+        raise _alarm(name, image, text, claim)
     return {**point, "certified": text}
 
 
-def _alarm(entry: dict[str, Any], image: dict[str, Any], certified: object, derived: object) -> SoundnessAlarm:
+def _text(value: Fraction | float | None) -> str | None:
+    return None if value is None else exact_text(value)
+
+
+def _alarm(name: str, image: dict[str, Any], certified: object, derived: object) -> SoundnessAlarm:
     return SoundnessAlarm(
-        f"property {entry['name']}, {image['image']}",
+        f"property {name}, {image['image']}",
         f"the check certified {certified}, exact arithmetic derives {derived}",
         "trust no verdict of this run; report it with the specification, the model and this image",
     )

@@ -199,6 +199,9 @@ def check(
             progress(len(batch.names))
     except KeyboardInterrupt:
         pass  # what is finished is kept; the report says that it is incomplete
+    except BaseException:
+        whole.close()
+        raise
     complete = evaluated == len(data)
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     mark = time.perf_counter()

@@ -14,7 +14,7 @@ import torch
 
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool, _cheapest, _Frontier, _frontier, pooled_extreme
-from robspec.ir.types import Metric
+from robspec.ir.types import Metric, Property, WorstCaseQuery
 from robspec.oracle import pooled as oracle
 from robspec.oracle.scene import Scene
 from robspec.recheck import pooled as recheck
@@ -251,7 +251,8 @@ def test_the_annotation_decides_whether_a_pooled_value_is_defined(
         for found, true in ((margins, labels), (margins[1:], [0]))
     ]
     assert oracle.clean_value(asked, scenes) == clean
-    again = recheck.Pool(asked, None)
+    prop = Property("p", WorstCaseQuery(asked, LINF, (F(1),)), ())
+    again = recheck.Pool(prop, constant(LINF))
     for scene in scenes:
         again.add(scene)
-    assert again._value(F(0), none=True) == clean
+    assert again.clean() == clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +104,18 @@ property by_class_further {
   metric mean_accuracy
   norm l1
   degraded when h < 0.5 * h0
+  require quantile(0.5, radius) >= 0.01
+}
+property either {
+  metric mean_iou
+  norm l2
+  degraded when h <= 0.6 or h <= 0.5 * h0 or pixel_accuracy <= 0.5
+  require radius >= 0.01 for all images
+}
+property every {
+  metric mean_accuracy
+  norm l2
+  degraded when h <= 0.5 and (mean_dice < 0.6 or iou[bright] <= 0.3)
   require quantile(0.5, radius) >= 0.01
 }
 property together {
@@ -256,7 +268,7 @@ def test_another_model_spec_or_image_is_rejected(
 
 
 @pytest.mark.parametrize("objective", ["h <= 0.3", "h <= 0.3 or h <= 0.5 * h0"])
-def test_another_specification_is_rejected_even_where_it_has_no_certificate(
+def test_another_specification_is_rejected_before_anything_is_derived(
     files: tuple[Project, Path],
     robspec: Run,
     objective: str,
@@ -278,29 +290,55 @@ def test_a_missing_certificate_is_said_to_be_missing(project: Project, robspec: 
     assert "No such file" in result.err
 
 
-def test_what_has_no_certificate_is_refused_before_any_work(project: Project, robspec: Run, tmp_path: Path) -> None:
-    project.write_spec(
-        "property p {\n  metric mean_iou\n  norm l2\n  degraded when h <= 0.3 or h <= 0.5 * h0\n"
-        "  require radius >= 0.1 for all images\n}\n"
-    )
-    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
-    assert (result.status, "E0803" in result.err) == (2, True)
-    assert not (tmp_path / "c.json").exists()
+def test_a_combination_is_written_with_the_radii_it_follows_from(files: tuple[Project, Path]) -> None:
+    _, path = files
+    either, every = (p for p in document.read(path)["properties"] if p["name"] in ("either", "every"))
+    for image in either["images"]:
+        (point,) = image["points"]
+        radii = [part["certified"] for part in point["parts"]]
+        assert len(radii) == 3
+        assert point["certified"] == min(radii, key=Fraction)
+        assert {"price", "spends", "bound"} <= set(point["parts"][0])
+        assert set(point["parts"][2]) == {"cut", "needs", "certified"}
+    for image in every["images"]:
+        (point,) = image["points"]
+        first, second = (part["certified"] for part in point["parts"])
+        assert point["certified"] == max(first, second, key=Fraction)
+        assert second == min((part["certified"] for part in point["parts"][1]["parts"]), key=Fraction)
 
 
-def test_every_property_without_certificate_is_named(project: Project, robspec: Run, tmp_path: Path) -> None:
-    names = {"a": "mean_iou", "b": "pixel_accuracy", "c": "mean_accuracy", "d": "mean_iou"}
-    project.write_spec(
-        "\n".join(
-            f"property {name} {{\n  metric {metric}\n  norm l2\n  degraded when h <= 0.3 or h <= 0.5 * h0\n"
-            "  require radius >= 0.1 for all images\n}"
-            for name, metric in names.items()
-        )
-    )
-    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
-    assert result.status == 2
-    assert "--> properties a, c, d\n" in result.err
-    assert result.err.count("mean_iou") == result.err.count("mean_accuracy") == 1
+def test_comparing_image_by_image_finds_what_comparing_the_whole_does(
+    files: tuple[Project, Path], derived: tuple[Derived, dict[str, Any]]
+) -> None:
+    """`recheck` compares each image as it is derived; one field of each kind, and lists of other lengths."""
+    (made, path), (truth, written) = files, derived
+    inputs, params = inputs_of(written, str(path))
+    forgeries = []
+    kinds: set[tuple[Any, ...]] = set()
+    for at in leaves(written):
+        if at[0] not in ("properties", "images") or "derivation" in at:
+            continue
+        kind = (at[:2] if at[0] == "properties" else ()) + tuple(step for step in at if isinstance(step, str))
+        if kind in kinds:
+            continue
+        kinds.add(kind)
+        # Only some: each is derived from the files anew.
+        if len(kinds) % 9 == 0:
+            forgeries.append(changed(written, at))
+    lists: list[Callable[[dict[str, Any]], object]] = [
+        lambda p: p["images"].pop(),
+        lambda p: p["images"].append({}),
+        lambda p: p.update(images="none"),
+        lambda p: p.update(images=[None] * 4),
+    ]
+    for change in lists:
+        forgeries.append(copy.deepcopy(written))
+        change(forgeries[-1]["properties"][-3])
+    assert len(forgeries) > 8
+    for forged in [written, *forgeries]:
+        found = derive(inputs, params, made.model, read_source(made.spec), made.root, written=forged)
+        assert found.differences(forged) == truth.differences(forged)
+    assert found.differences(copy.deepcopy(forged)), "nothing is confirmed that was not compared"
 
 
 def test_where_the_certificate_is_is_said(project: Project, robspec: Run, tmp_path: Path) -> None:

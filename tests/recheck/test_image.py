@@ -11,11 +11,11 @@ import pytest
 
 from robspec.bounds import open_bound
 from robspec.bounds.pooled import Pool as BoundPool
-from robspec.ir.types import Degraded
+from robspec.ir.types import Degraded, Property, WorstCaseQuery
 from robspec.oracle.moves import reach_for
 from robspec.recheck.budget import budget_of
 from robspec.recheck.claims import Between, Within, rational
-from robspec.recheck.derive import _radius, _worst
+from robspec.recheck.entry import radius, worst
 from robspec.recheck.image import Ledger
 from robspec.recheck.pooled import Pool
 from robspec.semantics.objective import Threshold
@@ -43,7 +43,7 @@ def test_worst_cases_and_radii_are_those_of_the_bounds(case: Case) -> None:
         for part in (0.1, 0.3, 0.6):
             eps = F(float(reach_for(scene, part) / F(3, 2)))
             certified = bound.worst_case([eps])[0][0]
-            claim = _worst(ledger, eps, constant(q), len(scene))["certified"]
+            claim = worst(ledger, eps, constant(q), len(scene))["certified"]
             if ledger.clean is not None:
                 budget = budget_of(eps, constant(q))
                 assert ledger.least(budget) == ledger.worst(budget)[0]
@@ -57,7 +57,7 @@ def test_worst_cases_and_radii_are_those_of_the_bounds(case: Case) -> None:
             assert not claim.holds(str(certified + F(1, 10**9)))
             objective = Degraded(asked, Threshold(certified), strict=bool(derived % 2))
             found = bound.radius([(certified,)], strict=objective.strict)[0][0]
-            point = _radius(ledger.needs(objective), constant(q), len(scene))["certified"]
+            point = radius(ledger.needs(objective), constant(q), len(scene))["certified"]
             if found in (0, math.inf):
                 assert point == ("inf" if found else "0")
                 continue
@@ -74,15 +74,16 @@ def test_pooled_values_are_those_of_the_bounds(text: str, q: int | None) -> None
     asked = metric(text, 3)
     rng = np.random.default_rng(11)
     scenes = [scene_of(rng, 8, q) for _ in range(3)]
-    pool, bound = Pool(asked, q), BoundPool(asked, 3, constant(q))
+    prop = Property("p", WorstCaseQuery(asked, constant(q).input_norm, (F(1),)), ())
+    pool, bound = Pool(prop, constant(q)), BoundPool(asked, 3, constant(q))
     for scene in scenes:
         pool.add(scene)
         bound.add(context(scene))
     reach = reach_for(scenes[0], 0.4)
     eps = F(float(reach / F(3, 2)))
     budget = eps * F(3, 2) if q is None else (eps * F(3, 2)) ** q
-    assert pool._value(F(0), none=True) == bound.clean()
-    assert pool._value(budget) == bound.worst_case([eps])[0]
+    assert pool.clean() == bound.clean()
+    assert pool.worst(budget) == bound.worst_case([eps])[0]
     bound.close()
 
 
