@@ -78,11 +78,12 @@ class TritonPrepared:
         batch: what to read.
         block: pixels of one program; no answer depends on it.
         bits: the histogram has 2^bits buckets for each power of two; no answer depends on it.
+        many: up to so many sums of an image are made on the way; for more the items that count are listed first.
     """
 
     backend = "triton"
 
-    def __init__(self, batch: LogitsBatch, block: int, bits: int) -> None:
+    def __init__(self, batch: LogitsBatch, block: int, bits: int, many: int) -> None:
         from robspec.kernels.knapsack import _triton_kernels
 
         b, k, h, w = batch.logits.shape
@@ -91,6 +92,7 @@ class TritonPrepared:
         self._images = b
         self._block = block
         self._bits = bits
+        self._many = many
         self._buckets = _triton_kernels.OCTAVES.value << bits
         # One program of the interpreter does as much as it can; on the GPU asks run side by side.
         self._group = 16 if _triton_kernels.INTERPRETED else 1
@@ -253,18 +255,21 @@ class TritonPrepared:
         """Answer asks, [B, M] each, without waiting until the end; returns int64 [3, B, M] as `finish` does."""
         b, asks = kinds.shape
         on = self._device
+        listing = int((kinds > 0).sum(axis=1).max()) > self._many
         k, s, m = (torch.from_numpy(a).to(on, non_blocking=True) for a in (kinds, scales, limits))
         needed = torch.zeros((b, self._buckets), dtype=torch.int32, device=on)
         places = _scratch((b, self._buckets), torch.int32, on)
         cursors = _scratch((b, self._buckets), torch.int32, on)
         indices = _scratch((b, self.pixels), torch.int32, on)
-        state = _scratch((4, b * asks), torch.int64, on)
+        state = _scratch((5, b * asks), torch.int64, on)
         answers = _scratch((3, b * asks), torch.int64, on)
         sizes = {"BITS": self._bits, "CHUNK": self._chunk}
+        tiles = {"BITS": self._bits, "BLOCK": self._block}
         _launch(
             "bracket",
             (b, -(-asks // self._group)),
             *(self._histogram, k, s, m, needed, state, asks),
+            LISTING=listing,
             GROUP=self._group,
             **sizes,
         )
@@ -273,16 +278,22 @@ class TritonPrepared:
         _launch(
             "below",
             (blocks, b),
-            *(self._margins, needed, cursors, indices, k, s, m, state, self.pixels, asks),
-            BITS=self._bits,
-            BLOCK=self._block,
+            *(self._margins, needed, cursors, indices, k, s, state, self.pixels, asks),
+            LISTING=listing,
+            **tiles,
         )
+        if listing:
+            _launch(
+                "add_below",
+                (blocks, b),
+                *(self._margins, places, indices, k, s, state, self.pixels, asks),
+                **tiles,
+            )
         _launch(
             "finish",
             (b, asks),
             *(self._margins, self._histogram, places, indices, k, s, m, state, answers, self.pixels, asks),
-            BITS=self._bits,
-            BLOCK=self._block,
+            **tiles,
         )
         result: IntArray = answers.cpu().numpy().reshape(3, b, asks)
         return result
@@ -395,13 +406,16 @@ class TritonBackend:
         block: pixels of one program, a power of two.
         bits: the margins' histogram has 2^bits buckets for each power of two, at least 2. The default makes the runs
             among which answers are decided about a hundredth of an image; each bucket costs 4 bytes an image.
+        many: up to so many budgets of an image are each summed over all its pixels; for more, the items that some
+            budget can pay for are listed by bucket, and each budget is summed over those below its own run.
     """
 
     name = "triton"
 
-    def __init__(self, block: int = 1024, bits: int = 8) -> None:
+    def __init__(self, block: int = 1024, bits: int = 8, many: int = 8) -> None:
         self._block = block
         self._bits = bits
+        self._many = many
 
     def unavailable(self) -> str | None:
         """See `Backend.unavailable`."""
@@ -419,7 +433,7 @@ class TritonBackend:
 
     def prepare(self, batch: LogitsBatch) -> TritonPrepared:
         """See `Backend.prepare`."""
-        return TritonPrepared(batch, self._block, self._bits)
+        return TritonPrepared(batch, self._block, self._bits, self._many)
 
     def prepare_class(self, batch: LogitsBatch) -> TritonOneClass:
         """See `Backend.prepare_class`."""

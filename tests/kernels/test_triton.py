@@ -53,20 +53,24 @@ def truth(batch: LogitsBatch) -> tuple[list[list[int]], list[list[float]]]:
     return prepared.flips(ask(prepared.pixels)).tolist(), prepared.radii(wanted, Fraction(1), TWO).tolist()
 
 
-@pytest.mark.parametrize(("block", "bits"), [(1024, 8), (64, 2), (128, 5), (2048, 3)])
-def test_no_answer_depends_on_block_size_or_histogram(
-    batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int
+@pytest.mark.parametrize(
+    ("block", "bits", "many"), [(1024, 8, 8), (1024, 8, 0), (64, 2, 2), (128, 5, 8), (128, 5, 1), (2048, 3, 0)]
+)
+def test_no_answer_depends_on_block_size_histogram_or_listing(
+    batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int, many: int
 ) -> None:
-    backend = TritonBackend(block=block, bits=bits)
+    backend = TritonBackend(block=block, bits=bits, many=many)
     assert answers(backend, batch) == truth
     assert answers(backend, batch) == truth
 
 
+@pytest.mark.parametrize("many", [0, 8])
 @pytest.mark.parametrize("poison", [float("nan"), 1.0])
 def test_scratch_is_written_before_it_is_read(
     batch: LogitsBatch,
     truth: tuple[list[list[int]], list[list[float]]],
     poison: float,
+    many: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
@@ -77,7 +81,7 @@ def test_scratch_is_written_before_it_is_read(
         return torch.full(shape, fill, dtype=dtype, device=device)
 
     monkeypatch.setattr(triton_cuda, "_scratch", poisoned)
-    backend = TritonBackend(block=256, bits=3)
+    backend = TritonBackend(block=256, bits=3, many=many)
     assert answers(backend, batch) == truth
     assert set(made) == {torch.float64, torch.int64, torch.int32}
     batch = LogitsBatch(batch.logits, batch.labels, Items.CLASS, 2, inside=(0, 1), water=True)
