@@ -56,12 +56,6 @@ def _units(d: tl.tensor, kind: tl.tensor, scale: tl.tensor, limit: tl.tensor) ->
 
 
 @triton.jit
-def _affordable(d: tl.tensor, kind: tl.tensor, scale: tl.tensor) -> tl.tensor:
-    """Integer cost of a margin below an ask's run, as `_units` gives it: no single one exceeds the limit there."""
-    return (tl.where(kind == 2, d * d, d) * scale).to(tl.int64)
-
-
-@triton.jit
 def _logits(place: tl.tensor, live: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
     """Load logits in the dtype they are compared in, exactly; bfloat16 comes as int16 patterns, float32's upper half.
 
@@ -76,7 +70,6 @@ def _logits(place: tl.tensor, live: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
 if INTERPRETED:
     # The interpreter prepares the whole language anew for every call of a compiled function.
     _bucket, _edge, _units, _logits = _bucket.fn, _edge.fn, _units.fn, _logits.fn
-    _affordable = _affordable.fn
 
 
 @triton.jit
@@ -313,10 +306,11 @@ def below(
         while m < asks:
             ask = image * asks + m
             if tl.load(state + 4 * rows + ask) > 0:
-                # What is no item counts as a margin of 0, which costs nothing.
+                # What is no item counts as a margin of 0, which costs nothing; below a run no cost meets its bound.
                 cheap = tl.where(bits < _edge(tl.load(state + ask), BITS), d, 0.0)
-                cost = _affordable(cheap, tl.load(kinds + ask), tl.load(scales + ask))
-                tl.atomic_add(state + 3 * rows + ask, tl.sum(cost), sem="relaxed")
+                power = tl.where(tl.load(kinds + ask) == 2, cheap * cheap, cheap)
+                spent = tl.sum((power * tl.load(scales + ask)).to(tl.int64))
+                tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
             m += 1
 
 
@@ -330,10 +324,11 @@ def add_below(
     state: tl.tensor,
     pixels: tl.tensor,
     asks: tl.tensor,
+    EXPONENT: tl.constexpr,
     BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Add up what each ask spends below its run, along the index list, which begins with those items.
+    """Add up what each ask of one exponent spends below its run, along the index list, which begins with those items.
 
     Blocks are those of the list: an ask is looked at only in those its items reach, and a block after the list has
     nothing to do. How long the list is only the device knows.
@@ -355,12 +350,15 @@ def add_below(
         live = begin + nth < end
         index = tl.load(indices + image * pixels + begin + nth, mask=live, other=0)
         d = tl.load(margins + image * pixels + index, mask=live, other=0.0)
+        power = d * d if EXPONENT == 2 else d
         m = tl.full([], 0, tl.int32)
         while m < asks:
             ask = image * asks + m
             left = tl.load(state + 4 * rows + ask) - begin
-            if left > 0:
-                cost = _affordable(tl.where(nth < left, d, 0.0), tl.load(kinds + ask), tl.load(scales + ask))
+            if (left > 0) & (tl.load(kinds + ask) == EXPONENT):
+                # In 32 bits, as far as this block: half the comparisons.
+                within = nth < tl.minimum(left, BLOCK).to(tl.int32)
+                cost = (tl.where(within, power, 0.0) * tl.load(scales + ask)).to(tl.int64)
                 tl.atomic_add(state + 3 * rows + ask, tl.sum(cost), sem="relaxed")
             m += 1
 

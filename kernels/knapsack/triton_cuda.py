@@ -34,8 +34,16 @@ from robspec.kernels.knapsack.search import largest_certifying, largest_certifyi
 
 CANDIDATES = 64
 """Radii tried in one launch."""
+TOGETHER = (1, 2048)
+"""Asks and buckets a program works on at once where a histogram is read; asks run side by side."""
+INTERPRETED_TOGETHER = (16, 16384)
+"""The same in the interpreter, where one program does as much as it can."""
 _TILE = 128
 """Pixels a program of `spend` works on at once; a tile holds this many times `CANDIDATES` costs."""
+_CLASS_TILE = 512
+"""Pixels a program of `read_class` works on at once: with 1024 float64 logits do not fit a thread's registers."""
+_LISTED = 512
+"""Listed pixels of one program of `add_below`: one warp, so that its sums need no shared memory and no barrier."""
 
 
 def _device() -> torch.device:
@@ -94,9 +102,8 @@ class TritonPrepared:
         self._bits = bits
         self._many = many
         self._buckets = _triton_kernels.OCTAVES.value << bits
-        # One program of the interpreter does as much as it can; on the GPU asks run side by side.
-        self._group = 16 if _triton_kernels.INTERPRETED else 1
-        self._chunk = min(self._buckets, 16384 if _triton_kernels.INTERPRETED else 2048)
+        self._group, chunk = INTERPRETED_TOGETHER if _triton_kernels.INTERPRETED else TOGETHER
+        self._chunk = min(self._buckets, chunk)
         logits, labels, label_strides = _on_device(batch)
         self._device = logits.device
         self._margins = _scratch((b, self.pixels), torch.float64, self._device)
@@ -282,13 +289,18 @@ class TritonPrepared:
             LISTING=listing,
             **tiles,
         )
-        if listing:
-            _launch(
-                "add_below",
-                (blocks, b),
-                *(self._margins, places, indices, k, s, state, self.pixels, asks),
-                **tiles,
-            )
+        listed = min(self._block, _LISTED)
+        for exponent in (1, 2):
+            if listing and (kinds == exponent).any():
+                _launch(
+                    "add_below",
+                    (-(-self.pixels // listed), b),
+                    *(self._margins, places, indices, k, s, state, self.pixels, asks),
+                    EXPONENT=exponent,
+                    BITS=self._bits,
+                    BLOCK=listed,
+                    num_warps=1,
+                )
         _launch(
             "finish",
             (b, asks),
@@ -335,9 +347,10 @@ class TritonOneClass:
         inside[list(batch.inside)] = 1
         self._items = _scratch((b, self.pixels), torch.float64, device)
         self._counts = torch.zeros((b, 5), dtype=torch.int64, device=device)
+        tile = min(block, _CLASS_TILE)
         _launch(
             "read_class",
-            (-(-self.pixels // block), b),
+            (-(-self.pixels // tile), b),
             logits,
             *logits.stride(),
             labels,
@@ -356,7 +369,7 @@ class TritonOneClass:
             ALONE=len(batch.inside) == 1,
             WHOLE_WHEN_WRONG=batch.whole_when_wrong and batch.share != 1.0,
             WIDE=logits.dtype is torch.float64,
-            BLOCK=block,
+            BLOCK=tile,
         )
 
     @cached_property
