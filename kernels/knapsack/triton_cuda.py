@@ -1,8 +1,8 @@
 """The GPU backend: one fused read of the logits in Triton, then a selection without a sort of all pixels.
 
 Memory beyond the inputs is 12 bytes per pixel: the margins (8) and a list of pixel indices (4) for the pixels among
-which some answer is decided; histograms take another 64 KiB an image and ask, at most three of them. Nothing waits
-for the device until an answer is read.
+which some answer is decided and, with many budgets, those cheaper than them. The histogram and three arrays like
+it take another 64 KiB an image each, an ask 88 bytes. Nothing waits for the device until an answer is read.
 
 Integer ranges, P being the pixels of one image, at most 2^31 - 1 here (8192 x 8192 is 2^26):
 
