@@ -53,9 +53,7 @@ def truth(batch: LogitsBatch) -> tuple[list[list[int]], list[list[float]]]:
     return prepared.flips(ask(prepared.pixels)).tolist(), prepared.radii(wanted, Fraction(1), TWO).tolist()
 
 
-@pytest.mark.parametrize(
-    ("block", "bits", "many"), [(1024, 8, 8), (1024, 8, 0), (64, 2, 2), (128, 5, 8), (128, 5, 1), (2048, 3, 0)]
-)
+@pytest.mark.parametrize(("block", "bits", "many"), [(1024, 8, 8), (64, 2, 2), (128, 5, 8), (2048, 3, 0)])
 def test_no_answer_depends_on_block_size_histogram_or_listing(
     batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int, many: int
 ) -> None:
@@ -64,8 +62,7 @@ def test_no_answer_depends_on_block_size_histogram_or_listing(
     assert answers(backend, batch) == truth
 
 
-@pytest.mark.parametrize("many", [0, 8])
-@pytest.mark.parametrize("poison", [float("nan"), 1.0])
+@pytest.mark.parametrize(("poison", "many"), [(float("nan"), 0), (float("nan"), 8), (1.0, 0)])
 def test_scratch_is_written_before_it_is_read(
     batch: LogitsBatch,
     truth: tuple[list[list[int]], list[list[float]]],
