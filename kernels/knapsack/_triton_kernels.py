@@ -9,6 +9,7 @@ A selection answers many asks at once, an ask being a kind, a scale and a limit 
 * `bracket` finds in the histogram the run of buckets in which the running sum of an ask's costs crosses its limit;
 * `offsets` gives the buckets that some ask needs a place each in one index list of at most a number per pixel;
 * `below` fills that list and adds up, exactly, what lies below each ask's run;
+* `add_below` does the latter for many asks at once, when the list holds every item below a run, bucket after bucket;
 * `finish` halves the range of bit patterns inside the run until one margin value is left.
 """
 
@@ -162,11 +163,14 @@ def bracket(
     needed: tl.tensor,
     state: tl.tensor,
     asks: tl.tensor,
+    LISTING: tl.constexpr,
     GROUP: tl.constexpr,
     BITS: tl.constexpr,
     CHUNK: tl.constexpr,
 ) -> None:
     """Find the run of buckets in which each ask is decided.
+
+    An ask of kind 0 is decided in the bucket of its scale.
 
     Args:
         histogram: int32 [B, BUCKETS].
@@ -174,8 +178,9 @@ def bracket(
         scales: float64 [B, asks].
         limits: int64 [B, asks].
         needed: int32 [B, BUCKETS], set to 1 for every bucket of a run.
-        state: int64 [4, B * asks], overwritten: first bucket; last bucket; items before the run; their cost so far
-            (known for RANK, else 0).
+        state: int64 [5, B * asks], overwritten: first bucket; last bucket; items before the run; their cost so far
+            (known for RANK, else 0); how many of them `below` or `add_below` must add up (all of them or 0).
+        LISTING: set `needed` for the buckets before a run too where their items must be added up.
     """
     BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(0).to(tl.int64)
@@ -205,21 +210,28 @@ def bracket(
         if start + CHUNK < BUCKETS:
             spent_least += tl.sum(least, 1)
             spent_most += tl.sum(most, 1)
+    # Where all items fit even at their buckets' upper edges, no sum can change the answer.
+    summed = (kind > 0) & (first < BUCKETS)
     last = tl.minimum(last, BUCKETS - 1)
-    first = tl.minimum(first, last)
+    last = tl.where(kind == 0, _bucket(scale.to(tl.int64, bitcast=True), BITS), last)
+    first = tl.where(kind == 0, last, tl.minimum(first, last))
+    start_listing = first
+    if LISTING:
+        start_listing = tl.where(summed, 0, first)
     before = tl.full([GROUP], 0, tl.int64)
     for start in range(0, BUCKETS, CHUNK):
         bucket = start + tl.arange(0, CHUNK).to(tl.int64)
         count = tl.load(histogram + image * BUCKETS + bucket).to(tl.int64)[None, :]
         earlier = bucket[None, :] < first[:, None]
         before += tl.sum(tl.where(earlier, count, 0), 1)
-        run = (bucket[None, :] <= last[:, None]) & ((kind != 0) & live)[:, None]
+        listed = (bucket[None, :] >= start_listing[:, None]) & (bucket[None, :] <= last[:, None]) & live[:, None]
         place = needed + image * BUCKETS + bucket[None, :] + tl.full([GROUP, CHUNK], 0, tl.int64)
-        tl.store(place, tl.full([GROUP, CHUNK], 1, tl.int32), mask=run & (bucket[None, :] >= first[:, None]))
+        tl.store(place, tl.full([GROUP, CHUNK], 1, tl.int32), mask=listed)
     tl.store(state + ask, first, mask=live)
     tl.store(state + rows + ask, last, mask=live)
-    tl.store(state + 2 * rows + ask, tl.where(kind == 0, 0, before), mask=live)
+    tl.store(state + 2 * rows + ask, before, mask=live)
     tl.store(state + 3 * rows + ask, tl.where(kind == RANK, before, 0), mask=live)
+    tl.store(state + 4 * rows + ask, tl.where(summed, before, 0), mask=live)
 
 
 @triton.jit
@@ -259,21 +271,21 @@ def below(
     indices: tl.tensor,
     kinds: tl.tensor,
     scales: tl.tensor,
-    limits: tl.tensor,
     state: tl.tensor,
     pixels: tl.tensor,
     asks: tl.tensor,
+    LISTING: tl.constexpr,
     BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """List the pixels of needed buckets and add up what each ask spends below its run.
+    """List the pixels of needed buckets and, unless LISTING, add up what each ask spends below its run.
 
     Args:
         margins: float64 [B, P].
         needed: int32 [B, BUCKETS].
         cursors: int32 [B, BUCKETS], counted up.
         indices: int32 [B, P], overwritten from the front, bucket after bucket; the order within one is any.
-        state: as in `bracket`; row 3 is added to. An ask of kind 0 gets the number of its flips there.
+        state: as in `bracket`; row 3 is added to.
     """
     BUCKETS: tl.constexpr = OCTAVES << BITS
     image = tl.program_id(1).to(tl.int64)
@@ -289,20 +301,66 @@ def below(
     ones = tl.full([BLOCK], 1, tl.int32)
     place = tl.atomic_add(cursors + image * BUCKETS + bucket, ones, mask=listed, sem="relaxed")
     tl.store(indices + image * pixels + place, at.to(tl.int32), mask=listed)
-    m = tl.full([], 0, tl.int32)
-    while m < asks:
-        ask = image * asks + m
-        kind = tl.load(kinds + ask)
-        scale = tl.load(scales + ask)
-        limit = tl.load(limits + ask)
-        if kind != RANK:
-            if kind == 0:
-                spent = tl.sum((item & (d <= scale)).to(tl.int64))
-            else:
-                counted = item & (bits < _edge(tl.load(state + ask), BITS))
-                spent = tl.sum(tl.where(counted, _units(d, kind, scale, limit), 0))
-            tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
-        m += 1
+    if not LISTING:
+        m = tl.full([], 0, tl.int32)
+        while m < asks:
+            ask = image * asks + m
+            if tl.load(state + 4 * rows + ask) > 0:
+                # What is no item counts as a margin of 0, which costs nothing; below a run no cost meets its bound.
+                cheap = tl.where(bits < _edge(tl.load(state + ask), BITS), d, 0.0)
+                power = tl.where(tl.load(kinds + ask) == 2, cheap * cheap, cheap)
+                spent = tl.sum((power * tl.load(scales + ask)).to(tl.int64))
+                tl.atomic_add(state + 3 * rows + ask, spent, sem="relaxed")
+            m += 1
+
+
+@triton.jit
+def add_below(
+    margins: tl.tensor,
+    places: tl.tensor,
+    indices: tl.tensor,
+    kinds: tl.tensor,
+    scales: tl.tensor,
+    state: tl.tensor,
+    pixels: tl.tensor,
+    asks: tl.tensor,
+    EXPONENT: tl.constexpr,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Add up what each ask of one exponent spends below its run, along the index list, which begins with those items.
+
+    Blocks are those of the list: an ask is looked at only in those its items reach, and a block after the list has
+    nothing to do. How long the list is only the device knows.
+
+    Args:
+        margins: float64 [B, P].
+        places: int32 [B, BUCKETS]: where each bucket starts in the list.
+        indices: int32 [B, P], in the order of the buckets, from `below` with LISTING.
+        state: as in `bracket`; row 3 is added to.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(1).to(tl.int64)
+    rows = tl.num_programs(1).to(tl.int64) * asks
+    begin = tl.program_id(0).to(tl.int64) * BLOCK
+    # No run starts after the last bucket.
+    end = tl.load(places + image * BUCKETS + BUCKETS - 1).to(tl.int64)
+    if begin < end:
+        nth = tl.arange(0, BLOCK)
+        live = begin + nth < end
+        index = tl.load(indices + image * pixels + begin + nth, mask=live, other=0)
+        d = tl.load(margins + image * pixels + index, mask=live, other=0.0)
+        power = d * d if EXPONENT == 2 else d
+        m = tl.full([], 0, tl.int32)
+        while m < asks:
+            ask = image * asks + m
+            left = tl.load(state + 4 * rows + ask) - begin
+            if (left > 0) & (tl.load(kinds + ask) == EXPONENT):
+                # In 32 bits, as far as this block: half the comparisons.
+                within = nth < tl.minimum(left, BLOCK).to(tl.int32)
+                cost = (tl.where(within, power, 0.0) * tl.load(scales + ask)).to(tl.int64)
+                tl.atomic_add(state + 3 * rows + ask, tl.sum(cost), sem="relaxed")
+            m += 1
 
 
 @triton.jit
@@ -341,14 +399,21 @@ def finish(
     last = tl.load(state + rows + ask)
     rank = tl.load(state + 2 * rows + ask)
     spent = tl.load(state + 3 * rows + ask)
+    begin = tl.load(places + image * BUCKETS + tl.load(state + ask)).to(tl.int64)
+    end = tl.load(places + image * BUCKETS + last).to(tl.int64)
+    end += tl.load(histogram + image * BUCKETS + last).to(tl.int64)
     if kind == 0:
-        tl.store(answers + ask, spent)
+        start = begin
+        while start < end:
+            at = start + tl.arange(0, BLOCK)
+            index = tl.load(indices + image * pixels + at, mask=at < end, other=0)
+            d = tl.load(margins + image * pixels + index)
+            rank += tl.sum(((at < end) & (d <= scale)).to(tl.int64))
+            start += BLOCK
+        tl.store(answers + ask, rank)
         tl.store(answers + rows + ask, tl.full([], 0, tl.int64))
         tl.store(answers + 2 * rows + ask, tl.full([], 0, tl.int64))
     else:
-        begin = tl.load(places + image * BUCKETS + tl.load(state + ask)).to(tl.int64)
-        end = tl.load(places + image * BUCKETS + last).to(tl.int64)
-        end += tl.load(histogram + image * BUCKETS + last).to(tl.int64)
         low = tl.full([], LARGEST, tl.int64)
         high = tl.full([], -1, tl.int64)
         start = begin

@@ -1,8 +1,8 @@
 """The GPU backend: one fused read of the logits in Triton, then a selection without a sort of all pixels.
 
 Memory beyond the inputs is 12 bytes per pixel: the margins (8) and a list of pixel indices (4) for the pixels among
-which some answer is decided; histograms take another 64 KiB an image and ask, at most three of them. Nothing waits
-for the device until an answer is read.
+which some answer is decided and, with many budgets, those cheaper than them. The histogram and three arrays like
+it take another 64 KiB an image each, an ask 88 bytes. Nothing waits for the device until an answer is read.
 
 Integer ranges, P being the pixels of one image, at most 2^31 - 1 here (8192 x 8192 is 2^26):
 
@@ -34,8 +34,16 @@ from robspec.kernels.knapsack.search import largest_certifying, largest_certifyi
 
 CANDIDATES = 64
 """Radii tried in one launch."""
+TOGETHER = (1, 2048)
+"""Asks and buckets a program works on at once where a histogram is read; asks run side by side."""
+INTERPRETED_TOGETHER = (16, 16384)
+"""The same in the interpreter, where one program does as much as it can."""
 _TILE = 128
 """Pixels a program of `spend` works on at once; a tile holds this many times `CANDIDATES` costs."""
+_CLASS_TILE = 512
+"""Pixels a program of `read_class` works on at once: with 1024 float64 logits do not fit a thread's registers."""
+_LISTED = 512
+"""Listed pixels of one program of `add_below`: one warp, so that its sums need no shared memory and no barrier."""
 
 
 def _device() -> torch.device:
@@ -78,11 +86,12 @@ class TritonPrepared:
         batch: what to read.
         block: pixels of one program; no answer depends on it.
         bits: the histogram has 2^bits buckets for each power of two; no answer depends on it.
+        many: up to so many sums of an image are made on the way; for more the items that count are listed first.
     """
 
     backend = "triton"
 
-    def __init__(self, batch: LogitsBatch, block: int, bits: int) -> None:
+    def __init__(self, batch: LogitsBatch, block: int, bits: int, many: int) -> None:
         from robspec.kernels.knapsack import _triton_kernels
 
         b, k, h, w = batch.logits.shape
@@ -91,10 +100,10 @@ class TritonPrepared:
         self._images = b
         self._block = block
         self._bits = bits
+        self._many = many
         self._buckets = _triton_kernels.OCTAVES.value << bits
-        # One program of the interpreter does as much as it can; on the GPU asks run side by side.
-        self._group = 16 if _triton_kernels.INTERPRETED else 1
-        self._chunk = min(self._buckets, 16384 if _triton_kernels.INTERPRETED else 2048)
+        self._group, chunk = INTERPRETED_TOGETHER if _triton_kernels.INTERPRETED else TOGETHER
+        self._chunk = min(self._buckets, chunk)
         logits, labels, label_strides = _on_device(batch)
         self._device = logits.device
         self._margins = _scratch((b, self.pixels), torch.float64, self._device)
@@ -253,18 +262,21 @@ class TritonPrepared:
         """Answer asks, [B, M] each, without waiting until the end; returns int64 [3, B, M] as `finish` does."""
         b, asks = kinds.shape
         on = self._device
+        listing = int((kinds > 0).sum(axis=1).max()) > self._many
         k, s, m = (torch.from_numpy(a).to(on, non_blocking=True) for a in (kinds, scales, limits))
         needed = torch.zeros((b, self._buckets), dtype=torch.int32, device=on)
         places = _scratch((b, self._buckets), torch.int32, on)
         cursors = _scratch((b, self._buckets), torch.int32, on)
         indices = _scratch((b, self.pixels), torch.int32, on)
-        state = _scratch((4, b * asks), torch.int64, on)
+        state = _scratch((5, b * asks), torch.int64, on)
         answers = _scratch((3, b * asks), torch.int64, on)
         sizes = {"BITS": self._bits, "CHUNK": self._chunk}
+        tiles = {"BITS": self._bits, "BLOCK": self._block}
         _launch(
             "bracket",
             (b, -(-asks // self._group)),
             *(self._histogram, k, s, m, needed, state, asks),
+            LISTING=listing,
             GROUP=self._group,
             **sizes,
         )
@@ -273,16 +285,27 @@ class TritonPrepared:
         _launch(
             "below",
             (blocks, b),
-            *(self._margins, needed, cursors, indices, k, s, m, state, self.pixels, asks),
-            BITS=self._bits,
-            BLOCK=self._block,
+            *(self._margins, needed, cursors, indices, k, s, state, self.pixels, asks),
+            LISTING=listing,
+            **tiles,
         )
+        listed = min(self._block, _LISTED)
+        for exponent in (1, 2):
+            if listing and (kinds == exponent).any():
+                _launch(
+                    "add_below",
+                    (-(-self.pixels // listed), b),
+                    *(self._margins, places, indices, k, s, state, self.pixels, asks),
+                    EXPONENT=exponent,
+                    BITS=self._bits,
+                    BLOCK=listed,
+                    num_warps=1,
+                )
         _launch(
             "finish",
             (b, asks),
             *(self._margins, self._histogram, places, indices, k, s, m, state, answers, self.pixels, asks),
-            BITS=self._bits,
-            BLOCK=self._block,
+            **tiles,
         )
         result: IntArray = answers.cpu().numpy().reshape(3, b, asks)
         return result
@@ -324,9 +347,10 @@ class TritonOneClass:
         inside[list(batch.inside)] = 1
         self._items = _scratch((b, self.pixels), torch.float64, device)
         self._counts = torch.zeros((b, 5), dtype=torch.int64, device=device)
+        tile = min(block, _CLASS_TILE)
         _launch(
             "read_class",
-            (-(-self.pixels // block), b),
+            (-(-self.pixels // tile), b),
             logits,
             *logits.stride(),
             labels,
@@ -345,7 +369,7 @@ class TritonOneClass:
             ALONE=len(batch.inside) == 1,
             WHOLE_WHEN_WRONG=batch.whole_when_wrong and batch.share != 1.0,
             WIDE=logits.dtype is torch.float64,
-            BLOCK=block,
+            BLOCK=tile,
         )
 
     @cached_property
@@ -395,13 +419,16 @@ class TritonBackend:
         block: pixels of one program, a power of two.
         bits: the margins' histogram has 2^bits buckets for each power of two, at least 2. The default makes the runs
             among which answers are decided about a hundredth of an image; each bucket costs 4 bytes an image.
+        many: up to so many budgets of an image are each summed over all its pixels; for more, the items that some
+            budget can pay for are listed by bucket, and each budget is summed over those below its own run.
     """
 
     name = "triton"
 
-    def __init__(self, block: int = 1024, bits: int = 8) -> None:
+    def __init__(self, block: int = 1024, bits: int = 8, many: int = 8) -> None:
         self._block = block
         self._bits = bits
+        self._many = many
 
     def unavailable(self) -> str | None:
         """See `Backend.unavailable`."""
@@ -419,7 +446,7 @@ class TritonBackend:
 
     def prepare(self, batch: LogitsBatch) -> TritonPrepared:
         """See `Backend.prepare`."""
-        return TritonPrepared(batch, self._block, self._bits)
+        return TritonPrepared(batch, self._block, self._bits, self._many)
 
     def prepare_class(self, batch: LogitsBatch) -> TritonOneClass:
         """See `Backend.prepare_class`."""

@@ -53,20 +53,21 @@ def truth(batch: LogitsBatch) -> tuple[list[list[int]], list[list[float]]]:
     return prepared.flips(ask(prepared.pixels)).tolist(), prepared.radii(wanted, Fraction(1), TWO).tolist()
 
 
-@pytest.mark.parametrize(("block", "bits"), [(1024, 8), (64, 2), (128, 5), (2048, 3)])
-def test_no_answer_depends_on_block_size_or_histogram(
-    batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int
+@pytest.mark.parametrize(("block", "bits", "many"), [(1024, 8, 8), (64, 2, 2), (128, 5, 8), (2048, 3, 0)])
+def test_no_answer_depends_on_block_size_histogram_or_listing(
+    batch: LogitsBatch, truth: tuple[list[list[int]], list[list[float]]], block: int, bits: int, many: int
 ) -> None:
-    backend = TritonBackend(block=block, bits=bits)
+    backend = TritonBackend(block=block, bits=bits, many=many)
     assert answers(backend, batch) == truth
     assert answers(backend, batch) == truth
 
 
-@pytest.mark.parametrize("poison", [float("nan"), 1.0])
+@pytest.mark.parametrize(("poison", "many"), [(float("nan"), 0), (float("nan"), 8), (1.0, 0)])
 def test_scratch_is_written_before_it_is_read(
     batch: LogitsBatch,
     truth: tuple[list[list[int]], list[list[float]]],
     poison: float,
+    many: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
@@ -77,7 +78,7 @@ def test_scratch_is_written_before_it_is_read(
         return torch.full(shape, fill, dtype=dtype, device=device)
 
     monkeypatch.setattr(triton_cuda, "_scratch", poisoned)
-    backend = TritonBackend(block=256, bits=3)
+    backend = TritonBackend(block=256, bits=3, many=many)
     assert answers(backend, batch) == truth
     assert set(made) == {torch.float64, torch.int64, torch.int32}
     batch = LogitsBatch(batch.logits, batch.labels, Items.CLASS, 2, inside=(0, 1), water=True)
@@ -85,6 +86,34 @@ def test_scratch_is_written_before_it_is_read(
     for image in range(2):
         for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("many", [0, 99])
+def test_budgets_of_every_kind_at_once_on_margins_at_the_edges_of_buckets(many: int) -> None:
+    """Margins of 0, on edges of buckets, in the last bucket and equal to what a budget pays for."""
+    torch.manual_seed(6)
+    d = torch.stack([torch.randint(0, 40, (10, 15)) / 16.0, torch.rand(10, 15) * 3 + 0.01])
+    d[1, 0, :2] = torch.tensor([2.0, 3.0]) / 1024
+    # 129 before the last bucket, one more than blocks of 64 hold, the dearest of them in the bucket before it.
+    d[0].view(-1)[::6] = 0.8 * 2.0**24
+    d[0].view(-1)[: 21 * 7 : 7] = 2.0**25 + torch.arange(21) * 2.0**20
+    batch = LogitsBatch(torch.stack([d, torch.zeros_like(d)], dim=1), None, Items.PREDICTED)
+    mixed = [
+        Budget.of(reach, Fraction(1), norm, 150, single=False)
+        for reach in (Fraction(0), Fraction(1), Fraction(7), Fraction(10), Fraction(120), Fraction(10**9))
+        for norm in (Fraction(1), TWO, None)
+    ]
+    # Budgets for nearly three of the last bucket, for nearly all pixels, for one of the two cheapest and nearly the
+    # other, and for exactly 1.5 a pixel.
+    spent = d.to(torch.float64).flatten(1).sort().values.cumsum(1)
+    for reach in map(Fraction, (float(spent[0, 131]) - 2.0**22, float(spent[1, -1]) - 2, 4 / 1024)):
+        mixed.append(Budget.of(reach, Fraction(1), Fraction(1), 150, single=False))
+    mixed += [Budget(0, 1.5, 0), Budget(0, float("inf"), 0)]
+    summed = [budget for budget in mixed if budget.exponent]
+    expected, got = REFERENCE.prepare(batch), TritonBackend(block=64, bits=2, many=many).prepare(batch)
+    assert len(set(expected.flips(mixed)[0].tolist())) > 9
+    for asked in (mixed, summed):
+        np.testing.assert_array_equal(got.flips(asked), expected.flips(asked))
 
 
 def test_the_whole_histogram_of_the_default_and_many_budgets() -> None:

@@ -36,16 +36,23 @@ def type_of(argument: Any) -> str:
     return "i32" if abs(argument) < 2**31 else "i64"
 
 
+# What the GPU is given, not the interpreter.
+GPU_SIZES = dict(zip(("GROUP", "CHUNK"), triton_cuda.TOGETHER, strict=True))
+
+
 @pytest.mark.skipif(
     not TRITON or not _triton_kernels.INTERPRETED, reason="launches are recorded from the interpreter"
 )
-def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds_or_spills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Only multiplications follow the subtraction, so nothing can contract into a fused multiply-add."""
     launches: dict[str, dict[str, Any]] = {}
     interpreted = triton_cuda._launch
 
     def recorded(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
-        entry = {"kernel": name, "types": [type_of(a) for a in arguments], "constants": constants}
+        given = {k: GPU_SIZES.get(k, v) for k, v in constants.items()}
+        entry = {"kernel": name, "types": [type_of(a) for a in arguments], "constants": given}
         launches[json.dumps(entry)] = entry
         interpreted(name, grid, *arguments, **constants)
 
@@ -54,16 +61,18 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds(monkeypatch
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         logits = torch.randn(1, 3, 6, 7).to(dtype)
         for items in (Items.CORRECT, Items.PREDICTED):
-            prepared = TRITON[0].prepare(LogitsBatch(logits, labels, items, 2))
+            prepared = triton_cuda.BACKEND.prepare(LogitsBatch(logits, labels, items, 2))
             for norm in (Fraction(1), Fraction(2), None):
-                prepared.flips([Budget.of(Fraction(1), Fraction(1), norm, 42, single=False)] * 2)
+                for asked in (2, 9):
+                    prepared.flips([Budget.of(Fraction(1), Fraction(1), norm, 42, single=False)] * asked)
             prepared.radii(np.array([[2, 3]]), Fraction(1), Fraction(2))
         for share in (1.0, 0.5):
             batch = LogitsBatch(
                 logits, labels, Items.CLASS, inside=(1,), water=True, share=share, whole_when_wrong=share != 1.0
             )
-            _ = TRITON[0].prepare_class(batch).tp
-    assert {e["kernel"] for e in launches.values()} >= {"read_pixels", "below", "finish", "spend", "read_class"}
+            _ = triton_cuda.BACKEND.prepare_class(batch).tp
+    names = {"read_pixels", "below", "add_below", "finish", "spend", "read_class"}
+    assert {e["kernel"] for e in launches.values()} >= names
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.kernels.compile_for_gpu"],
@@ -77,5 +86,6 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds(monkeypatch
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == len(launches)
-    assert all(int(size) > 1000 for _, size, _ in lines)
-    assert {fused for _, _, fused in lines} == {"0"}
+    assert all(int(size) > 1000 for _, size, *_ in lines)
+    assert {fused for _, _, fused, *_ in lines} == {"0"}
+    assert {name: int(spilled) for name, *_, spilled in lines if int(spilled)} == {}
