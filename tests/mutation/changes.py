@@ -24,18 +24,7 @@ def change(project: Path, copy: Path, part: str, skipped: list[str]) -> None:
     """
     from mutmut.mutation.file_mutation import mutate_file_contents
 
-    shutil.rmtree(copy, ignore_errors=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=project,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in listed.split("\0"):
-        if name and (project / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(project / name, copy / name, follow_symlinks=False)
+    copied(project, copy)
     made: dict[str, dict[str, str]] = {}
     for path in sorted((copy / part).glob("*.py")):
         if path.name in skipped:
@@ -48,9 +37,30 @@ def change(project: Path, copy: Path, part: str, skipped: list[str]) -> None:
         spans = changed.line_span_by_function_name
         for name in changed.mutant_names:
             before, after = (
-                lines[spans[n].start : spans[n].end]
+                "\n".join(lines[spans[n].start : spans[n].end])
                 for n in (f"{name.rpartition('__mutmut_')[0]}__mutmut_orig", name)
             )
-            rows = list(difflib.unified_diff(before, after, lineterm="", n=0))[2:]
-            made[module][f"{module}.{name}"] = "\n".join(f"    {row}" for row in rows if not row.startswith("@@"))
+            made[module][f"{module}.{name}"] = difference(before, after)
     (copy / "changes.json").write_text(json.dumps({module: found for module, found in made.items() if found}))
+
+
+def copied(project: Path, copy: Path) -> None:
+    """Copy what git knows of or would add, and replace what was there."""
+    shutil.rmtree(copy, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in listed.split("\0"):
+        if name and (project / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, copy / name, follow_symlinks=False)
+
+
+def difference(before: str, after: str) -> str:
+    """The lines in which two texts differ, indented."""
+    rows = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
+    return "\n".join(f"    {row}" for row in rows if not row.startswith("@@"))
