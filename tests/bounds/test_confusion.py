@@ -30,6 +30,8 @@ IOU = metric("iou[c1]")
 PRECISION = metric("precision[c1]")
 FNR = metric("fnr[c1]")
 ODD = metric("odd[c1]", 3, "metric odd(k) = TP[k] / (TP[k] + FN[k]) * (TN[k] + 1) / (FP[k] + TN[k] + 1)")
+WRONG = metric("wrong[c1]", 3, "metric wrong(k) lower_is_better = FP[k] / (TP[k] + FP[k])")
+MIXED = metric("mixed[c1]", 3, "metric mixed(k) = TP[k] / ((TP[k] + FN[k]) * (FP[k] + 1))")
 LOST = metric("lost[c1]", 3, "metric lost(k) lower_is_better = FN[k] / (FN[k] + TN[k])")
 
 
@@ -97,7 +99,7 @@ def test_pairs_are_the_frontier_of_what_is_affordable(seed: int) -> None:
     assert dict(zip(a.tolist(), b.tolist(), strict=True)) == most
 
 
-@pytest.mark.parametrize("asked", [IOU, PRECISION, FNR, ODD, LOST], ids=lambda m: m.name)
+@pytest.mark.parametrize("asked", [IOU, PRECISION, FNR, ODD, LOST, WRONG, MIXED], ids=lambda m: m.name)
 @pytest.mark.parametrize("seed", range(6))
 def test_the_worst_within_a_budget_is_the_worst_of_every_pair(asked: object, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -119,6 +121,14 @@ def test_a_denominator_brought_to_zero_is_the_worst_value() -> None:
     image = confusion([1.0], [], fn=1)
     assert image.finder(PRECISION)(np.array([2]), np.array([], dtype=np.int64), 2) == 0
     assert image.finder(PRECISION)(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 1) == 1
+
+
+def test_where_lower_is_better_a_vanished_denominator_is_the_highest_value() -> None:
+    """Every other pair of flips leaves the share of false alarms at 0; with no pixel predicted it is undefined."""
+    image = confusion([1.0, 1.0], [])
+    none = np.array([], dtype=np.int64)
+    assert image.finder(WRONG)(np.array([1, 1]), none, 1) == 0
+    assert image.finder(WRONG)(np.array([1, 1]), none, 2) == 1
 
 
 def test_the_worst_case_in_every_norm_counts_ties_and_the_budget_itself() -> None:
@@ -236,6 +246,7 @@ def test_products_are_taken_in_64_bits_only_where_they_fit() -> None:
     assert (above.tolist(), below.tolist()) == ([1, 0, 0, 0], [1, 1, 1, 0])
     assert above.dtype == below.dtype == np.int64
     assert _linear(ODD, 10) is None
+    assert _linear(MIXED, 10) is None
     assert _linear(metric("pixel_accuracy"), 10) is None
     assert _linear(IOU, 2**31 - 1) is not None
     assert _linear(IOU, 2**31) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from robspec.bounds.context import LARGEST_LOGIT, LEFT_OUT, Context, doubles
-from robspec.bounds.search import meets, radius
+from robspec.bounds.search import meets, radii, radius
 from robspec.kernels.knapsack import Items
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L2
 from tests.bounds.language import metric
 from tests.kernels.available import CPU
 
@@ -153,3 +156,18 @@ def test_a_strict_objective_is_not_met_on_the_plateau_at_its_threshold() -> None
     steps = lambda eps: F(1) if eps <= F(1, 4) else F(1, 2) if eps <= F(3, 4) else F(0)  # noqa: E731
     assert radius(ACCURACY, F(1), F(0), F(1, 2), steps, strict=False) == F(1, 4)
     assert radius(ACCURACY, F(1), F(0), F(1, 2), steps, strict=True) == F(3, 4)
+
+
+def test_images_after_one_without_a_value_have_radii() -> None:
+    found = radii(
+        ACCURACY,
+        Constant(F(1), L2, L2, ConstantStatus.PROVED),
+        [None, "no value", "image"],
+        [(F(1, 2), None), (F(1, 2),), (F(1, 2), None, F(1), F(-1))],
+        clean=lambda i: None if i == "no value" else F(1),
+        hopeless=lambda _: F(0),
+        worst=lambda _, eps: max(F(0), 1 - eps / 4),
+        strict=False,
+    )
+    largest = F(math.nextafter(2.0, 0.0))
+    assert found == [(None, None), (None,), (largest, None, F(0), math.inf)]

@@ -139,6 +139,22 @@ def test_a_denominator_that_the_attack_takes_away() -> None:
     pool.close()
 
 
+@pytest.mark.parametrize("lower", [False, True])
+def test_what_a_vanished_pooled_denominator_counts_as(lower: bool) -> None:
+    """The worst end of the values, whichever end that is, as a worst case and for a radius."""
+    wrong = metric("pooled wrong[c1]", 2, "metric wrong(k) lower_is_better = FP[k] / (TP[k] + FP[k])")
+    asked = wrong if lower else metric("pooled precision[c1]", 2)
+    pool = Pool(asked, 2, constant(L2))
+    pool.add(image([1.0, 1.0], [1, 1]))
+    clean, worst = (0, 1) if lower else (1, 0)
+    assert pool.worst_case([F(0), F(10)]) == (clean, worst)
+    radius = pool.radius(F(1, 2), strict=False)
+    assert isinstance(radius, Fraction)
+    # Two margins of 1 cost half of 1 each.
+    assert 1 - F(1, 10**9) < radius < 1
+    pool.close()
+
+
 def test_a_mean_over_pooled_classes_leaves_out_those_never_annotated() -> None:
     asked = metric("pooled mean_iou", 3)
     pool = Pool(asked, 3, constant(LINF))
