@@ -62,6 +62,28 @@ def test_no_answer_depends_on_block_size_histogram_or_listing(
     assert answers(backend, batch) == truth
 
 
+@pytest.mark.parametrize(("bits", "group", "piece"), [(2, 1, 64), (2, 2, 32), (8, *triton_cuda.TOGETHER)])
+@pytest.mark.parametrize("many", [0, 8])
+def test_the_histogram_is_read_in_pieces_as_on_a_gpu(
+    batch: LogitsBatch,
+    truth: tuple[list[list[int]], list[list[float]]],
+    bits: int,
+    group: int,
+    piece: int,
+    many: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sums go on from piece to piece; the interpreter would take the histogram whole."""
+    monkeypatch.setattr(triton_cuda, "INTERPRETED_TOGETHER", (group, piece))
+    backend = TritonBackend(block=1024, bits=bits, many=many)
+    assert answers(backend, batch) == truth
+    far = LogitsBatch(batch.logits * 2.0**-30, batch.labels, batch.items, batch.ignore)
+    budgets = [Budget.of(Fraction(n, 2**33), Fraction(1), TWO, 693, single=False) for n in range(0, 60, 7)]
+    got, expected = (b.prepare(far).flips(budgets).tolist() for b in (backend, REFERENCE))
+    assert got == expected
+    assert len(set(expected[0])) > 4
+
+
 @pytest.mark.parametrize(("poison", "many"), [(float("nan"), 0), (float("nan"), 8), (1.0, 0)])
 def test_scratch_is_written_before_it_is_read(
     batch: LogitsBatch,
