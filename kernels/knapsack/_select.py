@@ -168,7 +168,6 @@ def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: 
         total += np.int64(_item(margins[i], exponent, scale, top))
         if total > limit:
             return i
-        done = i + 1
     return done
 
 

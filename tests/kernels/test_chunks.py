@@ -67,7 +67,10 @@ def test_what_is_not_finite_is_found_at_the_edges_of_chunks(classes: int) -> Non
 
 
 @pytest.mark.parametrize(("classes", "inside"), [(1, (1,)), (4, (1,)), (4, (0, 2)), (5, (1, 2, 4))])
-@pytest.mark.parametrize(("water", "share", "whole"), [(False, 1.0, False), (True, 1.0, False), (True, 0.5, True)])
+@pytest.mark.parametrize(
+    ("water", "share", "whole"),
+    [(False, 1.0, False), (True, 1.0, False), (True, 0.5, True), (False, 0.5, True), (False, 0.5, False)],
+)
 def test_lists_over_several_chunks(
     classes: int, inside: tuple[int, ...], water: bool, share: float, whole: bool
 ) -> None:

@@ -196,3 +196,16 @@ def test_items_set_aside_are_counted_once(norm: int) -> None:
             assert narrowed.certifies(eps) == certifies(eps)
         assert not narrowed.certifies(math.nextafter(radius, math.inf))
     assert 400 > sizes[0] > sizes[1]
+
+
+@pytest.mark.parametrize("items", [5, _select._BLOCK, 3 * _select._BLOCK + 5])
+@pytest.mark.parametrize("spent", [0, 4])
+def test_items_are_counted_up_to_the_limit_itself(items: int, spent: int) -> None:
+    """Each costs 2 units: what meets the limit exactly still fits, in every block and at its ends."""
+    margins = np.full(items, 2.0)
+    counts = sorted({0, 1, 4, items - 1, items, *(n for n in (_select._BLOCK + d for d in (-1, 0, 1)) if n < items)})
+    limits = np.array([spent + 2 * n + odd for n in counts for odd in (0, 1)])
+    out = np.full(len(limits), -1)
+    ones = np.ones(len(limits))
+    _select.count_ascending(margins, ones.astype(np.int64), ones, limits, np.full(len(limits), spent), out)
+    assert out.tolist() == [n for n in counts for _ in (0, 1)]
