@@ -101,8 +101,9 @@ def test_the_least_quotient_is_that_of_every_affordable_pair(seed: int) -> None:
     limit = int(rng.integers(6, 20))
     counts = np.array([len(leave), rng.integers(0, 3), rng.integers(0, 3), len(enter)], dtype=np.int64)
     # A numerator that a flip of either kind lowers, a denominator that grows.
-    a, b, c, d = (int(n) for n in rng.integers(0, 3, size=4))
-    above, below = np.array([a + c, d, c, b + d]), np.array([a + c + 1, b + d + 2, a + c + 1, b + d + 1])
+    a, b, c, d, e, f = (int(n) for n in rng.integers(0, 3, size=6))
+    above = np.array([a + c, d, c, b + d])
+    below = np.array([a + c + 1, b + d + 2 + f, a + c + 1 + e, b + d + 1])
     values = []
     for x in range(len(leave) + 1):
         for y in range(len(enter) + 1):
