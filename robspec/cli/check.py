@@ -111,6 +111,7 @@ def command(
     # torch and numba are imported only once the specification is known to be right.
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
+    from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
     from robspec.verify.errors import OptionValueError, WitnessPathError
     from robspec.verify.run import check, default_batch_size
@@ -118,6 +119,9 @@ def command(
 
     if certificate is not None and attack is not None:
         raise OptionValueError("--certificate", "a certificate holds no attack", "leave out --attack, or check twice")
+    if certificate is not None and batch_size is not None and batch_size > MOST_AT_ONCE:
+        refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
+        raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
     session = open_session(
         program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
     )

@@ -6,13 +6,18 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Protocol
 
 from robspec.semantics.norm import exact_text
 
 _LARGEST = Fraction(math.nextafter(math.inf, 0.0))
-_RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?", re.ASCII)
+_RATIONAL = re.compile(r"(-?[0-9]+)(?:/([1-9][0-9]*))?", re.ASCII)
+DIGITS = 4000
+"""Most digits of a numerator or denominator that is read back to compute with."""
+MORE_DIGITS = 20_000
+"""The same of a value that is only compared: the mean of a thousand classes pooled over many images has so many."""
 
 
 class Claim(Protocol):
@@ -27,14 +32,21 @@ class Claim(Protocol):
         ...
 
 
-def rational(written: object) -> Fraction | float | None:
-    """Read an exact value in the one way certificates write it; None for anything else."""
+def rational(written: object, digits: int = DIGITS) -> Fraction | float | None:
+    """Read an exact value in the one way certificates write it; None for anything else.
+
+    Args:
+        written: a field.
+        digits: most that the numerator and the denominator may have.
+    """
     if written == "inf":
         return math.inf
-    if not isinstance(written, str) or not _RATIONAL.fullmatch(written):
+    match = _RATIONAL.fullmatch(written) if isinstance(written, str) else None
+    if match is None or any(len((part or "").lstrip("-")) > digits for part in match.groups()):
         return None
-    found = Fraction(written)
-    return found if str(found) == written else None
+    # int() ends at 4300 digits.
+    found = Fraction(*(int(Decimal(part or "1")) for part in match.groups()))
+    return found if exact_text(found) == written else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Between:
 
     def holds(self, written: object) -> bool:
         """See `Claim`."""
-        found = rational(written)
+        found = rational(written, MORE_DIGITS)
         return found is not None and min(self.exact, self.wide) <= found <= max(self.exact, self.wide)
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from robspec.ir.types import Aggregate, Property, Requirement, WorstCaseQuery
-from robspec.recheck.claims import rational
+from robspec.recheck.claims import MORE_DIGITS, rational
 from robspec.semantics.norm import exact_text
 from robspec.semantics.relation import Relation
 from robspec.semantics.statistics import fraction_is_claimed, mean_margin
@@ -49,7 +49,7 @@ def _decided(
         written = image["points"][point]["certified"]
         if written is None:
             continue
-        found = rational(written)
+        found = rational(written, MORE_DIGITS)
         if found is None:
             raise ValueError("a certified value is no exact rational")
         certified.append(found)
@@ -72,7 +72,7 @@ def _attained(prop: Property, image: dict[str, Any], point: int) -> Fraction | f
     """What the clean image attains."""
     if not isinstance(prop.query, WorstCaseQuery):
         return Fraction(0) if image["met"][point] else math.inf
-    found = rational(image["clean"])
+    found = rational(image["clean"], MORE_DIGITS)
     if found is None:
         raise ValueError("a clean value is no exact rational")
     return found

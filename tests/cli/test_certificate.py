@@ -19,7 +19,7 @@ from PIL import Image
 from robspec.errors import RobspecError
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs
-from robspec.recheck.recheck import Derived, derive, inputs_of
+from robspec.recheck.recheck import MOST_AT_ONCE, Derived, derive, inputs_of
 from robspec.semantics.norm import exact_text
 from robspec.syntax.source import read_source
 from tests.cli.conftest import Brightness, Project, Run, export, write_images
@@ -371,6 +371,17 @@ def test_hostile_options_are_refused_before_any_work(given: dict[str, Any]) -> N
     options = {"params": {}, "forward": "model", "batch_size": 8, "assume_lipschitz": None, **given}
     with pytest.raises(RobspecError, match="does not say how it was made"):
         inputs_of({"inputs": options}, "certificate")
+
+
+def test_more_images_at_once_than_can_be_rechecked_are_refused(
+    project: Project, robspec: Run, tmp_path: Path
+) -> None:
+    path, asked = tmp_path / "c.json", (project.model, project.spec, "--batch-size")
+    result = robspec("check", *asked, MOST_AT_ONCE + 1, "--certificate", path)
+    assert (result.status, "E0601" in result.err, path.exists()) == (2, True, False)
+    assert robspec("check", *asked, MOST_AT_ONCE + 1).status == 0
+    assert robspec("check", *asked, MOST_AT_ONCE, "--certificate", path).status == 0
+    assert robspec("recheck", path, project.model, project.spec).status == 0
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:

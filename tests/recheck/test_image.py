@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,14 +12,19 @@ import pytest
 
 from robspec.bounds import open_bound
 from robspec.bounds.pooled import Pool as BoundPool
-from robspec.ir.types import Degraded, Property, WorstCaseQuery
+from robspec.ir.types import Aggregate, Degraded, Property, Requirement, WorstCaseQuery
 from robspec.oracle.moves import reach_for
 from robspec.recheck.budget import budget_of
-from robspec.recheck.claims import Between, Within, rational
+from robspec.recheck.claims import MORE_DIGITS, Between, Within, rational
+from robspec.recheck.document import differences
 from robspec.recheck.entry import radius, worst
 from robspec.recheck.image import Ledger
-from robspec.recheck.pooled import Pool
+from robspec.recheck.pooled import Pool, _Kept
+from robspec.recheck.verdicts import requirements
+from robspec.recheck.write import Told, filled
+from robspec.semantics.norm import L2, exact_text
 from robspec.semantics.objective import Threshold
+from robspec.semantics.relation import Relation
 from tests.bounds.language import metric
 from tests.bounds.test_metrics import CASES, Case
 from tests.oracle.test_oracle import constant, context, scene_of
@@ -90,3 +96,27 @@ def test_pooled_values_are_those_of_the_bounds(text: str, q: int | None) -> None
 @pytest.mark.parametrize("text", ["", "1.5", "2/4", "+1", "1e3", "-0", " 1", "1/0", "nan", "Infinity", None, 1, True])
 def test_a_number_is_written_in_one_way_only(text: object) -> None:
     assert rational(text) is None
+
+
+def test_a_mean_of_many_classes_is_no_false_alarm() -> None:
+    """Pooled counts of 847 classes have denominators of their own: their mean has more digits than str() writes."""
+    classes = 847
+    mean = replace(metric("pooled mean_iou"), classes=tuple(range(classes)))
+    asked = Property("p", WorstCaseQuery(mean, L2, (F(0),)), ())
+    pool = Pool(asked, constant(2))
+    nothing = pool._spool.write([0], [0], F(1))
+    missed = np.random.default_rng(0).integers(1, 10**8, classes).tolist()
+    pool._images = [[_Kept((10**8, 0, n, 0), (), (0, 0), nothing) for n in missed]]
+    entry, clean = pool.entry(), sum((F(10**8, 10**8 + n) for n in missed), F(0)) / classes
+    assert len(exact_text(clean)) > 2 * 4300
+    written = filled("p", entry, [Told(clean)])
+    assert list(differences(written, entry)) == []
+    for other in (clean + F(1, 10**30), clean * (1 - F(1, 10**3000))):
+        assert list(
+            differences({**written, "points": [{**written["points"][0], "certified": exact_text(other)}]}, entry)
+        )
+    requirement = Requirement(Aggregate.POOLED, Relation.GE, F(1, 2))
+    found = requirements(replace(asked, requirements=(requirement,)), [written])
+    assert [(row["certified"], row["verdict"]) for row in found] == [(exact_text(clean), "PROVED")]
+    assert rational("9" * 20_000, MORE_DIGITS) == 10**20_000 - 1
+    assert rational("9" * 20_001, MORE_DIGITS) is rational("9" * 4001) is None

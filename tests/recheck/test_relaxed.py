@@ -19,6 +19,7 @@ from robspec.oracle.moves import reach_for
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import MOST_SPENDS, AverageBook, Bounded, Relaxation
 from robspec.recheck.weighted import WeightedBook
+from robspec.semantics.norm import exact_text
 from robspec.semantics.objective import Threshold
 from tests.bounds.language import metric
 from tests.kernels.available import CPU
@@ -242,6 +243,22 @@ def test_numbers_of_many_digits_and_many_spends_are_only_rejected() -> None:
         assert Relaxation.read({**written, "spends": rows}, len(rows)) is None
         assert all(len(row) <= MOST_SPENDS // 2 + 8 for row in written["spends"])
     assert tried
+
+
+def test_a_bound_of_more_digits_than_are_read_is_no_false_alarm() -> None:
+    """An assumed constant of many digits is squared into the budget, and so into the bound."""
+    scene, assumed = scene_of(np.random.default_rng(0), 6, 2), replace(constant(2), value=F(10**2100 + 7, 3**4401))
+    book = AverageBook(metric("mean_iou", K), scene)
+    point = book.point(F(1, 100), assumed)
+    assert isinstance(point, Bounded)
+    by = Relaxation(F(1, 2**30), F(1, 2**20), ((0, 10),) * len(book.parts))
+    exact, _ = book.bound(by, book.budgets(F(1, 100), assumed)[0], loose=False)
+    assert len(exact_text(exact)) > 2 * 4000
+    found = F(math.nextafter(float(exact), 0.0))
+    written = point.filled(found, by)
+    assert point.holds(written)
+    assert not point.holds({**written, "certified": exact_text(found + F(1, 2**40))})
+    assert not point.holds({**written, "bound": exact_text(exact + F(1, 2**40))})
 
 
 def tiny(margin: float) -> tuple[Scene, Context]:
