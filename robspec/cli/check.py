@@ -111,6 +111,7 @@ def command(
     # torch and numba are imported only once the specification is known to be right.
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
+    from robspec.recheck.document import MOST
     from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
     from robspec.verify.errors import OptionValueError, WitnessPathError
@@ -200,6 +201,12 @@ def command(
         if derived is not None:
             _options.write_atomically(certificate, derived)
             click.echo(f"certificate written: {certificate}", err=True)
+            if len(derived) > MOST:
+                click.echo(
+                    f"`robspec recheck` reads at most {MOST >> 20} MiB, and this certificate is larger: "
+                    "check fewer images, budgets or properties at a time",
+                    err=True,
+                )
         else:
             click.echo("no certificate written: the check was interrupted", err=True)
     return report.exit_status(allow_unknown=report.allow_unknown)

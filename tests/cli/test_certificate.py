@@ -384,6 +384,16 @@ def test_more_images_at_once_than_can_be_rechecked_are_refused(
     assert robspec("recheck", path, project.model, project.spec).status == 0
 
 
+def test_a_certificate_too_large_to_be_rechecked_is_said_to_be(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "MOST", 1 << 10)
+    result = robspec("check", project.model, project.spec, "--certificate", tmp_path / "c.json")
+    assert result.status == 0
+    assert "this certificate is larger: check fewer images" in result.err
+    assert (tmp_path / "c.json").exists()
+
+
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     for depth in (900, 100_000):
