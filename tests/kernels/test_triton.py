@@ -84,6 +84,28 @@ def test_the_histogram_is_read_in_pieces_as_on_a_gpu(
     assert len(set(expected[0])) > 4
 
 
+@pytest.mark.parametrize(("classes", "inside"), [(1, (1,)), (2, (0,)), (4, (2,)), (4, (0, 3))])
+@pytest.mark.parametrize("water", [False, True])
+@pytest.mark.parametrize(("share", "whole"), [(1.0, False), (0.5, False), (0.5, True)])
+def test_class_lists_of_every_kind(
+    classes: int, inside: tuple[int, ...], water: bool, share: float, whole: bool
+) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(2, classes, 5, 9, generator=generator).mul(4).round() / 2
+    labels = torch.randint(0, max(classes, 2), (2, 5, 9), generator=generator)
+    labels[:, 0, ::4] = 7
+    batch = LogitsBatch(
+        logits, labels, Items.CLASS, 7, inside=inside, water=water, share=share, whole_when_wrong=whole
+    )
+    got, expected = (b.prepare_class(batch) for b in (TritonBackend(block=64), REFERENCE))
+    for field in ("tp", "fp", "fn", "tn", "finite"):
+        assert getattr(got, field).tolist() == getattr(expected, field).tolist(), field
+    for image in range(2):
+        for mine, theirs in zip(got.lists(image), expected.lists(image), strict=True):
+            assert len(theirs) > 0
+            np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize(("poison", "many"), [(float("nan"), 0), (float("nan"), 8), (1.0, 0)])
 def test_scratch_is_written_before_it_is_read(
     batch: LogitsBatch,
