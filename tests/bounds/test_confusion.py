@@ -129,6 +129,9 @@ def test_where_lower_is_better_a_vanished_denominator_is_the_highest_value() -> 
     none = np.array([], dtype=np.int64)
     assert image.finder(WRONG)(np.array([1, 1]), none, 1) == 0
     assert image.finder(WRONG)(np.array([1, 1]), none, 2) == 1
+    # It may be undefined from the start.
+    assert confusion([], [], fn=1).finder(WRONG)(none, none, 1) == 1
+    assert confusion([], [], fn=1).finder(PRECISION)(none, none, 1) == 0
 
 
 def test_the_worst_case_in_every_norm_counts_ties_and_the_budget_itself() -> None:

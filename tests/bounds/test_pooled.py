@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool, _cheapest, _Frontier, _frontier, pooled_extreme
 from robspec.ir.types import Metric, Property, WorstCaseQuery
@@ -137,6 +138,30 @@ def test_a_denominator_that_the_attack_takes_away() -> None:
     assert 2 - F(1, 10**12) < radius < 2
     assert pool.worst_case([radius]) == (1,)
     pool.close()
+
+
+@pytest.mark.parametrize("cell", ["tp", "fp", "fn", "tn"])
+def test_integers_that_may_not_fit_64_bits_have_any_size(cell: str) -> None:
+    """Coefficients of sixteen digits times a thousand counts, whichever cell they are of."""
+    asked = metric(
+        "pooled heavy[c1]",
+        2,
+        "metric heavy(k) = TP[k] / (TP[k] + 0.1234567890123457 * FP[k] + 0.9876543210987653 * FN[k])",
+    )
+    counts = {**dict.fromkeys(("tp", "fp", "fn", "tn"), 0), cell: 1000}
+    none = np.empty(0)
+    c = Confusion(
+        **counts,
+        leaves=0,
+        enters=0,
+        lists=lambda _leave, _enter: (none, none),
+        pixels=1000,
+        single=False,
+        leave_squared=False,
+        enter_squared=False,
+    )
+    zero = np.array([0], dtype=np.int64)
+    assert _frontier(asked, c, zero, zero).below.dtype == object
 
 
 @pytest.mark.parametrize("lower", [False, True])
