@@ -202,3 +202,17 @@ def test_frontier_is_every_affordable_pair(leave: list[int], enter: list[int], l
         if fits:
             expected.append(max(fits))
     assert out[:count].tolist() == expected
+
+
+@pytest.mark.parametrize("water", [False, True])
+@pytest.mark.parametrize("share", [1.0, 0.5, 2.0])
+def test_a_single_logit_says_whether_its_items_are_squared(water: bool, share: float) -> None:
+    """A budget is converted by what the items are: squares are at least 128 here, margins at most 32."""
+    logits = torch.tensor([16.0, -16.0]).reshape(1, 1, 1, 2)
+    batch = LogitsBatch(
+        logits, torch.tensor([[[1, 0]]]), Items.CLASS, inside=(1,), water=water, share=share, whole_when_wrong=False
+    )
+    got = REFERENCE.prepare_class(batch)
+    leave, enter = got.lists(0)
+    assert [bool(x[0] > 64) for x in (leave, enter)] == [water and share != 1.0] * 2
+    assert [got.leave_squared, got.enter_squared] == [water and share != 1.0] * 2
