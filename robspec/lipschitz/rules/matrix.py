@@ -8,6 +8,7 @@ import torch
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
+from robspec.lipschitz.magnitude import underflow
 from robspec.lipschitz.stencil import pointwise
 from robspec.lipschitz.values import Step, Value
 
@@ -79,6 +80,11 @@ def _apply(
     stencil = pointwise((matrix * factor).unsqueeze(0), sides, (channel, *others))
     if factor != 1.0:
         # The mass is that of the rounded products.
-        stencil = replace(stencil, slack=directed.mul(directed.add(2 * directed.UNIT, 2 * doubt), stencil.mass))
+        stencil = replace(
+            stencil,
+            slack=directed.add(
+                directed.mul(directed.add(2 * directed.UNIT, 2 * doubt), stencil.mass), underflow(matrix.numel())
+            ),
+        )
     step = call.linear(value, stencil, axis=call.axis_after(value, [channel], keeps=not drops))
     return call.without_view(step) if drops else step
