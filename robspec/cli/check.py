@@ -179,6 +179,7 @@ def command(
         },
         files={"spec": str(spec), "model": str(model)},
         notes=(*report.notes, *session.notes),
+        remarks=(*session.data.remarks, *report.remarks),
         allow_unknown=allow == "unknown",
     )
     # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
