@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import labels, reading, scaling
-from robspec.data.errors import AmbiguousPalette, BadWeights, FileChanged, LabelOutOfRange, UnsupportedFile
+from robspec.data import content, labels, reading, scaling
+from robspec.data.errors import (
+    AmbiguousPalette,
+    BadWeights,
+    FileChanged,
+    LabelOutOfRange,
+    PixelOutOfRange,
+    UnsupportedFile,
+)
 from robspec.data.header import Header
 from robspec.data.pairing import Pair, pair
 from robspec.data.raster import Plane
 from robspec.ir.types import Data, Model
 from robspec.notes import Note, listed
+
+_EXACT = 2**53
+"""Integers up to here are doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,27 @@ class Dataset:
                 total.update(len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self._seen[p.mask])
         return total.hexdigest()
 
+    def contents(self, low: Fraction, high: Fraction) -> Iterator[tuple[str, str]]:
+        """Hash the pixels of every image, whatever files they lie in.
+
+        Args:
+            low: smallest value of the range to read them with.
+            high: largest.
+
+        Returns:
+            Name and digest of each, see `content.digest`; none of floating-point images outside this range.
+
+        Raises:
+            RobspecError: E0304 to E0316, naming the file.
+        """
+        for p in self.pairs:
+            stored = self._stored_image(p)
+            try:
+                image = scaling.to_range(stored, low, high, p.name)
+            except PixelOutOfRange:
+                continue
+            yield p.name, content.digest(torch.from_numpy(image))
+
     @property
     def remarks(self) -> tuple[Note, ...]:
         """What the report should say of how the files were read."""
@@ -153,9 +185,11 @@ class Dataset:
         return self.model.output_shape[1], self.model.output_shape[2]
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
+        return scaling.to_range(self._stored_image(p), self.model.low, self.model.high, p.name)
+
+    def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
         blob = self._read(p.image, p.name)
-        pixels = reading.image(blob, p, self._headers[p.image], self.model.input_shape, self._most_values())
-        return scaling.to_range(pixels, self.model.low, self.model.high, p.name)
+        return reading.image(blob, p, self._headers[p.image], self.model.input_shape, self._most_values())
 
     def _plane(self, p: Pair) -> Plane:
         if p.mask is None:
@@ -191,11 +225,15 @@ class Dataset:
         stored = self._plane(p)
         if stored.greys is not None:
             raise _two_readings(p, "weights")
-        weights = stored.values.astype(np.float64)
+        values = stored.values
+        weights = values.astype(np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise BadWeights(
                 p.mask_name, "a weight is negative, infinite or not a number", "write weights of 0 or more"
             )
+        wide = int(values.max()) > _EXACT if values.dtype.kind in "ui" else bool((weights != values).any())
+        if wide:
+            raise BadWeights(p.mask_name, "a weight has more digits than a double", "write weights that are doubles")
         return weights
 
     def _read(self, path: Path, where: str) -> bytes:

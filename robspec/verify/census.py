@@ -67,6 +67,8 @@ class Census:
         for prop in program.properties:
             for metric in metrics_of(prop.query):
                 for part in leaves(metric):
+                    if not (part.region or part.region_mask or part.weights):
+                        continue
                     view = self.views.setdefault(_key(part), View(part))
                     if prop.name not in view.properties:
                         view.properties.append(prop.name)
@@ -74,23 +76,30 @@ class Census:
             p.name for p in program.properties if any(r.confidence is not None for r in p.requirements)
         ]
 
-    def add(self, names: Sequence[str], images: torch.Tensor, context: Context) -> None:
-        """Count a batch.
+    def meet(self, names: Sequence[str], images: torch.Tensor) -> None:
+        """Compare the images of a batch with all that came before.
 
         Args:
             names: of the images.
             images: float32 [B, C, H, W].
-            context: their logits and annotations.
 
         Raises:
             RepeatedImages: E0407, an image occurs twice and a property claims something `with confidence`.
         """
-        self.images += len(names)
         for name, image in zip(names, images, strict=True):
             others = self.same.setdefault(digest(image), [])
             others.append(name)
             if len(others) > 1 and self._confident:
                 self._refuse(others)
+
+    def add(self, names: Sequence[str], context: Context) -> None:
+        """Count a batch that is finished.
+
+        Args:
+            names: of the images.
+            context: their logits and annotations.
+        """
+        self.images += len(names)
         self.predicted.update(_predicted(context.logits))
         if context.labels is not None:
             self._annotated(names, context.labels)

@@ -182,13 +182,13 @@ def check(
             times.load += time.perf_counter() - mark
             if batch is None:
                 break
+            census.meet(batch.names, batch.images)
             mark = time.perf_counter()
             logits = model.logits(batch.images)
             times.forward += time.perf_counter() - mark
             mark = time.perf_counter()
             context = Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights)
             refuse_non_finite(context, batch.names)
-            census.add(batch.names, batch.images, context)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
@@ -200,6 +200,7 @@ def check(
                 times.attack += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
+            census.add(batch.names, context)
             evaluated += len(batch.names)
             progress(len(batch.names))
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ import torch
 from robspec.data import errors
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.ir.types import Data, Model
-from tests.data.files import GREY_ALPHA, PALETTE, RGB, RGBA, Array, chunk, jpeg, png
+from tests.data.files import GREY_ALPHA, PALETTE, RGB, RGBA, Array, chunk, jpeg, png, segment
 
 HEIGHT, WIDTH = 5, 11
 LABELS = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 7) % 5
@@ -147,6 +147,11 @@ class TestImages:
             batch = read(tmp_path, channels, 16, 24, image=jpeg(blocks))
             expected = scaled(blocks.repeat(8, 0).repeat(8, 1), 8)
             assert torch.equal(batch.images[0].permute(1, 2, 0), expected)
+
+    def test_a_jpeg_of_several_pictures_is_its_first(self, tmp_path: Path) -> None:
+        """As phones write them; the index of the pictures is metadata."""
+        blob = jpeg(np.full((2, 3, 1), 9), segment(0xE2, b"MPF\0" + bytes(40))) + jpeg(np.full((2, 3, 1), 200))
+        assert bool((read(tmp_path, 1, 16, 24, image=blob).images == np.float32(9 / 255)).all())
 
     def test_cmyk(self, tmp_path: Path) -> None:
         blob = jpeg(np.full((2, 3, 4), 7))
@@ -325,6 +330,22 @@ class TestPlanes:
         save(path, floats)
         with pytest.raises((errors.UnsupportedFile, errors.BadWeights)):
             list(open_dataset(data, described, tmp_path).batches(1))
+
+
+def test_weights_that_are_no_doubles(tmp_path: Path) -> None:
+    opened(tmp_path, weights=png(LABELS))
+    path = tmp_path / "weights_" / "a.npy"
+    (tmp_path / "weights_" / "a.png").unlink()
+    described = Model((1, HEIGHT, WIDTH), Fraction(0), Fraction(1), (2, HEIGHT, WIDTH), ("a", "b"))
+    data = Data("d", "image_/a.png", weights="weights_/a.npy")
+    for value, dtype in ((2**53 + 1, np.int64), (2**64 - 1, np.uint64)):
+        np.save(path, np.full((HEIGHT, WIDTH), value, dtype))
+        with pytest.raises(errors.BadWeights, match="double"):
+            list(open_dataset(data, described, tmp_path).batches(1))
+    np.save(path, np.full((HEIGHT, WIDTH), 2**53, np.int64))
+    (batch,) = open_dataset(data, described, tmp_path).batches(1)
+    assert batch.weights is not None
+    assert bool((batch.weights == 2.0**53).all())
 
 
 class TestDamage:
