@@ -160,7 +160,7 @@ def test_budgets_of_zero_and_radii_without_end(project: Project, robspec: Run) -
 def test_a_requirement_that_always_holds(project: Project, robspec: Run) -> None:
     project.write_spec(ACCURATE.replace(">= 0.5", ">= 0"))
     found = checked(project, robspec)["specification-warning"]
-    assert found["where"] == f"{project.spec}:15"
+    assert found["where"] == f"{project.spec}:17"
     assert found["figures"] == {"code": "W0103"}
 
 
