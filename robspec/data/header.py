@@ -17,6 +17,7 @@ class Header:
         orientation: 1 to 8, as EXIF numbers them; 1 for as stored.
         flat: whether it holds one number per pixel: a grey or palette PNG, or an array of one channel.
         palette: whether these are the numbers of colours.
+        exact: whether an image can be read without loss: no transparency, no CMYK, no colours of more than 8 bits.
     """
 
     height: int
@@ -26,6 +27,7 @@ class Header:
     orientation: int = 1
     flat: bool = True
     palette: bool = False
+    exact: bool = True
 
     @property
     def sides(self) -> tuple[int, int]:

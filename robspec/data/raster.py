@@ -63,8 +63,16 @@ def header(file: BinaryIO, where: str) -> Header:
     """
     found = _walk(file, where)
     flat = isinstance(found, Png) and found.colour in (png.GREY, png.PALETTE)
-    palette = isinstance(found, Png) and found.colour == png.PALETTE
-    return Header(found.height, found.width, found.channels, _kind(found), found.orientation, flat, palette)
+    return Header(
+        found.height,
+        found.width,
+        found.channels,
+        _kind(found),
+        found.orientation,
+        flat,
+        _has_palette(found),
+        _is_exact(found),
+    )
 
 
 def header_of(blob: bytes, where: str) -> Header:
@@ -79,6 +87,11 @@ def not_flat(kind: str, where: str, noun: str) -> UnsupportedFile:
         f"a {noun} of kind {kind} does not hold one exact number per pixel",
         "save one number per pixel as grayscale or palette PNG, or as an array; of a mask, the class ids",
     )
+
+
+def no_reading(kind: str, channels: int, where: str) -> UnsupportedFile:
+    """The error of an image that only a conversion with loss could bring to so many channels."""
+    return UnsupportedFile(where, f"{kind}, has no exact reading as {channels} channels", _CONVERT)
 
 
 def image_pixels(blob: bytes, channels: int, where: str) -> npt.NDArray[np.generic]:
@@ -97,19 +110,16 @@ def image_pixels(blob: bytes, channels: int, where: str) -> npt.NDArray[np.gener
         UnsupportedFile: E0311, there is no exact reading as `channels` channels.
     """
     found = _walk(io.BytesIO(blob), where)
+    if not _is_exact(found) or (found.channels != channels and not _has_palette(found)):
+        raise no_reading(_kind(found), channels, where)
     if isinstance(found, Jpeg):
-        if found.depth != 8 or found.channels != channels or channels not in (1, 3):
-            raise _no_reading(found, channels, where)
         pixels = _decoded(jpeg.plain(blob, where), "JPEG", where)
         return upright(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1), found.orientation)
-    colours = found.colour == png.RGB and found.depth == 8 and channels == 3
-    if not colours and not (found.colour == png.GREY and channels == 1) and found.colour != png.PALETTE:
-        raise _no_reading(found, channels, where)
     stored = _decoded(png.plain(blob, found, where), "PNG", where)
-    if found.colour == png.PALETTE:
+    if _has_palette(found):
         pixels = _coloured(stored, found, channels, where)
     else:
-        pixels = stored.transpose(2, 0, 1) if colours else stored[None]
+        pixels = stored.transpose(2, 0, 1) if found.colour == png.RGB else stored[None]
         _refuse_hidden(pixels, found, where)
         if stored.dtype == np.bool_:
             pixels = pixels.astype(np.uint8) * np.uint8(255)
@@ -139,6 +149,16 @@ def plane(blob: bytes, where: str, noun: str) -> Plane:
         return Plane(upright(_unstretched(stored, found.depth, where), found.orientation))
     indices = upright(stored, found.orientation)
     return Plane(indices, _greys(indices, found.palette))
+
+
+def _has_palette(found: Png | Jpeg) -> bool:
+    return isinstance(found, Png) and found.colour == png.PALETTE
+
+
+def _is_exact(found: Png | Jpeg) -> bool:
+    if isinstance(found, Jpeg):
+        return found.depth == 8 and found.channels in (1, 3)
+    return found.colour in (png.GREY, png.PALETTE) or (found.colour == png.RGB and found.depth == 8)
 
 
 def _kind(found: Png | Jpeg) -> str:
@@ -221,7 +241,7 @@ def _coloured(indices: npt.NDArray[np.generic], found: Png, channels: int, where
         levels: npt.NDArray[np.generic] = table[indices.astype(np.intp), 0]
         return levels[None]
     if channels != 3:
-        raise _no_reading(found, channels, where)
+        raise no_reading(_kind(found), channels, where)
     coloured: npt.NDArray[np.generic] = table[indices.astype(np.intp)].transpose(2, 0, 1)
     return coloured
 
@@ -255,7 +275,3 @@ def _transparent(where: str) -> UnsupportedFile:
         "some of its pixels are transparent, and what shows through is not known",
         "save it without transparency",
     )
-
-
-def _no_reading(found: Png | Jpeg, channels: int, where: str) -> UnsupportedFile:
-    return UnsupportedFile(where, f"mode {found.mode} has no exact reading as {channels} channels", _CONVERT)

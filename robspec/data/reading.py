@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robspec.data import arrays, raster
+from robspec.data import arrays, raster, scaling
 from robspec.data.errors import (
     FileChanged,
     FileTooLarge,
@@ -61,6 +61,7 @@ def image_header(path: Path, where: str, declared: tuple[int, int, int]) -> Head
             if is_array(path):
                 shape, dtype = arrays.peek(file, _is_archive(path), where)
                 found = arrays.describe(shape, dtype, declared)
+                scaling.check_dtype(dtype, where)
             else:
                 found = raster.header(file, where)
     except OSError as error:
@@ -175,6 +176,8 @@ def _check_image(found: Header, where: str, declared: tuple[int, int, int]) -> N
     channels, height, width = declared
     fits = found.channels == channels or (found.palette and channels == 3)
     if fits and found.upright == (height, width):
+        if not found.exact:
+            raise raster.no_reading(found.kind, channels, where)
         return
     if fits and found.sides == (height, width):
         raise OrientationUnclear(

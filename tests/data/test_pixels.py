@@ -105,13 +105,13 @@ class TestImages:
     def test_alpha(self, tmp_path: Path, colour: int, channels: int, depth: int) -> None:
         blob = png(drawn(depth, channels), depth, colour)
         with pytest.raises(errors.UnsupportedFile):
-            read(tmp_path, channels, image=blob)
+            opened(tmp_path, channels, image=blob)
         with pytest.raises(errors.ImageShapeMismatch):
-            read(tmp_path, channels - 1, image=blob)
+            opened(tmp_path, channels - 1, image=blob)
 
     def test_sixteen_bits_of_colour(self, tmp_path: Path) -> None:
         with pytest.raises(errors.UnsupportedFile, match="16 bits"):
-            read(tmp_path, 3, image=png(drawn(16, 3), 16, RGB))
+            opened(tmp_path, 3, image=png(drawn(16, 3), 16, RGB))
 
     def test_a_palette_with_transparent_entries(self, tmp_path: Path) -> None:
         indices = np.zeros((HEIGHT, WIDTH), int)
@@ -156,14 +156,14 @@ class TestImages:
     def test_cmyk(self, tmp_path: Path) -> None:
         blob = jpeg(np.full((2, 3, 4), 7))
         with pytest.raises(errors.UnsupportedFile, match="CMYK"):
-            read(tmp_path, 4, 16, 24, image=blob)
+            opened(tmp_path, 4, 16, 24, image=blob)
         with pytest.raises(errors.ImageShapeMismatch, match="CMYK"):
-            read(tmp_path, 3, 16, 24, image=blob)
+            opened(tmp_path, 3, 16, 24, image=blob)
 
     def test_twelve_bits_of_a_jpeg(self, tmp_path: Path) -> None:
         blob = jpeg(np.full((2, 3, 1), 7)).replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c")
         with pytest.raises(errors.UnsupportedFile, match="12 bits"):
-            read(tmp_path, 1, 16, 24, image=blob)
+            opened(tmp_path, 1, 16, 24, image=blob)
 
 
 CONTROL = chunk(b"acTL", struct.pack(">II", 2, 0))
