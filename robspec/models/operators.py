@@ -53,7 +53,7 @@ _IN_PLACE = """
 abs_ add_ addcdiv_ addcmul_ ceil_ celu_ clamp_ clamp_max_ clamp_min_ copy_ div_ elu_ exp_ fill_
 floor_ hardsigmoid_ hardswish_ hardtanh_ leaky_relu_ masked_fill_ mul_ neg_ pow_ reciprocal_ relu6_
 relu_ round_ rsqrt_ selu_ sigmoid_ silu_ sqrt_ squeeze_ sub_ tanh_ threshold_ transpose_ unsqueeze_
-zero_ mish_ square_ dropout_
+zero_ mish_ square_ dropout_ detach_
 """
 
 ALLOWED = frozenset(
