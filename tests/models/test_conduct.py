@@ -60,8 +60,7 @@ class Counting:
         return 0
 
 
-def test_a_lone_image_is_given_company(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robspec.models.conduct.Runner", lambda *_: Counting(model._runner))
+def test_a_lone_image_is_given_company(model: LoadedModel) -> None:
     odd = replace(model, _runner=Counting(model._runner))  # type: ignore[arg-type]
     with pytest.raises(LogitsDependOnCompany):
         Conduct(odd).meet(("a",), images(1), odd.logits(images(1)))
@@ -71,9 +70,10 @@ def test_rounding_alone_is_no_dependence(model: LoadedModel) -> None:
     batch = images(4)
     logits = model.logits(batch)
     Conduct(model).meet(NAMES, batch, logits * (1 + 2.0**-14))
+    # More than float32 should need is judged again in float64, where nothing differs.
+    Conduct(model).meet(NAMES, batch, logits * (1 + 2.0**-8))
     with pytest.raises(LogitsDependOnCompany):
-        # Judged again in float64, where the model itself is at fault for more than rounding.
-        Conduct(replace(model, _runner=Counting(model._runner))).meet(NAMES, batch, logits)  # type: ignore[arg-type]
+        Conduct(model).meet(NAMES, batch, logits * 1.1)
 
 
 def test_a_single_output_never_below_zero(model: LoadedModel) -> None:

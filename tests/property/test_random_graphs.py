@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.examples import DEFAULT
+from tests.examples import examples
 from tests.property.random_graphs import examine
 
-SEEDS = range(DEFAULT)
+SEEDS = range(examples(24))
 
 
 def test_what_is_proved_holds_of_the_network_that_runs() -> None:
