@@ -354,6 +354,10 @@ class Walk:
 
     def _check_in_place(self, node: fx.Node) -> None:
         stored = aliasing.stored_target(node)
+        if stored is self.layout.image:
+            what = f"it writes to {stored.name}, the input itself, which the caller's images would change with"
+            mend = f"let forward begin with `{stored.name} = {stored.name}.clone()`, or write out of place"
+            raise UnsuitableProgram(self._where(node), what, mend)
         if stored is not None:
             what = f"it changes the stored tensor {stored.name}, so that the next call is another function"
             raise UnsuitableProgram(self._where(node), what, "call model.eval() before the export")

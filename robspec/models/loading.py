@@ -128,13 +128,19 @@ class LoadedModel:
         if given.shape[0] not in self._checked:
             check_shapes(self.program, tuple(given.shape), self.dtype, str(self.path))
             self._checked.add(given.shape[0])
-        written = self._runner.writes()
+        written, images_written = self._runner.writes(), given._version
         try:
             result = self._runner.images_to_logits(given)
         except Exception as error:
             raise ForwardFailed(
                 str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"
             ) from error
+        if given._version != images_written:
+            raise ForwardFailed(
+                str(self.path),
+                "the program writes to its input, the images themselves",
+                "let forward begin with `images = images.clone()`, or write the operation out of place",
+            )
         if tuple(result.shape) != expected or self._runner.writes() != written:
             raise ForwardFailed(
                 str(self.path),

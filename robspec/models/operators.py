@@ -34,7 +34,7 @@ _LINEAR = """
 addmm baddbmm bilinear bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d convolution
 _convolution dot einsum inner linalg_inv linalg_matrix_exp linalg_solve linalg_solve_triangular
 linalg_cholesky linalg_qr linear matmul mm mv outer scaled_dot_product_attention matrix_exp
-linalg_multi_dot trace kron
+linalg_multi_dot trace kron vdot _weight_norm norm_except_dim
 """
 _LAYERS = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d avg_pool1d avg_pool2d batch_norm
