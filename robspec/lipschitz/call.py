@@ -228,6 +228,10 @@ class Call:
         """Answer: the value itself, up to an added constant of the full shape."""
         return replace(self.scaled(value, 1.0), alias=value.source)
 
+    def unmoved(self, like: Value) -> Step:
+        """Answer: a tensor of the shape of data that does not change with it."""
+        return self.step([like], lambda _: 0.0, axis=like.axis)
+
     def without_view(self, step: Step) -> Step:
         """Keep a step's bound but not its linear form (the output has another rank)."""
         return replace(step, view=None)

@@ -11,7 +11,7 @@ from robspec.lipschitz import rules
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step
 
-RULES_VERSION = 10
+RULES_VERSION = 11
 """Raised whenever a rule changes what it proves; part of every cache key."""
 
 
