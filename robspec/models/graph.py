@@ -129,6 +129,10 @@ def _node(value: Any, where: str) -> dict[str, Any]:
             raise UnknownOperator(
                 where, f"{target} runs in training mode", "call model.eval() before exporting the model"
             )
+        if given["name"] == "dropout_p" and given["arg"] not in ({"as_float": 0.0}, {"as_int": 0}):
+            raise UnknownOperator(
+                where, f"{target} drops entries at random", "call model.eval(), or give attention a dropout_p of 0"
+            )
     return {
         "target": target,
         "inputs": inputs,
