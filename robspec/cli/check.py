@@ -14,6 +14,7 @@ import click
 
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
+from robspec.notes import Note
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
+    from robspec.cli import _trained as trained
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
     from robspec.recheck.document import MOST
@@ -170,6 +172,16 @@ def command(
     report = _options.with_progress(run, len(session.data), "checking")
     if collected is not None and cross_check is not None:
         report = cross_checked(report, collected, cross_check, witness_dir)
+    warned = tuple(
+        Note(
+            "specification-warning",
+            f"{spec}:{source.line(d.span.start)}",
+            f"{d.message} ({d.code})",
+            {"code": d.code},
+        )
+        for d in diagnostics
+    )
+    seen = trained.notes(program, model, session.model.sha256, session.data) if report.complete else ()
     report = replace(
         report,
         hashes={
@@ -179,6 +191,7 @@ def command(
         },
         files={"spec": str(spec), "model": str(model)},
         notes=(*report.notes, *session.notes),
+        remarks=(*warned, *session.data.remarks, *seen, *report.remarks),
         allow_unknown=allow == "unknown",
     )
     # Before anything is shown: where exact arithmetic derives something else, no verdict may be.

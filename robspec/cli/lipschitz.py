@@ -63,11 +63,11 @@ def command(
     from robspec.lipschitz.pair import decide_claim
 
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
-    program = _load(model)
+    program, shape = _load(model)
     derivation = cached(program, input_norm=p, output_norm=q)
     pair = None
     if seconds > 0:
-        starts = None if images is None else _images(images)
+        starts = None if images is None else _images(images, shape)
         pair = measure(program, input_norm=p, output_norm=q, images=starts, seconds=seconds)
         decide_claim(Fraction(0), derivation, pair)
         pair_path = pair_path or Path("robspec-out") / "lipschitz" / f"{model.stem}.{p}-{q}.npz"
@@ -78,25 +78,29 @@ def command(
         _show(model, derivation, pair, pair_path, everything=everything)
 
 
-def _load(path: Path) -> ExportedProgram:
+def _load(path: Path) -> tuple[ExportedProgram, tuple[int, int, int]]:
     """Load an exported program; the only place that knows how."""
     from robspec.models.loading import load
 
-    return load(path).program
+    found = load(path)
+    return found.program, found.input_shape
 
 
-def _images(pattern: str) -> list[Any]:
-    """Read images as float RGB in [0, 1], shape (3, height, width)."""
-    import numpy as np
-    from PIL import Image
+def _images(pattern: str, shape: tuple[int, int, int]) -> list[Any]:
+    """Read images as `check` does, with values in [0, 1], float64 [C, H, W]."""
+    from robspec.data.pairing import Pair as Named
+    from robspec.data.reading import file_bytes, image, image_header
+    from robspec.data.scaling import to_range
 
     paths = sorted(glob.glob(pattern))
     if not paths:
         raise click.BadParameter(f"no file matches {pattern}", param_hint="--images")
     found = []
     for path in paths:
-        with Image.open(path) as image:
-            found.append(np.asarray(image.convert("RGB"), dtype=np.float64).transpose(2, 0, 1) / 255.0)
+        named = Named(path, Path(path))
+        header = image_header(named.image, path, shape)
+        stored = image(file_bytes(named.image, path), named, header, shape, math.prod(shape))
+        found.append(to_range(stored, Fraction(0), Fraction(1), path).astype("float64"))
     return found
 
 

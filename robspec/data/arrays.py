@@ -40,8 +40,6 @@ def load(blob: bytes, is_archive: bool, most_values: int, where: str) -> npt.NDA
     raw = _member(io.BytesIO(blob), most, where, whole=True) if is_archive else blob
     stream = io.BytesIO(raw)
     shape, fortran, dtype = _header(stream, where)
-    if dtype.kind not in "buif":
-        raise UnsupportedFile(where, f"its dtype is {dtype}", "save it as integers or floating point")
     count = math.prod(shape)
     if count > most_values:
         raise FileTooLarge(
@@ -58,26 +56,26 @@ def load(blob: bytes, is_archive: bool, most_values: int, where: str) -> npt.NDA
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def peek(file: BinaryIO, is_archive: bool, where: str, declared: tuple[int, int, int] | None = None) -> Header:
+def peek(file: BinaryIO, is_archive: bool, where: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """Read what an array file says of itself, without its values.
 
     Args:
         file: the open file.
         is_archive: True for .npz.
         where: the file, for the error.
-        declared: C, H, W of an image, or None.
 
     Returns:
-        Its header, see `describe`.
+        Its shape and dtype.
 
     Raises:
         UnreadableFile: E0305.
         AmbiguousArchive: E0309.
+        UnsupportedFile: E0311, a dtype that is no number.
     """
     most = _MAX_HEADER + 16
     raw = _member(file, most, where, whole=False) if is_archive else file.read(most)
     shape, _, dtype = _header(io.BytesIO(raw), where)
-    return describe(shape, dtype, declared)
+    return shape, dtype
 
 
 def describe(
@@ -124,30 +122,35 @@ def image_pixels(array: npt.NDArray[np.generic], shape: tuple[int, int, int]) ->
     return None
 
 
-def mask_labels(array: npt.NDArray[np.generic], where: str) -> npt.NDArray[np.generic]:
-    """Bring an array of class ids to [H, W].
+def plane_sides(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], sides: tuple[int, int], where: str, noun: str
+) -> tuple[int, int]:
+    """Check that an array holds one number per pixel, of whatever size.
 
     Args:
-        array: as stored.
+        shape: [H, W], [1, H, W] or [H, W, 1].
+        dtype: of the stored values.
+        sides: the H and W expected, which settle what a side of 1 is.
         where: the file, for the error.
+        noun: what the error calls it.
 
     Returns:
-        An integer array.
+        H and W.
 
     Raises:
-        UnsupportedFile: E0311, not integers, or not two-dimensional.
+        UnsupportedFile: E0311, it has several channels, or is a mask that does not hold integers.
     """
-    if array.dtype.kind not in "bui":
+    if noun == "mask" and dtype.kind not in "bui":
+        raise UnsupportedFile(where, f"a mask of {dtype} does not hold class ids", "save it as an integer array")
+    found = [shape] if len(shape) == 2 else []
+    if len(shape) == 3:
+        found = [rest for one, rest in ((shape[0], shape[1:]), (shape[2], shape[:2])) if one == 1]
+    if not found:
         raise UnsupportedFile(
-            where, f"a mask of {array.dtype} does not hold class ids", "save it as an integer array"
+            where, f"a {noun} of shape {list(shape)} is not [H, W]", "save one number per pixel; of a mask, class ids"
         )
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 2:
-        raise UnsupportedFile(
-            where, f"a mask of shape {list(array.shape)} is not [H, W]", "save class ids, one per pixel"
-        )
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
+    height, width = sides if sides in found else found[0]
+    return height, width
 
 
 def _member(file: BinaryIO, most: int, where: str, *, whole: bool) -> bytes:
@@ -191,4 +194,6 @@ def _header(stream: io.BytesIO, where: str) -> tuple[tuple[int, ...], bool, np.d
         raise UnreadableFile(where, "it holds Python objects, which only unpickling could read", "save it as numbers")
     if any(side < 0 for side in shape):
         raise UnreadableFile(where, "its array header has a negative side", "restore the file")
+    if dtype.kind not in "buif":
+        raise UnsupportedFile(where, f"its dtype is {dtype}", "save it as integers or floating point")
     return tuple(int(side) for side in shape), bool(fortran), dtype

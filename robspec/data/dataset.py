@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import arrays, labels, raster, scaling
+from robspec.data import content, labels, reading, scaling
 from robspec.data.errors import (
+    AmbiguousPalette,
     BadWeights,
     FileChanged,
-    FileTooLarge,
-    ImageShapeMismatch,
-    MaskSizeMismatch,
-    UnreadableFile,
+    LabelOutOfRange,
+    PixelOutOfRange,
+    UnsupportedFile,
 )
 from robspec.data.header import Header
 from robspec.data.pairing import Pair, pair
+from robspec.data.raster import Plane
 from robspec.ir.types import Data, Model
+from robspec.notes import Note, listed
 
-_HEAD = 1 << 20
-_MOST = 256 << 20
+_EXACT = 2**53
+"""Integers up to here are doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Dataset:
     regions: tuple[Pair, ...] = ()
     weights: tuple[Pair, ...] = ()
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
+    _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -89,16 +93,14 @@ class Dataset:
             An iterator of batches.
 
         Raises:
-            RobspecError: E0304 to E0312, naming the file.
+            RobspecError: E0304 to E0316, naming the file.
         """
         for start in range(0, len(self.pairs), size):
             chosen = self.pairs[start : start + size]
             images = torch.from_numpy(np.stack([self._image(p) for p in chosen]))
             masks = None
             if self.data.masks:
-                masks = torch.from_numpy(
-                    np.stack([self._labels(p.mask, p.mask_name) for p in chosen if p.mask is not None])
-                )
+                masks = torch.from_numpy(np.stack([self._labels(p) for p in chosen]))
             regions = self.regions[start : start + size]
             weights = self.weights[start : start + size]
             yield Batch(
@@ -130,70 +132,112 @@ class Dataset:
                 total.update(len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self._seen[p.mask])
         return total.hexdigest()
 
+    def contents(self, low: Fraction, high: Fraction) -> Iterator[tuple[str, str]]:
+        """Hash the pixels of every image, whatever files they lie in.
+
+        Args:
+            low: smallest value of the range to read them with.
+            high: largest.
+
+        Returns:
+            Name and digest of each, see `content.digest`; none of floating-point images outside this range.
+
+        Raises:
+            RobspecError: E0304 to E0316, naming the file.
+        """
+        for p in self.pairs:
+            stored = self._stored_image(p)
+            try:
+                image = scaling.to_range(stored, low, high, p.name)
+            except PixelOutOfRange:
+                continue
+            yield p.name, content.digest(torch.from_numpy(image))
+
+    @property
+    def remarks(self) -> tuple[Note, ...]:
+        """What the report should say of how the files were read."""
+        turned = {p.name: h.orientation for p in self.pairs if (h := self._headers[p.image]).orientation != 1}
+        if not turned:
+            return ()
+        shown = listed(tuple(f"{name} ({k})" for name, k in turned.items()))
+        count = f"{len(turned)} image{'' if len(turned) == 1 else 's'} of {len(self.pairs)}"
+        text = f"EXIF orientation applied to {count}: {shown}"
+        if self.data.masks or self.data.region or self.data.weights:
+            text += "; masks and other files without one are taken as drawn on the upright image"
+        figures = {"images": tuple(turned), "orientations": tuple(map(str, turned.values()))}
+        return (Note("orientation-applied", f"data {self.name}", text, figures),)
+
     def check_headers(self) -> None:
         """Check every file's shape from its header, before any work is done.
 
         Raises:
-            RobspecError: E0304, E0305, E0307, E0308, E0309 or E0311, naming the file.
+            RobspecError: E0304, E0305, E0307, E0308, E0309, E0311 or E0315, naming the file.
         """
+        sides = self._sides
         for p in self.pairs:
-            self._check_image(_header(p.image, p.name, self.model.input_shape), p.name)
+            self._headers[p.image] = reading.image_header(p.image, p.name, self.model.input_shape)
+        for p in (*self.pairs, *self.regions, *self.weights):
             if p.mask is not None:
-                self._check_mask(_header(p.mask, p.mask_name), p.mask_name, p.noun)
-        for p in (*self.regions, *self.weights):
-            if p.mask is not None:
-                self._check_mask(_header(p.mask, p.mask_name), p.mask_name, p.noun)
+                reading.plane_header(p, self._headers[p.image], sides)
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return self.model.output_shape[1], self.model.output_shape[2]
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
+        return scaling.to_range(self._stored_image(p), self.model.low, self.model.high, p.name)
+
+    def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
         blob = self._read(p.image, p.name)
-        shape = self.model.input_shape
-        if _is_array(p.image):
-            stored = arrays.load(blob, p.image.suffix.lower() == ".npz", self._most_values(), p.name)
-            pixels = arrays.image_pixels(stored, shape)
-            if pixels is None:
-                raise self._shape_error(arrays.describe(stored.shape, stored.dtype), p.name)
-        else:
-            self._check_image(raster.header(blob, p.name), p.name)
-            pixels = raster.image_pixels(blob, shape[0], p.name)
-        return scaling.to_range(pixels, self.model.low, self.model.high, p.name)
+        return reading.image(blob, p, self._headers[p.image], self.model.input_shape, self._most_values())
 
-    def _labels(self, path: Path, where: str) -> npt.NDArray[np.int64]:
-        blob = self._read(path, where)
-        if _is_array(path):
-            is_archive = path.suffix.lower() == ".npz"
-            stored = arrays.mask_labels(arrays.load(blob, is_archive, self._most_values(), where), where)
-            self._check_mask(arrays.describe(stored.shape, stored.dtype), where)
-        else:
-            self._check_mask(raster.header(blob, where), where)
-            stored = raster.mask_labels(blob, where)
-        return labels.to_classes(stored, len(self.model.classes), self.data.ignore, self.data.binary, where)
-
-    def _stored(self, p: Pair) -> tuple[npt.NDArray[np.generic], str]:
-        """A file of one number per pixel, as stored."""
+    def _plane(self, p: Pair) -> Plane:
         if p.mask is None:
             raise ValueError("an unpaired file")
         blob = self._read(p.mask, p.mask_name)
-        if _is_array(p.mask):
-            stored = arrays.load(blob, p.mask.suffix.lower() == ".npz", self._most_values(), p.mask_name)
-            self._check_mask(arrays.describe(stored.shape, stored.dtype), p.mask_name, p.noun)
-            return stored.reshape(self.model.output_shape[1:]), p.mask_name
-        self._check_mask(raster.header(blob, p.mask_name), p.mask_name, p.noun)
-        return raster.mask_labels(blob, p.mask_name, p.noun), p.mask_name
+        return reading.plane(blob, p, self._headers[p.image], self._sides, self._most_values())
+
+    def _labels(self, p: Pair) -> npt.NDArray[np.int64]:
+        stored = self._plane(p)
+        declared = len(self.model.classes), self.data.ignore, self.data.binary
+        found = labels.to_classes(stored.values, *declared, p.mask_name)
+        if stored.greys is not None:
+            try:
+                shown = labels.to_classes(stored.greys, *declared, p.mask_name)
+            except LabelOutOfRange:
+                return found  # only the indices are labels
+            if not np.array_equal(found, shown):
+                raise _two_readings(p, "class ids")
+        return found
 
     def _region(self, p: Pair) -> npt.NDArray[np.bool_]:
-        stored, _ = self._stored(p)
-        kept: npt.NDArray[np.bool_] = stored.astype(np.float64) != 0
+        stored = self._plane(p)
+        if stored.values.dtype.kind == "f" and bool(np.isnan(stored.values).any()):
+            raise UnsupportedFile(
+                p.mask_name, "a region of NaN is neither in nor out", "write 0 where nothing counts"
+            )
+        kept: npt.NDArray[np.bool_] = stored.values != 0
+        if stored.greys is not None and not np.array_equal(kept, stored.greys != 0):
+            raise _two_readings(p, "what is left out")
         return kept
 
     def _weight(self, p: Pair) -> npt.NDArray[np.float64]:
-        stored, where = self._stored(p)
-        weights = stored.astype(np.float64)
+        stored = self._plane(p)
+        if stored.greys is not None:
+            raise _two_readings(p, "weights")
+        values = stored.values
+        weights = values.astype(np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any():
-            raise BadWeights(where, "a weight is negative, infinite or not a number", "write weights of 0 or more")
+            raise BadWeights(
+                p.mask_name, "a weight is negative, infinite or not a number", "write weights of 0 or more"
+            )
+        wide = int(values.max()) > _EXACT if values.dtype.kind in "ui" else bool((weights != values).any())
+        if wide:
+            raise BadWeights(p.mask_name, "a weight has more digits than a double", "write weights that are doubles")
         return weights
 
     def _read(self, path: Path, where: str) -> bytes:
-        blob = _bounded(path, where)
+        blob = reading.file_bytes(path, where)
         digest = hashlib.sha256(blob).digest()
         if self._seen.setdefault(path, digest) != digest:
             raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
@@ -202,29 +246,6 @@ class Dataset:
     def _most_values(self) -> int:
         channels, height, width = self.model.input_shape
         return max(channels * height * width, self.model.output_shape[1] * self.model.output_shape[2])
-
-    def _check_image(self, header: Header, where: str) -> None:
-        channels, height, width = self.model.input_shape
-        fits = header.channels == channels or (header.kind == "P" and channels == 3)
-        if (header.height, header.width) != (height, width) or not fits:
-            raise self._shape_error(header, where)
-
-    def _shape_error(self, header: Header, where: str) -> ImageShapeMismatch:
-        return ImageShapeMismatch(
-            where,
-            f"the image is {header.channels} x {header.height} x {header.width} ({header.kind}), "
-            f"the declared input is {' x '.join(map(str, self.model.input_shape))}",
-            "convert the images once to the declared shape, or correct `input`",
-        )
-
-    def _check_mask(self, header: Header, where: str, noun: str = "mask") -> None:
-        _, height, width = self.model.output_shape
-        if (header.height, header.width) != (height, width):
-            raise MaskSizeMismatch(
-                where,
-                f"the {noun} is {header.height} x {header.width}, the logits are {height} x {width}",
-                f"resize the {noun}s once, with nearest-neighbour interpolation",
-            )
 
 
 def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
@@ -239,7 +260,7 @@ def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
         The data set, not yet decoded.
 
     Raises:
-        RobspecError: E0301 to E0311.
+        RobspecError: E0301 to E0311, E0315.
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
@@ -252,31 +273,9 @@ def _stacked(parts: list[npt.NDArray[np.generic]]) -> Tensor | None:
     return torch.from_numpy(np.stack(parts)) if parts else None
 
 
-def _is_array(path: Path) -> bool:
-    return path.suffix.lower() in (".npy", ".npz")
-
-
-def _header(path: Path, where: str, declared: tuple[int, int, int] | None = None) -> Header:
-    try:
-        with path.open("rb") as file:
-            if _is_array(path):
-                return arrays.peek(file, path.suffix.lower() == ".npz", where, declared)
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise _closed(where, error) from error
-    return raster.header(head, where)
-
-
-def _bounded(path: Path, where: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            blob = file.read(_MOST + 1)
-    except OSError as error:
-        raise _closed(where, error) from error
-    if len(blob) > _MOST:
-        raise FileTooLarge(where, f"the file is larger than {_MOST >> 20} MiB", "re-save it, compressed")
-    return blob
-
-
-def _closed(where: str, error: OSError) -> UnreadableFile:
-    return UnreadableFile(where, f"it cannot be opened: {error.strerror or error}", "check its permissions")
+def _two_readings(p: Pair, what: str) -> AmbiguousPalette:
+    return AmbiguousPalette(
+        p.mask_name,
+        f"the palette of the {p.noun} is grey, and its indices give other {what} than its grey levels",
+        f"save the {p.noun} as 8-bit grayscale without a palette, or as an array",
+    )

@@ -138,9 +138,11 @@ class PixelOutOfRange(RobspecError):
 class UnsupportedFile(RobspecError):
     """A file matched by the glob is of a kind robspec does not read without loss.
 
-    Read: PNG and JPEG of 8 bits, 16-bit grayscale PNG, and arrays of uint8, uint16, float16, float32 or
-    float64; masks as 8-bit, 16-bit, palette or 1-bit PNG, or as integer arrays. A 16-bit colour PNG is
-    refused because the decoder would silently drop the low bits.
+    Read: JPEG of 8 bits, grayscale PNG of 1 to 16 bits, RGB PNG of 8 bits, palette PNG, and arrays of uint8,
+    uint16, float16, float32 or float64; masks as grayscale or palette PNG, or as integer arrays. A 16-bit colour
+    PNG is refused because the decoder would silently drop the low bits; transparency and CMYK because what they
+    look like depends on more than the file; animations because it is not clear which frame is meant. The whole
+    table is in docs/reference/pixels.md.
 
     Mend: convert the files once, or narrow the glob.
     """
@@ -186,3 +188,33 @@ class BadAnnotation(RobspecError):
 
     code = "E0314"
     title = "runway annotation that makes no mask"
+
+
+class OrientationUnclear(RobspecError):
+    """Which side of an image is up is said in two ways, or in a way not every program follows.
+
+    A camera stores an image as its sensor saw it and notes in EXIF how to turn it. robspec turns it so, as annotation
+    tools do, and says so in the report. It refuses where that could put a mask on the wrong pixels: image and mask
+    have different orientations; a mask has the sides of the image before it is turned; EXIF and XMP differ.
+
+    Example: `images/a.jpg` is 3024 x 4032 and turned by EXIF to 4032 x 3024, `masks/a.png` is 3024 x 4032.
+    Mend: turn the pixels once as you mean them, and save the file without EXIF and XMP.
+    """
+
+    code = "E0315"
+    title = "orientation of an image or mask is not clear"
+
+
+class AmbiguousPalette(RobspecError):
+    """A mask, region file or weight file has a palette of greys that shows other numbers than it stores.
+
+    Of a file with a palette, robspec reads the indices; of one in grey, the grey levels. Programs that make files
+    smaller turn grey files into palettes and put the greys into any order, so that an index of 0 may show a 2. Where
+    indices and greys both make sense and differ, either may be the annotation.
+
+    Example: a mask of the classes 0, 1 and 2 whose palette is (2, 2, 2), (0, 0, 0), (1, 1, 1).
+    Mend: save the mask as 8-bit grayscale with class ids, or as an array.
+    """
+
+    code = "E0316"
+    title = "palette of greys in another order"

@@ -41,14 +41,24 @@ def to_range(pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, whe
     levels = _LEVELS.get(pixels.dtype)
     if levels is not None:
         return _table(low, high, levels)[pixels.astype(np.intp)]
-    if pixels.dtype not in _FLOATS:
-        raise UnsupportedFile(
-            where,
-            f"its pixels are {pixels.dtype}, whose scale is not defined",
-            "save it as uint8, uint16 or floating point in the declared range",
-        )
+    check_dtype(pixels.dtype, where)
     _check_range(pixels.astype(np.float64), low, high, where)
     return pixels.astype(np.float32)
+
+
+def check_dtype(dtype: np.dtype[np.generic], where: str) -> None:
+    """Stop where pixels of a dtype have no scale.
+
+    Raises:
+        UnsupportedFile: E0311.
+    """
+    native = dtype.newbyteorder("=")
+    if native not in _LEVELS and native not in _FLOATS:
+        raise UnsupportedFile(
+            where,
+            f"its pixels are {dtype}, whose scale is not defined",
+            "save it as uint8, uint16 or floating point in the declared range",
+        )
 
 
 def _check_range(values: npt.NDArray[np.float64], low: Fraction, high: Fraction, where: str) -> None:

@@ -17,8 +17,8 @@ from torch import fx
 from torch.export import ExportedProgram
 
 import robspec
+from robspec.function.layout import module_path, read, source_line
 from robspec.lipschitz.derivation import Derivation, Row
-from robspec.lipschitz.program import module_path, read, source_line
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.rulebook import RULES_VERSION
 from robspec.semantics.norm import Norm

@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from robspec.errors import RobspecError
+from robspec.function.errors import MixedBatch, NotFinite, UnsuitableProgram
 from robspec.lipschitz import directed
-from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant, NotFinite, UnsuitableProgram
+from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.norms import operator_norm
 from robspec.lipschitz.stencil import Stencil, compose
 from robspec.lipschitz.values import Piece, Squares, Step, Value, View
@@ -26,10 +27,12 @@ class Constant:
     Args:
         value: what the graph computes, in its own element type.
         sized: whether it depends on the batch size; then only its shape may be used.
+        images: the axis, in `value` of side 1, along which it is repeated for every image; None where it is not.
     """
 
     value: object
     sized: bool = False
+    images: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

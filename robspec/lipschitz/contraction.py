@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
-from torch import fx
 
+from robspec.function.errors import NotFinite
 from robspec.lipschitz import directed
+from robspec.lipschitz.batch import same_for_all
 from robspec.lipschitz.call import Call, Constant
-from robspec.lipschitz.errors import NotFinite
+from robspec.lipschitz.magnitude import exponent, scale_up, scaled, underflow
 from robspec.lipschitz.norms import matrix_spectral_norm
 from robspec.lipschitz.stencil import pointwise
 from robspec.lipschitz.values import Step, Value
@@ -21,84 +21,50 @@ from robspec.semantics.norm import Norm
 
 Label: TypeAlias = object
 Labels: TypeAlias = tuple[Label, ...]
-_REPEATS = ("expand", "broadcast_to", "repeat")
-_COPIES = ("contiguous", "clone", "detach", "alias")
 
 
-def factor(call: Call, item: object, node: object) -> torch.Tensor:
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A constant factor.
+
+    Args:
+        tensor: float64, exact.
+        images: the dimension, here of side 1, in which every image has the same, or None.
+    """
+
+    tensor: torch.Tensor
+    images: int | None = None
+
+
+def factor(call: Call, item: object) -> Factor:
     """Read the constant factor of a product.
 
     Args:
         call: the node.
         item: the argument, a constant.
-        node: the graph node behind it, if any.
 
     Returns:
-        Float64, exact. Where it is one tensor repeated to the size of the batch, that dimension has side 1.
+        Its entries, and the dimension in which it is repeated for every image, if any.
 
     Raises:
         NoGlobalConstant: not a floating-point tensor.
-        UnsuitableProgram: its numbers depend on the size of the batch.
         NotFinite: an entry is NaN or infinite.
     """
     found = item.value if isinstance(item, Constant) else item
+    if isinstance(item, Constant) and item.sized:
+        raise call.unsuitable("the constant factor depends on the size of the batch")
     if not isinstance(found, torch.Tensor) or not found.is_floating_point():
         raise call.refuse("the constant factor is not a floating-point tensor")
     if not bool(torch.isfinite(found).all()):
         raise NotFinite(call.where, "the constant factor is not finite", "repair the weights and export again")
-    exact = found.detach().to(torch.float64)
-    if not isinstance(item, Constant) or not item.sized:
-        return exact
-    sized = _sized_dims(call, node)
-    if sized is None or any(not _uniform(exact, dim) for dim in sized):
-        raise call.unsuitable(
-            "the constant factor depends on the size of the batch",
-            "multiply by one matrix, which torch.matmul repeats by itself",
-        )
-    for dim in sized:
-        exact = exact.narrow(dim, 0, 1)
-    return exact
-
-
-def _sized_dims(call: Call, node: object) -> list[int] | None:
-    """List the dimensions in which a tensor that does not depend on the batch was repeated as often as the batch
-    says; None where it came about otherwise.
-    """
-    while isinstance(node, fx.Node) and _name(node) in _COPIES:
-        node = node.args[0]
-    if not isinstance(node, fx.Node) or _name(node) not in _REPEATS or len(node.args) != 2:
-        return None
-    source, sizes = node.args
-    if not isinstance(source, fx.Node) or not _steady(call, source) or not isinstance(sizes, list | tuple):
-        return None
-    return [dim for dim, size in enumerate(sizes) if isinstance(size, fx.Node) and not _steady(call, size)]
-
-
-def _name(node: fx.Node) -> str:
-    return str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
-
-
-def _steady(call: Call, node: fx.Node) -> bool:
-    """Whether a node is computed from stored tensors alone, not even from the shape of data."""
-    queue, seen = [node], {node}
-    while queue:
-        current = queue.pop()
-        if call.lookup(current) is not None:
-            return False
-        queue += [source for source in current.all_input_nodes if source not in seen]
-        seen.update(current.all_input_nodes)
-    return True
-
-
-def _uniform(tensor: torch.Tensor, dim: int) -> bool:
-    return bool((tensor == tensor.narrow(dim, 0, 1)).all())
+    return Factor(found.detach().to(torch.float64), item.images if isinstance(item, Constant) else None)
 
 
 def contract(
     call: Call,
     value: Value,
     labels: Sequence[Label],
-    constant: torch.Tensor,
+    given: Factor,
     others: Sequence[Label],
     output: Sequence[Label],
     *,
@@ -112,7 +78,7 @@ def contract(
         call: the node.
         value: the data.
         labels: one per dimension of the data.
-        constant: as `factor` returns it.
+        given: as `factor` returns it.
         others: one per dimension of the constant.
         output: one per dimension of the result.
         stretch: every entry of the constant may be larger by this factor.
@@ -130,13 +96,15 @@ def contract(
     """
     if len(set(labels)) != len(labels):
         raise call.refuse("a diagonal of the data is read", "take it with torch.diagonal first")
-    unique = tuple(dict.fromkeys(others))
+    constant, unique = given.tensor, tuple(dict.fromkeys(others))
     if len(unique) != len(others):
         numbers = {label: index for index, label in enumerate(unique)}
         constant = torch.einsum(constant, [numbers[label] for label in others], list(range(len(unique))))
     sides = dict(zip(labels, value.shape, strict=True))
     held = dict(zip(unique, constant.shape, strict=True))
     batch = None if value.axis is None else labels[value.axis]
+    if given.images is not None and others[given.images] != batch:
+        raise call.mixes("the constant factor grows with the batch along a dimension that holds no images")
     if batch is not None:
         if batch not in output:
             raise call.mixes("the product sums over the images of the batch")
@@ -177,7 +145,7 @@ def _one_for_all(
     if held.get(batch, 1) == 1:
         return constant
     place = unique.index(batch)
-    if not _uniform(constant, place):
+    if not same_for_all(constant, place):
         raise call.mixes("the images of the batch meet different constants")
     held[batch] = 1
     return constant.narrow(place, 0, 1)
@@ -205,17 +173,11 @@ def _largest_norm(matrices: torch.Tensor, norm: Norm) -> float:
         return one
     if norm.p is None:
         return infinity
-    two = _spectral(matrices)
+    power = exponent(matrices)
+    # Scaling down may lose what is far below the largest entry: no more than the least double in each.
+    level = directed.add(matrix_spectral_norm(scaled(matrices, -power)), underflow(matrices[0].numel()))
+    two = scale_up(level, power)
     return two if norm.p == 2 else directed.between(one, two, infinity, norm)
-
-
-def _spectral(matrices: torch.Tensor) -> float:
-    """Bound the largest l_2 norm of a stack, scaled so that no square of what matters leaves the doubles."""
-    _, exponent = math.frexp(float(matrices.abs().max()))
-    scaled = torch.ldexp(matrices, torch.tensor(-exponent))
-    # What the scaling takes below the least double is no more than that in every entry.
-    bound = directed.add(matrix_spectral_norm(scaled), matrices.shape[1] * matrices.shape[2] * 5e-324)
-    return directed.ceil_float(Fraction(bound) * Fraction(2) ** exponent)
 
 
 def _stencil(

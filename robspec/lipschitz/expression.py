@@ -23,6 +23,8 @@ def describe(node: fx.Node, names: dict[fx.Node, str]) -> str:
     def write(item: object) -> str:
         if not isinstance(item, fx.Node):
             return f"{item:.12g}" if isinstance(item, int | float) else str(item)
+        # A folded constant is written as the file computes it.
+        item = _origin(item)
         count[0] += 1
         if count[0] > _LARGEST:
             return ""
@@ -35,6 +37,13 @@ def describe(node: fx.Node, names: dict[fx.Node, str]) -> str:
 
     text = write(node)
     return text if count[0] <= _LARGEST else ""
+
+
+def _origin(node: fx.Node) -> fx.Node:
+    """Find the node of the file that a folded constant was computed by; any other node is its own."""
+    while isinstance(node.meta.get("folded"), fx.Node):
+        node = node.meta["folded"]
+    return node
 
 
 def _leaf(node: fx.Node) -> bool:

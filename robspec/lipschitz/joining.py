@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from robspec.lipschitz import directed
+from robspec.lipschitz.magnitude import underflow
 from robspec.lipschitz.stencil import Stencil, densify, settled
 
 _LARGEST_CHANNELS = 8192
@@ -44,7 +45,8 @@ def total(first: Stencil, second: Stencil, sign: float) -> Stencil | None:
         parts=first.parts + second.parts + 1,
     )
     rounding = directed.mul(3 * directed.UNIT, directed.add(first.mass, directed.mul(second.mass, abs(sign))))
-    slack = directed.add(first.slack, directed.mul(second.slack, abs(sign)), rounding)
+    lost = 0.0 if abs(sign) == 1.0 else underflow(second.kernels.numel())
+    slack = directed.add(first.slack, directed.mul(second.slack, abs(sign)), rounding, lost)
     return replace(joined, slack=slack)
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch.export import ExportedProgram
 
-from robspec.lipschitz.errors import UnsuitableProgram
+from robspec.function.errors import UnsuitableProgram
+from robspec.lipschitz.magnitude import scaled
 from robspec.lipschitz.pair import Pair
 from robspec.lipschitz.replay import Replay
 from robspec.semantics.norm import Norm
@@ -181,7 +182,13 @@ def _pull(widened: torch.Tensor, pair: list[torch.Tensor]) -> torch.Tensor:
 
 def _length(vector: torch.Tensor, norm: Norm) -> float:
     order = math.inf if norm.p is None else float(norm.p)
-    return float(torch.linalg.vector_norm(vector.reshape(-1), ord=order))
+    largest = float(vector.abs().max()) if vector.numel() else 0.0
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    # Scaled by a power of two, so that no power of an entry underflows to 0 or overflows.
+    power = math.frexp(largest)[1]
+    length = float(torch.linalg.vector_norm(scaled(vector.reshape(-1), -power), ord=order))
+    return length * 2.0 ** (power // 2) * 2.0 ** (power - power // 2)
 
 
 def _unit(vector: torch.Tensor, norm: Norm) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from robspec.lipschitz import directed
 from robspec.lipschitz.absolute import column_sums, row_sums
 from robspec.lipschitz.definite import largest_eigenvalue
+from robspec.lipschitz.magnitude import exponent, levelled, scale_up, scaled, underflow
 from robspec.lipschitz.stencil import Stencil
 from robspec.lipschitz.torus import adjoint, norm_on_torus
 from robspec.semantics.norm import Norm
@@ -35,6 +36,9 @@ def operator_norm(stencil: Stencil, norm: Norm) -> float:
     """
     if stencil.stretch != 1.0:
         return directed.mul(stencil.stretch, operator_norm(replace(stencil, stretch=1.0), norm))
+    level, power = levelled(stencil)
+    if power != 0:
+        return scale_up(operator_norm(level, norm), power)
     if norm.p == 1:
         return column_sums(stencil)
     if norm.p is None:
@@ -69,6 +73,10 @@ def _exact_along(stencil: Stencil, dim: int) -> bool:
 
 def matrix_norm(matrix: torch.Tensor, norm: Norm) -> float:
     """Bound the l_r norm of one dense float64 matrix of shape (rows, columns), rounded up."""
+    power = exponent(matrix)
+    if power != 0:
+        lost = underflow(matrix.numel())
+        return scale_up(directed.add(matrix_norm(scaled(matrix, -power), norm), lost), power)
 
     def two() -> float:
         return matrix_spectral_norm(matrix.unsqueeze(0))

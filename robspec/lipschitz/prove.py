@@ -8,10 +8,10 @@ import time
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
+from robspec.function.errors import NotFinite
+from robspec.function.layout import module_path, source_line
 from robspec.lipschitz import directed
 from robspec.lipschitz.derivation import Derivation, Row
-from robspec.lipschitz.errors import NotFinite
-from robspec.lipschitz.program import module_path, source_line
 from robspec.lipschitz.threads import threads_for
 from robspec.lipschitz.values import Value
 from robspec.lipschitz.walk import Walk

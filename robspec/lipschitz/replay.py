@@ -1,62 +1,26 @@
-"""Runs an exported program in float64 on the constants its own element type gives."""
+"""Runs the function a constant is proved for in float64, also one image at a time."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import fx
 from torch.export import ExportedProgram
 
-from robspec.lipschitz import aliasing
-from robspec.lipschitz.errors import UnsuitableProgram
-from robspec.lipschitz.program import read
-
-_CHECKS = ("_assert", "sym_constrain", "_functional_assert")
-_CASTS = ("to", "_to_copy", "type_as", "float", "double")
+from robspec.function.layout import read
+from robspec.function.running import Runner
+from robspec.function.settle import settle
 
 
 class Replay:
-    """The function a constant is proved for: folded constants as stored, everything after them in float64.
+    """The function a constant is proved for: its constants as stored and folded, what follows in float64.
 
     Args:
         program: the exported program; state is not changed.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
-        self.layout = read(program)
-        self._graph = program.graph
-        self._module = program.graph_module
-        self._constants: dict[fx.Node, Any] = {}
-        self._varying: list[fx.Node] = []
-        self._fold()
-
-    def _fold(self) -> None:
-        varying = {self.layout.image}
-        with torch.no_grad():
-            for node in self._graph.nodes:
-                if node.op == "output":
-                    continue
-                if node in varying or any(source in varying for source in node.all_input_nodes):
-                    varying.add(node)
-                    self._varying.append(node)
-                elif node.op == "placeholder":
-                    self._constants[node] = self.layout.constants[node.name]
-                elif node.op == "get_attr":
-                    self._constants[node] = operator.attrgetter(str(node.target))(self._module)
-                elif not _name(node).startswith(_CHECKS):
-                    self._constants[node] = _run(node, self._cloner(aliasing.mutated_inputs(node)))
-
-    def _cloner(self, mutated: tuple[fx.Node, ...]) -> Callable[[fx.Node], Any]:
-        """Look constants up, copying those that the node is about to overwrite."""
-
-        def look(source: fx.Node) -> Any:
-            value = self._constants[source]
-            return value.clone() if source in mutated else value
-
-        return look
+        settled = settle(program)
+        self.layout = read(settled)
+        self._runner = Runner(settled, self.layout.dtype, torch.float64, torch.device("cpu"))
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Evaluate a batch.
@@ -66,31 +30,8 @@ class Replay:
 
         Returns:
             float64 logits.
-
-        Raises:
-            UnsuitableProgram: the output is not a tensor.
         """
-        values: dict[fx.Node, Any] = {self.layout.image: images}
-
-        def look(source: fx.Node) -> Any:
-            if source in values:
-                return values[source]
-            return _widened(self._constants[source])
-
-        for node in self._varying:
-            name = _name(node)
-            if node is self.layout.image or name.startswith(_CHECKS):
-                continue
-            if name in _CASTS and isinstance(node.args[0], fx.Node) and node.args[0] in values:
-                values[node] = values[node.args[0]]
-                continue
-            values[node] = _run(node, look)
-        result = values.get(self.layout.output)
-        if not isinstance(result, torch.Tensor):
-            raise UnsuitableProgram(
-                self.layout.output.name, "the output is not a tensor of data", "return the logits"
-            )
-        return result
+        return self._runner.images_to_logits(images)
 
     def one(self, image: torch.Tensor) -> torch.Tensor:
         """Evaluate a single image, also where the program was exported for a fixed batch of several.
@@ -106,18 +47,3 @@ class Replay:
             return self(image)
         results = self(image.repeat_interleave(first, dim=axis))
         return results[: results.shape[0] // first]
-
-
-def _name(node: fx.Node) -> str:
-    return str(getattr(getattr(node.target, "overloadpacket", node.target), "__name__", node.target))
-
-
-def _run(node: fx.Node, look: Callable[[fx.Node], Any]) -> Any:
-    function: Callable[..., Any] = node.target  # type: ignore[assignment]
-    return function(*fx.map_arg(node.args, look), **fx.map_arg(node.kwargs, look))
-
-
-def _widened(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.to(torch.float64)
-    return value

@@ -16,6 +16,12 @@ import torch
 
 from robspec.lipschitz import directed
 
+TINY = 2.0**-1074
+"""Smallest positive float64; a product or quotient that underflows is off by at most half of it."""
+
+LEAST_NORMAL = 2.0**-1022
+"""Smallest normal float64; below it relative errors are unbounded."""
+
 _LARGEST_DENSE = 1 << 26
 
 
@@ -166,7 +172,10 @@ def diagonal(
     """
     sizes = factors.abs()
     parts = 0 if bool((sizes == sizes[0]).all()) else 1
-    return replace(pointwise(factors.reshape(-1, 1, 1), sides, axes, parts=parts), stretch=stretch)
+    # Below the normal numbers a factor that was computed is off by more than any relative error.
+    lost = int((sizes < LEAST_NORMAL).sum())
+    slack = directed.mul(float(lost), TINY) if stretch != 1.0 else 0.0
+    return replace(pointwise(factors.reshape(-1, 1, 1), sides, axes, parts=parts), stretch=stretch, slack=slack)
 
 
 def compose(second: Stencil, first: Stencil) -> Stencil | None:
@@ -216,8 +225,10 @@ def _multiply(second: Stencil, first: Stencil, *, outer: bool) -> Stencil | None
     kernels, left, right, spread = product
     stretch = directed.mul(left.stretch, right.stretch)
     weight = directed.gamma(int(left.kernels.shape[3]) + 2)
+    lost = int(left.kernels.shape[3]) * kernels.numel()
     slack = directed.add(
         directed.mul(weight, spread),
+        directed.mul(float(lost), TINY),
         directed.mul(left.slack, right.mass),
         directed.mul(left.mass, right.slack),
         directed.mul(left.slack, right.slack),

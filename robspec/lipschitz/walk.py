@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +18,15 @@ from torch._subclasses.fake_tensor import (
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
-from robspec.lipschitz import aliasing
+from robspec.function import aliasing
+from robspec.function.errors import MixedBatch, NotFinite, UnsuitableProgram
+from robspec.function.layout import Layout, read, where
+from robspec.function.nodes import STRUCTURAL, arguments, is_check, is_pointwise, is_size, kinds, operation, plain
+from robspec.function.settle import folded, settle
+from robspec.lipschitz import batch
+from robspec.lipschitz.batch import Count, Opaque, Spread
 from robspec.lipschitz.call import Call, Constant
-from robspec.lipschitz.errors import (
-    MixedBatch,
-    NoGlobalConstant,
-    NotFinite,
-    UnknownOperation,
-    UnsuitableProgram,
-)
-from robspec.lipschitz.program import Layout, module_path, read, source_line
+from robspec.lipschitz.errors import NoGlobalConstant, UnknownOperation
 from robspec.lipschitz.rulebook import Rule, table
 from robspec.lipschitz.values import Step, Value
 from robspec.semantics.norm import Norm
@@ -40,22 +40,22 @@ _TRACING_ERRORS = (
     DataDependentOutputException,
     DynamicOutputShapeException,
 )
-_SIZES = ("sym_size", "sym_stride", "sym_numel", "sym_storage_offset")
-_CHECKS = ("_assert", "sym_constrain", "_functional_assert")
+_ALIGNED = frozenset({"addmm", "baddbmm"})
+"""Operations that are not pointwise and add a constant as broadcasting does."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """What a node holds: data (one value or several), or a constant; and its two traced shapes.
+    """What a node holds: data (one value or several), or what does not depend on the image's entries.
 
     Args:
-        data: the value, or values of several outputs; None for constants.
-        constant: the folded constant; None for data.
+        data: the value, or values of several outputs; None for constants and sizes.
+        constant: a fixed tensor or number, a Count, a Spread or an Opaque; None for data.
         traced: the node's result under both batch sizes, fake for data.
     """
 
     data: Value | list[Value | None] | None
-    constant: Constant | None
+    constant: object
     traced: tuple[Any, Any]
 
 
@@ -68,12 +68,13 @@ class Walk:
     """
 
     def __init__(self, program: ExportedProgram, norm: Norm) -> None:
-        self.program = program
+        self.program = settle(program)
         self.norm = norm
-        self.layout: Layout = read(program)
+        self.layout: Layout = read(self.program)
         self.values: list[Value] = []
-        self.nodes: dict[str, fx.Node] = {node.name: node for node in program.graph.nodes}
-        self.folded = 0
+        self.nodes: dict[str, fx.Node] = {node.name: node for node in self.program.graph.nodes}
+        self.folded = folded(self.program)
+        self._kinds = kinds(self.program.graph, self.layout.image)
         self._entries: dict[fx.Node, _Entry] = {}
         self._seen: dict[object, fx.Node] = {}
         self._twins: dict[fx.Node, fx.Node] = {}
@@ -92,10 +93,7 @@ class Walk:
             for node in self.program.graph.nodes:
                 if node.op == "placeholder":
                     self._entries[node] = self._placeholder(node)
-                elif node.op == "get_attr":
-                    found = operator.attrgetter(str(node.target))(self.program.graph_module)
-                    self._entries[node] = _Entry(None, Constant(found), (found, found))
-                elif node.op == "call_function":
+                elif node.op == "call_function" and not is_check(node):
                     self._call(node)
             result = self._entries[self.layout.output]
             if not isinstance(result.data, Value):
@@ -112,43 +110,35 @@ class Walk:
         layout = self.layout
         if node is not layout.image:
             value = layout.constants[node.name]
-            return _Entry(None, Constant(value), (value, value))
+            return _Entry(None, value, (value, value))
         step = Step("input", (), lambda _: 1.0, layout.axis)
         image = Value(node.name, node, layout.shape, layout.dtype, step, self.norm)
         self.values.append(image)
         traced = []
-        for batch in layout.batches:
+        for size in layout.batches:
             shape = list(layout.shape)
             if layout.axis is not None:
-                shape[layout.axis] *= batch
+                shape[layout.axis] *= size
             with self._mode:
                 traced.append(torch.empty(shape, dtype=layout.dtype))
         return _Entry(image, None, (traced[0], traced[1]))
 
     def _call(self, node: fx.Node) -> None:
-        name = str(getattr(getattr(node.target, "overloadpacket", node.target), "__name__", node.target))
-        if name.startswith(_CHECKS):
-            return
-        sources = [self._entries[source] for source in node.all_input_nodes if source in self._entries]
-        if len(sources) != len(node.all_input_nodes):
-            raise UnknownOperation(self._where(node), "the node reads a check that returns nothing", _ADD)
+        sources = [self._entries[source] for source in node.all_input_nodes]
         if node.target is operator.getitem and isinstance(sources[0].data, list):
             index = int(node.args[1])  # type: ignore[arg-type]
             self._entries[node] = _Entry(
                 sources[0].data[index], None, (sources[0].traced[0][index], sources[0].traced[1][index])
             )
             return
-        self._check_in_place(node)
         twin = self._seen.setdefault(self._signature(node), node)
         if twin is not node and not aliasing.mutated_inputs(node):
             self._twins[node] = twin
             self._entries[node] = self._entries[twin]
-        elif not any(source.data is not None for source in sources):
-            self._entries[node] = self._fold(node)
-        elif name.startswith(_SIZES):
-            self._entries[node] = self._size(node)
+        elif self._kinds[node] == "data":
+            self._entries[node] = self._data(node, plain(operation(node)))
         else:
-            self._entries[node] = self._data(node, name)
+            self._entries[node] = self._follow(node)
 
     def _traced(self, index: int) -> Callable[[fx.Node], Any]:
         """Look up what a node gave under the first or the second batch size."""
@@ -169,45 +159,82 @@ class Walk:
         named = tuple((name, write(item)) for name, item in sorted(node.kwargs.items()))
         return (node.target, write(node.args), named)
 
-    def _fold(self, node: fx.Node) -> _Entry:
-        """Evaluate a node of constants in the element type the graph itself uses."""
-        self.folded += 1
-        tags = getattr(node.target, "tags", ())
-        if torch.Tag.nondeterministic_seeded in tags:
-            raise UnsuitableProgram(self._where(node), "a constant is drawn at random on every call", "fix the draw")
-        function: Callable[..., Any] = node.target  # type: ignore[assignment]
-        mutated = aliasing.mutated_inputs(node)
-        results = []
-        sized = any(_sized(self._entries[source]) for source in node.all_input_nodes)
-        for index in (0, 1) if sized else (0,):
-            args, keywords = self._arguments(node, self._traced(index), mutated)
-            results.append(function(*args, **keywords))
-        if isinstance(results[0], torch.Tensor):
-            self._finite(node, results[0])
+    def _follow(self, node: fx.Node) -> _Entry:
+        """Say what a node gives that reads no entry of the image, for every batch size."""
+        source = node.args[0] if node.args else None
+        data = self._entries[source].data if isinstance(source, fx.Node) else None
+        if isinstance(data, Value) and is_size(node):
+            found = _size_of(node, data)
+        elif isinstance(data, Value) and operation(node).endswith("_like"):
+            found = _like(node, data)
         else:
-            sized = sized and results[0] != results[1]
-        return _Entry(None, Constant(results[0], sized), (results[0], results[-1]))
-
-    def _finite(self, node: fx.Node, folded: torch.Tensor) -> None:
-        """Refuse NaN where a constant is used with data; infinities may be masked later and are refused by
-        rules.
-        """
-        if folded.is_floating_point() and bool(torch.isnan(folded).any()):
+            found = batch.follow(node, self._symbol)
+        if isinstance(found, torch.Tensor) and found.is_floating_point() and bool(torch.isnan(found).any()):
             raise NotFinite(self._where(node), "a constant computed from the weights is NaN", "repair the weights")
+        first, second = (batch.traced(found, size) for size in self.layout.batches)
+        return _Entry(None, found, (first, second))
 
-    def _size(self, node: fx.Node) -> _Entry:
-        function: Callable[..., Any] = node.target  # type: ignore[assignment]
-        pair = []
-        for index in (0, 1):
-            args, keywords = self._arguments(node, self._traced(index), ())
-            pair.append(function(*args, **keywords))
-        return _Entry(None, Constant(pair[0], sized=pair[0] != pair[1]), (pair[0], pair[1]))
+    def _symbol(self, source: fx.Node) -> object:
+        """What a source of a node of sizes is; data serves there for its element type only."""
+        entry = self._entries[source]
+        return entry.traced[0] if entry.data is not None else entry.constant
+
+    def _check_sizes(self, node: fx.Node, name: str) -> None:
+        """Refuse what descends from the batch size wherever it is more than a shape.
+
+        Raises:
+            UnsuitableProgram: a number serves as a factor, an addend, a limit, a condition, an index or a place.
+        """
+        meets = is_pointwise(node) or name in STRUCTURAL or name in batch.SHAPE_READERS or name in batch.PRODUCTS
+        for argument, _, given in arguments(node):
+            for part in batch.parts(given):
+                symbol = self._entries[part].constant if isinstance(part, fx.Node) else None
+                what = ""
+                if isinstance(symbol, Opaque):
+                    if symbol.cause is not None:
+                        raise symbol.cause
+                    what = f"it reads what changes with the batch size: {symbol.why}"
+                elif isinstance(symbol, Count):
+                    shape = name in batch.SHAPES and argument in ("size", "shape", "sizes")
+                    if not shape and not (name == "slice" and argument == "end"):
+                        what = f"the batch size serves as its {argument}, and not as a shape"
+                elif isinstance(symbol, Spread) and not meets:
+                    what = f"its {argument} is a tensor whose size is the batch size"
+                if what:
+                    raise UnsuitableProgram(
+                        self._where(node), what, "let nothing but shapes depend on how many images there are"
+                    )
+
+    def _check_places(self, node: fx.Node, name: str, step: Step, rank: int) -> None:
+        """Refuse constants that differ from place to place of the batch.
+
+        Raises:
+            MixedBatch: images would be treated differently.
+        """
+        joined = name in STRUCTURAL
+        if step.axis is None or not (is_pointwise(node) or joined or name in _ALIGNED):
+            return
+        for argument, _, given in arguments(node):
+            for part in batch.parts(given):
+                symbol = self._entries[part].constant if isinstance(part, fx.Node) else None
+                if not isinstance(symbol, torch.Tensor | Spread) or (name in _ALIGNED and argument != "self"):
+                    continue
+                tensor = symbol.template if isinstance(symbol, Spread) else symbol
+                place = step.axis - (0 if joined else rank - tensor.dim())
+                if name == "stack":
+                    dim = int(next((item for key, _, item in arguments(node) if key == "dim"), 0)) % rank  # type: ignore[call-overload]
+                    place -= dim < step.axis
+                wrong = not isinstance(symbol, Spread) and place >= 0 and not batch.same_for_all(tensor, place)
+                if wrong or (isinstance(symbol, Spread) and place != symbol.axis):
+                    what = f"its {argument} is a constant that differs between the images of a batch"
+                    raise MixedBatch(self._where(node), what, "treat every image of a batch alike")
 
     def _data(self, node: fx.Node, name: str) -> _Entry:
         traced = []
+        self._check_sizes(node, name)
         try:
             for index in (0, 1):
-                args, keywords = self._arguments(node, self._traced(index), (), fake=True)
+                args, keywords = self._arguments(node, self._traced(index))
                 with self._mode:
                     traced.append(node.target(*args, **keywords))  # type: ignore[operator]
         except _TRACING_ERRORS as error:
@@ -224,6 +251,9 @@ class Walk:
         later = [traced[1]] if single else list(traced[1])
         try:
             steps = self._steps(node, name, outputs)
+            for step, first in zip(steps, outputs, strict=True):
+                if step is not None and isinstance(first, torch.Tensor):
+                    self._check_places(node, name, step, first.dim())
         except RobspecError as error:
             inputs = self._inputs(node)
             causes = (v.step.refusal for v in inputs if v.step.refusal is not None and v.step.squares is None)
@@ -242,13 +272,12 @@ class Walk:
         return _Entry(values[0] if single else values, None, (traced[0], traced[1]))
 
     def _steps(self, node: fx.Node, name: str, outputs: list[Any]) -> list[Step | None]:
-        canonical = name[:-1] if name.endswith("_") and not name.startswith("__") else name
-        rule = table().get(canonical)
+        rule = table().get(name)
         if rule is None:
             raise UnknownOperation(self._where(node), f"there is no rule for {node.target}", _ADD)
         call = Call(
             node=node,
-            name=canonical,
+            name=name,
             arguments=self._named(node),
             shapes=tuple(tuple(o.shape) if isinstance(o, torch.Tensor) else () for o in outputs),
             batch=self.layout.batches[0],
@@ -308,7 +337,7 @@ class Walk:
         def resolve(item: object) -> object:
             if isinstance(item, fx.Node):
                 entry = self._entries[item]
-                return entry.constant if entry.constant is not None else entry.data
+                return entry.data if entry.data is not None else _for_rules(entry.constant)
             if isinstance(item, list | tuple):
                 return [resolve(part) for part in item]
             return item
@@ -324,23 +353,25 @@ class Walk:
                 named[argument.name] = resolve(node.kwargs[argument.name])
             elif argument.has_default_value():
                 named[argument.name] = argument.default_value
+        end = node.args[3] if operation(node) == "slice" and len(node.args) > 3 else None
+        if isinstance(end, fx.Node) and self._whole(node, end):
+            named["end"] = 2**63 - 1
         return named
+
+    def _whole(self, node: fx.Node, end: fx.Node) -> bool:
+        """Whether a slice of the batch ends where the batch ends."""
+        source, end_at = self._entries[node.args[0]].data, self._entries[end].constant  # type: ignore[index]
+        dim = node.args[1]
+        if not isinstance(source, Value) or not isinstance(dim, int) or not isinstance(end_at, Count):
+            return False
+        return source.axis == dim % len(source.shape) and end_at.times == source.shape[source.axis]
 
     def _arguments(
         self,
         node: fx.Node,
         look: Callable[[fx.Node], Any],
-        cloned: tuple[fx.Node, ...],
-        *,
-        fake: bool = False,
     ) -> tuple[Any, Any]:
-        def resolve(source: fx.Node) -> Any:
-            found = look(source)
-            return found.clone() if source in cloned else found
-
-        args = fx.map_arg(node.args, resolve)
-        keywords = fx.map_arg(node.kwargs, resolve)
-        return args, keywords
+        return fx.map_arg(node.args, look), fx.map_arg(node.kwargs, look)
 
     def _inputs(self, node: fx.Node) -> tuple[Value, ...]:
         found: list[Value] = []
@@ -350,25 +381,11 @@ class Walk:
         return tuple(found)
 
     def _lookup(self, node: fx.Node) -> object:
-        return self._entries[node].data
-
-    def _check_in_place(self, node: fx.Node) -> None:
-        stored = aliasing.stored_target(node)
-        if stored is self.layout.image:
-            what = f"it writes to {stored.name}, the input itself, which the caller's images would change with"
-            mend = f"let forward begin with `{stored.name} = {stored.name}.clone()`, or write out of place"
-            raise UnsuitableProgram(self._where(node), what, mend)
-        if stored is not None:
-            what = f"it changes the stored tensor {stored.name}, so that the next call is another function"
-            raise UnsuitableProgram(self._where(node), what, "call model.eval() before the export")
-        reader = aliasing.later_reader(node)
-        if reader is not None:
-            what = f"it overwrites a tensor that {reader.name} reads afterwards"
-            raise UnsuitableProgram(self._where(node), what, "write the operation out of place (inplace=False)")
+        entry = self._entries.get(node)
+        return None if entry is None else entry.data
 
     def _where(self, node: fx.Node) -> str:
-        path = module_path(node, self.layout.owners)
-        return f"node {node.name} ({node.target}), module {path or '(top)'}, {source_line(node)}"
+        return where(node, self.layout)
 
 
 _ADD = "express it through operations robspec knows, or add a rule file in robspec/lipschitz/rules/"
@@ -383,5 +400,41 @@ def _bits(dtype: torch.dtype) -> int:
     return torch.finfo(dtype).bits if dtype.is_floating_point else 0
 
 
-def _sized(entry: _Entry) -> bool:
-    return entry.constant is not None and entry.constant.sized
+def _for_rules(constant: object) -> Constant:
+    """Show a constant to the rules: of a tensor that is repeated for every image, one slice; of a size, nothing."""
+    if isinstance(constant, Spread):
+        return Constant(constant.template, images=constant.axis)
+    return Constant(constant, sized=isinstance(constant, Count | Opaque))
+
+
+def _size_of(node: fx.Node, value: Value) -> object:
+    """Read a number off the shape of data: a multiple of the batch size along its batch axis."""
+    if value.step.refusal is not None and value.step.squares is None:
+        return Opaque(f"{node.name} is a size of {value.name}, of which no bound is known", value.step.refusal)
+    name, axis = operation(node), value.axis
+    if name.startswith("sym_numel"):
+        count = math.prod(value.shape)
+        return Count(count) if axis is not None and count else count
+    if not name.startswith("sym_size") or len(node.args) < 2 or not isinstance(node.args[1], int):
+        return Opaque(f"{node.name} is a stride or an offset")
+    dim = node.args[1] % len(value.shape)
+    side = value.shape[dim]
+    return Count(side) if dim == axis and side else side
+
+
+def _like(node: fx.Node, value: Value) -> object:
+    """Zeros, ones or one number in the shape of data."""
+    if value.step.refusal is not None and value.step.squares is None:
+        return Opaque(f"{node.name} has the shape of {value.name}, of which no bound is known", value.step.refusal)
+    name, shape, axis = operation(node), list(value.shape), value.axis
+    fill: object = {"zeros_like": 0, "ones_like": 1}.get(name)
+    if name == "full_like":
+        fill = node.args[1] if len(node.args) > 1 else node.kwargs.get("fill_value")
+    if isinstance(fill, bool) or not isinstance(fill, int | float):
+        return Opaque(f"{node.name} ({name}) is not filled with one fixed number")
+    times = shape[axis] if axis is not None else 0
+    if axis is not None and times:
+        shape[axis] = 1
+    dtype = node.kwargs.get("dtype")
+    tensor = torch.full(shape, fill, dtype=dtype if isinstance(dtype, torch.dtype) else value.dtype)
+    return Spread(tensor, axis, times) if axis is not None and times else tensor

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from robspec.function.running import Runner, exact_arithmetic
 from robspec.models.architecture import put_weights
 from robspec.models.errors import ExportFailed
 from robspec.models.explicit import explicit
-from robspec.models.running import Runner, exact_arithmetic
 from robspec.models.sanitise import clean_archive
 
 _MOST_PASSES = 200

@@ -15,10 +15,16 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from robspec.function.errors import OneSign
+from robspec.function.head import Head, peel
+from robspec.function.layout import read
+from robspec.function.nodes import operation
+from robspec.function.ranges import output_range
+from robspec.function.running import FLOATS, Runner, exact_arithmetic
+from robspec.function.settle import settle
 from robspec.ir.types import Normalize
 from robspec.models.errors import ArchitectureError, BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
 from robspec.models.inspect import Kind, read_file, recognise
-from robspec.models.running import FLOATS, Runner, exact_arithmetic
 from robspec.models.sanitise import clean_archive
 from robspec.models.shapes import check_shapes
 
@@ -53,7 +59,8 @@ class LoadedModel:
     Args:
         path: the file.
         sha256: of the file's bytes, the very ones that were loaded.
-        program: the exported program, for proofs about its graph; without the normalisation.
+        program: the one function that is proved and run: constants folded, a last sigmoid or softmax taken off;
+            without the normalisation.
         input_shape: C, H, W.
         output_shape: K, H, W.
         batch: the batch sizes the program accepts.
@@ -61,6 +68,7 @@ class LoadedModel:
         forward_dtype: the dtype it is run in.
         device: where it is run.
         normalize: applied before the program, or None.
+        peeled: last operations of the file that were taken off, such as sigmoid, outermost first.
     """
 
     path: Path
@@ -73,6 +81,7 @@ class LoadedModel:
     forward_dtype: torch.dtype
     device: torch.device
     normalize: Normalize | None
+    peeled: tuple[str, ...]
     _runner: Runner = field(repr=False, compare=False)
     _checked: set[int] = field(repr=False, compare=False)
 
@@ -128,19 +137,13 @@ class LoadedModel:
         if given.shape[0] not in self._checked:
             check_shapes(self.program, tuple(given.shape), self.dtype, str(self.path))
             self._checked.add(given.shape[0])
-        written, images_written = self._runner.writes(), given._version
+        written = self._runner.writes()
         try:
             result = self._runner.images_to_logits(given)
         except Exception as error:
             raise ForwardFailed(
                 str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"
             ) from error
-        if given._version != images_written:
-            raise ForwardFailed(
-                str(self.path),
-                "the program writes to its input, the images themselves",
-                "let forward begin with `images = images.clone()`, or write the operation out of place",
-            )
         if tuple(result.shape) != expected or self._runner.writes() != written:
             raise ForwardFailed(
                 str(self.path),
@@ -204,10 +207,19 @@ def load(
         )
     place = torch.device(device)
     chosen = dtype if forward_dtype is None else forward_dtype
+    if torch.finfo(chosen).bits < torch.finfo(dtype).bits:
+        raise ModelInterface(
+            where,
+            f"the model is in {dtype}; in {chosen} its weights would be others than those the proof speaks of",
+            "run it in its own type, or export the model after .float()",
+        )
+    head = peel(settle(program))
+    if output.shape[1] == 1:
+        _check_sign(head, where)
     return LoadedModel(
         path=path,
         sha256=digest,
-        program=program,
+        program=head.program,
         input_shape=shape,
         output_shape=(int(output.shape[1]), int(output.shape[2]), int(output.shape[3])),
         batch=batch,
@@ -215,8 +227,22 @@ def load(
         forward_dtype=chosen,
         device=place,
         normalize=normalize,
-        _runner=Runner(program, dtype, chosen, place),
+        peeled=head.peeled,
+        _runner=Runner(head.program, dtype, chosen, place),
         _checked=sizes,
+    )
+
+
+def _check_sign(head: Head, where: str) -> None:
+    """Refuse a single logit that cannot be on both sides of 0."""
+    low, high = output_range(head.program)
+    if low < 0.0 < high:
+        return
+    last = operation(read(head.program).output)
+    raise OneSign(
+        where,
+        f"its single output, computed by {last}, is always in [{low:g}, {high:g}]: not a logit, whose sign decides",
+        "return the logit itself, or two channels",
     )
 
 

@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
+from robspec.function.running import state_inputs
 from robspec.models.errors import InconsistentArchive, ModelInterface, ModelTooLarge
-from robspec.models.running import state_inputs
 
 MOST_VALUES = 1 << 31
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from robspec.data.dataset import open_dataset
+from robspec.data.content import digest
+from robspec.data.dataset import Batch, open_dataset
 from robspec.diagnostics import Source
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
@@ -100,16 +101,32 @@ def derive(
     data = open_dataset(program.data, program.model, root)
     found, proofs = constants(program, loaded.program, inputs.assume, _afresh)
     deriver = Deriver(program, found, _kept if written is None else _compared(written))
-    done = 0
+    claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
+    done, met = 0, set[str]()
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
         deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
+        if claims:
+            _refuse_copies(batch, met)
         done += len(batch.names)
         progress(done, len(data))
     head = header(program, inputs, spec.text, loaded.sha256, data)
     return Derived(program, assembled(head, program, proofs, *deriver.finish()))
+
+
+def _refuse_copies(batch: Batch, met: set[str]) -> None:
+    """A claim with confidence speaks of independent draws: no image may be counted twice."""
+    for name, image in zip(batch.names, batch.images, strict=True):
+        found = digest(image)
+        if found in met:
+            raise CertificateRejected(
+                name,
+                "it holds the same pixels as another image, and something is claimed `with confidence`",
+                "remove the copy, and check again",
+            )
+        met.add(found)
 
 
 def _kept(_: int, __: int, entry: dict[str, Any]) -> Any:

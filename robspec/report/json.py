@@ -8,6 +8,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+from robspec.notes import Figure, Note
 from robspec.report._words import point_text, query_text
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
@@ -53,6 +54,7 @@ def document(report: CheckReport) -> dict[str, Any]:
         "backend": report.backend,
         "forward": report.forward,
         "notes": list(report.notes),
+        "remarks": [_note(n) for n in report.remarks],
         "attack_steps": report.attack_steps,
         "claims": [_claim(c) for c in report.claims],
         "images": {"total": report.images, "evaluated": report.evaluated},
@@ -83,6 +85,17 @@ def _cross_check(found: CrossChecked | None) -> dict[str, Any] | None:
         "not_solved": sum(c.agreed is None for c in found.comparisons),
         "reproducers": list(found.reproducers),
     }
+
+
+def _note(note: Note) -> dict[str, Any]:
+    figures = {name: _figure(value) for name, value in note.figures.items()}
+    return {"code": note.code, "where": note.where, "text": note.text, "figures": figures}
+
+
+def _figure(value: Figure) -> Any:
+    if isinstance(value, Fraction):
+        return _value(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _constant(constant: Constant) -> dict[str, Any]:

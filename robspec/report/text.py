@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robspec.ir.types import Aggregate, WorstCaseQuery
+from robspec.notes import listed
 from robspec.report import _cross_check
 from robspec.report._words import claim_reason, constant_line, overall_line, point_text, query_text
 from robspec.semantics.norm import decimal_text, directed_text
@@ -28,7 +29,6 @@ from robspec.verify.result import (
 )
 
 _STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
-_SHOWN_NAMES = 5
 
 
 def render(report: CheckReport, width: int, colour: bool) -> str:
@@ -153,6 +153,7 @@ def _footer(report: CheckReport) -> list[Text]:
         lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
     for prop in report.properties:
         lines.extend(_explanations(prop, report.program.model.classes))
+    lines.extend(Text(str(note), style="yellow") for note in report.remarks)
     lines.extend(Text(line) for line in dict.fromkeys(constant_line(p.constant) for p in report.properties))
     t = report.times
     spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
@@ -180,7 +181,7 @@ def _provenance(report: CheckReport) -> Iterator[Text]:
 
 
 def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
-    """Say more where a verdict is not PROVED, and where images were left out or the objective is vacuous."""
+    """Say more where a verdict is not PROVED, or speaks of a population."""
     lines = []
     for item in prop.requirements:
         if item.verdict is not Verdict.PROVED:
@@ -190,19 +191,10 @@ def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
             where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
             line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"
             if item.witnesses:
-                line += f" ({_names(item.witnesses)})"
+                line += f" ({listed(item.witnesses)})"
             lines.append(Text(line, style=_STYLE[item.verdict]))
         elif item.requirement.confidence is not None:
             lines.append(Text(f"{prop.source.name}, {item.requirement.text}: {item.reason}"))
-    if prop.excluded:
-        count = len(prop.excluded)
-        lines.append(Text(f"{prop.source.name}: {count} excluded, metric undefined ({_names(prop.excluded)})"))
-    if not isinstance(prop.source.query, WorstCaseQuery):
-        vacuous = [i.image for i in prop.images if math.inf in i.certified]
-        if vacuous:
-            lines.append(
-                Text(f"{prop.source.name}: radius infinite, objective out of reach: {_names(tuple(vacuous))}")
-            )
     lines.extend(_gains(prop, classes))
     return lines
 
@@ -220,8 +212,3 @@ def _gains(prop: PropertyResult, classes: tuple[str, ...]) -> Iterator[Text]:
                 f"{where}: water filling moves the certified value by {directed_text(mean, 6, up=False)} on average, "
                 f"{directed_text(best, 6, up=False)} at most, against the pair bound"
             )
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(names[:_SHOWN_NAMES]) + more

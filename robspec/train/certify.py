@@ -13,10 +13,10 @@ from torch import Tensor
 
 from robspec.data.dataset import Dataset
 from robspec.diagnostics import Source, SpecError
+from robspec.function.running import exact_arithmetic
 from robspec.ir.types import Program
 from robspec.lower import compile_source
 from robspec.models.lipnets.network import SegmentationNet
-from robspec.models.running import exact_arithmetic
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, decimal_text, directed_text
 from robspec.syntax import format_file, parse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Any, Protocol
 
 from robspec.data.dataset import Dataset
 from robspec.ir.types import Program
+from robspec.models.card import NAME as CARD
+from robspec.models.card import trained_on
 from robspec.models.errors import UnwritableOutput
 from robspec.models.export import export_archive
 from robspec.models.lipnets.network import SegmentationNet
 from robspec.models.loading import load
 from robspec.models.writing import write_whole
+from robspec.notes import Note, listed
 from robspec.semantics.constant import Constant
 from robspec.train import certify
 from robspec.train.building import check_design
@@ -28,7 +32,7 @@ from robspec.verify.backend import choose
 from robspec.verify.constant import establish
 from robspec.verify.run import check, versions
 
-MODEL, SPEC, CARD = "model.pt2", "model.rspec", "card.json"
+MODEL, SPEC = "model.pt2", "model.rspec"
 _PLACES = 100
 """A promise in the written specification is a certified mean rounded down to hundredths."""
 
@@ -83,6 +87,10 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     for part in ("train", "val"):
         with console.bar(f"drawing {part} scenes", getattr(config.data, f"{part}_scenes")) as told:
             parts[part] = open_part(config, part, out, generator, told)
+    learned = dict(parts["train"].contents(Fraction(0), Fraction(1)))
+    remarks = (*_turned(parts), *_overlap(learned, parts["val"]))
+    for note in remarks:
+        console.line(str(note))
     with deterministic(config.run.threads):
         identity = {
             "configuration": config.sha256,
@@ -113,6 +121,8 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         "history": trainer.progress.history,
     }
     card["data"] = {k: identity[f"{k} data"] for k in ("training", "validation")}
+    card["data"]["trained_on"] = trained_on(learned)
+    card["remarks"] = [str(note) for note in remarks] + card["remarks"]
     card["configuration"] = {"sha256": config.sha256, "values": as_json(config)}
     card["model"] = {
         "architecture": trainer.network.architecture,
@@ -171,7 +181,23 @@ def _proved(config: Config, data: Dataset, out: Path, program: Program, console:
         "metrics": rows,
         "images": len(data),
         "notes": list(report.notes),
+        "remarks": [str(note) for note in report.remarks],
     }
+
+
+def _turned(parts: dict[str, Dataset]) -> Iterator[Note]:
+    for part in parts.values():
+        yield from part.remarks
+
+
+def _overlap(learned: dict[str, str], data: Dataset) -> Iterator[Note]:
+    """Say which images are both learned from and judged by: what is certified on them says little of others."""
+    seen = frozenset(learned.values())
+    names = tuple(name for name, digest in data.contents(Fraction(0), Fraction(1)) if digest in seen)
+    if names:
+        text = f"{len(names)} of {len(data)} images are trained on: {listed(names)}"
+        share = Fraction(len(names), len(data))
+        yield Note("trained-on", f"data {data.name}", text, {"images": names, "share": share})
 
 
 def _rounded_up(constant: Constant) -> Fraction:

@@ -75,6 +75,22 @@ class UnsupportedMetricError(RobspecError):
     title = "no bound for this metric"
 
 
+class RepeatedImages(RobspecError):
+    """An image occurs twice in a data set of which something is claimed `with confidence`.
+
+    Such a claim speaks of the population the images were drawn from, one by one and independently. An image that
+    occurs twice is counted twice, and a sample of n images proves as little as the different ones among them. Images
+    are compared by what they decode to, not by the names or bytes of their files. Without `with confidence`, copies
+    are counted as they are, and the report notes them.
+
+    Example: `val/a.png` and its copy `val/a (1).png`, and `for 90% of images with confidence 99%`.
+    Mend: remove the copies, narrow the image glob, or leave `with confidence` out.
+    """
+
+    code = "E0407"
+    title = "an image counted twice in a claim with confidence"
+
+
 class CommandLineError(RobspecError):
     """A command is called in a way it does not understand: an unknown option, a missing or a superfluous argument.
 

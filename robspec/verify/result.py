@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from robspec.ir.types import Aggregate, Program, Property, Requirement
 from robspec.lipschitz.pair import Pair
+from robspec.notes import Note
 from robspec.oracle.compare import Comparison
 from robspec.semantics.constant import Constant
 
@@ -238,6 +239,7 @@ class CheckReport:
         times: where the time went.
         attack_steps: gradients per image and budget of the search for counterexamples, 0 for none.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
+        remarks: what a reader should know beside the verdicts, in the order of the report.
         cross_check: what an independent computation said, or None when none was asked for.
         allow_unknown: whether UNKNOWN counts as success for the command that was called.
     """
@@ -253,6 +255,7 @@ class CheckReport:
     versions: dict[str, str]
     times: Times
     notes: tuple[str, ...] = ()
+    remarks: tuple[Note, ...] = ()
     attack_steps: int = 0
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None

@@ -15,10 +15,12 @@ from robspec.bounds.context import Context
 from robspec.ir.types import Model, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
+from robspec.verify.census import Census
 from robspec.verify.constant import Established
 from robspec.verify.decide import decide
 from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
+from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
@@ -160,6 +162,7 @@ def check(
     Raises:
         NonFiniteLogitsError: an image's logits are not finite (E0401).
         InfiniteMeanError: a mean of radii contains infinity (E0404).
+        RepeatedImages: an image occurs twice and something is claimed with confidence (E0407).
     """
     refuse_unsupported(program)
     times = times or Times()
@@ -168,6 +171,7 @@ def check(
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], max(program.model.output_shape[0], 2))
+    census = Census(program)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
     try:
@@ -178,6 +182,7 @@ def check(
             times.load += time.perf_counter() - mark
             if batch is None:
                 break
+            census.meet(batch.names, batch.images)
             mark = time.perf_counter()
             logits = model.logits(batch.images)
             times.forward += time.perf_counter() - mark
@@ -195,6 +200,7 @@ def check(
                 times.attack += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
+            census.add(batch.names, context)
             evaluated += len(batch.names)
             progress(len(batch.names))
     except KeyboardInterrupt:
@@ -226,6 +232,7 @@ def check(
         versions=versions(),
         times=times,
         notes=established.notes + notes(program, forward),
+        remarks=remarks(program, census, properties),
         attack_steps=0 if attacker is None else attacker.steps,
     )
 

@@ -75,6 +75,13 @@ def test_two_norms_and_given_images(archive: Path) -> None:
     assert "conversion of norms: 108^(1/2)" in result.output
     missing = CliRunner().invoke(command, [str(archive), "--seconds", "0.1", "--images", "none*.png"])
     assert missing.exit_code == 2
+    for name, content, code in (("b.png", b"no image", "E0305"), ("c.png", None, "E0307")):
+        if content is None:
+            Image.fromarray(np.zeros((6, 6), dtype=np.uint8)).save(archive.parent / name)
+        else:
+            (archive.parent / name).write_bytes(content)
+        with pytest.raises(RobspecError, match=code):
+            CliRunner().invoke(command, [str(archive), "--seconds", "0.1", "--images", name], catch_exceptions=False)
 
 
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant, NotFinite, UnsuitableProgram
+from robspec.function.errors import MixedBatch, NotFinite, UnsuitableProgram
+from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.semantics.norm import L1, L2, LINF
 from tests.examples import examples
 
@@ -169,21 +170,21 @@ REFUSED: dict[str, tuple[Any, type, str]] = {
     "a factor that counts the images": (
         lambda x: torch.bmm((constant(5, 3) * x.shape[0]).expand(x.shape[0], 5, 3), x.flatten(2)),
         UnsuitableProgram,
-        "depends on the size of the batch",
+        "changes with the batch size",
     ),
     "a factor for each place in the batch": (
         lambda x: torch.bmm(
             torch.arange(x.shape[0], dtype=torch.float32)[:, None, None].expand(-1, 5, 3), x.flatten(2)
         ),
         UnsuitableProgram,
-        "depends on the size of the batch",
+        "changes with the batch size",
     ),
     "a sum that counts the images": (
         lambda x: torch.baddbmm(
             torch.full((1, 5, 16), float(1) * x.shape[0]), constant(5, 3).expand(x.shape[0], 5, 3), x.flatten(2)
         ),
         UnsuitableProgram,
-        "depends on the batch size",
+        "changes with the batch size",
     ),
     "no number": (lambda x: x @ torch.full((3, 4, 4), float("inf")), NotFinite, "not finite"),
     "addcmul": (lambda x: torch.addcmul(constant(4), x, constant(4)), NoGlobalConstant, "no rule"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from robspec.errors import RobspecError
+from robspec.function import errors as function_errors
 from robspec.lipschitz import errors
 
 
@@ -28,9 +29,13 @@ def test_importing_does_not_import_torch(module: str) -> None:
 
 
 def test_every_error_has_its_own_code_and_explanation() -> None:
-    found = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, RobspecError)]
+    found = [
+        e
+        for e in {**vars(errors), **vars(function_errors)}.values()
+        if isinstance(e, type) and issubclass(e, RobspecError)
+    ]
     classes = [e for e in found if e is not RobspecError]
-    assert sorted(e.code for e in classes) == ["E0501", "E0502", "E0503", "E0504", "E0505"]
+    assert sorted(e.code for e in classes) == ["E0501", "E0502", "E0503", "E0504", "E0505", "E0506"]
     for error in classes:
         assert error.title != RobspecError.title
         assert "Example:" in (error.__doc__ or "")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robspec.lipschitz.errors import UnsuitableProgram
+from robspec.function.errors import UnsuitableProgram
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.prove import prove
 from robspec.semantics.norm import L1, L2, LINF

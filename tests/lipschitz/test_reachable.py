@@ -51,8 +51,8 @@ def square_root(x: torch.Tensor) -> torch.Tensor:
 _SIMPLE = """
 abs absolute alias arcsinh arctan asinh atan celu clone contiguous cos detach elu erf fliplr gelu
 hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log_sigmoid mT mish neg
-negative ones_like positive relu relu6 rrelu selu sigmoid silu sin softplus softshrink tanh tril
-triu zeros_like
+negative positive relu relu6 rrelu selu sigmoid silu sin softplus softshrink tanh tril
+triu
 """
 BY_NAME: dict[str, Function] = {name: getattr(A, name) for name in _SIMPLE.split()}
 FUNCTIONS: dict[str, Function] = {
@@ -123,7 +123,6 @@ FUNCTIONS: dict[str, Function] = {
     "float_power": lambda x: A.float_power(x, 1.0),
     "fmax": lambda x: A.fmax(x, x * 0.5),
     "fmin": lambda x: A.fmin(x, x * 0.5),
-    "full_like": lambda x: A.full_like(x, 2.0),
     "gather": lambda x: A.gather(x[:, :1], 1, torch.zeros(2, 2, 6, 6, dtype=torch.int64)),
     "im2col": lambda x: A.im2col(x, [2, 2], [1, 1], [0, 0], [1, 1]),
     "index": lambda x: x[:, [0, 2]],

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robspec.lipschitz.errors import MixedBatch, NoGlobalConstant, UnsuitableProgram
+from robspec.function.errors import MixedBatch, UnsuitableProgram
+from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.lines import ENTRY_ERROR
 from robspec.lipschitz.prove import prove
 from robspec.semantics.norm import L1, L2, LINF, Norm

@@ -96,6 +96,8 @@ def test_what_a_run_leaves_behind(folder: Path) -> None:
     assert all(e["validation"]["pixel_accuracy"]["clean"] > 0 for e in card["training"]["history"])
     assert card["configuration"]["sha256"] == hashlib.sha256(CONFIG.encode()).hexdigest()
     assert console.bars["training"] == (STEPS, STEPS)
+    assert sorted(card["data"]["trained_on"]["images"]) == sorted(f"train/images/{k}.png" for k in range(10))
+    assert card["remarks"] == []
     assert [line.split(":")[0] for line in console.said[:2]] == ["epoch 1/2", "epoch 2/2"]
 
 
@@ -265,3 +267,22 @@ def test_every_choice_ends_in_a_proof(folder: Path, old: str, new: str) -> None:
     card = train(read_config(folder / "other.toml"), folder / "other", None, Lines()).card
     assert card["lipschitz"]["bound"] <= 1.0001
     assert card["metrics"]["pixel_accuracy"]["clean"] > 0.3
+
+
+def test_images_that_are_validated_and_trained_on_are_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what they hold: a renamed copy is the same image."""
+    from robspec import cli
+
+    (folder / "val" / "images" / "2.png").write_bytes((folder / "train" / "images" / "7.png").read_bytes())
+    console = Lines()
+    card = train(read_config(folder / "config.toml"), folder / "out", None, console).card
+    assert console.said[0] == "note: data val: 1 of 4 images are trained on: val/images/2.png"
+    assert card["remarks"][0] == console.said[0]
+    asked = ["check", str(folder / "out" / "model.pt2"), str(folder / "out" / "model.rspec"), "--data", str(folder)]
+    monkeypatch.setattr(sys, "argv", ["robspec", *asked])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 4 images were trained on, says card.json: val/images/2.png" in said

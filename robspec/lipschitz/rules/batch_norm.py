@@ -43,8 +43,8 @@ def bound(call: Call) -> Step | list[Step | None]:
     weight = call.tensor("weight")
     eps = call.number("eps" if "eps" in call.arguments else "epsilon", 1e-5)
     spread = variance.detach().to(torch.float64) + eps
-    if not bool((spread > 0).all()):
-        raise call.refuse("a stored variance plus eps is not positive")
+    if not bool(((spread > 0) & torch.isfinite(spread)).all()):
+        raise call.refuse("a stored variance plus eps is not a positive number")
     factors = 1.0 / torch.sqrt(spread)
     if weight is not None:
         factors = factors * weight.detach().to(torch.float64)

@@ -27,8 +27,7 @@ def bound(call: Call) -> Step:
         return product(call, names)
     if isinstance(call.arguments.get("self"), Value):
         raise call.refuse("baddbmm adds data to a product of data", "write the sum as its own operation")
-    call.get("self")  # refused where its numbers depend on the size of the batch
-    call.get("beta")
+    call.get("beta")  # refused where it depends on the size of the batch
     _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
     return product(call, names, stretch=directed.mul(abs(call.number("alpha", 1.0)), directed.add(1.0, doubt)))
 
@@ -51,9 +50,8 @@ def product(call: Call, names: tuple[str, str], *, stretch: float = 1.0) -> Step
     value = items[place]
     if not isinstance(value, Value):
         raise call.refuse("neither factor depends on the image")
-    nodes = call.node.args[1:] if call.name == "baddbmm" else call.node.args
-    constant = factor(call, items[1 - place], nodes[1 - place] if len(nodes) > 1 else None)
-    ranks = [len(value.shape), constant.dim()]
+    constant = factor(call, items[1 - place])
+    ranks = [len(value.shape), constant.tensor.dim()]
     left, right, output = _labels(call, *(ranks if place == 0 else ranks[::-1]))
     labels, others = (left, right) if place == 0 else (right, left)
     return contract(call, value, labels, constant, others, output, stretch=stretch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robspec.lipschitz.call import Call
-from robspec.lipschitz.contraction import Label, contract, factor
+from robspec.lipschitz.contraction import Factor, Label, contract, factor
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("einsum",)
@@ -37,12 +37,10 @@ def bound(call: Call) -> Step:
     value = items[data[0]]
     if not isinstance(value, Value):
         raise call.refuse("einsum has no factor that depends on the image")
-    constant, node = torch.ones((), dtype=torch.float64), None
+    constant = Factor(torch.ones((), dtype=torch.float64))
     if len(items) == 2:
-        nodes = call.node.args[1] if len(call.node.args) > 1 else call.node.kwargs.get("tensors")
-        node = nodes[1 - data[0]] if isinstance(nodes, list | tuple) else None
-        constant = factor(call, items[1 - data[0]], node)
-    ranks = [len(value.shape) if place == data[0] else constant.dim() for place in range(len(items))]
+        constant = factor(call, items[1 - data[0]])
+    ranks = [len(value.shape) if place == data[0] else constant.tensor.dim() for place in range(len(items))]
     inputs, output = _labels(call, str(call.get("equation", "")), ranks)
     others = inputs[1 - data[0]] if len(items) == 2 else ()
     return contract(call, value, inputs[data[0]], constant, others, output)

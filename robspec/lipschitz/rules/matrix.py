@@ -8,6 +8,7 @@ import torch
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call, Constant
+from robspec.lipschitz.magnitude import underflow
 from robspec.lipschitz.rules.batched_matrix import product
 from robspec.lipschitz.stencil import pointwise
 from robspec.lipschitz.values import Step, Value
@@ -60,8 +61,10 @@ def bound(call: Call) -> Step:
 
 
 def _stacked(factor: object) -> bool:
-    """Whether a constant factor is a stack of matrices, or none at all for a product of matrices."""
-    return isinstance(factor, Constant) and isinstance(factor.value, torch.Tensor) and factor.value.dim() > 2
+    """Whether a constant factor is a stack of matrices, or one that is repeated for every image."""
+    if not isinstance(factor, Constant) or not isinstance(factor.value, torch.Tensor):
+        return False
+    return factor.value.dim() > 2 or factor.images is not None
 
 
 def _apply(
@@ -85,6 +88,11 @@ def _apply(
     stencil = pointwise((matrix * factor).unsqueeze(0), sides, (channel, *others))
     if factor != 1.0:
         # The mass is that of the rounded products.
-        stencil = replace(stencil, slack=directed.mul(directed.add(2 * directed.UNIT, 2 * doubt), stencil.mass))
+        stencil = replace(
+            stencil,
+            slack=directed.add(
+                directed.mul(directed.add(2 * directed.UNIT, 2 * doubt), stencil.mass), underflow(matrix.numel())
+            ),
+        )
     step = call.linear(value, stencil, axis=call.axis_after(value, [channel], keeps=not drops))
     return call.without_view(step) if drops else step

@@ -7,7 +7,7 @@ import torch
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.shapes import channel_layout, copies
-from robspec.lipschitz.stencil import diagonal
+from robspec.lipschitz.stencil import LEAST_NORMAL, TINY, diagonal
 from robspec.lipschitz.values import Squares, Step, Value
 
 OPERATIONS = ("mul", "multiply", "div", "divide", "true_divide", "neg", "negative")
@@ -58,6 +58,8 @@ def scale(call: Call, value: Value, factors: torch.Tensor, relative: float) -> S
     if not bool(torch.isfinite(factors).all()):
         raise call.refuse("data is multiplied by a constant that is not finite")
     largest = float(factors.abs().max()) if factors.numel() else 0.0
+    if relative > 0.0 and largest < LEAST_NORMAL:
+        largest = directed.add(largest, TINY)
     gain = directed.mul(largest, directed.add(1.0, 2 * relative))
     repeats = copies(call, value)
     if repeats > 1 or factors.dim() > len(value.shape):

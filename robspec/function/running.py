@@ -11,6 +11,11 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from robspec.function.layout import image_node
+from robspec.function.literals import with_rounded_numbers
+from robspec.function.nodes import kinds
+from robspec.function.settle import settle
+
 FLOATS = (torch.float32, torch.float64)
 
 
@@ -35,21 +40,32 @@ def state_inputs(program: ExportedProgram) -> list[Tensor | None]:
 
 
 class Runner(fx.Interpreter):
-    """Interprets a graph without generated code, reading every dtype of the graph in the chosen precision.
+    """Interprets a settled graph without generated code, reading every dtype of its data in the chosen precision.
+
+    Stored and folded constants, and tensors that follow from sizes, are what the file's own types make of them; they
+    are converted where they meet data.
 
     Args:
-        program: an exported program of one image input.
+        program: an exported program of one image input; settled if it is not.
         own: the program's floating-point dtype.
-        chosen: the dtype to compute in.
+        chosen: the dtype to compute in, no narrower than its own.
         device: where to compute.
     """
 
     def __init__(self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device) -> None:
+        program = settle(program)
         super().__init__(program.graph_module, garbage_collect_values=True)
         self._own = own
         self._chosen = chosen
         self._device = device
-        self._state = [None if t is None else self._converted(t) for t in state_inputs(program)]
+        self._kinds = kinds(program.graph, image_node(program))
+        self._given = {}
+        if chosen != own:
+            # What is meant is what the file computes: 0.1 in a float32 model is the float32 number.
+            data = (n for n in program.graph.nodes if n.op == "call_function" and self._kinds[n] == "data")
+            self._given = {node: with_rounded_numbers(node) for node in data}
+        places = [node for node in program.graph.nodes if node.op == "placeholder"]
+        self._state = [self._ready(p, t) for p, t in zip(places, state_inputs(program), strict=True)]
 
     def images_to_logits(self, images: Tensor) -> Tensor:
         """Run the graph on one batch.
@@ -70,21 +86,47 @@ class Runner(fx.Interpreter):
         """Count how often the weights have been written to; it must never change."""
         return sum(t._version for t in self._state if t is not None)
 
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Call one operator; assertions about metadata hold for the file's own dtype and device only."""
-        if target is torch.ops.aten._assert_tensor_metadata.default:
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> Any:
+        """Look a node's arguments up, constants converted where the node works on data."""
+        if n.op != "call_function" or self._kinds[n] != "data":
+            return super().fetch_args_kwargs_from_env(n)
+
+        def load(source: fx.Node) -> Any:
+            value = self.env[source]
+            return value if self._kinds[source] == "data" else fx.node.map_aggregate(value, self._converted)
+
+        args, keywords = self._given.get(n, (n.args, n.kwargs))
+        return fx.map_arg(args, load), fx.map_arg(keywords, load)
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node; assertions about metadata hold for the file's own dtype and device only."""
+        if n.target is torch.ops.aten._assert_tensor_metadata.default:
             return None
-        swapped = fx.node.map_aggregate((args, kwargs), self._swapped)
-        return super().call_function(target, *swapped)
+        if n.op != "call_function":
+            return super().run_node(n)
+        swap = self._swapped if self._kinds[n] == "data" else self._placed
+        args, keywords = self.fetch_args_kwargs_from_env(n)
+        args, keywords = fx.node.map_aggregate((args, keywords), swap)
+        return super().call_function(n.target, args, keywords)
+
+    def _ready(self, place: fx.Node, tensor: Tensor | None) -> Tensor | None:
+        """Bring a constant to the device, and to the chosen type where only data meets it."""
+        if tensor is None:
+            return None
+        moved = tensor.detach().to(device=self._device)
+        data_only = all(self._kinds[user] == "data" for user in place.users if user.op == "call_function")
+        return self._converted(moved) if data_only else moved
 
     def _swapped(self, value: Any) -> Any:
-        if value is self._own:
-            return self._chosen
+        return self._chosen if value is self._own else self._placed(value)
+
+    def _placed(self, value: Any) -> Any:
         return self._device if isinstance(value, torch.device) else value
 
-    def _converted(self, tensor: Tensor) -> Tensor:
-        dtype = self._chosen if tensor.dtype == self._own else tensor.dtype
-        return tensor.detach().to(device=self._device, dtype=dtype)
+    def _converted(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dtype == self._own:
+            return value.to(dtype=self._chosen)
+        return value
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
-from robspec.lipschitz.errors import NotFinite, UnsuitableProgram
+from robspec.function.errors import NotFinite, UnsuitableProgram
 
 _EVALUATION = "export the model after model.eval(), returning the logits only"
 
@@ -83,6 +83,14 @@ def read(program: ExportedProgram) -> Layout:
     return Layout(image, shape, axis, batches, dtype, constants, owners, nodes[outputs[0]])
 
 
+def image_node(program: ExportedProgram) -> fx.Node:
+    """Find the placeholder of the image in a program of one image input."""
+    places = (node for node in program.graph.nodes if node.op == "placeholder")
+    pairs = zip(places, program.graph_signature.input_specs, strict=True)
+    found: fx.Node = next(node for node, spec in pairs if spec.kind is InputKind.USER_INPUT)
+    return found
+
+
 def _stored(program: ExportedProgram, target: str) -> torch.Tensor:
     found = program.state_dict.get(target)
     if found is None:
@@ -142,3 +150,9 @@ def source_line(node: fx.Node) -> str:
     if chosen is None:
         return "source line not recorded in the archive"
     return f"{chosen[0]}:{chosen[1]}: {chosen[2].strip()}"
+
+
+def where(node: fx.Node, layout: Layout) -> str:
+    """Name a node, its module and its line of model code, for a message."""
+    path = module_path(node, layout.owners)
+    return f"node {node.name} ({node.target}), module {path or '(top)'}, {source_line(node)}"

@@ -1,0 +1,112 @@
+"""The end of a network: a last sigmoid or softmax is taken off, so that the proof speaks of the logits under it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputSpec, TensorArgument
+
+from robspec.function.layout import read
+from robspec.function.nodes import arguments, operation, plain
+
+_COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
+_OVER_CLASSES = frozenset({"softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax"})
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was taken off the end of a program.
+
+    Args:
+        program: the program that ends in logits.
+        peeled: the operations that were taken off, outermost first; empty where there were none.
+    """
+
+    program: ExportedProgram
+    peeled: tuple[str, ...]
+
+
+def peel(program: ExportedProgram) -> Head:
+    """Take a last sigmoid or softmax off a settled program.
+
+    Both are strictly increasing in the logits: the largest of several classes stays the largest, and a single
+    probability is above 1/2 exactly where its logit is above 0. So no decision changes. A softmax over a single
+    channel, which is 1 whatever its input, stays, and so does a second sigmoid under the first of a single logit.
+
+    Args:
+        program: a settled program whose output is [B, K, H, W].
+
+    Returns:
+        The program without them, and their names.
+    """
+    layout = read(program)
+    node, result = layout.output, layout.output
+    names: list[str] = []
+    while True:
+        found = _under(node, single=_channels(node) == 1)
+        if found is None:
+            break
+        name, source = found
+        if name:
+            if names and _channels(node) == 1:
+                break
+            names.append(name)
+            result = source
+        node = source
+    if not names:
+        return Head(program, ())
+    return Head(_ending_at(program, result), tuple(names))
+
+
+def _channels(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    return int(value.shape[1]) if isinstance(value, torch.Tensor) and value.dim() == 4 else 0
+
+
+def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
+    """Look under one node: the name of a sigmoid or softmax, empty for a copy, and what it works on."""
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    source, name = node.args[0], plain(operation(node))
+    before, after = source.meta.get("val"), node.meta.get("val")
+    if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.dtype != after.dtype:
+        return None
+    if name in _COPIES:
+        return "", source
+    if name == "sigmoid":
+        return name, source
+    if name in _OVER_CLASSES and not single and after.dim() == 4:
+        dim = next((item for key, _, item in arguments(node) if key == "dim"), None)
+        if isinstance(dim, int) and dim % 4 == 1:
+            return name.strip("_"), source
+    return None
+
+
+def _ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
+    """Write the program that returns an earlier node."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for old in program.graph.nodes:
+        if old.op != "output":
+            copies[old] = graph.node_copy(old, copies.__getitem__)
+    closing = graph.output((copies[node],))
+    closing.meta.update(next(n for n in program.graph.nodes if n.op == "output").meta)
+    module = fx.GraphModule(torch.nn.Module(), graph)
+    module.meta.update(program.graph_module.meta)
+    graph.eliminate_dead_code()
+    module.recompile()
+    signature = program.graph_signature
+    ends = [OutputSpec(s.kind, TensorArgument(copies[node].name), s.target) for s in signature.output_specs]
+    return ExportedProgram(
+        root=module,
+        graph=module.graph,
+        graph_signature=type(signature)(list(signature.input_specs), ends),
+        state_dict=program.state_dict,
+        range_constraints=program.range_constraints,
+        module_call_graph=program.module_call_graph,
+        constants=program.constants,
+        verifiers=program.verifiers,
+    )

@@ -1,0 +1,99 @@
+"""Type promotion made explicit: what meets data is first rounded to the type the graph computes in."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import fx
+
+from robspec.function.nodes import CARRIERS, STRUCTURAL, arguments, is_pointwise, operation, plain
+
+_NUMBERS = ("number", "Scalar", "Tensor", "Optional[number]", "Optional[Tensor]")
+_ROUNDED_FLOATS = frozenset({("batch_norm", "eps"), ("instance_norm", "eps")})
+"""Arguments that torch declares as double and converts to the element type of the data."""
+
+_POSITIONS = frozenset({"condition", "mask", "indices", "index", "dim", "dims"})
+
+
+def computed_in(node: fx.Node) -> torch.dtype | None:
+    """Name the floating-point type in which a node computes, None where it has none.
+
+    Args:
+        node: a call on data, its `val` recorded.
+
+    Returns:
+        The type of its result; of a comparison, that of its operands.
+    """
+    value = node.meta.get("val")
+    if isinstance(value, list | tuple):
+        value = value[0] if value else None
+    if isinstance(value, torch.Tensor) and value.dtype.is_floating_point:
+        return value.dtype
+    operands = [s.meta.get("val") for s in node.all_input_nodes]
+    types = [v.dtype for v in operands if isinstance(v, torch.Tensor) and v.dtype.is_floating_point]
+    return types[0] if types else None
+
+
+def rounded_number(value: object, dtype: torch.dtype) -> object:
+    """Round a number to an element type, where that type cannot hold it; anything else is returned as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return value
+    try:
+        stored = float(torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None).to(dtype))
+    except (RuntimeError, OverflowError):
+        return value
+    return value if stored == value or not math.isfinite(stored) else stored
+
+
+def rounded_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Cast a tensor to the element type that the operation casts it to; a narrower floating type stays."""
+    if tensor.dtype == dtype or tensor.is_complex() or tensor.dtype == torch.bool:
+        return tensor
+    if tensor.is_floating_point() and torch.finfo(tensor.dtype).bits < torch.finfo(dtype).bits:
+        return tensor
+    return tensor.to(dtype)
+
+
+def promotes(node: fx.Node) -> bool:
+    """Whether a node brings its operands to one element type before it computes."""
+    return is_pointwise(node) or operation(node) in STRUCTURAL
+
+
+def rounds(node: fx.Node, name: str, kind: str) -> bool:
+    """Whether torch converts the number given for an argument to the element type of the data."""
+    operator = plain(operation(node))
+    if (operator, name) in _ROUNDED_FLOATS:
+        return True
+    return kind in _NUMBERS and name not in _POSITIONS and (promotes(node) or operator in _SCALED)
+
+
+_SCALED = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", *CARRIERS})
+"""Operations that are not pointwise and take factors or fillings as numbers."""
+
+
+def casts(node: fx.Node, name: str) -> bool:
+    """Whether torch casts the tensors given for an argument to the element type of the result."""
+    return promotes(node) and name not in _POSITIONS
+
+
+def with_rounded_numbers(node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Write a node's arguments with every number as the graph computes with it in the file's own type.
+
+    Args:
+        node: a call on data, its `val` recorded.
+
+    Returns:
+        Positional and named arguments.
+    """
+    dtype = computed_in(node)
+    if dtype is None:
+        return node.args, dict(node.kwargs)
+    given = list(arguments(node))
+    rounded = {name: rounded_number(item, dtype) if rounds(node, name, kind) else item for name, kind, item in given}
+    positional = len(node.args)
+    names = [name for name, _, _ in given]
+    return tuple(rounded[name] for name in names[:positional]), {name: rounded[name] for name in node.kwargs}
