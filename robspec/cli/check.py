@@ -113,6 +113,7 @@ def command(
     from robspec.cli import _trained as trained
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
+    from robspec.models.conduct import Conduct, peeled_notes
     from robspec.recheck.document import MOST
     from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
@@ -167,6 +168,7 @@ def command(
             progress=progress,
             observe=observe,
             times=session.times,
+            watch=Conduct(session.model),
         )
 
     report = _options.with_progress(run, len(session.data), "checking")
@@ -191,7 +193,7 @@ def command(
         },
         files={"spec": str(spec), "model": str(model)},
         notes=(*report.notes, *session.notes),
-        remarks=(*warned, *session.data.remarks, *seen, *report.remarks),
+        remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
         allow_unknown=allow == "unknown",
     )
     # Before anything is shown: where exact arithmetic derives something else, no verdict may be.

@@ -268,3 +268,36 @@ class ModelDesign(RobspecError):
 
     code = "E0216"
     title = "network cannot be built"
+
+
+class LogitsDependOnCompany(RobspecError):
+    """A model gives an image other logits alone than among the other images of a batch.
+
+    A certificate is about one image. The proof follows every number that descends from the batch size through the
+    graph and refuses what is more than a shape; this is the second net behind it: one image of every data set is run
+    alone and in company, and the two may differ by rounding only (2^-12 of the largest logit in float32, and where
+    they differ by more, 2^-36 of it in float64).
+
+    Example: a batch normalisation that was exported in training mode.
+
+    Mend: export the model in evaluation mode, and let nothing depend on how many images there are.
+    """
+
+    code = "E0218"
+    title = "logits depend on the other images"
+
+
+class NeverBelowZero(RobspecError):
+    """The single output channel is nowhere below 0 on any image of the data set, so it is hardly a logit.
+
+    With one output channel a pixel is of the second class where its logit is above 0. Probabilities and distances are
+    never below 0: read as logits they make every pixel the second class, and a requirement such as `fnr <= 0.1` would
+    be proved of a model that finds nothing. A last sigmoid is recognised and taken off; this is what is left.
+
+    Example: `return 1 / (1 + torch.exp(-z))` written in a way that is not recognised.
+
+    Mend: return the logit z. Where every pixel of the data really is of the second class, return two channels.
+    """
+
+    code = "E0219"
+    title = "single output never below 0"

@@ -18,6 +18,7 @@ from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
+from robspec.models.conduct import Conduct
 from robspec.models.loading import load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
@@ -103,8 +104,10 @@ def derive(
     deriver = Deriver(program, found, _kept if written is None else _compared(written))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
+    conduct = Conduct(loaded)
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
+        conduct.meet(batch.names, batch.images, logits)
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
         deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
@@ -112,6 +115,7 @@ def derive(
             _refuse_copies(batch, met)
         done += len(batch.names)
         progress(done, len(data))
+    conduct.finish()
     head = header(program, inputs, spec.text, loaded.sha256, data)
     return Derived(program, assembled(head, program, proofs, *deriver.finish()))
 

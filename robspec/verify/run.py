@@ -103,6 +103,18 @@ class Search(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """What the check tells of a model's conduct; see `robspec.models.conduct`."""
+
+    def meet(self, names: Sequence[str], images: torch.Tensor, logits: torch.Tensor) -> None:
+        """Look at one batch and its logits."""
+        ...
+
+    def finish(self) -> None:
+        """Look back once all images are done."""
+        ...
+
+
 def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
     """Check that the specification speaks of this model.
 
@@ -140,6 +152,7 @@ def check(
     progress: Callable[[int], None] = lambda _: None,
     observe: Callable[[Context, Sequence[str], Answers], None] = lambda _, __, ___: None,
     times: Times | None = None,
+    watch: Watch | None = None,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
 
@@ -155,6 +168,7 @@ def check(
         progress: called with the number of images just finished.
         observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
+        watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
         The report; incomplete, with every finished image kept, when interrupted from the keyboard.
@@ -181,11 +195,15 @@ def check(
             batch = next(batches, None)
             times.load += time.perf_counter() - mark
             if batch is None:
+                if watch is not None:
+                    watch.finish()
                 break
             census.meet(batch.names, batch.images)
             mark = time.perf_counter()
             logits = model.logits(batch.images)
             times.forward += time.perf_counter() - mark
+            if watch is not None:
+                watch.meet(batch.names, batch.images, logits)
             mark = time.perf_counter()
             context = Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights)
             refuse_non_finite(context, batch.names)

@@ -1,0 +1,107 @@
+"""The second net behind the proof: what a loaded model does on the images of a check is held against what it must."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from robspec.function.running import Runner
+from robspec.models.errors import LogitsDependOnCompany, NeverBelowZero
+from robspec.models.loading import LoadedModel
+from robspec.notes import Note
+
+_ALLOWED = {torch.float32: 2.0**-12, torch.float64: 2.0**-36}
+"""How far an image's logits may move with its company by rounding alone, relative to the largest of them. Batches of
+other sizes are summed in another order; what moves further in float32 is judged again in float64."""
+
+
+class Conduct:
+    """Watches the logits of a check, batch by batch.
+
+    Args:
+        model: the loaded model.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._met = 0
+        self._lowest = math.inf
+
+    def meet(self, names: Sequence[str], images: Tensor, logits: Tensor) -> None:
+        """Look at one batch; the last image of the first batch is run again alone.
+
+        Args:
+            names: of the images.
+            images: [B, C, H, W] as given to the model.
+            logits: [B, K, H, W], what it made of them.
+
+        Raises:
+            LogitsDependOnCompany: E0218, the image's logits alone and in company differ by more than rounding.
+        """
+        if len(names) and not self._met:
+            _check_company(self._model, names[-1], images, logits)
+        self._met += len(names)
+        if logits.shape[1] == 1 and logits.numel():
+            self._lowest = min(self._lowest, float(logits.min()))
+
+    def finish(self) -> None:
+        """Look back once all images are done.
+
+        Raises:
+            NeverBelowZero: E0219, a single output channel is nowhere below 0.
+        """
+        if self._met and 0.0 <= self._lowest < math.inf:
+            raise NeverBelowZero(
+                str(self._model.path),
+                f"its single output is never below 0 on {self._met} image{'' if self._met == 1 else 's'}, the least "
+                f"value being {self._lowest:g}: read as a logit it calls every pixel the second class",
+                "return the logit itself, whose sign decides, and not a probability or a distance; or two channels, "
+                "one per class, where every pixel is meant to be of the second class",
+            )
+
+
+def peeled_notes(model: LoadedModel) -> tuple[Note, ...]:
+    """Say which last operations were taken off a model, if any."""
+    if not model.peeled:
+        return ()
+    names = " and ".join(model.peeled)
+    text = (
+        f"it returns probabilities, and its last {names} is taken off: the decision is the same, the proof is about "
+        "the logits under it"
+    )
+    return (Note("head-taken-off", f"model {model.path}", text, {"operations": model.peeled}),)
+
+
+def _check_company(model: LoadedModel, name: str, images: Tensor, logits: Tensor) -> None:
+    """Compare an image alone with the same image among others; a lone one is given mirrored company."""
+    image = images[-1:]
+    if len(images) == 1:
+        logits = model.logits(torch.cat([image.flip(-1), image.flip(-2), image]))
+    if _agree(model.logits(image)[0], logits[-1]):
+        return
+    if model.forward_dtype != torch.float64:
+        exact = replace(
+            model,
+            forward_dtype=torch.float64,
+            _runner=Runner(model.program, model.dtype, torch.float64, model.device),
+        )
+        company = images if len(images) > 1 else torch.cat([image.flip(-1), image.flip(-2), image])
+        if _agree(exact.logits(image)[0], exact.logits(company)[-1]):
+            return
+    raise LogitsDependOnCompany(
+        name,
+        f"the model {model.path} gives other logits for this image alone than among others, by more than rounding",
+        "let nothing in the model depend on the other images of a batch, their number, or the place among them",
+    )
+
+
+def _agree(alone: Tensor, among: Tensor) -> bool:
+    """Whether two maps of logits differ by no more than rounding; what is not finite is refused elsewhere."""
+    largest = float(torch.maximum(alone.abs(), among.abs()).max())
+    if not math.isfinite(largest):
+        return True
+    return float((alone.double() - among.double()).abs().max()) <= _ALLOWED.get(alone.dtype, 2.0**-12) * largest
