@@ -118,6 +118,7 @@ def command(
     from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
     from robspec.verify.errors import OptionValueError, WitnessPathError
+    from robspec.verify.gap import explained
     from robspec.verify.run import check, default_batch_size
     from robspec.verify.witness import write_witnesses
 
@@ -195,6 +196,9 @@ def command(
         notes=(*report.notes, *session.notes),
         remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
         allow_unknown=allow == "unknown",
+    )
+    report = explained(
+        report, session.model, session.model.program, session.data, session.backend, session.established, size
     )
     # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
     derived = None

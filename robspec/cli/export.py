@@ -22,24 +22,43 @@ def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--arch", required=True, metavar="PACKAGE.MODULE:FACTORY", help="Function that builds the network.")
 @click.option("--weights", type=click.Path(path_type=Path), help="State dict or safetensors file to load first.")
+@click.option("--key", metavar="NAME", help="The table of weights in a checkpoint, such as state_dict.")
+@click.option("--strip-prefix", "prefix", default="", metavar="PREFIX", help="What the weights' names have more.")
 @click.option("--input", "shape", required=True, callback=_shape, metavar="C,H,W", help="Shape of one image.")
 @click.option("--batch-max", default=64, show_default=True, type=click.IntRange(min=1), help="Largest batch.")
-def command(output: Path, arch: str, weights: Path | None, shape: tuple[int, int, int], batch_max: int) -> None:
+def command(
+    output: Path,
+    arch: str,
+    weights: Path | None,
+    key: str | None,
+    prefix: str,
+    shape: tuple[int, int, int],
+    batch_max: int,
+) -> None:
     """Write OUTPUT, an archive of the network with its weights made explicit.
 
     The factory is imported from the current folder: it is your own code, and it runs. The weights file is not
     trusted, and is never unpickled. The archive's logits are compared with the module's before it is written.
+
+    Of a checkpoint, --key names the table of weights, keys inside one another joined by dots; the message that asks
+    for it lists those there are. --strip-prefix takes what it names off the weights' names, such as `module.` of
+    DataParallel; weights whose names begin otherwise are left out.
     """
     from robspec.models.architecture import build, load_weights
     from robspec.models.export import export_archive
+    from robspec.models.names import listed
     from robspec.models.writing import write_whole
 
-    found = None if weights is None else load_weights(weights)
+    if weights is None and (key is not None or prefix):
+        raise click.UsageError("--key and --strip-prefix choose from a file: name it with --weights")
+    found, left = (None, []) if weights is None else load_weights(weights, key=key, prefix=prefix)
     made = export_archive(build(arch), found, shape, batch_max, arch)
     _refuse_what_check_refuses(made.archive, output)
     write_whole(output, made.archive)
     sides = " x ".join(map(str, made.output_shape))
     click.echo(f"wrote {output}: {len(made.archive):,} bytes, logits {sides}, batches of 1 to {batch_max}")
+    if left:
+        click.echo(f"left out, not under {prefix}: {len(left)} weights: {listed(left)}")
     click.echo(f"weights made explicit: {len(made.explicit)}")
     click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")
 

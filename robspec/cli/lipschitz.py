@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def _store(pair: Pair, path: Path) -> None:
 
 
 def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path | None) -> dict[str, Any]:
-    loosest = derivation.loosest
+    loosest, cost = derivation.loosest, derivation.costliest()
     return {
         "model": str(model),
         "input_norm": derivation.input_norm.name,
@@ -132,6 +133,7 @@ def _report(model: Path, derivation: Derivation, pair: Pair | None, path: Path |
         "lower": None if pair is None else pair.lower,
         "pair": None if pair is None else {"path": str(path), "ratio": pair.ratio, "allowance": pair.allowance},
         "loosest": None if loosest is None else loosest.name,
+        "costliest": None if cost is None else asdict(cost),
         "folded_constants": derivation.folded,
         "seconds": derivation.seconds,
         "nodes": [
@@ -188,6 +190,12 @@ def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | N
     if loosest is not None:
         text = f"loosest: {loosest.name} multiplies distances by up to {upper_text(loosest.bound, 7)}"
         console.print(text, style="bold red", highlight=False)
+    cost = derivation.costliest()
+    if cost is not None:
+        text = (
+            f"costliest: {cost.name}, a factor of up to {upper_text(cost.factor, 7)}: {100 * cost.share:.0f} % of the"
+        )
+        console.print(f"{text} logarithm of all that multiply distances", highlight=False)
     for row in derivation.rows:
         if row.grouping_gain > 1.0 + 1e-9:
             gain = f"grouping up to {row.name} tightened the bound {row.grouping_gain:.6f} times"

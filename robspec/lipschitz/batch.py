@@ -74,6 +74,9 @@ SHAPES = frozenset({"view", "_unsafe_view", "reshape", "expand", "broadcast_to",
 SHAPE_READERS = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 """Operations that read only the shape or the element type of their other tensor."""
 
+PRODUCTS = frozenset({"bmm", "baddbmm", "matmul", "einsum"})
+"""Operations whose rules compare the axis of images of a repeated factor with that of the data themselves."""
+
 _FILLED = frozenset({"zeros", "ones", "full", "new_zeros", "new_ones", "new_full"})
 _COPIES = frozenset({"to", "_to_copy", "clone", "contiguous", "detach", "alias", "lift_fresh", "lift_fresh_copy"})
 _ARITHMETIC = ("operator", "_operator", "math")

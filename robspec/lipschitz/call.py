@@ -27,10 +27,12 @@ class Constant:
     Args:
         value: what the graph computes, in its own element type.
         sized: whether it depends on the batch size; then only its shape may be used.
+        images: the axis, in `value` of side 1, along which it is repeated for every image; None where it is not.
     """
 
     value: object
     sized: bool = False
+    images: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +230,10 @@ class Call:
     def same(self, value: Value) -> Step:
         """Answer: the value itself, up to an added constant of the full shape."""
         return replace(self.scaled(value, 1.0), alias=value.source)
+
+    def unmoved(self, like: Value) -> Step:
+        """Answer: a tensor of the shape of data that does not change with it."""
+        return self.step([like], lambda _: 0.0, axis=like.axis)
 
     def without_view(self, step: Step) -> Step:
         """Keep a step's bound but not its linear form (the output has another rank)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robspec.semantics.norm import Norm
@@ -44,6 +45,23 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What multiplies distances most on the way from image to logits.
+
+    Args:
+        name: a node of the exported graph, or "conversion" of norms, or "normalisation" of the images.
+        where: module and source line, or the conversion in words.
+        factor: how much it multiplies distances at most.
+        share: its logarithm among those of all that multiply distances, from 0 to 1.
+    """
+
+    name: str
+    where: str
+    factor: float
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Derivation:
     """A proved bound ||f(x) - f(x')||_q <= L ||x - x'||_p, and how it was reached.
 
@@ -78,3 +96,21 @@ class Derivation:
     def loosest(self) -> Row | None:
         """The row that multiplies distances most."""
         return max(self.rows, key=lambda row: row.bound, default=None)
+
+    def costliest(self, extra: tuple[Cost, ...] = ()) -> Cost | None:
+        """Find what costs the constant most: a node, the conversion of norms, or something beside the graph.
+
+        Args:
+            extra: what multiplies distances before the graph.
+
+        Returns:
+            It, with its share; None where nothing multiplies distances by more than 1.
+        """
+        costs = [Cost(r.name, ", ".join(p for p in (r.module, r.source) if p), r.bound) for r in self.rows]
+        costs += [Cost("conversion", self.conversion_text, self.conversion), *extra]
+        above = [cost for cost in costs if cost.factor > 1.0]
+        if not above:
+            return None
+        most = max(above, key=lambda cost: cost.factor)
+        total = sum(math.log(cost.factor) for cost in above)
+        return replace(most, share=math.log(most.factor) / total)

@@ -10,6 +10,7 @@ from robspec import registry
 from robspec.lipschitz import rules
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step
+from robspec.operators import listed
 
 RULES_VERSION = 11
 """Raised whenever a rule changes what it proves; part of every cache key."""
@@ -34,7 +35,7 @@ def table() -> dict[str, Rule]:
     """Map operation names (in-place underscore removed) to rules.
 
     Raises:
-        RuntimeError: two rule files name the same operation.
+        RuntimeError: two rule files name the same operation, or one that no model file may call.
     """
     found: dict[str, Rule] = {}
     for module in registry.modules(rules):
@@ -42,5 +43,9 @@ def table() -> dict[str, Rule]:
         for name in module.OPERATIONS:
             if name in found:
                 raise RuntimeError(f"two Lipschitz rules claim the operation {name}")
+            if not listed(name):
+                raise RuntimeError(
+                    f"no model file may call {name}: list it in robspec/operators.py, or drop its rule"
+                )
             found[name] = rule
     return found

@@ -185,7 +185,7 @@ class Walk:
         Raises:
             UnsuitableProgram: a number serves as a factor, an addend, a limit, a condition, an index or a place.
         """
-        meets = is_pointwise(node) or name in STRUCTURAL or name in batch.SHAPE_READERS
+        meets = is_pointwise(node) or name in STRUCTURAL or name in batch.SHAPE_READERS or name in batch.PRODUCTS
         for argument, _, given in arguments(node):
             for part in batch.parts(given):
                 symbol = self._entries[part].constant if isinstance(part, fx.Node) else None
@@ -403,7 +403,7 @@ def _bits(dtype: torch.dtype) -> int:
 def _for_rules(constant: object) -> Constant:
     """Show a constant to the rules: of a tensor that is repeated for every image, one slice; of a size, nothing."""
     if isinstance(constant, Spread):
-        return Constant(constant.template)
+        return Constant(constant.template, images=constant.axis)
     return Constant(constant, sized=isinstance(constant, Count | Opaque))
 
 

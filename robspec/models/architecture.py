@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import io
 import sys
-import warnings
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from robspec.models.errors import ArchitectureError, BareWeights, DamagedModel
+from robspec.models import checkpoint
+from robspec.models.errors import ArchitectureError, BareWeights, DamagedModel, WhichWeights
 from robspec.models.inspect import Kind, read_file, recognise
+from robspec.models.names import fitting, listed
+from robspec.models.pickles import UnsoundPickle
 from robspec.models.safetensors import read_safetensors
 
 
@@ -49,55 +49,67 @@ def build(arch: str) -> nn.Module:
     return network
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
+def load_weights(path: Path, *, key: str | None = None, prefix: str = "") -> tuple[dict[str, Tensor], list[str]]:
     """Read a file of weights.
 
     Args:
-        path: written by `torch.save(model.state_dict(), path)` or in safetensors.
+        path: written by `torch.save(model.state_dict(), path)` in either of its formats, or in safetensors; or a
+            checkpoint that holds such a table.
+        key: which table of a checkpoint, keys inside one another joined by dots.
+        prefix: what the wanted names begin with; it is taken off, and weights without it are left out.
 
     Returns:
-        Tensors by name, on the CPU.
+        Tensors by name, on the CPU, and the names that were left out.
 
     Raises:
-        RobspecError: E0201 to E0205, and E0206 when it is an archive with its own network.
+        RobspecError: E0201 to E0205, E0206 when it is an archive with its own network, E0217.
     """
     blob = read_file(path)
-    return read_weights(blob, recognise(blob, str(path)), str(path))
+    found = read_weights(blob, recognise(blob, str(path)), str(path), key=key)
+    if not prefix:
+        return found, []
+    kept = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
+    if not kept:
+        raise WhichWeights(
+            str(path),
+            f"none of its {len(found)} names begins with {prefix!r}; they are {listed(found)}",
+            "give --strip-prefix the beginning of the names that you want",
+        )
+    return kept, sorted(name for name in found if not name.startswith(prefix))
 
 
-def read_weights(blob: bytes, kind: Kind, where: str) -> dict[str, Tensor]:
-    """Read weights from a recognised file's bytes.
+def read_weights(blob: bytes, kind: Kind, where: str, *, key: str | None = None) -> dict[str, Tensor]:
+    """Read weights from a recognised file's bytes; no part of it is unpickled.
 
     Args:
         blob: the file's bytes.
         kind: what `recognise` said of them.
         where: the file, for the error.
+        key: which table of a checkpoint; None for the whole content.
 
     Returns:
         Tensors by name, on the CPU.
 
     Raises:
         BareWeights: E0206, not a file of weights.
+        WhichWeights: E0217, not a table of weights, or no table of this name.
         DamagedModel: E0203.
         InconsistentArchive: E0212.
     """
     if kind is Kind.SAFETENSORS:
-        return read_safetensors(blob, where)
-    if kind is not Kind.STATE_DICT:
+        found = read_safetensors(blob, where)
+        if key is not None:
+            what = f"a safetensors file is one table; its {len(found)} names are {listed(found)}"
+            raise WhichWeights(where, what, "leave out --key")
+        return found
+    if kind is Kind.EXPORTED:
         raise BareWeights(where, f"it is a {kind.value}, not weights", "use it directly, without --arch")
+    read = checkpoint.from_zip if kind is Kind.STATE_DICT else checkpoint.from_old
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-    except Exception as error:
+        content = read(blob, where)
+    except UnsoundPickle as error:
         raise DamagedModel(where, f"its tensors cannot be read: {error}", "save the weights again") from error
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise BareWeights(
-            where,
-            "it is a checkpoint with more than weights in it",
-            'save the weights alone: torch.save(checkpoint["model"], "weights.pt")',
-        )
-    return {str(k): v for k, v in found.items()}
+    return checkpoint.tensors(checkpoint.choose(content, where, key), content.storages, where)
 
 
 def put_weights(network: nn.Module, weights: dict[str, Tensor], arch: str) -> None:
@@ -109,6 +121,10 @@ def put_weights(network: nn.Module, weights: dict[str, Tensor], arch: str) -> No
     try:
         network.load_state_dict(weights, strict=True)
     except (RuntimeError, KeyError, TypeError) as error:
-        raise ArchitectureError(
-            arch, f"the weights do not fit: {str(error)[:800]}", "use the weights of this very architecture"
-        ) from error
+        shapes = ({n: tuple(t.shape) for n, t in part.items()} for part in (_tensors_of(network), weights))
+        mend = fitting(*shapes) or "use the weights of this very architecture"
+        raise ArchitectureError(arch, f"the weights do not fit: {str(error)[:800]}", mend) from error
+
+
+def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}

@@ -47,7 +47,9 @@ class PickledModel(RobspecError):
     """The file is a pickled module. Reading it would run whatever code it contains, so it is not read.
 
     `torch.save(model, path)` stores instructions for rebuilding the object, and a pickle's instructions can
-    call any function. robspec looks at the list of instructions without following them.
+    call any function. robspec looks at the list of instructions without following them. Files of weights are pickles
+    as well; they are read, in the format of torch.save before version 1.6 too, where their instructions make tensors,
+    containers and plain settings alone.
 
     Mend, on a machine where you trust the file:
 
@@ -58,6 +60,11 @@ class PickledModel(RobspecError):
         with torch.no_grad():
             program = torch.export.export(model, (images,), dynamic_shapes=(batch,))
         torch.export.save(program, "model.pt2")
+
+    Example: a checkpoint that holds an object of the training code beside its weights.
+    Mend, on a machine where you trust the file:
+
+        torch.save(torch.load("last.ckpt", weights_only=False)["state_dict"], "weights.pt")
     """
 
     code = "E0204"
@@ -83,10 +90,29 @@ class BareWeights(RobspecError):
     """The file holds weights without a network, and no architecture was named.
 
     Mend: name the function that builds the network, `--arch package.module:factory`; or write an archive
-    once with `robspec export`."""
+    once with `robspec export`.
+    """
 
     code = "E0206"
     title = "weights without architecture"
+
+
+class WhichWeights(RobspecError):
+    """The file holds more than one table of weights, none, or none under the name that was asked for.
+
+    A checkpoint of a training run holds the optimiser's state and settings beside the weights, and often the weights
+    twice: as trained, and averaged. robspec takes none of them unasked. The message lists the tables of tensors there
+    are, the largest first.
+
+    Example: a checkpoint of Lightning, `{"state_dict": ..., "optimizer_states": ..., "epoch": 12}`.
+    Mend: name one of them, keys inside one another joined by dots; and what its names have more than the network's:
+
+        robspec export --arch package.module:factory --weights last.ckpt --key state_dict --strip-prefix model. \\
+            --input C,H,W model.pt2
+    """
+
+    code = "E0217"
+    title = "which weights"
 
 
 class UnsafeArchive(RobspecError):
@@ -159,6 +185,10 @@ class ArchitectureError(RobspecError):
     archive holds its own network, and `--arch` beside one is refused.
 
     Mend: run `python -c "from package.module import factory; factory()"` and correct what it shows.
+
+    Example: weights saved from a network inside DataParallel, torch.compile or a training module are called
+    `module.conv.weight`, `_orig_mod.conv.weight` or `model.conv.weight` where the network has `conv.weight`.
+    Mend: `robspec export --strip-prefix module.`, the prefix being named in the message.
     """
 
     code = "E0211"

@@ -104,9 +104,16 @@ def _settled(network: nn.Module, images: Tensor, where: str) -> Tensor:
     """The module's logits once they stop changing: reading a weight may advance a power iteration.
 
     Raises:
-        ExportFailed: E0213, it returns something else than one tensor.
+        ExportFailed: E0213, it returns something else than one tensor, or writes to its input.
     """
+    untouched = images._version
     before = network(images)
+    if images._version != untouched:
+        raise ExportFailed(
+            where,
+            "the module writes to its input, the images themselves",
+            "let forward begin with `images = images.clone()`, or write the operation out of place",
+        )
     if not isinstance(before, Tensor):
         keys = f" with {', '.join(map(repr, list(before)[:5]))}" if isinstance(before, dict) else ""
         raise ExportFailed(

@@ -55,6 +55,7 @@ def program(value: Any, where: str) -> dict[str, Any]:
         strict.wrong(where, f"its schema is version {str(version.get('major'))[:20]}, not {_SCHEMA_MAJOR}")
     opsets = strict.mapping(fields.get("opset_version"), where)
     module = strict.mapping(fields.get("graph_module"), where)
+    _refuse_written_images(module.get("signature"), where)
     _call_graph(module.get("module_call_graph"), where)
     verifiers = strict.sequence(fields.get("verifiers", []), where, 8)
     if any(v not in _VERIFIERS for v in verifiers):
@@ -127,6 +128,10 @@ def _node(value: Any, where: str) -> dict[str, Any]:
                 )
             raise UnknownOperator(
                 where, f"{target} runs in training mode", "call model.eval() before exporting the model"
+            )
+        if given["name"] == "dropout_p" and given["arg"] not in ({"as_float": 0.0}, {"as_int": 0}):
+            raise UnknownOperator(
+                where, f"{target} drops entries at random", "call model.eval(), or give attention a dropout_p of 0"
             )
     return {
         "target": target,
@@ -266,6 +271,17 @@ def _signature(value: Any, where: str) -> dict[str, Any]:
         )
     returned = strict.mapping(outputs[0]["user_output"], where).get("arg")
     return {"input_specs": inputs, "output_specs": [{"user_output": {"arg": _tensor(returned, where)}}]}
+
+
+def _refuse_written_images(signature: Any, where: str) -> None:
+    """A write to the input counts as an output of its own, and the reason is not that there are too many."""
+    outputs = strict.sequence(strict.mapping(signature, where).get("output_specs"), where)
+    if any(strict.union(o, where)[0] == "user_input_mutation" for o in outputs):
+        raise ModelInterface(
+            where,
+            "the model writes to its input, the images themselves",
+            "let forward begin with `images = images.clone()`, or write the operation out of place",
+        )
 
 
 def _input(value: Any, where: str) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from pathlib import Path
 
+from robspec.models import checkpoint
+from robspec.models.checkpoint import Checkpoint, path_code
 from robspec.models.errors import (
     ModelNotFound,
     ModelTooLarge,
@@ -12,7 +15,7 @@ from robspec.models.errors import (
     PickledModel,
     TorchScriptModel,
 )
-from robspec.models.pickles import holds_only_tensors
+from robspec.models.pickles import Named, UnsoundPickle
 from robspec.models.records import ZIP_MAGIC, read_records, record_names
 from robspec.models.safetensors import looks_like_safetensors
 
@@ -31,6 +34,13 @@ _REEXPORT = (
     "        program = torch.export.export(model, (images,), dynamic_shapes=(batch,))\n"
     '    torch.export.save(program, "model.pt2")'
 )
+_RESAVE = (
+    "where you trust the file, save its weights alone, and give these:\n"
+    "    import torch\n"
+    '    found = torch.load("{name}", map_location="cpu", weights_only=False)\n'
+    '    torch.save(found{keys}, "weights.pt")'
+)
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _RESCRIPT = (
     "save its weights and export the original module:\n"
     "    import torch\n"
@@ -45,6 +55,7 @@ class Kind(enum.Enum):
 
     EXPORTED = "torch.export archive"
     STATE_DICT = "weights saved by torch.save"
+    OLD_STATE_DICT = "weights saved by torch.save in its format of before version 1.6"
     SAFETENSORS = "weights in safetensors"
 
 
@@ -94,11 +105,13 @@ def recognise(blob: bytes, where: str) -> Kind:
         raise NotAModel(where, "the file is empty", f"write a model with {_EXPORT}")
     if blob.startswith(ZIP_MAGIC):
         return _archive(blob, where)
-    if blob[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    if blob[:2] in _PICKLES:
+        return _pickle(blob, where)
+    if blob[257:262] == b"ustar":
         raise PickledModel(
             where,
-            "the file is a bare pickle; reading it would run its code, so it was not read",
-            _REEXPORT.format(name=Path(where).name),
+            "the file is a tar archive; torch wrote weights so before 2017, and reads them by unpickling alone",
+            _RESAVE.format(name=Path(where).name, keys=""),
         )
     if looks_like_safetensors(blob):
         return Kind.SAFETENSORS
@@ -118,15 +131,64 @@ def _archive(blob: bytes, where: str) -> Kind:
             "the archive is of the old torch.export layout, whose tensors are pickles",
             f"use {_EXPORT}",
         )
+    if any(names) and all(n.endswith(".npy") for n in names if n):
+        raise NotAModel(where, "the file holds arrays of NumPy", "save weights with torch.save or as safetensors")
     records = read_records(blob, where)
     if records.get("archive_format") == b"pt2":
         return Kind.EXPORTED
     if "data.pkl" in names:
-        if holds_only_tensors(records["data.pkl"]):
-            return Kind.STATE_DICT
+        return _weights(lambda: checkpoint.from_zip(blob, where), Kind.STATE_DICT, where)
+    raise NotAModel(where, "the file is a zip archive of something else", f"write a model with {_EXPORT}")
+
+
+def _pickle(blob: bytes, where: str) -> Kind:
+    if checkpoint.is_old(blob):
+        return _weights(lambda: checkpoint.from_old(blob, where), Kind.OLD_STATE_DICT, where)
+    raise PickledModel(
+        where,
+        "the file is a bare pickle, not written by torch.save; reading it would run its code, so it was not read",
+        _REEXPORT.format(name=Path(where).name)
+        .replace(
+            f'torch.load("{Path(where).name}", weights_only=False)',
+            f'pickle.load(open("{Path(where).name}", "rb"))',
+        )
+        .replace("import torch", "import pickle, torch"),
+    )
+
+
+def _weights(read: Callable[[], Checkpoint], kind: Kind, where: str) -> Kind:
+    """Take a file of torch.save whose pickle makes tensors, containers and settings alone.
+
+    Raises:
+        PickledModel: E0204, with what to do about a module and about a checkpoint.
+    """
+    name = Path(where).name
+    try:
+        found = read()
+    except UnsoundPickle as error:
+        raise PickledModel(
+            where,
+            f"its pickle is not one that torch.save writes of weights ({str(error)[:120]}), so it was not read",
+            _REEXPORT.format(name=name),
+        ) from error
+    foreign = found.said.foreign(settings=True)
+    if not foreign:
+        return kind
+    tables = found.tables
+    if not tables or isinstance(found.said.value, Named):
         raise PickledModel(
             where,
             "the file is a pickled object; reading it would run its code, so it was not read",
-            _REEXPORT.format(name=Path(where).name),
+            _REEXPORT.format(name=name),
         )
-    raise NotAModel(where, "the file is a zip archive of something else", f"write a model with {_EXPORT}")
+    largest = max(tables, key=lambda path: len(tables[path]))
+    raise PickledModel(
+        where,
+        f"beside its weights the file holds objects ({', '.join(_plain(f) for f in foreign[:3])}"
+        f"{' and others' if len(foreign) > 3 else ''}); reading them would run their code, so it was not read",
+        _RESAVE.format(name=name, keys=path_code(largest)),
+    )
+
+
+def _plain(name: str) -> str:
+    return ascii(name.replace(" ", "."))[1:-1][:80]

@@ -16,6 +16,7 @@ from robspec.verify.result import (
     CheckReport,
     ClaimResult,
     CrossChecked,
+    Gap,
     ImageResult,
     PropertyResult,
     RequirementResult,
@@ -144,6 +145,21 @@ def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple
         "reason": result.reason,
         "witnesses": list(result.witnesses),
         "worst": _worst(prop.worst(result)),
+        "gap": _gap(result.gap),
+    }
+
+
+def _gap(found: Gap | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    cost = found.costliest
+    return {
+        "causes": list(found.causes),
+        "provable": _value(found.provable),
+        "needed": _value(found.needed),
+        "measured": _value(found.measured),
+        "costliest": None if cost is None else asdict(cost),
+        "advice": list(found.advice),
     }
 
 

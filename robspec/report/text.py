@@ -15,7 +15,7 @@ from rich.text import Text
 
 from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.notes import listed
-from robspec.report import _cross_check
+from robspec.report import _cross_check, _gap
 from robspec.report._words import claim_reason, constant_line, overall_line, point_text, query_text
 from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.result import (
@@ -193,6 +193,9 @@ def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
             if item.witnesses:
                 line += f" ({listed(item.witnesses)})"
             lines.append(Text(line, style=_STYLE[item.verdict]))
+            if item.gap is not None:
+                radius = not isinstance(prop.source.query, WorstCaseQuery)
+                lines.extend(Text(line) for line in _gap.lines(item.gap, prop.constant, radius=radius))
         elif item.requirement.confidence is not None:
             lines.append(Text(f"{prop.source.name}, {item.requirement.text}: {item.reason}"))
     lines.extend(_gains(prop, classes))

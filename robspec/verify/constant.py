@@ -32,11 +32,13 @@ class Established:
         constants: one per property, for its norm, image to logits, normalisation included.
         claims: what became of the specification's claim.
         notes: lines for the report.
+        proofs: the proof of each property's constant, None where it is assumed; or empty.
     """
 
     constants: tuple[Constant, ...]
     claims: tuple[ClaimResult, ...] = ()
     notes: tuple[str, ...] = ()
+    proofs: tuple[Derivation | None, ...] = ()
 
 
 def establish(
@@ -71,20 +73,21 @@ def establish(
         raise
     except RobspecError as refusal:
         return _assumed(program, assume, refusal)
-    tightest, widest = _scales(program.model.normalize)
+    tightest, widest = scales(program.model.normalize)
     constants = {norm: _constant(proof, tightest) for norm, proof in proofs.items()}
     notes = ("--assume-lipschitz is not used: the constant is proved",) if assume is not None else ()
     claims: tuple[ClaimResult, ...] = ()
     if claim is not None and claimed is not None:
         claims = (_decide(claim, claimed, graph, program, tightest, widest, starts),)
-    return Established(tuple(constants[p.query.norm] for p in program.properties), claims, notes)
+    used = [p.query.norm for p in program.properties]
+    return Established(tuple(constants[n] for n in used), claims, notes, tuple(proofs[n] for n in used))
 
 
 def _prove(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
     return cached(graph, input_norm=input_norm, output_norm=output_norm)
 
 
-def _scales(normalize: Normalize | None) -> tuple[Fraction, Fraction]:
+def scales(normalize: Normalize | None) -> tuple[Fraction, Fraction]:
     """Smallest and largest standard deviation the images are divided by; 1 and 1 without normalisation."""
     if normalize is None:
         return Fraction(1), Fraction(1)
@@ -112,7 +115,7 @@ def _decide(
     bound = proof.value / tightest
     if bound <= claim.value:
         return ClaimResult(text, claim.value, bound, None, Verdict.PROVED, "the proved bound meets it", None)
-    searched = _input_range(program)
+    searched = search_range(program)
     if searched is None:
         reason = "no value is in every channel's normalised range, so no pair was searched; the proved bound is used"
         return ClaimResult(text, claim.value, bound, None, Verdict.UNKNOWN, reason, None)
@@ -136,7 +139,7 @@ def _decide(
     return ClaimResult(text, claim.value, bound, lower, verdict, reasons[verdict], kept)
 
 
-def _input_range(program: Program) -> tuple[float, float] | None:
+def search_range(program: Program) -> tuple[float, float] | None:
     """Range of the normalised images that is inside that of every channel, None where there is none."""
     low, high, normalize = program.model.low, program.model.high, program.model.normalize
     if normalize is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from robspec.ir.types import Aggregate, Program, Property, Requirement
+from robspec.lipschitz.derivation import Cost
 from robspec.lipschitz.pair import Pair
 from robspec.notes import Note
 from robspec.oracle.compare import Comparison
@@ -64,6 +65,28 @@ class ImageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Why a requirement is neither proved nor refuted.
+
+    Args:
+        causes: "constant-too-large" or "images-near-boundary", and "no-attack-tried" where an attack could refute.
+        provable: the largest budget, or radius, at which it is proved; rounded down, 0 for none.
+        needed: the Lipschitz constant at which it would be proved as it stands, about.
+        measured: a slope that two images realise, rounded down: no constant of this network is smaller; None where
+            none was searched.
+        costliest: what costs the proved constant most; None where nothing multiplies distances.
+        advice: what to do next, one line each.
+    """
+
+    causes: tuple[str, ...]
+    provable: Fraction
+    needed: Fraction
+    measured: Fraction | None
+    costliest: Cost | None
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RequirementResult:
     """One requirement at one swept point.
 
@@ -75,6 +98,7 @@ class RequirementResult:
         verdict: PROVED, REFUTED or UNKNOWN.
         reason: one sentence on how the verdict came about.
         witnesses: images whose attained values refute the requirement.
+        gap: why it is UNKNOWN, once that has been looked into.
     """
 
     requirement: Requirement
@@ -84,6 +108,7 @@ class RequirementResult:
     verdict: Verdict
     reason: str
     witnesses: tuple[str, ...] = ()
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True, slots=True)

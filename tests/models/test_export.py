@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,16 @@ from orthogonium.layers.conv.adaptiveSOC.ortho_conv import AdaptiveSOCConv2d
 from orthogonium.layers.conv.AOL.aol import AOLConv2D
 from orthogonium.layers.conv.SLL.sll_layer import SDPBasedLipschitzResBlock
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from robspec.cli import cli
-from robspec.models.errors import ArchitectureError, ExportFailed, UnwritableOutput
+from robspec.function.errors import UnsuitableProgram
+from robspec.models.errors import ArchitectureError, ExportFailed, ModelInterface, UnwritableOutput
 from robspec.models.export import export_archive
 from robspec.models.loading import load
 from robspec.models.writing import write_whole
 
-from .archives import records, small
+from .archives import exported, records, small
 
 SHAPE = (4, 8, 8)
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -68,6 +70,105 @@ def test_weights_become_explicit(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(model.logits(images), module(images), atol=1e-4, rtol=1e-4)
     targets = {str(n.target) for n in model.program.graph.nodes if n.op == "call_function"}
     assert not targets & {"aten.matmul.default", "aten.bmm.default", "aten.linalg_qr.default"} or name == "linear"
+
+
+def hooked(kind: str) -> nn.Module:
+    """A layer whose weight a hook of torch.nn.utils computes before each pass."""
+    layer = nn.Conv2d(4, 4, 3, padding=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch prefers parametrizations
+        if kind == "weight_norm":
+            return nn.utils.weight_norm(layer)
+        if kind == "spectral_norm":
+            return nn.utils.spectral_norm(layer)
+        return prune.random_unstructured(layer, "weight", amount=0.5)
+
+
+class Named(nn.Module):
+    """One layer under several names: two attributes, a list of modules, a plain list, and a parent's own name."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.first = layer
+        self.second = layer
+        self.listed = nn.ModuleList([nn.Sequential(layer), nn.ReLU()])
+        self.order = [self.first, (self.second,)]
+        self.inside = self.listed[0]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Apply the layer five times."""
+        image = self.inside(self.listed[0](self.second(self.first(image))))
+        logits: torch.Tensor = self.order[1][0](image)
+        return logits
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm", "prune", "spectral", "weight", "orthogonal", "SOC"])
+def test_a_layer_of_several_names_is_explicit_under_each(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers: dict[str, Callable[[], nn.Module]] = {
+        "spectral": lambda: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)),
+        "weight": lambda: parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1)),
+        "orthogonal": lambda: parametrizations.orthogonal(nn.Conv2d(4, 4, 1)),
+        "SOC": lambda: AdaptiveOrthoConv2d(4, 4, 3),
+    }
+    module = Named(layers[kind]() if kind in layers else hooked(kind))
+    module(torch.rand(2, *SHAPE, requires_grad=True))  # leaves a weight behind that knows how it was computed
+    made = export_archive(module, None, SHAPE, 8, kind)
+    names = ("first", "inside.0", "listed.0.0", "second")
+    assert {n for n in made.explicit if n.endswith(".weight")} == {f"{n}.weight" for n in names}
+    (tmp_path / "m").write_bytes(made.archive)
+    model = load(tmp_path / "m")
+    images = torch.rand(5, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(model.logits(images), module(images), atol=1e-4, rtol=1e-4)
+    targets = {str(n.target) for n in model.program.graph.nodes if n.op == "call_function"}
+    assert targets == {"aten.conv2d.default", "aten.pad.default"} & targets
+    assert module.first._forward_pre_hooks or parametrize.is_parametrized(module.first)
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm"])
+def test_an_export_of_ones_own_with_a_hook_is_read(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(exported(hooked(kind).eval(), shape=SHAPE))
+    assert load(tmp_path / "m").output_shape == SHAPE
+
+
+class Writes(nn.Module):
+    """Writes to the images themselves, through a view where asked."""
+
+    def __init__(self, view: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.view = view
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Scale in place."""
+        (image[:, :1] if self.view else image).mul_(0.5)
+        logits: torch.Tensor = self.conv(image)
+        return logits
+
+
+@pytest.mark.parametrize("view", [True, False])
+def test_a_write_to_the_input_is_named(view: bool, tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed, match="writes to its input") as caught:
+        export_archive(Writes(view), None, (3, 8, 8), 8, "writes")
+    assert "clone()" in caught.value.mend
+    (tmp_path / "m").write_bytes(exported(Writes(view).eval()))
+    with pytest.raises(UnsuitableProgram, match="changes its input, the image image") as refused:
+        load(tmp_path / "m")
+    assert "clone()" in refused.value.mend
+    assert "eval()" not in refused.value.mend
+
+
+def test_a_write_to_the_input_that_counts_as_an_output_is_named(tmp_path: Path) -> None:
+    dynamic = ({0: torch.export.Dim("batch", min=1, max=8)},)
+    with torch.no_grad():
+        program = torch.export.export(Writes(False).eval(), (torch.rand(2, 3, 8, 8),), dynamic_shapes=dynamic)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program.run_decompositions(), tmp_path / "m.pt2")
+    with pytest.raises(ModelInterface, match="writes to its input") as caught:
+        load(tmp_path / "m.pt2")
+    assert "clone()" in caught.value.mend
 
 
 def test_nothing_pickled_and_no_absolute_path() -> None:

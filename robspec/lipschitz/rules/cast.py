@@ -18,9 +18,8 @@ OPERATIONS = (
     "lift_fresh",
     "lift_fresh_copy",
     "positive",
-    "float",
-    "double",
 )
+DATA = ("self", "input", "other")  # of the other, type_as and to read the element type alone
 _WIDTH = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24, torch.float64: 53}
 
 

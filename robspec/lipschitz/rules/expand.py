@@ -10,6 +10,7 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave")
+DATA = ("self", "other")  # of the other, expand_as reads the shape alone
 
 
 def bound(call: Call) -> Step:
@@ -20,6 +21,10 @@ def bound(call: Call) -> Step:
 
     Source: MATH.md section 5.
     """
+    other = call.arguments.get("other")
+    if isinstance(other, Value) and not isinstance(call.arguments.get("self"), Value):
+        call.get("self")  # refused where its numbers depend on the size of the batch
+        return call.unmoved(other)
     value = call.value("self")
     if call.name in ("expand", "expand_as", "broadcast_to"):
         return call.scaled(value, directed.root(copies(call, value), call.norm), axis=call.broadcast_axis(value))

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.call import Call
+from robspec.lipschitz.call import Call, Constant
 from robspec.lipschitz.magnitude import underflow
+from robspec.lipschitz.rules.batched_matrix import product
 from robspec.lipschitz.stencil import pointwise
 from robspec.lipschitz.values import Step, Value
 
@@ -43,20 +44,27 @@ def bound(call: Call) -> Step:
         if isinstance(call.arguments.get("self"), Value):
             raise call.refuse("addmm adds data to a product of data", "write the sum as its own operation")
     if isinstance(left, Value):
+        if _stacked(right):
+            return product(call, names)
         matrix = call.weight(names[1])
-        if matrix.dim() > 2:
-            raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
         vector = matrix.dim() == 1
         wide = matrix.reshape(1, -1) if vector else matrix.transpose(0, 1)
         return _apply(call, left, wide, -1, drops=vector, factor=factor, doubt=doubt)
     if not isinstance(right, Value):
         raise call.refuse("neither factor depends on the image")
+    if _stacked(left):
+        return product(call, names)
     matrix = call.weight(names[0])
-    if matrix.dim() > 2:
-        raise call.refuse("a product with a stack of constant matrices has no rule", "use one matrix per product")
     dim = -1 if len(right.shape) == 1 else -2
     wide = matrix.reshape(-1, matrix.shape[-1])
     return _apply(call, right, wide, dim, drops=matrix.dim() == 1, factor=factor, doubt=doubt)
+
+
+def _stacked(factor: object) -> bool:
+    """Whether a constant factor is a stack of matrices, or one that is repeated for every image."""
+    if not isinstance(factor, Constant) or not isinstance(factor.value, torch.Tensor):
+        return False
+    return factor.value.dim() > 2 or factor.images is not None
 
 
 def _apply(

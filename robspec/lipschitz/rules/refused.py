@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robspec.lipschitz.call import Call
-from robspec.lipschitz.values import Step
+from robspec.lipschitz.values import Step, Value
 
 _DEVIATION = (
     "it divides by the image's own deviation, which can be arbitrarily small",
@@ -34,11 +34,7 @@ _REASONS = {
     "_scaled_dot_product_flash_attention_for_cpu": _ATTENTION,
     "_scaled_dot_product_efficient_attention": _ATTENTION,
     "_scaled_dot_product_attention_math": _ATTENTION,
-    "bmm": _PRODUCT,
-    "baddbmm": _PRODUCT,
     "addcmul": _PRODUCT,
-    "einsum": _PRODUCT,
-    "outer": _PRODUCT,
     "prod": _PRODUCT,
     "cumprod": _PRODUCT,
     "addcdiv": _DEVIATION,
@@ -76,6 +72,10 @@ _REASONS = {
     "logical_not": _STEP,
     "bitwise_and": _STEP,
 }
+_SUMS = {
+    "addcmul": "write it as a product and a sum: input + value * tensor1 * tensor2",
+    "addcdiv": "write it as a quotient and a sum: input + value * tensor1 / tensor2",
+}
 OPERATIONS = tuple(_REASONS)
 DATA = (
     "self",
@@ -102,4 +102,8 @@ def bound(call: Call) -> Step:
     Source: MATH.md section 5.
     """
     what, mend = _REASONS[call.name]
+    if call.name in _SUMS and sum(isinstance(item, Value) for item in call.arguments.values()) == 1:
+        raise call.refuse(
+            f"{call.name} has no rule, not even with one tensor that depends on the image", _SUMS[call.name]
+        )
     raise call.refuse(f"{call.name} has no global Lipschitz constant: {what}", mend)

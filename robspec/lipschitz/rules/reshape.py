@@ -19,6 +19,7 @@ OPERATIONS = (
     "reshape_as",
     "ravel",
 )
+DATA = ("self", "input", "other")  # of the other, view_as and reshape_as read the shape alone
 
 
 def bound(call: Call) -> Step:
@@ -27,6 +28,10 @@ def bound(call: Call) -> Step:
     Raises:
         MixedBatch: entries of different images end up in one place of the batch dimension.
     """
+    other = call.arguments.get("other")
+    if isinstance(other, Value) and not isinstance(call.arguments.get("self"), Value):
+        call.get("self")  # refused where its numbers depend on the size of the batch
+        return call.unmoved(other)
     value = call.value("input" if "input" in call.arguments else "self")
     if call.dtypes[0] != value.dtype:
         raise call.refuse("the view reads the data's bits as another element type")
