@@ -111,11 +111,12 @@ def command(
     # torch and numba are imported only once the specification is known to be right.
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
+    from robspec.data.batching import default_batch_size
     from robspec.recheck.document import MOST
     from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
     from robspec.verify.errors import OptionValueError, WitnessPathError
-    from robspec.verify.run import check, default_batch_size
+    from robspec.verify.run import check
     from robspec.verify.witness import write_witnesses
 
     if certificate is not None and attack is not None:

@@ -12,7 +12,8 @@ import torch
 
 import robspec
 from robspec.bounds.context import Context
-from robspec.ir.types import Model, Program, Property, WorstCaseQuery
+from robspec.data.batching import default_batch_size
+from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
 from robspec.verify.constant import Established
@@ -22,8 +23,6 @@ from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, 
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
-_BATCH_BYTES = 64 * 2**20
-_LARGEST_BATCH = 8
 
 
 class ImageBatch(Protocol):
@@ -256,12 +255,6 @@ def refuse_non_finite(context: Context, names: Sequence[str]) -> None:
                 "the model's logits hold a NaN, an infinity or a number beyond 2^500 on this image",
                 "run the model on this image alone, or check with --forward float64",
             )
-
-
-def default_batch_size(model: Model) -> int:
-    """Choose how many images go through the model at once: at most 8, and at most 64 MiB of logits."""
-    classes, height, width = model.output_shape
-    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // (4 * classes * height * width)))
 
 
 def versions() -> dict[str, str]:
