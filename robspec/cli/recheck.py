@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from robspec import stopping
 
 if TYPE_CHECKING:
     from robspec.recheck.recheck import Derived
@@ -45,7 +47,8 @@ def command(
 
     \b
     Exit status: 0 confirmed, whatever its verdicts are; 1 rejected, with the fields
-    that differ; 2 no certificate, an altered one, or a file that cannot be read.
+    that differ; 2 no certificate, an altered one, or a file that cannot be read;
+    130 stopped by SIGINT or SIGTERM.
     """
     from robspec.cli import _options
     from robspec.data.batching import default_batch_size
@@ -69,24 +72,28 @@ def command(
     images = written.get("images")
     total = len(images) if isinstance(images, list) else 0
 
-    def run(progress: Callable[[int], None]) -> Derived:
-        seen = 0
+    seen = 0
+    early: list[document.Difference] = []
 
+    def run(progress: Callable[[int], None]) -> Derived:
         def step(done: int, _: int) -> None:
             nonlocal seen
             progress(done - seen)
             seen = done
 
-        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step)
+        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step, early=early)
 
-    derived = _options.with_progress(run, total, "rechecking")
+    try:
+        derived = _options.with_progress(run, total, "rechecking")
+    except KeyboardInterrupt:
+        _show(early)
+        said = f"{len(early)} fields differ so far" if early else "no field differed so far"
+        click.echo(f"interrupted after {seen} of {total} images: nothing is confirmed; {said}", err=True)
+        return stopping.STATUS
     found = derived.differences(written)
     if found:
         found.sort(key=lambda f: not f[0].startswith(("sha256", "versions", "images")))
-        for path, there, here in found[:_SHOWN]:
-            click.echo(f"{path}\n  certificate: {there}\n  derived:     {here}", err=True)
-        if len(found) > _SHOWN:
-            click.echo(f"and {len(found) - _SHOWN} more fields", err=True)
+        _show(found)
         raise CertificateRejected(str(certificate), _reason([f[0] for f in found]), _mend([f[0] for f in found]))
     values = sum(len(i["points"]) for p in written["properties"] for i in p["images"])
     click.echo(f"confirmed: {total} images, {values} certified values derived anew in exact arithmetic")
@@ -99,6 +106,13 @@ def command(
         click.echo(f"  {prop['name']}: {prop['verdict']}")
     click.echo("taken for granted: " + "; ".join(written["taken_for_granted"]))
     return 0
+
+
+def _show(found: Sequence[tuple[str, str, str]]) -> None:
+    for path, there, here in found[:_SHOWN]:
+        click.echo(f"{path}\n  certificate: {there}\n  derived:     {here}", err=True)
+    if len(found) > _SHOWN:
+        click.echo(f"and {len(found) - _SHOWN} more fields", err=True)
 
 
 def _reason(paths: list[str]) -> str:

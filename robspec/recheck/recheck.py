@@ -61,6 +61,7 @@ def derive(
     arch: str | None = None,
     written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
+    early: list[document.Difference] | None = None,
 ) -> Derived:
     """Derive everything a certificate can say, from the files alone.
 
@@ -74,6 +75,7 @@ def derive(
         written: the one certificate to compare with; each image is compared as soon as it is derived, and its costs
             are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
+        early: takes what differs as soon as it is found, for whoever does not wait to the end.
 
     Returns:
         What holds.
@@ -97,7 +99,7 @@ def derive(
         )
     data = open_dataset(program.data, program.model, root)
     found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh)
-    deriver = Deriver(program, found, _kept if written is None else _compared(written))
+    deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     done = 0
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
@@ -127,7 +129,7 @@ def _kept(_: int, __: int, entry: dict[str, Any]) -> Any:
     return entry
 
 
-def _compared(written: dict[str, Any]) -> Settle:
+def _compared(written: dict[str, Any], early: list[document.Difference] | None) -> Settle:
     """Compare every entry with what is written of it."""
 
     def settle(number: int, image: int, entry: dict[str, Any]) -> document.Settled:
@@ -137,7 +139,10 @@ def _compared(written: dict[str, Any]) -> Settle:
             # The lists are of other lengths, or no lists: the comparison of the whole says so.
             told = None
         at = f"properties[{number}].images[{image}]"
-        return document.Settled(told, tuple(document.differences(told, entry, at)))
+        found = tuple(document.differences(told, entry, at))
+        if early is not None:
+            early.extend(found)
+        return document.Settled(told, found)
 
     return settle
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 import torch
 
 import robspec
+from robspec import stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.ir.types import Program, Property, WorstCaseQuery
@@ -154,7 +155,7 @@ def check(
         times: seconds already spent, added to.
 
     Returns:
-        The report; incomplete, with every finished image kept, when interrupted from the keyboard.
+        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM.
 
     Raises:
         NonFiniteLogitsError: an image's logits are not finite (E0401).
@@ -204,14 +205,16 @@ def check(
     complete = evaluated == len(data)
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     mark = time.perf_counter()
-    for (p, _), results in zip(pairs, found, strict=True):
-        if is_pooled(p):
-            results.extend(whole.answer(p.name))
-    whole.close()
-    times.bound += time.perf_counter() - mark
-    properties = tuple(
-        _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
-    )
+    # All images are through: a signal that comes now must not take them with it.
+    with stopping.held():
+        for (p, _), results in zip(pairs, found, strict=True):
+            if is_pooled(p):
+                results.extend(whole.answer(p.name))
+        whole.close()
+        times.bound += time.perf_counter() - mark
+        properties = tuple(
+            _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
+        )
     times.total += time.perf_counter() - began
     return CheckReport(
         program=program,
