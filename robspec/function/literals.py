@@ -25,7 +25,7 @@ def computed_in(node: fx.Node) -> torch.dtype | None:
     """
     value = node.meta.get("val")
     if isinstance(value, list | tuple):
-        value = value[0] if value else None
+        value = next((part for part in value if isinstance(part, torch.Tensor)), None)
     if isinstance(value, torch.Tensor) and value.dtype.is_floating_point:
         return value.dtype
     operands = [s.meta.get("val") for s in node.all_input_nodes]

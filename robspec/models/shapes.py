@@ -32,8 +32,14 @@ class _Shapes(fx.Interpreter):
 
     def _compare(self, node: fx.Node, declared: Any, found: Any) -> None:
         if isinstance(found, (tuple, list)):
-            if isinstance(declared, (tuple, list)) and len(declared) == len(found):
-                for d, f in zip(declared, found, strict=True):
+            if not isinstance(declared, (tuple, list)) or len(declared) != len(found):
+                raise InconsistentArchive(
+                    f"{self._where}: {node.name}",
+                    f"computing it gives {len(found)} values, which the file does not declare",
+                    "export the model again",
+                )
+            for d, f in zip(declared, found, strict=True):
+                if d is not None:  # a value that nothing reads is declared as none
                     self._compare(node, d, f)
             return
         if not isinstance(found, Tensor):
@@ -45,7 +51,9 @@ class _Shapes(fx.Interpreter):
                 "check its origin",
             )
         if not isinstance(declared, Tensor):
-            return
+            raise InconsistentArchive(
+                f"{self._where}: {node.name}", "the file declares no tensor for it", "export the model again"
+            )
         shape = tuple(self._number(n) for n in declared.shape)
         if shape != tuple(found.shape) or declared.dtype != found.dtype:
             raise InconsistentArchive(
