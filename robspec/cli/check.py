@@ -197,9 +197,8 @@ def command(
         remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
         allow_unknown=allow == "unknown",
     )
-    report = explained(
-        report, session.model, session.model.program, session.data, session.backend, session.established, size
-    )
+    parts = (session.model, session.model.program, session.data, session.backend, session.established)
+    report = explained(report, *parts, size, str(model) if arch is None else None)
     # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
     derived = None
     if written is not None and report.exit_status() not in (4, 130):
