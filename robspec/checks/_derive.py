@@ -8,13 +8,13 @@ from typing import Literal
 
 from robspec.checks._constants import Constants
 from robspec.checks._definitions import Definition, Definitions, Problem, arity_faults
-from robspec.checks._formulas import Formulas, Refused
+from robspec.checks._formulas import Formulas, Refused, too_large
 from robspec.diagnostics import Span
 from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
 from robspec.semantics import classify as proofs
 from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
-from robspec.semantics.formula import FormulaTooLarge, Ratio, polynomial_text, ratio_text
+from robspec.semantics.formula import FormulaTooLarge, Ratio, TooMuchWork, Work, polynomial_text, ratio_text
 from robspec.semantics.norm import decimal_text
 from robspec.semantics.separable import ClassSet, Separable
 from robspec.syntax import ast, write
@@ -38,15 +38,20 @@ class Derivations:
         self._formulas = Formulas(definitions, constants, classes)
         self._each = Formulas(definitions, constants, None)
         self._known: dict[ast.MetricReference, Metric | None] = {}
+        self._work = Work()
 
     def metric(self, use: ast.MetricReference) -> Metric | None:
         """A metric as it is used; None where something is wrong, which is reported."""
         if use not in self._known:
             try:
-                self._known[use] = self._derive(use)
+                with self._work.counted():
+                    self._known[use] = self._derive(use)
             except Refused as refused:
                 if refused.problem is not None:
                     self._definitions.problems[refused.problem] = None
+                self._known[use] = None
+            except FormulaTooLarge as found:
+                self._definitions.problems[too_large(use.span, found)] = None
                 self._known[use] = None
         return self._known[use]
 
@@ -162,8 +167,10 @@ class Derivations:
         of = f"[{', '.join(key)}]" if key else "[k]"
         try:
             outcome = proofs.classify(ratio, lower_is_better=lower)
-        except FormulaTooLarge:
+        except FormulaTooLarge as found:
             message = "this formula is too large for a proof that flips only make it worse"
+            if isinstance(found, TooMuchWork):
+                raise Refused(too_large(_place(definition, use), found)) from None
             raise Refused(Problem("E0141", _place(definition, use), message, "write a simpler formula")) from None
         if isinstance(outcome, Classified):
             return outcome

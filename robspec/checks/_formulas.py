@@ -9,7 +9,7 @@ from fractions import Fraction
 from robspec.checks._constants import Constants, Found, Trouble
 from robspec.checks._definitions import PIXELS, Definition, Definitions, Problem
 from robspec.diagnostics import Span
-from robspec.semantics.formula import COUNTS, FormulaTooLarge
+from robspec.semantics.formula import COUNTS, FormulaTooLarge, TooMuchWork
 from robspec.semantics.separable import Algebra, NotSeparable, Separable
 from robspec.syntax import ast
 
@@ -75,7 +75,7 @@ class Formulas:
         key = (definition.info.name, numbers, classes)
         if key not in self._known:
             if depth > MAX_NESTED:
-                raise Refused(_too_large(site))
+                raise Refused(too_large(site))
             info = definition.info
             scope = _Scope(
                 dict(zip(info.arguments, numbers, strict=True)),
@@ -94,8 +94,8 @@ class Formulas:
             mend = "add up metrics of one class each: `(iou[a] + iou[b]) / 2`"
             note = "the worst case is known for formulas of one class and for sums of them (MATH.md 3.C, 3.D)"
             raise Refused(Problem("E0141", scope.site or expr.span, message, mend, (note,))) from None
-        except FormulaTooLarge:
-            raise Refused(_too_large(scope.site or expr.span)) from None
+        except FormulaTooLarge as found:
+            raise Refused(too_large(scope.site or expr.span, found)) from None
 
     def _node(self, expr: ast.Expr, scope: _Scope) -> Separable:
         if isinstance(expr, ast.Number):
@@ -160,6 +160,10 @@ class Formulas:
         return self.value(definition, tuple(numbers), classes, scope.site or expr.span, scope.depth + 1)
 
 
-def _too_large(span: Span) -> Problem:
+def too_large(span: Span, why: FormulaTooLarge | None = None) -> Problem:
+    """Say that a formula, or all of them together, are beyond what is computed with."""
+    if isinstance(why, TooMuchWork):
+        message = "the formulas of this specification, up to here, take too much work together"
+        return Problem("E0141", span, message, "write fewer or simpler formulas, or several specifications", ())
     message = "this formula is too large once it is written as a quotient of polynomials"
     return Problem("E0141", span, message, "write a simpler formula", ())

@@ -213,4 +213,6 @@ class Spec:
 
 
 MAX_POINTS = 10_000
+MAX_ANSWERS = 20_000
+"""Points of all properties together, each as often as its property has requirements."""
 MAX_SIDE = 1 << 20

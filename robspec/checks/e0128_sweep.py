@@ -2,7 +2,8 @@
 
 A sweep runs from a smaller to a larger value through a number of equally spaced
 points, both ends included: at least 2 and at most 10000. In a condition a sweep is
-the right side of its only comparison.
+the right side of its only comparison. All sweeps of a specification together have at
+most 20000 points, each counted once for each requirement of its property.
 
 Example::
 
@@ -19,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robspec.checks._report import error, shown
-from robspec.checks._spec import MAX_POINTS, Spec
+from robspec.checks._spec import MAX_ANSWERS, MAX_POINTS, Spec
 from robspec.diagnostics import Diagnostic
 from robspec.syntax import ast
 from robspec.syntax.walk import descend
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look at ends and number of points, and at the place of a swept threshold."""
+    """Look at ends and number of points, at the place of a swept threshold, and at all sweeps together."""
+    yield from _together(spec)
     for node in descend(spec.file):
         if isinstance(node, ast.Sweep):
             yield from _sweep(spec, node)
@@ -36,6 +38,19 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
                     message = "a sweep cannot be one part of a condition"
                     mend = "sweep the only comparison of a property, or fix this value"
                     yield error(__name__, part.right.span, message, mend)
+
+
+def _together(spec: Spec) -> Iterator[Diagnostic]:
+    total = 0
+    for block in spec.properties:
+        for sweep in (node for node in descend(block) if isinstance(node, ast.Sweep)):
+            points = spec.points(sweep)
+            total += len(points or ()) * max(1, len(spec.requirements(block)))
+            if total > MAX_ANSWERS:
+                message = f"up to here, all sweeps have {total} points, counted once for each requirement"
+                mend = f"ask for {MAX_ANSWERS} at most; other sweeps go into another specification"
+                yield error(__name__, sweep.span, message, mend)
+                return
 
 
 def _sweep(spec: Spec, sweep: ast.Sweep) -> Iterator[Diagnostic]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import robspec
-from robspec import registry
+from robspec import registry, stopping
 from robspec.errors import RobspecError
 
 
@@ -43,6 +43,7 @@ def cli() -> None:
       2  the specification, the model or the data is wrong
       3  nothing refuted, at least one not proved
       4  soundness alarm or internal error
+    130  stopped by SIGINT or SIGTERM; what was finished is reported
     """
 
 
@@ -71,6 +72,11 @@ _CLOSED_PIPE = 141
 
 def main() -> None:
     """Run the command line; every error of the user's input becomes one message and exit status 2."""
+    with stopping.as_interrupt():
+        _run()
+
+
+def _run() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except RobspecError as error:
@@ -84,7 +90,7 @@ def main() -> None:
         sys.exit(2)
     except click.exceptions.Abort:
         click.echo("interrupted: nothing was proved", err=True)
-        sys.exit(130)
+        sys.exit(stopping.STATUS)
     except SystemExit as stop:
         # On a closed pipe click wraps the streams and exits with 1, which would read as REFUTED.
         sys.exit(_CLOSED_PIPE if "PacifyFlush" in type(sys.stdout).__name__ else stop.code)

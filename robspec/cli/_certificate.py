@@ -47,7 +47,7 @@ class Certificate:
         self._session = session
         self._inputs = inputs
         self._spec_text = spec_text
-        found, self._proofs = constants(program, session.model.program, inputs.assume, _kept)
+        found, self._proofs, self._claim = constants(program, session.model.program, inputs.assume, _kept)
         if [c.value for c in found] != [c.value for c in session.established.constants]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)
@@ -83,7 +83,7 @@ class Certificate:
             if is_pooled(prop.source):
                 waiting.extend(tuple(map(Told, image.certified)) for image in prop.images)
         head = header(self._program, self._inputs, self._spec_text, self._session.model.sha256, self._session.data)
-        made = assembled(head, self._program, self._proofs, *self._deriver.finish())
+        made = assembled(head, self._program, self._proofs, self._claim, *self._deriver.finish())
         return document.dumps(decided(made, self._program, made))
 
     def _settled(self, number: int, _: int, entry: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from robspec import stopping
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
 from robspec.notes import Note
@@ -88,7 +89,7 @@ def command(
     \b
     Exit status: 0 all proved; 1 something refuted; 2 bad specification, model or
     data; 3 nothing refuted but something unknown; 4 soundness alarm or internal
-    error; 130 interrupted, finished images kept in the report.
+    error; 130 stopped by SIGINT or SIGTERM, finished images kept in the report.
 
     \b
     Example:
@@ -113,13 +114,14 @@ def command(
     from robspec.cli import _trained as trained
     from robspec.cli._cross_check import cross_checked, raise_alarm
     from robspec.cli._session import open_session
+    from robspec.data.batching import default_batch_size
     from robspec.models.conduct import Conduct, peeled_notes
     from robspec.recheck.document import MOST
     from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
     from robspec.verify.errors import OptionValueError, WitnessPathError
     from robspec.verify.gap import explained
-    from robspec.verify.run import check, default_batch_size
+    from robspec.verify.run import check
     from robspec.verify.witness import write_witnesses
 
     if certificate is not None and attack is not None:
@@ -175,56 +177,58 @@ def command(
     report = _options.with_progress(run, len(session.data), "checking")
     if collected is not None and cross_check is not None:
         report = cross_checked(report, collected, cross_check, witness_dir)
-    warned = tuple(
-        Note(
-            "specification-warning",
-            f"{spec}:{source.line(d.span.start)}",
-            f"{d.message} ({d.code})",
-            {"code": d.code},
-        )
-        for d in diagnostics
-    )
-    seen = trained.notes(program, model, session.model.sha256, session.data) if report.complete else ()
-    report = replace(
-        report,
-        hashes={
-            "spec": hashlib.sha256(source.text.encode()).hexdigest(),
-            "model": session.model.sha256,
-            "data": session.data.digest(),
-        },
-        files={"spec": str(spec), "model": str(model)},
-        notes=(*report.notes, *session.notes),
-        remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
-        allow_unknown=allow == "unknown",
-    )
     parts = (session.model, session.model.program, session.data, session.backend, session.established)
     report = explained(report, *parts, size, str(model) if arch is None else None)
-    # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
-    derived = None
-    if written is not None and report.exit_status() not in (4, 130):
-        derived = written.text(report)
-    text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        _options.write_atomically(output, text)
-    try:
-        for witness in write_witnesses(report, witness_dir):
-            note = ", in place of that of an earlier run" if witness.replaced else ""
-            click.echo(f"witness written: {witness.path}{note}", err=True)
-    except WitnessPathError as error:
-        click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
-    raise_alarm(report)
-    if certificate is not None:
-        if derived is not None:
-            _options.write_atomically(certificate, derived)
-            click.echo(f"certificate written: {certificate}", err=True)
-            if len(derived) > MOST:
-                click.echo(
-                    f"`robspec recheck` reads at most {MOST >> 20} MiB, and this certificate is larger: "
-                    "check fewer images, budgets or properties at a time",
-                    err=True,
-                )
+    # What was found is shown and written whole, whatever signal comes now; a second one ends it.
+    with stopping.held():
+        warned = tuple(
+            Note(
+                "specification-warning",
+                f"{spec}:{source.line(d.span.start)}",
+                f"{d.message} ({d.code})",
+                {"code": d.code},
+            )
+            for d in diagnostics
+        )
+        seen = trained.notes(program, model, session.model.sha256, session.data) if report.complete else ()
+        report = replace(
+            report,
+            hashes={
+                "spec": hashlib.sha256(source.text.encode()).hexdigest(),
+                "model": session.model.sha256,
+                "data": session.data.digest(),
+            },
+            files={"spec": str(spec), "model": str(model)},
+            notes=(*report.notes, *session.notes),
+            remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
+            allow_unknown=allow == "unknown",
+        )
+        # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
+        derived = None
+        if written is not None and report.exit_status() not in (4, stopping.STATUS):
+            derived = written.text(report)
+        text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
+        if output is None:
+            click.echo(text, nl=False)
         else:
-            click.echo("no certificate written: the check was interrupted", err=True)
-    return report.exit_status(allow_unknown=report.allow_unknown)
+            _options.write_atomically(output, text)
+        try:
+            for witness in write_witnesses(report, witness_dir):
+                note = ", in place of that of an earlier run" if witness.replaced else ""
+                click.echo(f"witness written: {witness.path}{note}", err=True)
+        except WitnessPathError as error:
+            click.echo(str(error), err=True)  # the verdict stands, and so does its exit status
+        raise_alarm(report)
+        if certificate is not None:
+            if derived is not None:
+                _options.write_atomically(certificate, derived)
+                click.echo(f"certificate written: {certificate}", err=True)
+                if len(derived) > MOST:
+                    click.echo(
+                        f"`robspec recheck` reads at most {MOST >> 20} MiB, and this certificate is larger: "
+                        "check fewer images, budgets or properties at a time",
+                        err=True,
+                    )
+            else:
+                click.echo("no certificate written: the check was interrupted", err=True)
+        return report.exit_status(allow_unknown=report.allow_unknown)

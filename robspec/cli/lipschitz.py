@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from robspec import stopping
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF
@@ -52,7 +53,7 @@ def command(
     pair_path: Path | None,
     everything: bool,
     style: str,
-) -> None:
+) -> int:
     """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
 
     MODEL is a torch.export archive (.pt2). Every node of its graph gets a row: how much it can multiply
@@ -67,16 +68,24 @@ def command(
     program, shape = _load(model)
     derivation = cached(program, input_norm=p, output_norm=q)
     pair = None
-    if seconds > 0:
-        starts = None if images is None else _images(images, shape)
-        pair = measure(program, input_norm=p, output_norm=q, images=starts, seconds=seconds)
+    stopped = False
+    starts = None if images is None or seconds == 0 else _images(images, shape)
+    try:
+        if seconds > 0:
+            pair = measure(program, input_norm=p, output_norm=q, images=starts, seconds=seconds)
+    except KeyboardInterrupt:
+        stopped = True  # the proof stands
+    if pair is not None:
         decide_claim(Fraction(0), derivation, pair)
         pair_path = pair_path or Path("robspec-out") / "lipschitz" / f"{model.stem}.{p}-{q}.npz"
         _store(pair, pair_path)
     if style == "json":
         click.echo(json.dumps(_report(model, derivation, pair, pair_path), indent=2))
     else:
-        _show(model, derivation, pair, pair_path, everything=everything)
+        _show(model, derivation, pair, pair_path if pair is not None else None, everything=everything)
+    if stopped:
+        click.echo("interrupted: the search for a lower bound was not finished, the proof was", err=True)
+    return stopping.STATUS if stopped else 0
 
 
 def _load(path: Path) -> tuple[ExportedProgram, tuple[int, int, int]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from robspec import stopping
 
 if TYPE_CHECKING:
     from robspec.recheck.recheck import Derived
@@ -20,55 +22,97 @@ _SHOWN = 12
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
-def command(certificate: Path, model: Path, spec: Path, data: Path | None, arch: str | None) -> int:
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
+@click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
+@click.option("--forward", type=click.Choice(["model", "float64"]), default="model", help="As of the check.  [model]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="As of the check.")
+def command(
+    certificate: Path,
+    model: Path,
+    spec: Path,
+    data: Path | None,
+    arch: str | None,
+    overrides: tuple[str, ...],
+    assume_lipschitz: str | None,
+    forward: str,
+    batch_size: int | None,
+) -> int:
     """Confirm CERTIFICATE, which `robspec check --certificate` wrote for MODEL and SPEC.
+
+    The question is that of SPEC: where the check was asked with --set, --assume-lipschitz, --forward or
+    --batch-size, the same has to be said here, or the certificate is rejected.
 
     The constant is proved anew, the model is run again, and from its logits on every cost, cut, value and verdict is
     derived in exact rational arithmetic, by code that shares nothing with the kernels.
 
     \b
     Exit status: 0 confirmed, whatever its verdicts are; 1 rejected, with the fields
-    that differ; 2 no certificate, an altered one, or a file that cannot be read.
+    that differ; 2 no certificate, an altered one, or a file that cannot be read;
+    130 stopped by SIGINT or SIGTERM.
     """
     from robspec.cli import _options
+    from robspec.data.batching import default_batch_size
+    from robspec.lower import parse_overrides
     from robspec.recheck import document
+    from robspec.recheck.assemble import Inputs
     from robspec.recheck.errors import CertificateRejected
-    from robspec.recheck.recheck import derive, inputs_of, match_spec
+    from robspec.recheck.recheck import compiled, derive, match_question, match_spec
+    from robspec.semantics.norm import decimal_text
     from robspec.syntax.source import read_source
 
     written = document.read(certificate)
-    inputs, params = inputs_of(written, str(certificate))
     source = read_source(spec)
     match_spec(written, source)
+    program = compiled(source, parse_overrides(overrides))
+    params = dict(program.params)
+    assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
+    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume)
+    match_question(written, params, inputs, str(certificate))
     root = spec.parent if data is None else data
     images = written.get("images")
     total = len(images) if isinstance(images, list) else 0
 
-    def run(progress: Callable[[int], None]) -> Derived:
-        seen = 0
+    seen = 0
+    early: list[document.Difference] = []
 
+    def run(progress: Callable[[int], None]) -> Derived:
         def step(done: int, _: int) -> None:
             nonlocal seen
             progress(done - seen)
             seen = done
 
-        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step)
+        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step, early=early)
 
-    derived = _options.with_progress(run, total, "rechecking")
+    try:
+        derived = _options.with_progress(run, total, "rechecking")
+    except KeyboardInterrupt:
+        _show(early)
+        said = f"{len(early)} fields differ so far" if early else "no field differed so far"
+        click.echo(f"interrupted after {seen} of {total} images: nothing is confirmed; {said}", err=True)
+        return stopping.STATUS
     found = derived.differences(written)
     if found:
         found.sort(key=lambda f: not f[0].startswith(("sha256", "versions", "images")))
-        for path, there, here in found[:_SHOWN]:
-            click.echo(f"{path}\n  certificate: {there}\n  derived:     {here}", err=True)
-        if len(found) > _SHOWN:
-            click.echo(f"and {len(found) - _SHOWN} more fields", err=True)
+        _show(found)
         raise CertificateRejected(str(certificate), _reason([f[0] for f in found]), _mend([f[0] for f in found]))
     values = sum(len(i["points"]) for p in written["properties"] for i in p["images"])
     click.echo(f"confirmed: {total} images, {values} certified values derived anew in exact arithmetic")
+    if params:
+        click.echo("params: " + ", ".join(f"{name} = {decimal_text(value)}" for name, value in params.items()))
+    declared = written["lipschitz"]
+    if declared is not None:
+        click.echo(f"  {declared['claim']}: {declared['verdict']}")
     for prop in written["properties"]:
         click.echo(f"  {prop['name']}: {prop['verdict']}")
     click.echo("taken for granted: " + "; ".join(written["taken_for_granted"]))
     return 0
+
+
+def _show(found: Sequence[tuple[str, str, str]]) -> None:
+    for path, there, here in found[:_SHOWN]:
+        click.echo(f"{path}\n  certificate: {there}\n  derived:     {here}", err=True)
+    if len(found) > _SHOWN:
+        click.echo(f"and {len(found) - _SHOWN} more fields", err=True)
 
 
 def _reason(paths: list[str]) -> str:

@@ -87,17 +87,21 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
 
 def _ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
     """Write the program that returns an earlier node."""
+    # Only what the node is computed from: a sigmoid in place would go on overwriting the logits.
+    needed, queue = {node}, [node]
+    while queue:
+        sources = set(queue.pop().all_input_nodes) - needed
+        needed |= sources
+        queue += sources
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for old in program.graph.nodes:
-        if old.op != "output":
+        if old in needed or old.op == "placeholder":
             copies[old] = graph.node_copy(old, copies.__getitem__)
     closing = graph.output((copies[node],))
     closing.meta.update(next(n for n in program.graph.nodes if n.op == "output").meta)
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.meta.update(program.graph_module.meta)
-    graph.eliminate_dead_code()
-    module.recompile()
     signature = program.graph_signature
     ends = [OutputSpec(s.kind, TensorArgument(copies[node].name), s.target) for s in signature.output_specs]
     return ExportedProgram(

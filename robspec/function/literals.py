@@ -11,9 +11,6 @@ from torch import fx
 from robspec.function.nodes import CARRIERS, STRUCTURAL, arguments, is_pointwise, operation, plain
 
 _NUMBERS = ("number", "Scalar", "Tensor", "Optional[number]", "Optional[Tensor]")
-_ROUNDED_FLOATS = frozenset({("batch_norm", "eps"), ("instance_norm", "eps")})
-"""Arguments that torch declares as double and converts to the element type of the data."""
-
 _POSITIONS = frozenset({"condition", "mask", "indices", "index", "dim", "dims"})
 
 
@@ -66,8 +63,6 @@ def promotes(node: fx.Node) -> bool:
 def rounds(node: fx.Node, name: str, kind: str) -> bool:
     """Whether torch converts the number given for an argument to the element type of the data."""
     operator = plain(operation(node))
-    if (operator, name) in _ROUNDED_FLOATS:
-        return True
     return kind in _NUMBERS and name not in _POSITIONS and (promotes(node) or operator in _SCALED)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from robspec.semantics.norm import Norm
+from robspec.semantics.powers import is_short, power_above
 
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
@@ -63,10 +64,10 @@ def power(value: float | Fraction, exponent: Fraction) -> float:
 
     Args:
         value: the base, >= 0.
-        exponent: exact, >= 0; its numerator and denominator are small (exponents of norms).
+        exponent: exact, >= 0.
 
     Returns:
-        A float y with y**denominator >= value**numerator, checked in exact rationals.
+        A float y with y**denominator >= value**numerator, checked in exact rationals where both are small.
     """
     if exponent == 0:
         return 1.0
@@ -75,9 +76,14 @@ def power(value: float | Fraction, exponent: Fraction) -> float:
     exact = Fraction(value)
     if exact == 0:
         return 0.0
+    if not is_short(exponent):
+        return power_above(exact, exponent)
     if exponent.denominator == 1:
         return ceil_float(exact**exponent.numerator)
-    guess = ceil_float(exact) ** float(exponent)
+    try:
+        guess = ceil_float(exact) ** float(exponent)
+    except OverflowError:
+        return math.inf
     if math.isinf(guess):
         return math.inf
     target = exact**exponent.numerator
@@ -115,7 +121,14 @@ def stack(values: Iterable[float], norm: Norm) -> float:
         if any(not math.isfinite(v) for v in items):
             return math.inf
         return sqrt(sum((Fraction(v) ** 2 for v in items), Fraction(0)))
-    return power(add(*(power(v, norm.p) for v in items)), inverse(norm))
+    if any(not math.isfinite(v) for v in items):
+        return math.inf
+    most = max(items, default=0.0)
+    if most == 0.0:
+        return 0.0
+    # Relative to the largest: its p-th power alone may be beyond every float.
+    total = add(*(power(Fraction(v) / Fraction(most), norm.p) for v in items))
+    return mul(most, power(total, inverse(norm)))
 
 
 def between(at_one: float, at_two: float, at_infinity: float, norm: Norm) -> float:

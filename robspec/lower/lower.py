@@ -105,7 +105,10 @@ def _query(spec: Spec, block: ast.Property) -> ir.Query:
     declared = spec.metric_of(block)
     if isinstance(condition, ast.Comparison) and isinstance(condition.right, ast.Sweep):
         points = _sure(spec.points(condition.right))
-        objectives = tuple(_comparison(spec, condition, declared, at) for at in points)
+        metric, start, step, strict = _swept(spec, condition, declared)
+        objectives = tuple(
+            ir.Degraded(metric, Threshold(start.offset + at * step, start.slope), strict) for at in points
+        )
         return ir.RadiusQuery(norm, objectives, points)
     return ir.RadiusQuery(norm, (_objective(spec, condition, declared),))
 
@@ -116,29 +119,24 @@ def _metric(spec: Spec, reference: ast.MetricReference) -> ir.Metric:
 
 def _objective(spec: Spec, condition: ast.Condition, declared: ast.MetricReference | None) -> ir.Objective:
     if isinstance(condition, ast.Comparison):
-        return _comparison(spec, condition, declared, None)
+        return _comparison(spec, condition, declared)
     parts = tuple(_objective(spec, part, declared) for part in condition.parts)
     return ir.AllOf(parts) if isinstance(condition, ast.AllOf) else ir.AnyOf(parts)
 
 
-def _comparison(
-    spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None, point: Fraction | None
-) -> ir.Degraded:
-    reading = spec.conditions.read(node, declared)
-    metric = _metric(spec, _sure(reading.metric))
-    if point is None:
-        outcome = spec.conditions.outcome(node, declared)
-        if not isinstance(outcome, Inverted):
-            raise RuntimeError("a condition without errors could not be inverted")
-        return ir.Degraded(metric, outcome.threshold, outcome.relation.strict)
-    threshold, strict = _swept(spec, node, declared, point)
-    return ir.Degraded(metric, threshold, strict)
+def _comparison(spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None) -> ir.Degraded:
+    metric = _metric(spec, _sure(spec.conditions.read(node, declared).metric))
+    outcome = spec.conditions.outcome(node, declared)
+    if not isinstance(outcome, Inverted):
+        raise RuntimeError("a condition without errors could not be inverted")
+    return ir.Degraded(metric, outcome.threshold, outcome.relation.strict)
 
 
 def _swept(
-    spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None, point: Fraction
-) -> tuple[Threshold, bool]:
-    """The threshold with the right side at one point: it is affine in the right side."""
+    spec: Spec, node: ast.Comparison, declared: ast.MetricReference | None
+) -> tuple[ir.Metric, Threshold, Fraction, bool]:
+    """The metric, the threshold with 0 on the right side, what each unit there adds to it, and strictness."""
+    metric = _metric(spec, _sure(spec.conditions.read(node, declared).metric))
     at = []
     for side in (0, 1):
         number = ast.Number(Fraction(side), str(side))
@@ -146,8 +144,8 @@ def _swept(
         if not isinstance(outcome, Inverted):
             raise RuntimeError("a condition without errors could not be inverted")
         at.append(outcome)
-    start, step = at[0].threshold.offset, at[1].threshold.offset - at[0].threshold.offset
-    return Threshold(start + point * step, at[0].threshold.slope), at[0].relation.strict
+    start, step = at[0].threshold, at[1].threshold.offset - at[0].threshold.offset
+    return metric, start, step, at[0].relation.strict
 
 
 def _requirement(spec: Spec, node: ast.Require) -> ir.Requirement:

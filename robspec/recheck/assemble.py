@@ -87,7 +87,7 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
 
 def constants(
     program: Program, graph: ExportedProgram, assume: Fraction | None, prove: Prove
-) -> tuple[tuple[Constant, ...], list[dict[str, Any]]]:
+) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
     Args:
@@ -97,7 +97,7 @@ def constants(
         prove: the prover.
 
     Returns:
-        One constant for each property, and one entry for each.
+        One constant for each property, one entry for each, and what becomes of the declared constant, or None.
 
     Raises:
         RobspecError: no constant can be proved and none is assumed.
@@ -106,19 +106,21 @@ def constants(
     entries: list[dict[str, Any]] = []
     normalize = program.model.normalize
     scale = Fraction(1) if normalize is None else min(normalize.std)
-    proofs: dict[Norm, Derivation | RobspecError] = {}
-    for prop in program.properties:
-        norm = prop.query.norm
-        if norm not in proofs:
+    claim = program.model.claim
+    asked = [(p.query.norm, L2) for p in program.properties]
+    asked += [] if claim is None else [(claim.input_norm, claim.output_norm)]
+    proofs: dict[tuple[Norm, Norm], Derivation | RobspecError] = {}
+    for norms in asked:
+        if norms not in proofs:
             try:
-                proofs[norm] = prove(graph, norm, L2)
+                proofs[norms] = prove(graph, *norms)
             except RobspecError as refusal:
-                proofs[norm] = refusal
+                proofs[norms] = refusal
     refused = [p for p in proofs.values() if isinstance(p, RobspecError)]
     if refused and assume is None:
         raise refused[0]
     for prop in program.properties:
-        proof = proofs[prop.query.norm]
+        proof = proofs[prop.query.norm, L2]
         if refused or isinstance(proof, RobspecError):
             channels, height, width = program.model.input_shape
             assumed = Constant(assume or Fraction(0), L2, L2, ConstantStatus.ASSUMED)
@@ -138,7 +140,16 @@ def constants(
                 "derivation": rows,
             }
         )
-    return tuple(found), entries
+    declared = None
+    if claim is not None:
+        proof = proofs[claim.input_norm, claim.output_norm]
+        bound = None if refused or isinstance(proof, RobspecError) else proof.value / scale
+        declared = {
+            "claim": f"lipschitz {claim.input_norm} -> {claim.output_norm} <= {exact_text(claim.value)}",
+            "bound": None if bound is None else exact_text(bound),
+            "verdict": "PROVED" if bound is not None and bound <= claim.value else "NOT PROVED",
+        }
+    return tuple(found), entries, declared
 
 
 def _rows(proof: Derivation) -> list[dict[str, Any]]:
@@ -168,6 +179,7 @@ def document(
     head: dict[str, Any],
     program: Program,
     proofs: Sequence[dict[str, Any]],
+    claim: dict[str, Any] | None,
     images: Sequence[dict[str, Any]],
     points: Sequence[Sequence[Any]],
 ) -> dict[str, Any]:
@@ -177,6 +189,7 @@ def document(
         head: from `header`.
         program: the compiled specification.
         proofs: from `constants`.
+        claim: from `constants`.
         images: digests of the logits.
         points: of every property, what holds of each image.
 
@@ -187,7 +200,7 @@ def document(
         {"name": p.name, "lipschitz": proof, "images": list(found)}
         for p, proof, found in zip(program.properties, proofs, points, strict=True)
     ]
-    return {**head, "images": list(images), "properties": properties}
+    return {**head, "lipschitz": claim, "images": list(images), "properties": properties}
 
 
 def decided(derived: dict[str, Any], program: Program, written: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,7 @@ from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
 from robspec.recheck.derive import Deriver, Settle
 from robspec.recheck.errors import BadCertificate, CertificateRejected
-from robspec.semantics.norm import Norm
+from robspec.semantics.norm import Norm, exact_text
 
 MOST_AT_ONCE = 4096
 """A certificate cannot ask for more images in memory together."""
@@ -63,6 +63,7 @@ def derive(
     arch: str | None = None,
     written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
+    early: list[document.Difference] | None = None,
 ) -> Derived:
     """Derive everything a certificate can say, from the files alone.
 
@@ -76,6 +77,7 @@ def derive(
         written: the one certificate to compare with; each image is compared as soon as it is derived, and its costs
             are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
+        early: takes what differs as soon as it is found, for whoever does not wait to the end.
 
     Returns:
         What holds.
@@ -84,9 +86,7 @@ def derive(
         RobspecError: a file cannot be read.
         CertificateRejected: the specification does not compile, or does not fit the model (E0804).
     """
-    program, _ = compile_source(spec, params)
-    if program is None:
-        raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
+    program = compiled(spec, params)
     loaded = load(
         model,
         arch=arch,
@@ -100,8 +100,8 @@ def derive(
             str(model), "its shapes are not those of the specification", "name the checked model"
         )
     data = open_dataset(program.data, program.model, root)
-    found, proofs = constants(program, loaded.program, inputs.assume, _afresh)
-    deriver = Deriver(program, found, _kept if written is None else _compared(written))
+    found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh)
+    deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
     conduct = Conduct(loaded)
@@ -117,7 +117,20 @@ def derive(
         progress(done, len(data))
     conduct.finish()
     head = header(program, inputs, spec.text, loaded.sha256, data)
-    return Derived(program, assembled(head, program, proofs, *deriver.finish()))
+    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()))
+
+
+def compiled(spec: Source, params: Mapping[str, Fraction]) -> Program:
+    """Compile the specification, with what is put in place of its params.
+
+    Raises:
+        CertificateRejected: E0804, it does not compile.
+        BadOverride: E0013, it has no such param.
+    """
+    program, _ = compile_source(spec, params)
+    if program is None:
+        raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
+    return program
 
 
 def _refuse_copies(batch: Batch, met: set[str]) -> None:
@@ -137,7 +150,7 @@ def _kept(_: int, __: int, entry: dict[str, Any]) -> Any:
     return entry
 
 
-def _compared(written: dict[str, Any]) -> Settle:
+def _compared(written: dict[str, Any], early: list[document.Difference] | None) -> Settle:
     """Compare every entry with what is written of it."""
 
     def settle(number: int, image: int, entry: dict[str, Any]) -> document.Settled:
@@ -147,7 +160,10 @@ def _compared(written: dict[str, Any]) -> Settle:
             # The lists are of other lengths, or no lists: the comparison of the whole says so.
             told = None
         at = f"properties[{number}].images[{image}]"
-        return document.Settled(told, tuple(document.differences(told, entry, at)))
+        found = tuple(document.differences(told, entry, at))
+        if early is not None:
+            early.extend(found)
+        return document.Settled(told, found)
 
     return settle
 
@@ -171,6 +187,53 @@ def match_spec(certificate: dict[str, Any], spec: Source) -> None:
             f"the certificate is of another specification: sha256.spec is {str(there)[:64]}, of this file {here}",
             "name the very file that was checked; one that was edited since needs checking again",
         )
+
+
+def match_question(certificate: dict[str, Any], params: Mapping[str, Fraction], inputs: Inputs, where: str) -> None:
+    """Stop where a certificate answers another question than the specification and the options ask.
+
+    Nothing that decides what is claimed is taken from a certificate: a budget, an assumed constant, another
+    arithmetic or other batches than asked for make it a certificate of something else.
+
+    Args:
+        certificate: what is claimed.
+        params: of the specification, with what `--set` puts in their place.
+        inputs: the options of `recheck`.
+        where: the certificate.
+
+    Raises:
+        BadCertificate: E0802, it does not say how it was made.
+        CertificateRejected: E0804, with everything in which it differs.
+    """
+    there, chosen = inputs_of(certificate, where)
+    found, options = [], []
+    for name in sorted({*params, *chosen}):
+        ours, theirs = _text(params.get(name)), _text(chosen.get(name))
+        if ours != theirs:
+            found.append(f"param {name} is {_short(theirs)} there, and {_short(ours)} in the specification")
+            options += [f"--set {name}={_short(theirs)}"] if name in params and name in chosen else []
+    for option, theirs, ours in (
+        ("--assume-lipschitz", _text(there.assume), _text(inputs.assume)),
+        ("--forward", there.forward, inputs.forward),
+        ("--batch-size", str(there.batch_size), str(inputs.batch_size)),
+    ):
+        if theirs != ours:
+            found.append(f"{option} was {_short(theirs)}, and is {_short(ours)} here")
+            options.append(f"{option} {_short(theirs)}" if theirs else f"no {option}")
+    if found:
+        raise CertificateRejected(
+            where,
+            "it answers another question: " + "; ".join(found),
+            f"if that is the question, say so to `recheck` too: {' '.join(options)}" if options else "check again",
+        )
+
+
+def _text(value: Fraction | None) -> str | None:
+    return None if value is None else exact_text(value)
+
+
+def _short(text: str | None) -> str:
+    return "none" if text is None else text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str, Fraction]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robspec.semantics.norm import Norm, decimal_text, directed_text
+from robspec.semantics.powers import is_short, power_above
 
 
 class ConstantStatus(enum.Enum):
@@ -78,8 +79,10 @@ def power_up(base: int, exponent: Fraction) -> Fraction:
         exponent: non-negative rational a / b.
 
     Returns:
-        The smallest double v near the power with v^b >= base^a, decided in integers.
+        The smallest double v near the power with v^b >= base^a, decided in integers where a and b are small.
     """
+    if not is_short(exponent):
+        return Fraction(power_above(Fraction(base), exponent))
     target = base**exponent.numerator
     value = float(base) ** float(exponent)
     while Fraction(value) ** exponent.denominator < target:

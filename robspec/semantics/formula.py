@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -12,12 +14,50 @@ COUNTS = ("TP", "FP", "FN", "TN")
 MAX_TERMS = 400
 MAX_DEGREE = 12
 MAX_BITS = 192
+MAX_WORK = 2_000_000
+"""What all formulas of a specification may take together, about a second for each million."""
 
 Exponents: TypeAlias = tuple[int, int, int, int]
 
 
 class FormulaTooLarge(ArithmeticError):
     """A formula has more terms, larger numbers or a higher degree than robspec computes with."""
+
+
+class TooMuchWork(FormulaTooLarge):
+    """All formulas together take more work than MAX_WORK."""
+
+
+class Work:
+    """What may still be spent on formulas: counted in terms, so that a limit is met at the same place everywhere."""
+
+    def __init__(self, left: int = MAX_WORK) -> None:
+        self.left = left
+        self.cancelled: dict[tuple[Polynomial, Polynomial], tuple[Polynomial, Polynomial]] = {}
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what is computed within.
+
+        Raises:
+            TooMuchWork: nothing is left.
+        """
+        token = _work.set(self)
+        try:
+            yield
+        finally:
+            _work.reset(token)
+
+
+_work: ContextVar[Work | None] = ContextVar("work", default=None)
+
+
+def _spend(amount: int) -> None:
+    work = _work.get()
+    if work is not None:
+        work.left -= amount
+        if work.left < 0:
+            raise TooMuchWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +116,7 @@ class Polynomial:
         return Polynomial(tuple((e, -c) for e, c in self.terms))
 
     def __mul__(self, other: Polynomial) -> Polynomial:
+        _spend(3 * len(self.terms) * len(other.terms) + 10)
         return Polynomial.of((_plus(e, f), c * d) for e, c in self.terms for f, d in other.terms)
 
     def __bool__(self) -> bool:
@@ -208,9 +249,20 @@ def _degree(polynomial: Polynomial) -> int:
 
 
 def _cancelled(numerator: Polynomial, denominator: Polynomial) -> tuple[Polynomial, Polynomial]:
-    """Cancel the greatest common divisor of two non-zero polynomials."""
+    """Cancel the greatest common divisor of two non-zero polynomials; once for the same ones where work counts."""
+    work = _work.get()
+    if work is None:
+        return _coprime(numerator, denominator)
+    if (numerator, denominator) not in work.cancelled:
+        work.cancelled[numerator, denominator] = _coprime(numerator, denominator)
+    return work.cancelled[numerator, denominator]
+
+
+def _coprime(numerator: Polynomial, denominator: Polynomial) -> tuple[Polynomial, Polynomial]:
     import sympy
 
+    # Euclid's algorithm and its kin: about quadratic in the terms, as measured.
+    _spend(2 * (len(numerator.terms) + len(denominator.terms)) ** 2 + 2_000)
     symbols = sympy.symbols(COUNTS)
     above, below = (sympy.Poly(dict(p.terms), *symbols, domain="ZZ") for p in (numerator, denominator))
     _, above, below = sympy.cofactors(above, below)
@@ -226,6 +278,7 @@ def factors(polynomial: Polynomial) -> tuple[int, tuple[tuple[Polynomial, int], 
     """The constant and the irreducible factors of a non-zero polynomial, each with its multiplicity."""
     import sympy
 
+    _spend(8 * len(polynomial.terms) ** 2 + 5_000)
     symbols = sympy.symbols(COUNTS)
     constant, found = sympy.Poly(dict(polynomial.terms), *symbols, domain="ZZ").factor_list()
     return int(constant), tuple((_of_sympy(factor), int(times)) for factor, times in found)

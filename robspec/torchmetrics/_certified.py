@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from robspec.bounds.context import LEFT_OUT, Context
 from robspec.ir.types import WorstCaseQuery
-from robspec.torchmetrics import _record
+from robspec.torchmetrics import _record, _tensors
 from robspec.torchmetrics._question import Question, rounded_up
-from robspec.torchmetrics.errors import BadBatch, BadMetricArgument, MixedStates
+from robspec.torchmetrics.errors import BadBatch, BadMetricArgument, MixedStates, UnreadableState
 from robspec.verify.backend import choose
 from robspec.verify.decide import decide
 from robspec.verify.evaluate import BatchEvaluator, metrics_of
@@ -46,10 +46,16 @@ class Answer:
     undefined: int
 
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_WHILE_FORWARD = ("_update_count", "_to_sync", "_should_unsync", "_enable_grad", "compute_on_cpu")
+"""What torchmetrics changes while `forward` runs."""
+
+
 class Certified(Metric):
     """A certified value of each image, aggregated over all images of all processes.
 
-    The state is exact: integers that are concatenated over batches and processes, so neither order nor grouping of
+    The state is exact: numbers that are concatenated over batches and processes, so neither order nor grouping of
     the images changes the result.
 
     Args:
@@ -58,6 +64,7 @@ class Certified(Metric):
             given: pass what `robspec lipschitz` proves for the weights at hand, and renew it when they change.
         ignore_index: label left out, or None.
         backend: a kernel backend of `robspec check`.
+        check_logits: whether to refuse what is plainly the output of a sigmoid or softmax.
         options: of torchmetrics.Metric.
 
     Raises:
@@ -66,7 +73,7 @@ class Certified(Metric):
 
     full_state_update = False
     is_differentiable = False
-    values: list[torch.Tensor]
+    values: list[torch.Tensor] | torch.Tensor
     asked: torch.Tensor
 
     def __init__(
@@ -75,6 +82,8 @@ class Certified(Metric):
         lipschitz: float | str | Fraction,
         ignore_index: int | None,
         backend: str,
+        *,
+        check_logits: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -85,12 +94,12 @@ class Certified(Metric):
         self.lipschitz = rounded_up(lipschitz)
         self.ignore_index = ignore_index
         self.backend = backend
-        self._channels: int | None = None
+        self.check_logits = check_logits
         self._probe = question.compiled(question.classes)
         print_of = question.fingerprint(self.lipschitz, ignore_index)
         self.add_state("values", [], dist_reduce_fx="cat")
         # Also keeps a MetricCollection from taking two questions with equal first answers for one compute group.
-        self.add_state("asked", torch.tensor(print_of), dist_reduce_fx="max")
+        self.add_state("asked", torch.tensor(print_of, dtype=self.dtype), dist_reduce_fx="max")
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
@@ -107,40 +116,80 @@ class Certified(Metric):
             target: integer labels [B, H, W]; may be left out where no annotation enters, as for stability.
 
         Raises:
-            BadBatch: E0712, shapes or labels do not fit.
+            BadBatch: E0712, shapes or labels do not fit, or there is no image.
             NonFiniteLogitsError: E0401, an image's logits are not finite.
         """
-        logits = _logits(preds)
+        logits = _tensors.logits_of(preds)
         channels = int(logits.shape[1])
-        if self._channels not in (None, channels):
-            raise BadBatch("preds", f"{channels} logits for each pixel, after {self._channels}", "use one model")
+        self._same_model(channels, _listed(self.values))
         prop = self.question.compiled(channels)
         if target is None and any(metric.needs_masks for metric in metrics_of(prop.query)):
             raise BadBatch("target", "this metric compares with an annotation", "pass the labels")
-        labels = None if target is None else _labels(target, logits, self.ignore_index)
+        labels = None if target is None else _tensors.labels_of(target, logits, self.ignore_index)
         context = Context(choose(self.backend), logits, labels, LEFT_OUT)
         names = [f"image {i} of the batch" for i in range(len(logits))]
         refuse_non_finite(context, names)
         answers = BatchEvaluator(context, names).answer(prop, self.question.constant(self.lipschitz))
-        self._channels = channels
-        self.values.append(_record.encode([answer.certified[0] for answer in answers]).to(self.device))
+        kind = _tensors.kind_of(logits, preds.dtype)
+        batch = _record.Batch(channels, kind, tuple(answer.certified[0] for answer in answers))
+        self.values = _listed(self.values)
+        self.values.append(_record.encode(batch, self.dtype).to(self.device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Certify a batch, and give the value of it alone.
+
+        Where that raises, the metric is as it was before: torchmetrics alone would forget the batches before it.
+        """
+        state = self._copy_state_dict()
+        kept = {name: getattr(self, name) for name in _WHILE_FORWARD}
+        try:
+            value = super().forward(*args, **kwargs)
+            records = _listed(self.values)
+            self._same_model(self._read(_record.channels_of, records[-1:]), records[:1])
+            return value
+        except BaseException:
+            for name, value in {**state, **kept}.items():
+                setattr(self, name, value)
+            self._computed = None
+            raise
+
+    def reset(self) -> None:
+        """Forget all images; a wrapper that holds on to the list of their values keeps it."""
+        self.values = []
+        super().reset()
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Exchange states with the other processes; one without any batch contributes nothing."""
         if isinstance(self.values, list) and not self.values:
-            # Left empty, torchmetrics would send floats where the others send integers.
-            self.values = [torch.zeros(0, dtype=torch.int64, device=self.device)]
+            # Left empty, older versions of torchmetrics would not take part in the exchange.
+            self.values = [torch.zeros(0, dtype=self.dtype, device=self.device)]
         super().sync(*args, **kwargs)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Take over the images of another metric, or of its `metric_state`.
+
+        Raises:
+            MixedStates: E0713, it is of another kind; other arguments are found out by `compute`.
+        """
+        state = incoming_state.metric_state if isinstance(incoming_state, Certified) else incoming_state
+        if not isinstance(state, dict) or not set(self._defaults) <= set(state):
+            what = f"a {type(incoming_state).__name__} is no state of it"
+            raise MixedStates(type(self).__name__, what, "merge metrics made with equal arguments")
+        self._computed = None
+        self._reduce_states(state)
 
     def compute(self) -> torch.Tensor:
         """Aggregate the certified values of all images.
 
         Returns:
-            float64 scalar, rounded so that it claims no more than the exact value; NaN when no image is defined.
+            float64 scalar, whatever the metric's dtype, rounded so that it claims no more than the exact value; NaN
+            when no image is defined.
 
         Raises:
             InfiniteMeanError: E0404, a mean of radii contains infinity.
-            MixedStates: E0713, the states merged belong to different questions.
+            MixedStates: E0713, the states merged belong to different questions or models.
+            NoLogits: E0714, what was passed are plainly probabilities.
+            UnreadableState: E0715.
         """
         value = self.exact().value
         return torch.tensor(_shown(value, upward=self.higher_is_better), dtype=torch.float64, device=self.device)
@@ -150,21 +199,62 @@ class Certified(Metric):
 
         Only inside `compute` does it cover all processes.
         """
+        name = type(self).__name__
         if self.asked.tolist() != self.question.fingerprint(self.lipschitz, self.ignore_index):
-            raise MixedStates(type(self).__name__, "states of different questions were merged", "use equal arguments")
-        found = _record.decode(_joined(self.values))
+            raise MixedStates(name, "states of different questions were merged", "use equal arguments")
+        batches = self._read(_record.decode, _joined(self.values))
+        channels = sorted({batch.channels for batch in batches})
+        if len(channels) > 1:
+            listed = " and ".join(map(str, channels))
+            raise MixedStates(
+                name, f"states of models with {listed} logits for each pixel were merged", "use one model"
+            )
+        if self.check_logits and channels:
+            _tensors.refuse_probabilities((batch.kind for batch in batches), channels[0])
+        found = [value for batch in batches for value in batch.values]
         images = [ImageResult(f"image {i}", None, (v,), (v,)) for i, v in enumerate(found)]
         decided = decide(self._probe, self._probe.requirements[-1], images, 0, 1, complete=True)
         undefined = sum(v is None for v in found)
         return Answer(decided.certified, len(found) - undefined, undefined)
 
+    def _same_model(self, channels: int | None, records: Sequence[torch.Tensor]) -> None:
+        before = self._read(_record.channels_of, records)
+        if before not in (None, channels):
+            raise BadBatch("preds", f"{channels} logits for each pixel, after {before}", "use one model")
+
+    def _read(self, how: Callable[[_T], _R], state: _T) -> _R:
+        try:
+            return how(state)
+        except ValueError as error:
+            raise UnreadableState(type(self).__name__, f"its state was altered: {error}", "`reset()` it") from error
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        """Add the images of another state; of those exchanged between processes, too, which are no lists any more."""
+        self.values = _listed(self.values)
+        super()._reduce_states({**incoming_state, "values": _listed(incoming_state["values"])})
+
+    def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Move or convert the state; a value computed before is not converted, which might round it up."""
+        shown, self._computed, self._forward_cache = self._forward_cache, None, None
+        super()._apply(fn, *args, **kwargs)
+        self._forward_cache = shown.to(self.device) if isinstance(shown, torch.Tensor) else shown
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._computed = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+def _listed(values: Sequence[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:
+    if isinstance(values, list):
+        return values
+    return [values] if isinstance(values, torch.Tensor) else list(values)
+
 
 def _joined(values: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
         return values
-    if not values:
-        return torch.zeros(0, dtype=torch.int64)
-    return torch.cat(list(values))
+    return torch.cat(list(values)) if values else torch.zeros(0)
 
 
 def _shown(value: Fraction | float | None, *, upward: bool) -> float:
@@ -175,30 +265,3 @@ def _shown(value: Fraction | float | None, *, upward: bool) -> float:
     if value != math.inf and (Fraction(shown) > value if upward else Fraction(shown) < value):
         shown = math.nextafter(shown, -math.inf if upward else math.inf)
     return shown
-
-
-def _logits(preds: torch.Tensor) -> torch.Tensor:
-    """Detached logits [B, K, H, W] in float32 or float64, on the host."""
-    logits = preds.detach().unsqueeze(1) if preds.dim() == 3 else preds.detach()
-    if logits.dim() != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
-        what = f"logits of shape {list(preds.shape)} and type {preds.dtype}"
-        raise BadBatch("preds", what, "pass floating-point logits [B, K, H, W] or [B, H, W]")
-    if logits.dtype not in (torch.float32, torch.float64):
-        logits = logits.float()  # exact: every value of a shorter type is one of float32
-    return logits.cpu().contiguous()
-
-
-def _labels(target: torch.Tensor, logits: torch.Tensor, ignore: int | None) -> torch.Tensor:
-    """Labels [B, H, W], LEFT_OUT where they are ignored."""
-    shape = (logits.shape[0], *logits.shape[2:])
-    labels = target.detach().squeeze(1) if target.dim() == 4 and target.shape[1] == 1 else target.detach()
-    if tuple(labels.shape) != shape or labels.is_floating_point() or labels.is_complex():
-        what = f"labels of shape {list(target.shape)} and type {target.dtype} for logits {list(logits.shape)}"
-        raise BadBatch("target", what, "pass integer labels [B, H, W]")
-    labels = labels.cpu().to(torch.int64)
-    kept = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
-    classes = max(int(logits.shape[1]), 2)
-    if bool((kept & ((labels < 0) | (labels >= classes))).any()):
-        found = sorted({int(y) for y in labels[kept].flatten().tolist()} - set(range(classes)))[:3]
-        raise BadBatch("target", f"labels {found} of {classes} classes", "map them, or pass `ignore_index`")
-    return torch.where(kept, labels, LEFT_OUT)

@@ -74,9 +74,13 @@ class Question:
         return Constant(lipschitz, norm, L2, ConstantStatus.ASSUMED)
 
     def fingerprint(self, lipschitz: Fraction, ignore: int | None) -> list[int]:
-        """Tell it apart from every other question: 64 numbers below 256, of which no two questions share all."""
-        digest = hashlib.sha256(repr((self, lipschitz, ignore)).encode()).digest()
-        return [*digest, *(255 - byte for byte in digest)]
+        """Tell it apart from every other question: 128 numbers below 16, of which no two questions share all.
+
+        Of two questions the largest of each number is neither's own: the second half falls where the first rises.
+        """
+        digest = hashlib.sha256(repr((self, lipschitz, ignore)).encode()).hexdigest()
+        digits = [int(digit, 16) for digit in digest]
+        return [*digits, *(15 - digit for digit in digits)]
 
 
 @lru_cache(maxsize=256)

@@ -38,3 +38,31 @@ class MixedStates(RobspecError):
 
     code = "E0713"
     title = "merged metrics ask different questions"
+
+
+class NoLogits(RobspecError):
+    """A certified torchmetric was given the output of a sigmoid, softmax or ReLU.
+
+    Of a single logit the sign decides, and the certificate counts how far each is from 0: probabilities are never
+    below 0, so that every pixel would count as the second class. Of several classes probabilities decide alike, but
+    the constant of the logits is not theirs. Refused are, over all images seen so far, a single logit that is always
+    between 0 and 1, or never below 0 though it comes as close as a thousandth of the largest (a ReLU's, a
+    softplus's); and numbers of K classes that lie between 0 and 1 and add up to 1 at every pixel. Batches of fewer
+    than 16 numbers show nothing, nor do maps of nothing but zeros and ones for several classes. Pass what the model
+    computes before its last activation; `check_logits=False` takes whatever comes for logits.
+    """
+
+    code = "E0714"
+    title = "no logits but probabilities"
+
+
+class UnreadableState(RobspecError):
+    """The state of a certified torchmetric is not what it wrote.
+
+    A state holds every certified value exactly, as whole numbers from 0 to 127: every floating type holds these, so
+    `set_dtype` does no harm. `set_dtype(torch.bool)`, a state written by another version, or one that was edited
+    cannot be read back. `reset()` begins anew.
+    """
+
+    code = "E0715"
+    title = "unreadable state of a certified torchmetric"

@@ -131,9 +131,24 @@ def certify(program: Program, model: LogitsModel, data: Dataset, constant: Const
 
     Returns:
         The report.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before the last image.
     """
     established = Established(tuple(constant for _ in program.properties))
-    return check(program, model, data, choose("auto"), established)
+    report = check(program, model, data, choose("auto"), established)
+    require_complete(report)
+    return report
+
+
+def require_complete(report: CheckReport) -> None:
+    """Stop where a check was stopped: the mean of some images is not that of the validation set.
+
+    Raises:
+        KeyboardInterrupt: images are missing.
+    """
+    if not report.complete:
+        raise KeyboardInterrupt
 
 
 def means(

@@ -78,14 +78,21 @@ class Trainer:
         self.per_epoch = -(-len(samples) // config.run.batch)
         self.steps = self.per_epoch * config.run.epochs
 
-    def run(self, told: Callable[[int], None], finished: Callable[[dict[str, Any]], None]) -> None:
-        """Train to the last step.
+    def run(
+        self,
+        told: Callable[[int], None],
+        finished: Callable[[dict[str, Any]], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train to the last step, or to the step at which it is stopped: a checkpoint holds whole steps.
 
         Args:
             told: called with the number of steps done since the last call.
             finished: called with each finished epoch's entry of the history.
+            stopped: asked after each step.
 
         Raises:
+            KeyboardInterrupt: it was stopped, and the checkpoint is written.
             TrainingDiverged: E0705.
             RobspecError: E0304 to E0312, a file of the training set; E0214, the checkpoint cannot be written.
         """
@@ -103,8 +110,10 @@ class Trainer:
             told(1)
             if place + 1 == self.per_epoch:
                 self._close(epoch, finished)
-            elif progress.step % run.checkpoint_steps == 0:
+            elif progress.step % run.checkpoint_steps == 0 or stopped():
                 self._save()
+            if stopped() and progress.step < self.steps:
+                raise KeyboardInterrupt
 
     def _step(self, indices: list[int]) -> float:
         config, step = self._config, self.progress.step

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
+from robspec import stopping
 from robspec.data.dataset import Dataset
 from robspec.ir.types import Program
 from robspec.models.card import NAME as CARD
@@ -110,8 +111,13 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         trainer = Trainer(config, Samples(parts["train"]), out, identity, validate)
         if trainer.resumed:
             console.line(f"going on from step {trainer.progress.step} of {trainer.steps}")
-        with console.bar("training", trainer.steps) as told:
-            trainer.run(told, lambda entry: console.line(_epoch_line(config, entry)))
+        try:
+            # A step cut in two would leave weights that no run has.
+            with stopping.held() as stopped, console.bar("training", trainer.steps) as told:
+                trainer.run(told, lambda entry: console.line(_epoch_line(config, entry)), stopped)
+        except KeyboardInterrupt:
+            console.line(f"stopped at step {trainer.progress.step} of {trainer.steps}: the same command goes on")
+            raise
         archive = _export(config, trainer.network, out)
     console.line(f"wrote {out / MODEL}: {len(archive):,} bytes")
     card = _proved(config, parts["val"], out, programs["all"], console)
@@ -163,6 +169,7 @@ def _proved(config: Config, data: Dataset, out: Path, program: Program, console:
     console.line(f"proved: L <= {constant.text} (l2 -> l2)")
     with console.bar("certifying", len(data)) as told:
         report = check(program, loaded, data, choose("auto"), established, progress=told)
+    certify.require_complete(report)
     metrics = list(config.validation.metrics)
     found = certify.means(config, metrics, report)
     floors = {

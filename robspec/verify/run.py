@@ -11,8 +11,10 @@ from typing import Protocol, TypeAlias
 import torch
 
 import robspec
+from robspec import stopping
 from robspec.bounds.context import Context
-from robspec.ir.types import Model, Program, Property, WorstCaseQuery
+from robspec.data.batching import default_batch_size
+from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
 from robspec.verify.census import Census
@@ -24,8 +26,6 @@ from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
-_BATCH_BYTES = 64 * 2**20
-_LARGEST_BATCH = 8
 
 
 class ImageBatch(Protocol):
@@ -171,7 +171,7 @@ def check(
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
-        The report; incomplete, with every finished image kept, when interrupted from the keyboard.
+        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM.
 
     Raises:
         NonFiniteLogitsError: an image's logits are not finite (E0401).
@@ -229,14 +229,16 @@ def check(
     complete = evaluated == len(data)
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     mark = time.perf_counter()
-    for (p, _), results in zip(pairs, found, strict=True):
-        if is_pooled(p):
-            results.extend(whole.answer(p.name))
-    whole.close()
-    times.bound += time.perf_counter() - mark
-    properties = tuple(
-        _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
-    )
+    # All images are through: a signal that comes now must not take them with it.
+    with stopping.held():
+        for (p, _), results in zip(pairs, found, strict=True):
+            if is_pooled(p):
+                results.extend(whole.answer(p.name))
+        whole.close()
+        times.bound += time.perf_counter() - mark
+        properties = tuple(
+            _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
+        )
     times.total += time.perf_counter() - began
     return CheckReport(
         program=program,
@@ -281,12 +283,6 @@ def refuse_non_finite(context: Context, names: Sequence[str]) -> None:
                 "the model's logits hold a NaN, an infinity or a number beyond 2^500 on this image",
                 "run the model on this image alone, or check with --forward float64",
             )
-
-
-def default_batch_size(model: Model) -> int:
-    """Choose how many images go through the model at once: at most 8, and at most 64 MiB of logits."""
-    classes, height, width = model.output_shape
-    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // (4 * classes * height * width)))
 
 
 def versions() -> dict[str, str]:

@@ -381,7 +381,8 @@ def test_more_images_at_once_than_can_be_rechecked_are_refused(
     assert (result.status, "E0601" in result.err, path.exists()) == (2, True, False)
     assert robspec("check", *asked, MOST_AT_ONCE + 1).status == 0
     assert robspec("check", *asked, MOST_AT_ONCE, "--certificate", path).status == 0
-    assert robspec("recheck", path, project.model, project.spec).status == 0
+    result = robspec("recheck", path, project.model, project.spec, "--batch-size", MOST_AT_ONCE)
+    assert result.status == 0, result.err
 
 
 def test_a_certificate_too_large_to_be_rechecked_is_said_to_be(
@@ -477,13 +478,133 @@ def test_an_assumed_constant_is_confirmed_as_assumed(project: Project, robspec: 
     options = ("--assume-lipschitz", "3.5", "--certificate", path)
     result = robspec("check", model, project.spec, *options, "--allow", "unknown")
     assert result.status == 0, result.err
-    result = robspec("recheck", path, model, project.spec)
+    assume = ("--assume-lipschitz", "3.5")
+    result = robspec("recheck", path, model, project.spec, *assume)
     assert result.status == 0, result.err
     assert "PROVED, assuming L <=" in result.out
+    for other in ((), ("--assume-lipschitz", "3")):
+        result = robspec("recheck", path, model, project.spec, *other)
+        assert (result.status, "E0804" in result.err, "--assume-lipschitz 7/2" in result.err) == (1, True, True)
     written = document.read(path)
     written["inputs"]["assume_lipschitz"] = "3"
     path.write_text(document.dumps(written))
-    assert robspec("recheck", path, model, project.spec).status == 1
+    for other in (assume, ("--assume-lipschitz", "3")):
+        assert robspec("recheck", path, model, project.spec, *other).status == 1
+
+
+ASKED = """param eps = 0.2
+property p {
+  metric pixel_accuracy
+  norm l2
+  budget eps
+  require mean(worst_case) >= 0.1
+}
+"""
+
+
+class TestTheQuestionIsTheSpecifications:
+    """Nothing that decides what is claimed is read from a certificate."""
+
+    @pytest.fixture
+    def asked(self, project: Project) -> Project:
+        project.write_spec(ASKED, claim="999")
+        return project
+
+    def certificate(self, robspec: Run, asked: Project, tmp_path: Path, *options: object) -> Path:
+        path = tmp_path / "c.json"
+        result = robspec("check", asked.model, asked.spec, "--certificate", path, *options)
+        assert path.exists(), result.err
+        return path
+
+    @pytest.mark.parametrize(
+        ("chosen", "said"),
+        [
+            (("--set", "eps=0.001"), "param eps is 1/1000 there, and 1/5 in the specification"),
+            (("--forward", "float64"), "--forward was float64, and is model here"),
+            (("--batch-size", "3"), "--batch-size was 3, and is 8 here"),
+        ],
+    )
+    def test_what_the_check_was_asked_with_has_to_be_said_again(
+        self, asked: Project, robspec: Run, tmp_path: Path, chosen: tuple[str, str], said: str
+    ) -> None:
+        path = self.certificate(robspec, asked, tmp_path, *chosen)
+        result = robspec("recheck", path, asked.model, asked.spec)
+        assert (result.status, "E0804" in result.err, said in result.err) == (1, True, True), result.err
+        assert chosen[0] in result.err.split("mend")[-1]
+        result = robspec("recheck", path, asked.model, asked.spec, *chosen)
+        assert result.status == 0, result.err
+        assert f"params: eps = {'0.001' if 'eps' in chosen[1] else '0.2'}\n" in result.out
+
+    def test_an_option_that_the_check_was_not_asked_with(self, asked: Project, robspec: Run, tmp_path: Path) -> None:
+        path = self.certificate(robspec, asked, tmp_path)
+        for other in (("--set", "eps=0.1"), ("--forward", "float64"), ("--batch-size", 2)):
+            assert robspec("recheck", path, asked.model, asked.spec, *other).status == 1
+        result = robspec("recheck", path, asked.model, asked.spec, "--set", "esp=0.1")
+        assert (result.status, "E0013" in result.err) == (2, True)
+        assert robspec("recheck", path, asked.model, asked.spec, "--set", "eps=0.2").status == 0
+
+    @pytest.mark.parametrize(
+        "forge",
+        [
+            lambda c: c["inputs"]["params"].update(eps="1/1000"),
+            lambda c: c["inputs"]["params"].clear(),
+            lambda c: c["inputs"]["params"].update(more="1"),
+            lambda c: c["inputs"].update(batch_size=1),
+            lambda c: c["inputs"].update(forward="float64"),
+            lambda c: c["inputs"].update(assume_lipschitz="1/1000"),
+            lambda c: c["inputs"].update(data="elsewhere"),
+            lambda c: c["images"].pop(),
+            lambda c: c["sha256"]["files"].pop(),
+            lambda c: c["sha256"].update(model="0" * 64),
+            lambda c: c["properties"].clear(),
+            lambda c: c["properties"][0]["images"].pop(),
+            lambda c: c["properties"][0]["requirements"].clear(),
+            lambda c: c["properties"][0].update(verdict="UNKNOWN"),
+            lambda c: c["properties"][0]["lipschitz"].update(value="1/1000"),
+            lambda c: c["properties"][0]["lipschitz"].update(status="assumed"),
+            lambda c: c["properties"][0]["lipschitz"].update(divided_by="2"),
+            lambda c: c["properties"][0]["lipschitz"]["derivation"].clear(),
+            lambda c: c["program"].update(normalize=None),
+            lambda c: c["program"].popitem(),
+            lambda c: c.update(lipschitz=None),
+            lambda c: c["lipschitz"].update(verdict="NOT PROVED"),
+            lambda c: c["lipschitz"].update(bound="1/1000"),
+            lambda c: c["versions"].update(torch="0"),
+            lambda c: c["taken_for_granted"].clear(),
+            lambda c: c.update(limits="none"),
+        ],
+    )
+    def test_every_part_of_a_certificate_is_derived(
+        self, asked: Project, robspec: Run, tmp_path: Path, forge: Callable[[dict[str, Any]], object]
+    ) -> None:
+        path = self.certificate(robspec, asked, tmp_path)
+        written = json.loads(path.read_text())
+        forge(written)
+        path.write_text(document.dumps(written))
+        result = robspec("recheck", path, asked.model, asked.spec)
+        assert (result.status, "E0804" in result.err) == (1, True), result.err
+
+    def test_a_certificate_of_fewer_images_or_of_part_of_the_specification(
+        self, asked: Project, robspec: Run, tmp_path: Path
+    ) -> None:
+        away = tmp_path / "away"
+        shutil.copytree(asked.root, away)
+        for name in ("images", "masks"):
+            (away / name / "im0.png").unlink()
+        path = self.certificate(robspec, asked, tmp_path, "--data", away)
+        assert robspec("recheck", path, asked.model, asked.spec, "--data", away).status == 0
+        result = robspec("recheck", path, asked.model, asked.spec)
+        assert (result.status, "E0804" in result.err) == (1, True)
+
+    def test_the_declared_constant_is_part_of_it(self, asked: Project, robspec: Run, tmp_path: Path) -> None:
+        path = self.certificate(robspec, asked, tmp_path)
+        result = robspec("recheck", path, asked.model, asked.spec)
+        assert "lipschitz l2 -> l2 <= 999: PROVED" in result.out
+        asked.spec.write_text(asked.spec.read_text().replace("999", "0.001"))
+        path = self.certificate(robspec, asked, tmp_path)
+        result = robspec("recheck", path, asked.model, asked.spec)
+        assert result.status == 0
+        assert "lipschitz l2 -> l2 <= 1/1000: NOT PROVED" in result.out
 
 
 @pytest.mark.parametrize("least", ["0.5", "0.999"])

@@ -98,6 +98,47 @@ def saturated(y: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(y * (20 / 255)) - 0.5
 
 
+def counted(y: torch.Tensor) -> torch.Tensor:
+    """Slope 1 for two and for three images at once, and 3 for one."""
+    b = y.shape[0]
+    return y * (1 + (b - 2) * (b - 3))
+
+
+def first_of_all(y: torch.Tensor) -> torch.Tensor:
+    """Only the first image of a batch is looked at."""
+    first = (torch.arange(y.shape[0]) == 0).view(-1, 1, 1, 1)
+    return torch.where(first, y, torch.full_like(y, 8.0))
+
+
+def hardly_stored(y: torch.Tensor) -> torch.Tensor:
+    """2049 is 2048 in half precision, so the factor is 1 and not 0."""
+    return y * (2049 - torch.tensor(2049.0).half().float())
+
+
+def once(y: torch.Tensor) -> torch.Tensor:
+    """The control: each image by itself."""
+    return y * 1.0
+
+
+class Faint(nn.Module):
+    """Five times 2^-116 and five times 2^116: squares of what lies between underflow, the whole is the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = [2.0**-116] * 5 + [2.0**116] * 5
+        self.steps = nn.ParameterList([torch.full((1, 1, 1, 1), s, dtype=torch.float64) for s in sizes])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits [B, 2, H, W]."""
+        v = image - ZERO
+        for step in list(self.steps)[:5]:
+            v = functional.conv2d(v, step)
+        v = functional.leaky_relu(v, 0.5)
+        for step in list(self.steps)[5:]:
+            v = functional.conv2d(v, step)
+        return torch.cat([-v, v], 1)
+
+
 def only(pixels: tuple[slice, slice], by: float, start: float = 8, channels: int = 1) -> Array:
     """A constant image with some pixels lowered."""
     image = flat(start, channels=channels)
@@ -177,6 +218,26 @@ PLANTS = [
         30,
         normalize=f"normalize mean [{ZERO}] std [0.25]",
     ),
+    plant(
+        "a slope that depends on the batch size",
+        Scores(counted),
+        DARK,
+        64,
+        30,
+        status=(2,),
+        control_module=Scores(once),
+    ),
+    plant(
+        "a verdict that depends on the place in the batch",
+        Scores(first_of_all),
+        DARK,
+        64,
+        30,
+        status=(2,),
+        control_module=Scores(once),
+    ),
+    plant("a constant that half precision rounds", Scores(hardly_stored), DARK, 64, 30),
+    plant("weights whose squares underflow", Faint(), DARK, 64, 30),
     plant("a small step of every pixel", Scores(lambda y: y), DARK, 8, 0.9, norm="linf"),
     plant("a sum of small steps", Scores(lambda y: y), DARK, 512, 30, norm="l1"),
 ]

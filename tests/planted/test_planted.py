@@ -28,7 +28,8 @@ def test_the_perturbation_breaks_the_property(plant: Plant) -> None:
     assert all(plant.distances())
     assert all(m.min() >= 0 and m.max() <= 255 for m in plant.moved)
     assert plant.breaks(plant.attained(torch.float64))
-    if plant.status != (2,):
+    wide = any(p.dtype == torch.float64 for p in plant.module.parameters())
+    if plant.status != (2,) and not wide:
         assert plant.breaks(plant.attained(torch.float32))
 
 

@@ -29,7 +29,8 @@ from robspec.torchmetrics import (
 )
 from robspec.torchmetrics._certified import Certified
 from robspec.torchmetrics._question import exact
-from robspec.torchmetrics._record import decode, encode
+from robspec.torchmetrics._record import Batch, decode, encode
+from robspec.torchmetrics._tensors import Kind
 from robspec.torchmetrics.errors import BadBatch, BadMetricArgument, MixedStates
 from robspec.verify.errors import InfiniteMeanError, NonFiniteLogitsError
 from tests.cli.conftest import Run
@@ -216,7 +217,9 @@ VALUES = st.lists(
 def test_states_keep_values_exactly(
     first: list[Fraction | float | None], second: list[Fraction | float | None]
 ) -> None:
-    assert decode(torch.cat([encode(first), encode(second)])) == first + second
+    batches = [Batch(2, Kind.ENOUGH, tuple(first)), Batch(300, Kind.NONE, tuple(second))]
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8):
+        assert decode(torch.cat([encode(batch, dtype) for batch in batches])) == batches
 
 
 class TestReading:

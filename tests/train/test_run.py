@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from robspec import stopping
 from robspec.data.errors import EmptyDataSet
 from robspec.models.loading import load
 from robspec.syntax import format_file, parse
@@ -52,6 +55,46 @@ class Stop(Exception):
     """Raised in the middle of a run."""
 
 
+class Signalled(Lines):
+    """A console at which SIGTERM comes in the middle of training."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        with super().bar(title, total) as told:
+
+            def signalled(done: int) -> None:
+                told(done)
+                if title == "training" and self.bars[title][0] == self.after and done:
+                    signal.raise_signal(signal.SIGTERM)
+
+            yield signalled
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_signal_lets_the_step_end_and_is_gone_on_from(folder: Path, whole: Path, after: int) -> None:
+    """No checkpoint is due for long, and the third step ends an epoch: its validation is finished first."""
+    text = (folder / "config.toml").read_text().replace("checkpoint_steps = 1", "checkpoint_steps = 100")
+    (folder / "rare.toml").write_text(text)
+    config = read_config(folder / "rare.toml")
+    console = Signalled(after)
+
+    def stopped() -> None:
+        with stopping.as_interrupt():
+            train(config, folder / "stopped", None, console)
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert console.said[-1] == f"stopped at step {after} of {STEPS}: the same command goes on"
+    again = Lines()
+    train(config, folder / "stopped", None, again)
+    assert again.said[0] == f"going on from step {after} of {STEPS}"
+    assert same(folder / "stopped", whole)
+
+
 class Stopping(Lines):
     """A console that ends the run after some steps."""
 
@@ -63,8 +106,6 @@ class Stopping(Lines):
         super().line(text)
 
     def bar(self, title: str, total: int):  # type: ignore[no-untyped-def]
-        from contextlib import contextmanager
-
         @contextmanager
         def opened():  # type: ignore[no-untyped-def]
             done = 0
