@@ -177,6 +177,8 @@ def command(
     report = _options.with_progress(run, len(session.data), "checking")
     if collected is not None and cross_check is not None:
         report = cross_checked(report, collected, cross_check, witness_dir)
+    parts = (session.model, session.model.program, session.data, session.backend, session.established)
+    report = explained(report, *parts, size, str(model) if arch is None else None)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():
         warned = tuple(
@@ -200,9 +202,6 @@ def command(
             notes=(*report.notes, *session.notes),
             remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=allow == "unknown",
-        )
-        report = explained(
-            report, session.model, session.model.program, session.data, session.backend, session.established, size
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
         derived = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ class _Facts:
     provable: Fraction
     boundary: bool
     proved: bool
-    model: str
+    archive: str | None
 
 
 def explained(
@@ -46,6 +47,7 @@ def explained(
     backend: Backend,
     established: Established,
     size: int,
+    archive: str | None = None,
 ) -> CheckReport:
     """Add to every UNKNOWN requirement of a finished check which gap it is and what to do next.
 
@@ -57,15 +59,32 @@ def explained(
         backend: computes bounds.
         established: the constants, with their proofs.
         size: images per batch.
+        archive: the model file where it is an archive, for commands that take one.
 
     Returns:
-        The report; as it was where nothing is unknown, or not every image was evaluated.
+        The report; as it was where nothing is unknown, not every image was evaluated, or the search is interrupted.
 
     Source: MATH.md sections 3 and 7.
     """
     unknown = [p for p in report.properties if any(_open(r) for r in p.requirements)]
     if not report.complete or not unknown:
         return report
+    try:
+        return _explained(report, model, graph, data, backend, established, size, archive)
+    except KeyboardInterrupt:
+        return report  # the verdicts stand
+
+
+def _explained(
+    report: CheckReport,
+    model: LogitsModel,
+    graph: ExportedProgram,
+    data: ImageSource,
+    backend: Backend,
+    established: Established,
+    size: int,
+    archive: str | None,
+) -> CheckReport:
     began = time.perf_counter()
     asked = [_asked(p, r) for p in report.properties for r in p.requirements if _open(r)]
     searched = list(dict.fromkeys(a for a in asked if a is not None))
@@ -85,7 +104,8 @@ def explained(
             question = _asked(prop, item)
             reach = found[question] if question is not None else _radius(prop, item)
             cost = None if proof is None else costliest(proof, report.program)
-            items.append(replace(item, gap=_gap(report, prop, item, reach, measured[prop.constant], cost)))
+            gap = _gap(report, prop, item, reach, measured[prop.constant], cost, archive)
+            items.append(replace(item, gap=gap))
         properties.append(replace(prop, requirements=tuple(items)))
     spent = time.perf_counter() - began
     times = replace(report.times, bound=report.times.bound + spent, total=report.times.total + spent)
@@ -157,6 +177,7 @@ def _gap(
     reach: Fraction,
     measured: Fraction | None,
     cost: Cost | None,
+    archive: str | None,
 ) -> Gap:
     query, constant = prop.source.query, prop.constant
     worst_case = isinstance(query, WorstCaseQuery)
@@ -174,7 +195,7 @@ def _gap(
         reach,
         boundary,
         constant.status is ConstantStatus.PROVED,
-        report.files.get("model", "MODEL"),
+        archive,
     )
     advice = tuple(text for advise in _ADVICE if (text := advise(facts)))
     return Gap(tuple(causes), reach, needed, measured, cost, advice)
@@ -198,9 +219,9 @@ def _ask_less(facts: _Facts) -> str:
 
 
 def _nodes(facts: _Facts) -> str:
-    if facts.boundary or not facts.proved:
+    if facts.boundary or not facts.proved or facts.archive is None:
         return ""
-    return f"`robspec lipschitz {facts.model}` shows what every node costs"
+    return f"`robspec lipschitz {shlex.quote(facts.archive)}` shows what every node costs"
 
 
 def _train(facts: _Facts) -> str:

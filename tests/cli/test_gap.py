@@ -142,3 +142,15 @@ def test_what_is_decided_has_no_gap(project: Project, robspec: Run) -> None:
     assert result.status == 0
     assert all(r["gap"] is None for p in json.loads(result.out)["properties"] for r in p["requirements"])
     assert "why:" not in robspec("check", project.model, project.spec).out
+
+
+def test_a_search_that_is_interrupted_leaves_the_verdicts(
+    project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robspec.verify.gap.largest_budgets", interrupted)
+    ask(project, 50, "mean(worst_case) >= 0.9")
+    assert gaps(project, robspec) == []
+    assert "UNKNOWN" in robspec("check", project.model, project.spec).out
