@@ -32,6 +32,8 @@ from robspec.semantics.norm import L1, L2, LINF, Norm
 
 BATCHES = (1, 2, 3, 5, 8)
 CHANNELS, SIDE = 2, 4
+LEAST_MEASURED = 1e-290
+"""Smaller changes are multiples of the least number of float64: their ratio says nothing."""
 EXTREMES = (1e-44, 1e-38, 1e-30, 1e-20, 1e-8, 1.0, 1.0, 1.0, 3.0, 1e8, 1e20, 1e30)
 WIDE_EXTREMES = (1e-320, 1e-300, 1e-160, 1e-38, 1.0, 1.0, 1e38, 1e150)
 
@@ -398,7 +400,7 @@ def _slope(runner: Runner, images: torch.Tensor, reach: float, norm: Norm, gener
         with torch.enable_grad():
             change = runner.images_to_logits(other) - runner.images_to_logits(images).detach()
             largest = change.detach().abs().max()
-            if not bool(torch.isfinite(largest)) or float(largest) == 0.0:
+            if not bool(torch.isfinite(largest)) or float(largest) < LEAST_MEASURED:
                 return best
             total = (change / largest).square().sum()
         top = _lengths(change.detach(), norm)
