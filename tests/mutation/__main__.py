@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.mutation.changes import change
 
 TESTS = {
+    "robspec/function": ["tests/function"],
     "robspec/lower": [
         *("tests/lower", "tests/golden", "tests/cli/test_metrics.py", "tests/docs/test_language_reference.py"),
     ],
