@@ -70,7 +70,7 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float, dou
     mean = _centred(call, left, right, first, second)
     if mean is not None:
         return mean
-    plain = [*repeats, doubted] == [1.0, 1.0, 1.0]
+    plain = [*repeats, doubted] == [1.0, 1.0, 1.0] and len(left.shape) == len(right.shape)
     inverse = directed.inverse(call.norm)
     weight = (
         directed.power(

@@ -68,7 +68,7 @@ def _labels(call: Call, left: int, right: int) -> tuple[tuple[Label, ...], tuple
             return rows, columns, (*rows, *columns)
         return rows, (*columns[:-1], rows[-1]), (*rows[:-1], *columns[:-1])
     if call.name == "tensordot":
-        pairs = zip(call.integers("dims_self", 0, 0), call.integers("dims_other", 0, 0), strict=True)
+        pairs = zip(call.get("dims_self"), call.get("dims_other"), strict=True)
         joined = {b % right: rows[a % left] for a, b in pairs}
         other = tuple(joined.get(n, column) for n, column in enumerate(columns))
         free = set(joined.values())
