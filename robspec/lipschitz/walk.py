@@ -391,7 +391,7 @@ class Walk:
 
     def _lookup(self, node: fx.Node) -> object:
         entry = self._entries.get(node)
-        return None if entry is None else entry.data
+        return None if entry is None else entry.constant if entry.data is None else entry.data
 
     def _where(self, node: fx.Node) -> str:
         return where(node, self.layout)

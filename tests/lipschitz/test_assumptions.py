@@ -126,3 +126,39 @@ def test_the_switch_of_softplus_is_no_rounding_in_float64(bound: Any, export: An
         bound(export(functional.softplus, (1, 2, 2), dtype=torch.float64), L2)
     late = export(lambda x: functional.softplus(x, threshold=40.0), (1, 2, 2), dtype=torch.float64)
     assert bound(late, L2) == 1.0
+
+
+class _Turning(nn.Module):
+    """A Householder activation of order one, its sine and cosine computed from a stored angle."""
+
+    def __init__(self, angle: torch.Tensor, *, overwritten: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("angle", angle)
+        self.overwritten = overwritten
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x, y = image[:, :1], image[:, 1:]
+        half = self.angle * 0.5
+        cos, sin = torch.cos(self.angle), torch.sin(self.angle)
+        if self.overwritten:
+            cos.view(-1).mul_(3.0)
+            sin.view(-1).mul_(3.0)
+        selector = x * torch.sin(half) - y * torch.cos(half)
+        below, above = selector <= 0, selector > 0
+        return torch.cat([x * below + (x * cos + y * sin) * above, y * below + (x * sin - y * cos) * above], dim=1)
+
+
+def test_householder_holds_for_what_the_constants_are(export: Any, bound: Any) -> None:
+    """Not only for the formula they are written as: overwritten, rounded to half, or rounded below the data's type."""
+    angle = torch.full((1, 1, 1), 0.7)
+    assert bound(export(_Turning(angle), (2, 2, 2)), L2) == 1.0
+    others = [
+        export(_Turning(angle, overwritten=True), (2, 2, 2)),
+        export(_Turning(angle.to(torch.bfloat16)), (2, 2, 2)),
+        export(_Turning(angle.to(torch.float16)), (2, 2, 2)),
+        export(_Turning(angle), (2, 2, 2), dtype=torch.float64),
+        torch.export.export(_Turning(_numbered(2, 1, 1, 1)), (torch.randn(2, 2, 2, 2),)),
+    ]
+    for program in others:
+        with pytest.raises(RobspecError):
+            bound(program, L2)
