@@ -149,7 +149,7 @@ class _Turning(nn.Module):
 
 
 def test_householder_holds_for_what_the_constants_are(export: Any, bound: Any) -> None:
-    """Not only for the formula they are written as: overwritten, rounded to half, or rounded below the data's type."""
+    """Not only for the formula: overwritten, rounded to half, or rounded below the type of the data."""
     angle = torch.full((1, 1, 1), 0.7)
     assert bound(export(_Turning(angle), (2, 2, 2)), L2) == 1.0
     others = [
