@@ -220,7 +220,9 @@ class Walk:
         for argument, _, given in arguments(node):
             for part in batch.parts(given):
                 symbol = self._entries[part].constant if isinstance(part, fx.Node) else None
-                if not isinstance(symbol, torch.Tensor | Spread) or (name in _ALIGNED and argument != "self"):
+                if not isinstance(symbol, torch.Tensor | Spread):
+                    continue
+                if (shaped or name in _ALIGNED) and argument != "self":
                     continue
                 tensor = symbol.template if isinstance(symbol, Spread) else symbol
                 if name in _VIEWED and isinstance(symbol, torch.Tensor) and argument == "self":
@@ -303,7 +305,7 @@ class Walk:
 
     def _value(self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor) -> Value:
         shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
-        if problem and step.refusal is None:
+        if problem and (step.refusal is None or step.squares is not None):
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
             step = _refused(error, step.inputs)
         narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]

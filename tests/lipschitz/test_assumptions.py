@@ -162,3 +162,20 @@ def test_householder_holds_for_what_the_constants_are(export: Any, bound: Any) -
     for program in others:
         with pytest.raises(RobspecError):
             bound(program, L2)
+
+
+def test_a_sum_of_squares_keeps_the_images_apart(export: Any, bound: Any) -> None:
+    """With a dimension in front, the images lie in the second, over which a sum must not run."""
+
+    def mixed(x: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        return torch.sqrt(x**2 + (x**2 + zero).sum(1))
+
+    with pytest.raises(RobspecError):
+        bound(export(_Holding(mixed, torch.zeros((1,) * 5)), (2, 3, 3)), L2)
+
+
+def test_a_constant_may_lend_its_shape(bound: Any) -> None:
+    def shaped(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2).reshape_as(like)
+
+    assert bound(torch.export.export(_Holding(shaped, _numbered(2, 2, 3, 3)), (torch.randn(2, 2, 3, 3),)), L2) == 1.0
