@@ -364,7 +364,7 @@ class Walk:
                 named[argument.name] = resolve(node.kwargs[argument.name])
             elif argument.has_default_value():
                 named[argument.name] = argument.default_value
-        end = node.args[3] if operation(node) == "slice" and len(node.args) > 3 else None
+        end = {key: item for key, _, item in arguments(node)}.get("end") if operation(node) == "slice" else None
         if isinstance(end, fx.Node) and self._whole(node, end):
             named["end"] = 2**63 - 1
         return named
@@ -372,7 +372,7 @@ class Walk:
     def _whole(self, node: fx.Node, end: fx.Node) -> bool:
         """Whether a slice of the batch ends where the batch ends."""
         source, end_at = self._entries[node.args[0]].data, self._entries[end].constant  # type: ignore[index]
-        dim = node.args[1]
+        dim = {key: item for key, _, item in arguments(node)}.get("dim", 0)
         if not isinstance(source, Value) or not isinstance(dim, int) or not isinstance(end_at, Count):
             return False
         return source.axis == dim % len(source.shape) and end_at.times == source.shape[source.axis]
