@@ -74,7 +74,8 @@ def open_session(
         forward_dtype=dtype,
     )
     match_shapes(program, loaded, str(model))
-    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
+    wide = loaded.forward_dtype == torch.float64
+    images = open_dataset(program.data, program.model, spec.parent if data is None else data, wide=wide)
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
     established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))

@@ -63,6 +63,7 @@ class Dataset:
         model: what the specification says of the model.
         regions: each image with its region file, in the same order; empty for none.
         weights: each image with its weight file, in the same order; empty for none.
+        wide: whether the model computes in float64, so that pixels must be float32 numbers.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     model: Model
     regions: tuple[Pair, ...] = ()
     weights: tuple[Pair, ...] = ()
+    wide: bool = False
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
     _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
 
@@ -93,7 +95,7 @@ class Dataset:
             An iterator of batches.
 
         Raises:
-            RobspecError: E0304 to E0316, naming the file.
+            RobspecError: E0304 to E0317, naming the file.
         """
         for start in range(0, len(self.pairs), size):
             chosen = self.pairs[start : start + size]
@@ -185,7 +187,8 @@ class Dataset:
         return self.model.output_shape[1], self.model.output_shape[2]
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
-        return scaling.to_range(self._stored_image(p), self.model.low, self.model.high, p.name)
+        stored = self._stored_image(p)
+        return scaling.to_range(stored, self.model.low, self.model.high, p.name, wide=self.wide)
 
     def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
         blob = self._read(p.image, p.name)
@@ -248,13 +251,14 @@ class Dataset:
         return max(channels * height * width, self.model.output_shape[1] * self.model.output_shape[2])
 
 
-def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
+def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) -> Dataset:
     """Pair a specification's images and masks and check every header.
 
     Args:
         data: the globs, the ignore label, and whether masks are binary.
         model: the declared shapes, range and classes.
         root: the folder the globs are relative to: the specification's, or `--data`.
+        wide: whether the model computes in float64.
 
     Returns:
         The data set, not yet decoded.
@@ -264,7 +268,7 @@ def open_dataset(data: Data, model: Model, root: Path) -> Dataset:
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
-    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model, regions, weights)
+    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model, regions, weights, wide)
     dataset.check_headers()
     return dataset
 

@@ -218,3 +218,17 @@ class AmbiguousPalette(RobspecError):
 
     code = "E0316"
     title = "palette of greys in another order"
+
+
+class PixelsTooFine(RobspecError):
+    """An array image holds float64 pixels that float32 cannot hold, and the model runs in float64.
+
+    Images are float32 everywhere: that is what attacks perturb and witnesses store. A model in float32 rounds its
+    input anyway; one in float64 would see another image than the file holds.
+
+    Example: an image of `np.random.rand(3, 64, 64)` with `--forward float64`.
+    Mend: save it as float32: np.save(path, image.astype(np.float32)).
+    """
+
+    code = "E0317"
+    title = "pixels finer than float32"

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from robspec.data.errors import PixelOutOfRange, UnsupportedFile
+from robspec.data.errors import PixelOutOfRange, PixelsTooFine, UnsupportedFile
 
 _LEVELS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 _FLOATS = tuple(np.dtype(t) for t in (np.float16, np.float32, np.float64))
@@ -22,7 +22,9 @@ def _table(low: Fraction, high: Fraction, levels: int) -> npt.NDArray[np.float32
     return table
 
 
-def to_range(pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, where: str) -> npt.NDArray[np.float32]:
+def to_range(
+    pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, where: str, *, wide: bool = False
+) -> npt.NDArray[np.float32]:
     """Bring stored pixels to the declared input range.
 
     Args:
@@ -30,6 +32,7 @@ def to_range(pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, whe
         low: smallest input value.
         high: largest input value.
         where: the file, for the error.
+        wide: whether the model computes in float64, where a pixel rounded to float32 is another one.
 
     Returns:
         float32, same shape: low + (high - low) * u / 255 (or / 65535) in float64, rounded once to float32.
@@ -37,13 +40,21 @@ def to_range(pixels: npt.NDArray[np.generic], low: Fraction, high: Fraction, whe
     Raises:
         PixelOutOfRange: E0310, a floating-point value outside [low, high], NaN or infinite.
         UnsupportedFile: E0311, another dtype.
+        PixelsTooFine: E0317, float32 does not hold the pixels and the model would see the difference.
     """
     levels = _LEVELS.get(pixels.dtype)
     if levels is not None:
         return _table(low, high, levels)[pixels.astype(np.intp)]
     check_dtype(pixels.dtype, where)
     _check_range(pixels.astype(np.float64), low, high, where)
-    return pixels.astype(np.float32)
+    single = pixels.astype(np.float32)
+    if wide and not np.array_equal(single, pixels):
+        raise PixelsTooFine(
+            where,
+            "its float64 pixels are no float32 numbers, and a model that runs in float64 would be given others",
+            "save them as float32, np.save(path, image.astype(np.float32)), so that the file holds what is checked",
+        )
+    return single
 
 
 def check_dtype(dtype: np.dtype[np.generic], where: str) -> None:

@@ -22,6 +22,11 @@ STRUCTURAL = frozenset({"cat", "concat", "concatenate", "stack"})
 """Operations besides the pointwise ones that bring their operands to one element type."""
 
 
+_UNTAGGED = frozenset(
+    {"divide", "masked_fill", "multiply", "negative", "_prelu_kernel", "rsub", "subtract", "true_divide", "where"}
+)
+
+
 def operation(node: fx.Node) -> str:
     """Name a node's operation, such as conv2d or relu_, without its namespace and overload."""
     return str(getattr(getattr(node.target, "overloadpacket", node.target), "__name__", node.target))
@@ -43,8 +48,8 @@ def is_size(node: fx.Node) -> bool:
 
 
 def is_pointwise(node: fx.Node) -> bool:
-    """Whether torch declares the operation to work entry by entry, with broadcasting."""
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
+    """Whether the operation works entry by entry, with broadcasting: torch tags most such, and not all."""
+    return torch.Tag.pointwise in getattr(node.target, "tags", ()) or plain(operation(node)) in _UNTAGGED
 
 
 def arguments(node: fx.Node) -> Iterator[tuple[str, str, object]]:

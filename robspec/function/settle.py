@@ -196,7 +196,7 @@ class _Settling:
         placed = self._placeholder(f"folded_{len(self._folded)}_{source.name if source is not None else 'number'}")
         kept = value.detach().clone().contiguous() if value.layout == torch.strided else value.detach()
         placed.meta["val"] = torch.empty(kept.shape, dtype=kept.dtype, device="meta")
-        placed.meta["folded"] = source
+        placed.meta["folded"], placed.meta["leaves"] = source, self._layout.constants
         target = f"folded.{placed.name}"
         self._folded[target] = kept
         self._inputs.append(InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(placed.name), target, None))

@@ -229,6 +229,9 @@ class Call:
 
     def same(self, value: Value) -> Step:
         """Answer: the value itself, up to an added constant of the full shape."""
+        if len(self.shapes[0]) != len(value.shape):
+            # With dimensions in front, the axes of what is known about the value would name others.
+            return self.scaled(value, 1.0, axis=self.broadcast_axis(value))
         return replace(self.scaled(value, 1.0), alias=value.source)
 
     def unmoved(self, like: Value) -> Step:

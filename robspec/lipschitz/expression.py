@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import fx
 
 _LARGEST = 4000
@@ -22,7 +23,7 @@ def describe(node: fx.Node, names: dict[fx.Node, str]) -> str:
 
     def write(item: object) -> str:
         if not isinstance(item, fx.Node):
-            return f"{item:.12g}" if isinstance(item, int | float) else str(item)
+            return f"{item:.17g}" if isinstance(item, int | float) else str(item)
         # A folded constant is written as the file computes it.
         item = _origin(item)
         count[0] += 1
@@ -37,6 +38,33 @@ def describe(node: fx.Node, names: dict[fx.Node, str]) -> str:
 
     text = write(node)
     return text if count[0] <= _LARGEST else ""
+
+
+def recomputed(node: fx.Node) -> torch.Tensor | None:
+    """Evaluate the formula that a folded constant is written as, in float64.
+
+    Args:
+        node: the placeholder of a folded constant.
+
+    Returns:
+        What the formula gives on the stored tensors, which is what the constant holds only where nothing was
+        overwritten or rounded on the way; None where it is not a function of stored tensors.
+    """
+    leaves = node.meta.get("leaves", {})
+
+    def value(item: object) -> object:
+        if isinstance(item, list | tuple):
+            return [value(part) for part in item]
+        if not isinstance(item, fx.Node):
+            return item
+        if item.op != "call_function":
+            stored = leaves.get(item.name)
+            return stored.to(torch.float64) if isinstance(stored, torch.Tensor) else None
+        return item.target(*map(value, item.args), **{k: value(v) for k, v in item.kwargs.items()})  # type: ignore[operator]
+
+    source = node.meta.get("folded")
+    found = value(source) if isinstance(source, fx.Node) else None
+    return found if isinstance(found, torch.Tensor) else None
 
 
 def _origin(node: fx.Node) -> fx.Node:

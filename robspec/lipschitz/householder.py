@@ -3,8 +3,8 @@
 On the plane of each channel pair the map is the identity on a sector and a reflection or rotation on each
 other sector; neighbouring sectors agree on their common ray, so the map is continuous and piecewise
 isometric, and therefore 1-Lipschitz in l_2. In l_1 and l_infinity every piece has norm |cos| + |sin| <=
-sqrt(2). The sines and cosines are taken exactly: with their stored float32 values the pieces meet only up
-to rounding, which belongs to the forward pass.
+sqrt(2). The sines and cosines are taken exactly: as they were folded the pieces meet only up to rounding,
+which belongs to the forward pass where it is a rounding of the data's own element type.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import torch
 from torch import fx
 
 from robspec.lipschitz import directed
+from robspec.lipschitz.batch import same_for_all
 from robspec.lipschitz.branches import joint
 from robspec.lipschitz.call import Call
-from robspec.lipschitz.expression import describe
+from robspec.lipschitz.expression import describe, recomputed
 from robspec.lipschitz.values import Step, Value
 
-_TURN = f"{2 * math.pi:.12g}"
+_TURN = f"{2 * math.pi:.17g}"
 
 
 def householder(call: Call, parts: Sequence[Value]) -> Step | None:
@@ -52,13 +53,43 @@ def householder(call: Call, parts: Sequence[Value]) -> Step | None:
         return None
     if len({tuple(value.shape) for value in (*values, *parts)}) != 1:
         return None  # a wider angle would copy the pair
+    axis = call.merged_axis(values, aligned=True)
+    if not all(_as_written(call, node, axis) for node in _constants(parts, first, second)):
+        return None
     edge = directed.sqrt(2.0)
     gain = 1.0 if call.norm.p == 2 else directed.between(edge, 1.0, edge, call.norm)
 
     def reach(anchor: Value) -> float:
         return directed.mul(gain, joint(values, anchor, call.norm))
 
-    return call.step(values, reach, axis=call.merged_axis(values, aligned=True), rule="Householder")
+    return call.step(values, reach, axis=axis, rule="Householder")
+
+
+def _constants(parts: Sequence[Value], *ends: fx.Node) -> set[fx.Node]:
+    """Collect the constants that the parts are computed from, down to the pair."""
+    seen, queue = set(ends), [part.node for part in parts]
+    found = set()
+    while queue:
+        node = queue.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op == "placeholder":
+            found.add(node)
+        queue += node.all_input_nodes
+    return found
+
+
+def _as_written(call: Call, node: fx.Node, axis: int | None) -> bool:
+    """Whether a constant holds what its formula says, up to a few roundings of the data's type, for every image."""
+    held, exact = call.lookup(node), recomputed(node)
+    if not isinstance(held, torch.Tensor) or exact is None or held.shape != exact.shape:
+        return False
+    place = -1 if axis is None else axis - (len(call.shapes[0]) - held.dim())
+    if place >= 0 and not same_for_all(held, place):
+        return False
+    allowed = 16 * torch.finfo(call.dtypes[0]).eps
+    return bool(((held.to(torch.float64) - exact).abs() <= allowed * (1.0 + exact.abs())).all())
 
 
 def _leading(node: fx.Node) -> fx.Node | None:

@@ -42,6 +42,8 @@ _TRACING_ERRORS = (
 )
 _ALIGNED = frozenset({"addmm", "baddbmm"})
 """Operations that are not pointwise and add a constant as broadcasting does."""
+_VIEWED = frozenset({"view_as", "reshape_as"})
+"""Operations that give their first tensor the shape of another, in the order of memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,27 +207,36 @@ class Walk:
                         self._where(node), what, "let nothing but shapes depend on how many images there are"
                     )
 
-    def _check_places(self, node: fx.Node, name: str, step: Step, rank: int) -> None:
+    def _check_places(self, node: fx.Node, name: str, step: Step, shape: torch.Size) -> None:
         """Refuse constants that differ from place to place of the batch.
 
         Raises:
             MixedBatch: images would be treated differently.
         """
-        joined = name in STRUCTURAL
-        if step.axis is None or not (is_pointwise(node) or joined or name in _ALIGNED):
+        joined, rank = name in STRUCTURAL, len(shape)
+        shaped = name in batch.SHAPE_READERS
+        if step.axis is None or not (is_pointwise(node) or joined or shaped or name in _ALIGNED):
             return
         for argument, _, given in arguments(node):
             for part in batch.parts(given):
                 symbol = self._entries[part].constant if isinstance(part, fx.Node) else None
-                if not isinstance(symbol, torch.Tensor | Spread) or (name in _ALIGNED and argument != "self"):
+                if not isinstance(symbol, torch.Tensor | Spread):
+                    continue
+                if (shaped or name in _ALIGNED) and argument != "self":
                     continue
                 tensor = symbol.template if isinstance(symbol, Spread) else symbol
+                if name in _VIEWED and isinstance(symbol, torch.Tensor) and argument == "self":
+                    tensor = tensor.reshape(shape)
                 place = step.axis - (0 if joined else rank - tensor.dim())
                 if name == "stack":
                     dim = int(next((item for key, _, item in arguments(node) if key == "dim"), 0)) % rank  # type: ignore[call-overload]
                     place -= dim < step.axis
                 wrong = not isinstance(symbol, Spread) and place >= 0 and not batch.same_for_all(tensor, place)
-                if wrong or (isinstance(symbol, Spread) and place != symbol.axis):
+                if isinstance(symbol, Spread):
+                    # A view of another shape takes its entries in the order of memory, across the images.
+                    moved = name in _VIEWED and tuple(tensor.shape[1:]) != tuple(shape[1:])
+                    wrong = place != symbol.axis or moved or (name in _VIEWED and symbol.axis != 0)
+                if wrong:
                     what = f"its {argument} is a constant that differs between the images of a batch"
                     raise MixedBatch(self._where(node), what, "treat every image of a batch alike")
 
@@ -253,7 +264,7 @@ class Walk:
             steps = self._steps(node, name, outputs)
             for step, first in zip(steps, outputs, strict=True):
                 if step is not None and isinstance(first, torch.Tensor):
-                    self._check_places(node, name, step, first.dim())
+                    self._check_places(node, name, step, first.shape)
         except RobspecError as error:
             inputs = self._inputs(node)
             causes = (v.step.refusal for v in inputs if v.step.refusal is not None and v.step.squares is None)
@@ -294,7 +305,7 @@ class Walk:
 
     def _value(self, label: str, node: fx.Node, step: Step, first: torch.Tensor, second: torch.Tensor) -> Value:
         shape, problem = self._per_image(step, tuple(first.shape), tuple(second.shape))
-        if problem and step.refusal is None:
+        if problem and (step.refusal is None or step.squares is not None):
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
             step = _refused(error, step.inputs)
         narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]
@@ -353,7 +364,7 @@ class Walk:
                 named[argument.name] = resolve(node.kwargs[argument.name])
             elif argument.has_default_value():
                 named[argument.name] = argument.default_value
-        end = node.args[3] if operation(node) == "slice" and len(node.args) > 3 else None
+        end = {key: item for key, _, item in arguments(node)}.get("end") if operation(node) == "slice" else None
         if isinstance(end, fx.Node) and self._whole(node, end):
             named["end"] = 2**63 - 1
         return named
@@ -361,7 +372,7 @@ class Walk:
     def _whole(self, node: fx.Node, end: fx.Node) -> bool:
         """Whether a slice of the batch ends where the batch ends."""
         source, end_at = self._entries[node.args[0]].data, self._entries[end].constant  # type: ignore[index]
-        dim = node.args[1]
+        dim = {key: item for key, _, item in arguments(node)}.get("dim", 0)
         if not isinstance(source, Value) or not isinstance(dim, int) or not isinstance(end_at, Count):
             return False
         return source.axis == dim % len(source.shape) and end_at.times == source.shape[source.axis]
@@ -382,7 +393,7 @@ class Walk:
 
     def _lookup(self, node: fx.Node) -> object:
         entry = self._entries.get(node)
-        return None if entry is None else entry.data
+        return None if entry is None else entry.constant if entry.data is None else entry.data
 
     def _where(self, node: fx.Node) -> str:
         return where(node, self.layout)

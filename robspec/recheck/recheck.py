@@ -99,7 +99,7 @@ def derive(
         raise CertificateRejected(
             str(model), "its shapes are not those of the specification", "name the checked model"
         )
-    data = open_dataset(program.data, program.model, root)
+    data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
     found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)

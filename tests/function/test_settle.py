@@ -126,6 +126,14 @@ def test_numbers_are_those_the_file_computes_with(export: Any) -> None:
     assert torch.equal(run(program, one), torch.full_like(one, float(torch.tensor(0.1))))
 
 
+def test_a_softplus_is_one_in_float64_too(export: Any) -> None:
+    """Its switch at 20 is below the rounding of float32, and a jump of 2e-9 in float64."""
+    program = export(lambda x: torch.nn.functional.softplus(x * 20, beta=0.5))
+    ones = torch.full((1, 2, 4, 4), 2.0, dtype=torch.float64)
+    below, above = (run(program, ones + by) for by in (0.0, 1e-13))
+    assert float((above - below).abs().max()) <= 20 * 1e-12
+
+
 def test_a_filling_in_the_shape_of_data_is_one_of_the_file(export: Any) -> None:
     program = export(lambda x: x + x.new_full((x.shape[0], 1, 1, 1), 0.1))
     zero = torch.zeros(2, 2, 4, 4, dtype=torch.float64)

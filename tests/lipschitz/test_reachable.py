@@ -51,7 +51,7 @@ def square_root(x: torch.Tensor) -> torch.Tensor:
 _SIMPLE = """
 abs absolute alias arcsinh arctan asinh atan celu clone contiguous cos detach elu erf fliplr gelu
 hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log_sigmoid mT mish neg
-negative positive relu relu6 rrelu selu sigmoid silu sin softplus softshrink tanh tril
+negative positive relu relu6 rrelu selu sigmoid silu sin softshrink tanh tril
 triu
 """
 BY_NAME: dict[str, Function] = {name: getattr(A, name) for name in _SIMPLE.split()}
@@ -184,6 +184,7 @@ FUNCTIONS: dict[str, Function] = {
     "rsub": lambda x: A.rsub(x, 1.0),
     "select": lambda x: A.select(x, 1, 0),
     "slice": lambda x: A.slice(x, 1, 0, 2),
+    "softplus": lambda x: A.softplus(x, 1.0, 40.0),
     "softmax": lambda x: A.softmax(x, 1),
     "sort": lambda x: A.sort(x, 1)[0],
     "split": lambda x: A.split(x, 2, 1)[0],

@@ -312,8 +312,6 @@ _REFUSED: dict[str, Function] = {
     "limits_above_that_are_data": lambda x: x.clamp(None, x.flip(1)),
     "signs_of_other_squares": lambda x: torch.sqrt(torch.sign(x**2) * x.flip(1) ** 2),
     "squares_times_their_steps": lambda x: torch.sqrt((x**2).round() * x**2),
-    "stack_of_matrices_on_the_right": lambda x: x.unsqueeze(2) @ torch.ones(1, 1, 2),
-    "stack_of_matrices_on_the_left": lambda x: torch.ones(3, 2, 1) @ x.unsqueeze(1).unsqueeze(1),
     "sum_of_another_type": lambda x: x.sum(1, True, dtype=torch.float64),
     "size_of_another_type": lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64),
     "softmax_of_another_type": lambda x: x.softmax(1, dtype=torch.float64),

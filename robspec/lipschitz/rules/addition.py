@@ -47,7 +47,7 @@ def _shifted(call: Call, value: Value, alpha: float) -> Step:
     if repeats > 1:
         return call.scaled(value, directed.root(repeats, call.norm), axis=call.broadcast_axis(value))
     if value.step.squares is not None and _at_least_zero(call, alpha):
-        return call.squares(value.step.squares.terms, value.axis)
+        return call.squares(value.step.squares.terms, call.broadcast_axis(value))
     return call.same(value)
 
 
@@ -70,7 +70,7 @@ def _two(call: Call, left: Value, right: Value, first: float, second: float, dou
     mean = _centred(call, left, right, first, second)
     if mean is not None:
         return mean
-    plain = [*repeats, doubted] == [1.0, 1.0, 1.0]
+    plain = [*repeats, doubted] == [1.0, 1.0, 1.0] and len(left.shape) == len(right.shape)
     inverse = directed.inverse(call.norm)
     weight = (
         directed.power(

@@ -30,7 +30,8 @@ def bound(call: Call) -> Step:
     axes = tuple(range(len(value.shape) - sides, len(value.shape)))
     call.passive(value, axes)
     matrices, factor = _lines(call, value, axes)
-    if value.step.squares is None:
+    # A negative divisor makes of a sum of squares what is never above 0.
+    if value.step.squares is None or call.number("divisor_override", 1.0) < 0:
         return call.scaled(value, directed.mul(factor, product_norm(matrices, call.norm)))
     columns = directed.mul(factor, product_norm(matrices, L1))
     rows = directed.mul(factor, product_norm(matrices, LINF))

@@ -68,7 +68,7 @@ def _labels(call: Call, left: int, right: int) -> tuple[tuple[Label, ...], tuple
             return rows, columns, (*rows, *columns)
         return rows, (*columns[:-1], rows[-1]), (*rows[:-1], *columns[:-1])
     if call.name == "tensordot":
-        pairs = zip(call.integers("dims_self", 0, 0), call.integers("dims_other", 0, 0), strict=True)
+        pairs = zip(_listed(call, "dims_self"), _listed(call, "dims_other"), strict=True)
         joined = {b % right: rows[a % left] for a, b in pairs}
         other = tuple(joined.get(n, column) for n, column in enumerate(columns))
         free = set(joined.values())
@@ -82,3 +82,12 @@ def _labels(call: Call, left: int, right: int) -> tuple[tuple[Label, ...], tuple
         (*stacks[len(stacks) - max(0, right - 2) :], *second),
         (*stacks, *outcome),
     )
+
+
+def _listed(call: Call, name: str) -> list[int]:
+    """Read a list of dimensions of any length."""
+    found = call.get(name)
+    items = [item for item in found if isinstance(item, int)] if isinstance(found, list | tuple) else []
+    if not isinstance(found, list | tuple) or len(items) != len(found):
+        raise call.refuse(f"argument {name} is not a list of fixed dimensions")
+    return items

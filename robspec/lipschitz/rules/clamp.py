@@ -27,4 +27,4 @@ def bound(call: Call) -> Step:
             raise call.refuse(f"the limit {limit} depends on the image", "use torch.maximum or torch.minimum")
     repeats = copies(call, value)
     step = call.scaled(value, directed.root(repeats, call.norm), axis=call.broadcast_axis(value))
-    return replace(step, monotone=repeats == 1)
+    return replace(step, monotone=repeats == 1 and len(call.shapes[0]) == len(value.shape))

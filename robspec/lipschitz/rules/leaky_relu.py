@@ -18,6 +18,9 @@ def bound(call: Call) -> Step:
     """
     if call.name in ("prelu", "_prelu_kernel"):
         slopes = call.weight("weight")
+        value = call.value("self")
+        if call.name == "prelu" and slopes.numel() > 1 and len(value.shape) > 1:
+            call.passive(value, [1])
         low, size = float(slopes.min()), float(slopes.abs().max())
     elif call.name == "rrelu":
         if call.get("training") is True:

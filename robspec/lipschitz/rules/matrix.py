@@ -79,6 +79,8 @@ def _apply(
 ) -> Step:
     """Apply factor, known up to a relative doubt, times a matrix of shape (outputs, inputs) along one axis."""
     rank = len(value.shape)
+    if matrix.dim() != 2:
+        raise call.refuse("the weight is no matrix")
     channel = dim % rank
     call.passive(value, [channel])
     others = tuple(axis for axis in range(rank) if axis not in (channel, value.axis))

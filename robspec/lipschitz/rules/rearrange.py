@@ -62,7 +62,7 @@ def bound(call: Call) -> Step:
         ramp = blocks
     keywords = {key: call.get(key) for key in call.arguments if key != name}
     if call.name == "masked_fill":
-        keywords["value"] = 0.0
+        keywords["value"] = torch.zeros(()) if isinstance(keywords.get("value"), torch.Tensor) else 0.0
     moved = call.node.target(ramp, **keywords).to(torch.int64)  # type: ignore[operator]
     axis = _batch_axis(call, value, moved, entries)
     counts = torch.bincount(moved.reshape(-1), minlength=2)[1:]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import fx
 
+from robspec.function.nodes import operation, plain
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.shapes import channel_layout, copies
@@ -94,11 +96,22 @@ def _two(call: Call, left: Value, right: Value, *, divides: bool) -> Step:
         )
     for sign, other in ((left, right), (right, left)):
         squares = other.step.squares
-        if sign.node.target == torch.ops.aten.sign.default and squares is not None:
-            origin = sign.step.inputs[0].step.squares
-            if origin is not None and origin.terms is squares.terms:
-                return call.squares(squares.terms, other.axis)
+        if squares is None or sign.node.target != torch.ops.aten.sign.default or sign.shape != other.shape:
+            continue
+        if _size_of(call, sign.step.inputs[0], other):
+            return call.squares(squares.terms, other.axis)
     raise call.refuse(
         "the product of two tensors that both depend on the image has no global Lipschitz constant",
         "use a gate by constants, or MaxMin",
     )
+
+
+def _size_of(call: Call, origin: Value, value: Value) -> bool:
+    """Whether a value is q, |q| or relu(|q|) of another, q: where more is added, sign(q) times it jumps at q = 0."""
+    while value is not origin:
+        source = value.node.args[0] if plain(operation(value.node)) in ("relu", "abs", "absolute") else None
+        found = call.lookup(source) if isinstance(source, fx.Node) else None
+        if not isinstance(found, Value):
+            return False
+        value = found
+    return origin.step.squares is not None

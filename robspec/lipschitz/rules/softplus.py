@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step
 
@@ -14,8 +16,8 @@ def bound(call: Call) -> Step:
     """Bound by 1, reading the switch to the identity above `threshold` as the rounding it is meant to be.
 
     Above the threshold t the code returns x instead of a value larger by log(1 + exp(-t)) / beta. Where
-    that jump is below half a unit in the last place of float32 it belongs to the arithmetic of the forward
-    pass; a larger one is refused.
+    that jump is below half a unit in the last place of the data's element type it belongs to the arithmetic
+    of the forward pass; a larger one is refused.
 
     Raises:
         NoGlobalConstant: beta <= 0, or a threshold at which the function visibly jumps.
@@ -25,6 +27,8 @@ def bound(call: Call) -> Step:
     beta, threshold = call.number("beta", 1.0), call.number("threshold", 20.0)
     if beta <= 0:
         raise call.refuse("softplus with beta <= 0 is not the softplus", "use beta > 0")
-    if threshold <= 0 or math.log1p(math.exp(-threshold)) > threshold * 2.0**-25:
-        raise call.refuse(f"softplus jumps at its threshold {threshold:g}", "use the default threshold of 20")
+    wide = call.dtypes[0] == torch.float64
+    if threshold <= 0 or math.log1p(math.exp(-threshold)) > threshold * 2.0 ** (-54 if wide else -25):
+        mend = "use a threshold of 40, F.softplus(x, threshold=40)" if wide else "use the default threshold of 20"
+        raise call.refuse(f"softplus jumps at its threshold {threshold:g}", mend)
     return call.entrywise(1.0, monotone=True)
