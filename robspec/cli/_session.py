@@ -15,6 +15,7 @@ import torch
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
+from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.verify.backend import choose
 from robspec.verify.constant import Established, establish
@@ -74,6 +75,7 @@ def open_session(
         forward_dtype=dtype,
     )
     match_shapes(program, loaded, str(model))
+    refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
     wide = loaded.forward_dtype == torch.float64
     images = open_dataset(program.data, program.model, spec.parent if data is None else data, wide=wide)
     times = Times(load=time.perf_counter() - began)

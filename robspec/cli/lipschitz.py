@@ -90,9 +90,12 @@ def command(
 
 def _load(path: Path) -> tuple[ExportedProgram, tuple[int, int, int]]:
     """Load an exported program; the only place that knows how."""
+    from robspec.models.conduct import peeled_notes
     from robspec.models.loading import load
 
     found = load(path)
+    for note in peeled_notes(found):
+        click.echo(str(note), err=True)
     return found.program, found.input_shape
 
 

@@ -199,7 +199,7 @@ class Walk:
                 elif isinstance(symbol, Count):
                     shape = name in batch.SHAPES and argument in ("size", "shape", "sizes")
                     if not shape and not (name == "slice" and argument == "end"):
-                        what = f"the batch size serves as its {argument}, and not as a shape"
+                        what = f"a number that descends from the batch size is no shape here (argument {argument})"
                 elif isinstance(symbol, Spread) and not meets:
                     what = f"its {argument} is a tensor whose size is the batch size"
                 if what:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robspec.function.running import Runner
-from robspec.models.errors import LogitsDependOnCompany, NeverBelowZero
+from robspec.models.errors import LogitsDependOnCompany, ModelInterface, NeverBelowZero
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 
@@ -33,6 +33,7 @@ class Conduct:
         self._model = model
         self._met = 0
         self._lowest = math.inf
+        self._under = f" under the last {' and '.join(model.peeled)}, which is taken off" if model.peeled else ""
 
     def meet(self, names: Sequence[str], images: Tensor, logits: Tensor) -> None:
         """Look at one batch; the last image of the first batch is run again alone.
@@ -61,7 +62,7 @@ class Conduct:
             raise NeverBelowZero(
                 str(self._model.path),
                 f"its single output is never below 0 on {self._met} image{'' if self._met == 1 else 's'}, the least "
-                f"value being {self._lowest:g}: read as a logit it calls every pixel the second class",
+                f"value being {self._lowest:g}{self._under}: read as a logit it calls every pixel the second class",
                 "return the logit itself, whose sign decides, and not a probability or a distance; or two channels, "
                 "one per class, where every pixel is meant to be of the second class",
             )
@@ -73,10 +74,35 @@ def peeled_notes(model: LoadedModel) -> tuple[Note, ...]:
         return ()
     names = " and ".join(model.peeled)
     text = (
-        f"it returns probabilities, and its last {names} is taken off: the decision is the same, the proof is about "
-        "the logits under it"
+        f"its last {names} is taken off, as probabilities are no logits: the decision is the same, the proof is "
+        "about what lies under it"
     )
     return (Note("head-taken-off", f"model {model.path}", text, {"operations": model.peeled}),)
+
+
+def refuse_statements_about_the_file(model: LoadedModel, *, claims: bool, assumes: bool) -> None:
+    """Refuse a constant that somebody states for a file whose last operation was taken off.
+
+    What is proved speaks of the logits under a last sigmoid or softmax; a constant of the file's own output is
+    another number, and may be far smaller.
+
+    Args:
+        model: the loaded model.
+        claims: whether the specification claims a constant.
+        assumes: whether one is assumed.
+
+    Raises:
+        ModelInterface: E0209.
+    """
+    if not model.peeled or not (claims or assumes):
+        return
+    given = "a constant is assumed" if assumes else "the specification claims a constant"
+    raise ModelInterface(
+        str(model.path),
+        f"{given}, and the model's last {' and '.join(model.peeled)} is taken off: a constant of what the file "
+        "returns is none of the logits under it",
+        "export the model so that it returns its logits, and state their constant; or leave the constant out",
+    )
 
 
 def _check_company(model: LoadedModel, name: str, images: Tensor, logits: Tensor) -> None:

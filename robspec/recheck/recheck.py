@@ -18,7 +18,7 @@ from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
-from robspec.models.conduct import Conduct
+from robspec.models.conduct import Conduct, refuse_statements_about_the_file
 from robspec.models.loading import load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
@@ -99,6 +99,9 @@ def derive(
         raise CertificateRejected(
             str(model), "its shapes are not those of the specification", "name the checked model"
         )
+    refuse_statements_about_the_file(
+        loaded, claims=program.model.claim is not None, assumes=inputs.assume is not None
+    )
     data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
     found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))

@@ -25,8 +25,9 @@ from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
-from robspec.semantics.constant import Constant
+from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
+from robspec.verify.errors import OptionValueError
 from robspec.verify.result import Attack, ImageResult
 from robspec.verify.run import ImageBatch, LogitsModel
 
@@ -132,7 +133,7 @@ class Attacker:
             before = found[i]
             distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm) if usable[i] else None
             if value is not None and distance is not None and distance <= query.budgets[point]:
-                self._compare(before, point, value, Attack(distance, paths[i]), query.metric)
+                self._compare(before, point, value, Attack(distance, paths[i]), query.metric, constant)
                 found[i] = _with(before, point, value, Attack(distance, paths[i]), query.metric)
             if found[i] is before:
                 paths[i].unlink()
@@ -166,7 +167,9 @@ class Attacker:
         result: npt.NDArray[np.float32] = (clean + change).clamp(low, high).numpy()
         return result
 
-    def _compare(self, result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> None:
+    def _compare(
+        self, result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric, constant: Constant
+    ) -> None:
         """Raise the alarm where a find is worse than what is certified, and keep it."""
         certified = result.certified[point]
         sign = -1 if metric.lower_is_better else 1
@@ -175,9 +178,18 @@ class Attacker:
         self._alarms.mkdir(parents=True, exist_ok=True)
         kept = self._alarms / f"alarm-{attack.path.name}"
         shutil.copyfile(attack.path, kept)
+        found = (
+            f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}"
+        )
+        if constant.status is ConstantStatus.ASSUMED:
+            raise OptionValueError(
+                "--assume-lipschitz",
+                f"{found}: the assumed constant is too small for this model ({result.image}, stored as {kept})",
+                "assume a larger one, or a model whose constant can be proved",
+            )
         raise SoundnessAlarm(
             f"{result.image}, stored as {kept}",
-            f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}",
+            found,
             "keep the model, the image and this file, and report it",
         )
 

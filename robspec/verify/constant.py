@@ -22,6 +22,8 @@ from robspec.verify.errors import NotProvableError
 from robspec.verify.result import ClaimResult, Verdict
 
 _SEARCH_SECONDS = 10.0
+_NO_FUNCTION = ("E0503", "E0504")
+"""Refusals of programs that are no function of one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +154,12 @@ def search_range(program: Program) -> tuple[float, float] | None:
 
 def _assumed(program: Program, assume: Fraction | None, refusal: RobspecError) -> Established:
     if assume is None:
+        # No constant describes a model whose images depend on each other, so none can be assumed.
+        assumption = "" if refusal.code in _NO_FUNCTION else "; or stand on an assumption with --assume-lipschitz C"
         raise NotProvableError(
             refusal.where,
             f"no Lipschitz constant can be proved for this model: {refusal.what} ({refusal.code})",
-            f"{refusal.mend}; or stand on an assumption with --assume-lipschitz C",
+            f"{refusal.mend}{assumption}",
         ) from refusal
     note = f"--assume-lipschitz, because {refusal.what} ({refusal.code}, {refusal.where})"
     constant = Constant(assume, L2, L2, ConstantStatus.ASSUMED, note)

@@ -96,6 +96,21 @@ def test_a_last_sigmoid_or_softmax_is_taken_off(robspec: Run, tmp_path: Path, ou
     spec = write(tmp_path, outputs)
     text = robspec("check", model, spec, "--witness-dir", tmp_path / "w")
     assert text.status == 1
-    assert "returns probabilities" in " ".join(text.out.split())
+    assert "probabilities are no logits" in " ".join(text.out.split())
     report = json.loads(robspec("check", model, spec, "--format", "json", "--witness-dir", tmp_path / "w").out)
     assert "head-taken-off" in [note["code"] for note in report["remarks"]]
+
+
+@pytest.mark.parametrize("how", ["claimed", "assumed"])
+def test_a_constant_of_the_file_is_none_of_the_logits(robspec: Run, tmp_path: Path, how: str) -> None:
+    """softmax is 1/2-Lipschitz, its logits are not: what holds of the file proves nothing of what lies under it."""
+    model = export(Returns(lambda z: torch.softmax(torch.cat([-9 * z, 9 * z], 1), 1)), tmp_path / "m.pt2", 8)
+    spec = write(tmp_path, 2)
+    options = ("--assume-lipschitz", "7") if how == "assumed" else ()
+    if how == "claimed":
+        text = spec.read_text(encoding="utf-8")
+        spec.write_text(text.replace("classes ground", "lipschitz l2 <= 7\n  classes ground"), encoding="utf-8")
+    result = robspec("check", model, spec, *options)
+    assert result.status == 2
+    assert "E0209" in result.err
+    assert "softmax is taken off" in " ".join(result.err.split())
