@@ -27,7 +27,6 @@ from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
-from robspec.verify.errors import OptionValueError
 from robspec.verify.result import Attack, ImageResult
 from robspec.verify.run import ImageBatch, LogitsModel
 
@@ -178,19 +177,13 @@ class Attacker:
         self._alarms.mkdir(parents=True, exist_ok=True)
         kept = self._alarms / f"alarm-{attack.path.name}"
         shutil.copyfile(attack.path, kept)
-        found = (
-            f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}"
-        )
-        if constant.status is ConstantStatus.ASSUMED:
-            raise OptionValueError(
-                "--assume-lipschitz",
-                f"{found}: the assumed constant is too small for this model ({result.image}, stored as {kept})",
-                "assume a larger one, or a model whose constant can be proved",
-            )
+        assumed = constant.status is ConstantStatus.ASSUMED
         raise SoundnessAlarm(
             f"{result.image}, stored as {kept}",
-            found,
-            "keep the model, the image and this file, and report it",
+            f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}",
+            "the constant assumed with --assume-lipschitz is too small for this model: assume a larger one"
+            if assumed
+            else "keep the model, the image and this file, and report it",
         )
 
     def _stored(self, prop: Property, name: str, image: npt.NDArray[np.float32]) -> Path:

@@ -95,6 +95,7 @@ def test_an_attack_below_a_certified_bound_is_an_alarm(project: Project, robspec
     result = robspec("check", model, project.spec, "--assume-lipschitz", "0.0001", *options)
     assert result.status == 4, result.out
     assert "E0901" in result.err
+    assert "--assume-lipschitz is too small" in result.err
     (kept,) = (tmp_path / "w").iterdir()
     assert str(kept) in result.err
     assert np.load(kept).shape == (3, 8, 8)
