@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 _WAITING = """
 import signal, sys, threading
 
+# As a terminal starts it: a job in the background of a script inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def waits():
     print("READY", flush=True)
     threading.Event().wait(500)  # a signal ends it
