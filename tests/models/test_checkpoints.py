@@ -27,6 +27,7 @@ from robspec.models.errors import (
 )
 from robspec.models.loading import load
 from robspec.models.pickles import UnsoundPickle, read_pickle
+from tests.examples import examples
 
 from .archives import Bomb, packed, records, small
 
@@ -253,7 +254,7 @@ def test_a_tensor_outside_its_storage(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     for blob in (body, b"\x80\x02" + body + b".", pickle.dumps(body) + body):
         try:
@@ -263,7 +264,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 
 
 @given(st.integers(0, 5000), st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_change_of_an_old_file_is_read_or_refused(place: int, value: int) -> None:
     buffer = io.BytesIO()
     torch.save({"a": torch.arange(9.0)}, buffer, _use_new_zipfile_serialization=False)
