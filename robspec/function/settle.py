@@ -194,7 +194,8 @@ class _Settling:
 
     def _place_folded(self, source: fx.Node | None, value: torch.Tensor) -> fx.Node:
         placed = self._placeholder(f"folded_{len(self._folded)}_{source.name if source is not None else 'number'}")
-        kept = value.detach().clone().contiguous() if value.layout == torch.strided else value.detach()
+        # With its memory layout, on which the kernel that is chosen, and so the last bit, may depend.
+        kept = value.detach().clone()
         placed.meta["val"] = torch.empty(kept.shape, dtype=kept.dtype, device="meta")
         placed.meta["folded"], placed.meta["leaves"] = source, self._layout.constants
         target = f"folded.{placed.name}"

@@ -75,6 +75,9 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "scratch": scratch,
     "filled": filled,
     "split": lambda x: x * torch.arange(4.0).split(2)[1].sum(),
+    "channels last": lambda x: functional.conv2d(
+        x, (torch.arange(36.0).view(2, 2, 3, 3) / 7).contiguous(memory_format=torch.channels_last)
+    ),
     "slopes": lambda x: functional.leaky_relu(functional.elu(x - 0.5, alpha=1.1), 0.3),
     "normalised": lambda x: functional.batch_norm(
         x, torch.tensor([0.1, 0.2]), torch.tensor([0.3, 1e-8]), torch.tensor([2.0, 0.1]), torch.ones(2), eps=1e-3
