@@ -8,6 +8,8 @@ import numpy.typing as npt
 from robspec.data.errors import LabelOutOfRange
 
 _FOREGROUND = 255
+_WHITES = ({3}, {0, 3}, {15}, {0, 15})
+"""What masks of 2 and 4 bits a pixel hold that are black and white."""
 
 
 def to_classes(
@@ -43,7 +45,15 @@ def to_classes(
         if value != ignore and not 0 <= value < limit:
             mend = "declare the class, declare the label with `ignore`, or correct the mask"
             if present <= {0, _FOREGROUND}:
-                mend = "declare the masks binary (`masks ... binary`), or declare `ignore 255`"
+                mend = (
+                    "declare the masks binary (`masks ... binary`); `ignore 255` would leave out every pixel that "
+                    "is marked"
+                )
+            elif present in _WHITES:
+                mend = (
+                    f"{value} is the white of a mask of fewer bits a pixel: save it with 0 and 1, or with 0 and 255 "
+                    "and `masks ... binary`; to ignore it would leave out every pixel that is marked"
+                )
             _refuse(labels, value, limit, ignore, where, mend)
     return labels
 

@@ -22,6 +22,8 @@ from robspec.data.pairing import Pair
 from robspec.data.raster import Plane
 
 _MOST = 256 << 20
+_CONVERT = "convert the images once to the declared shape, or correct `input`"
+_WITHOUT_ALPHA = "save the images without their alpha channel: what shines through it is not in the file"
 _TURN = "turn the pixels once as you mean them, and save the files without EXIF"
 
 
@@ -196,7 +198,7 @@ def _shape_error(found: Header, where: str, declared: tuple[int, int, int]) -> I
         where,
         f"the image is {found.channels} x {height} x {width} ({found.kind}{turned}), "
         f"the declared input is {' x '.join(map(str, declared))}",
-        "convert the images once to the declared shape, or correct `input`",
+        _WITHOUT_ALPHA if found.channels == declared[0] + 1 and found.channels in (2, 4) else _CONVERT,
     )
 
 
