@@ -10,16 +10,9 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tests.lipschitz.conftest import Function
+
 Export = Callable[..., ExportedProgram]
-
-
-class _Function(nn.Module):
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
 
 
 def _export(
@@ -29,7 +22,7 @@ def _export(
     dtype: torch.dtype = torch.float32,
     images: int | None = None,
 ) -> ExportedProgram:
-    module = (model if isinstance(model, nn.Module) else _Function(model)).eval()
+    module = (model if isinstance(model, nn.Module) else Function(model)).eval()
     sample = torch.rand(images or 3, *shape, dtype=dtype)
     batch = None if images else ({0: torch.export.Dim("batch", min=1, max=16)},)
     with torch.no_grad(), warnings.catch_warnings():

@@ -21,7 +21,9 @@ torch.set_num_threads(1)  # small models: more threads only wait for each other
 logging.getLogger("torch.__trace").propagate = False  # torch's own trace is costly to capture
 
 
-class _Function(nn.Module):
+class Function(nn.Module):
+    """A module that is one function."""
+
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.function = function
@@ -38,7 +40,7 @@ def _export(
     dtype: torch.dtype = torch.float32,
     train: bool = False,
 ) -> ExportedProgram:
-    module = model if isinstance(model, nn.Module) else _Function(model)
+    module = model if isinstance(model, nn.Module) else Function(model)
     module.train(train)
     if not batch:
         return torch.export.export(module, (torch.randn(shape, dtype=dtype),))
