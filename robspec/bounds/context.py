@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from robspec.bounds import _ranks as ranks
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
@@ -98,13 +99,23 @@ class Context:
             keep &= self.region
         return torch.where(keep, labels, LEFT_OUT)
 
-    def prepared(self, metric: Metric, items: Items) -> Prepared:
-        """Read the batch for a metric over all classes."""
-        key = (metric.region, metric.region_mask, items)
+    def prepared(self, metric: Metric, items: Items, *, squared: bool = True) -> Prepared:
+        """Read the batch for a metric over all classes.
+
+        Args:
+            metric: it decides what is left out, and among how many of the largest logits a class must be.
+            items: what can be flipped.
+            squared: whether a budget is in squared l2 distance.
+        """
+        water = squared and self._water and metric.rank > 1
+        key = (metric.region, metric.region_mask, items, metric.rank, water)
         if key not in self._prepared:
-            labels = self.seen(metric, annotated=items is Items.CORRECT)
+            labels, logits = self.seen(metric, annotated=items is Items.CORRECT), self.logits
+            if metric.rank > 1 and labels is not None:
+                logits = ranks.reduced(logits, labels, metric.rank, LEFT_OUT, water=water)
+                labels = torch.where(labels == LEFT_OUT, LEFT_OUT, 0)
             ignore = None if labels is None else LEFT_OUT
-            self._prepared[key] = self.backend.prepare(LogitsBatch(self.logits, labels, items, ignore))
+            self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
 
     def one_class(

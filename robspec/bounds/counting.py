@@ -39,7 +39,8 @@ class Bound:
     def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
         self.metric = metric
         self.constant = constant
-        self._prepared = context.prepared(metric, Items(metric.items))
+        squared = constant.output_norm.p == 2
+        self._prepared = context.prepared(metric, Items(metric.items), squared=squared)
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values.

@@ -18,6 +18,7 @@ from robspec.semantics.formula import FormulaTooLarge, Ratio, TooMuchWork, Work,
 from robspec.semantics.norm import decimal_text
 from robspec.semantics.separable import ClassSet, Separable
 from robspec.syntax import ast, write
+from robspec.tasks import Task
 
 _ANY: ClassSet = ("k",)
 
@@ -29,9 +30,17 @@ class Derivations:
         definitions: the metrics there are; problems are added to its.
         constants: the constants of the specification.
         classes: the classes of the model, or None while unknown.
+        task: what the model is for, or None while unknown.
     """
 
-    def __init__(self, definitions: Definitions, constants: Constants, classes: tuple[str, ...] | None) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        constants: Constants,
+        classes: tuple[str, ...] | None,
+        task: Task | None = None,
+    ) -> None:
+        self._task = task
         self._definitions = definitions
         self._constants = constants
         self._classes = classes
@@ -65,10 +74,22 @@ class Derivations:
         if any(True for _ in arity_faults(info, use, "")) or None in numbers:
             raise Refused(None)
         arguments = tuple(n for n in numbers if n is not None)
+        task = self._task
+        if task is not None and task.scores is not info.scores:
+            raise Refused(_other_task(info, task, use))
+        if info.scores:
+            if info.items == "fpr_at_tpr" and not 0 < arguments[0] <= 1:
+                message = f"{decimal_text(arguments[0])} is no share of the anomalous images that can be found"
+                mend = "write a number above 0 and up to 1, such as 0.95"
+                raise Refused(Problem("E0150", use.arguments[0].span, message, mend))
+            return Metric(
+                info.name, (), arguments, info.lower_is_better, info.formula, "scores", info.items, low=info.low, high=info.high
+            )
         found = self._base(info, use, arguments)
+        whole = task is not None and not task.each and not info.items
         if use.adjective == "weighted":
             found = self._weighted(info, found, use)
-        elif use.adjective == "pooled":
+        elif use.adjective == "pooled" or whole:
             found = self._pooled(info, found, use)
         within = () if use.within is None else use.within.classes
         return replace(
@@ -82,8 +103,13 @@ class Derivations:
 
     def _base(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
         """The metric over all pixels of each image."""
+        if info.items == "ranked":
+            return self._ranked(info, use, arguments)
         if info.items:
-            return Metric(info.name, formula=info.formula, items=info.items, low=info.low, high=info.high)
+            name, formula = info.name, info.formula
+            if self._task is not None and self._task.item == "image":
+                name, formula = (use.name.id if use.name.id in info.aliases else name), formula.replace("pixel", "image")
+            return Metric(name, formula=formula, items=info.items, low=info.low, high=info.high)
         if info.mean_of:
             return self._mean(info, use)
         definition = self._definitions.find(info.name)
@@ -104,6 +130,20 @@ class Derivations:
         else:
             found = self._sum(definition, use, arguments, value)
         return replace(found, asked=asked)
+
+    def _ranked(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
+        """Accuracy that counts a class among the n largest logits as right."""
+        rank, classes = arguments[0], len(self._classes or ())
+        if rank.denominator != 1 or not 1 <= rank < classes:
+            message = f"of {classes} classes, the {decimal_text(rank)} largest are no choice"
+            mend = f"write an integer from 1 to {classes - 1}"
+            raise Refused(Problem("E0150", use.arguments[0].span, message, mend))
+        formula = info.formula
+        if self._task is not None:
+            formula = formula.replace("pixel", self._task.item)
+        return Metric(
+            info.name, (), arguments, formula=formula, items="correct", low=info.low, high=info.high, rank=int(rank)
+        )
 
     def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
         """An average over the classes found in the annotation."""
@@ -182,7 +222,7 @@ class Derivations:
 
     def _weighted(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
         ratio = found.ratio
-        if found.family != "counting" or (ratio is not None and not _linear(ratio)):
+        if found.family != "counting" or found.rank > 1 or (ratio is not None and not _linear(ratio)):
             message = f"`{info.name}` does not count pixels one by one, so they cannot have weights"
             mend = "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr"
             raise Refused(Problem("E0146", use.span, message, mend))
@@ -190,11 +230,16 @@ class Derivations:
 
     def _pooled(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
         ratio = found.ratio
-        if ratio is None or not _linear(ratio) or found.average == "frequency" or found.family == "weighted":
+        uneven = found.family == "weighted" and self._counted_as_pixels
+        if ratio is None or not _linear(ratio) or found.average == "frequency" or uneven:
             message = f"`{info.name}` is no quotient of sums of counts of one class, so it cannot be pooled"
             mend = "pooled go recall, precision, iou, dice and the like, and the means mean_iou and mean_dice"
             raise Refused(Problem("E0147", use.span, message, mend))
         return replace(found, family="pooled", items="")
+
+    @property
+    def _counted_as_pixels(self) -> bool:
+        return self._task is None or self._task.each
 
 
 def _of_one_class(
@@ -214,6 +259,16 @@ def _of_one_class(
         low=shape.low,
         high=shape.high,
     )
+
+
+def _other_task(info: MetricInfo, task: Task, use: ast.MetricReference) -> Problem:
+    if info.scores:
+        message = f"`{info.name}` ranks the scores of images, and the output is of {task.name}"
+        mend = "give the model `output score [1]` and `annotation normal | anomalous`, or use `accuracy`"
+    else:
+        message = f"`{info.name}` counts decisions among classes, and the output is one score"
+        mend = "use `auroc`, `average_precision`, `tpr_at(T)`, `fpr_at(T)` or `fpr_at_tpr(0.95)`"
+    return Problem("E0151", use.span, message, mend)
 
 
 def _linear(ratio: Ratio) -> bool:

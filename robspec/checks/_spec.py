@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
+from robspec import tasks
 from robspec.checks._conditions import Conditions
 from robspec.checks._constants import Constants
 from robspec.checks._definitions import Definitions, Problem
@@ -15,6 +16,7 @@ from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
 from robspec.syntax import ast
 from robspec.syntax.walk import constants_of, descend
+from robspec.tasks import Task
 
 _Kind = TypeVar("_Kind", bound=ast.Node)
 
@@ -34,7 +36,7 @@ class Spec:
         self.definitions = Definitions(self._declared(ast.Definition), self.constants, self.classes)
         self.metrics: Mapping[str, MetricInfo] = self.definitions.infos
         self.conditions = Conditions(self.constants, self.metrics)
-        self._derivations = Derivations(self.definitions, self.constants, self.classes)
+        self._derivations = Derivations(self.definitions, self.constants, self.classes, self.task)
         self._evaluate_all()
 
     def _evaluate_all(self) -> None:
@@ -145,9 +147,18 @@ class Spec:
 
     @cached_property
     def classes(self) -> tuple[str, ...] | None:
-        """The class names in index order."""
+        """The class names in index order; of scores, the normal and the anomalous side."""
+        sides = self.of_model(ast.Annotation)
+        if sides is not None:
+            return sides.normal.text, sides.anomalous.text
         statement = self.of_model(ast.Classes)
         return None if statement is None else tuple(c.text for c in statement.names)
+
+    @cached_property
+    def task(self) -> Task | None:
+        """What the model is for, from its output; None where that cannot be told."""
+        output = self.of_model(ast.Output)
+        return None if output is None else tasks.of(len(output.shape), sides=self.of_model(ast.Annotation) is not None)
 
     @cached_property
     def input_range(self) -> tuple[Fraction, Fraction] | None:
@@ -158,10 +169,19 @@ class Spec:
 
     def shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, int, int] | None:
         """A shape of three positive integers, or None when it is malformed."""
+        found = self._sides(exprs)
+        return None if found is None or len(found) != 3 else (found[0], found[1], found[2])
+
+    def output_shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
+        """A shape of three positive integers or of one, or None when it is malformed."""
+        found = self._sides(exprs)
+        return None if found is None or len(found) not in (1, 3) else found
+
+    def _sides(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
         found = self.values(exprs)
-        if found is None or len(found) != 3 or any(v.denominator != 1 or not 1 <= v <= MAX_SIDE for v in found):
+        if found is None or any(v.denominator != 1 or not 1 <= v <= MAX_SIDE for v in found):
             return None
-        return int(found[0]), int(found[1]), int(found[2])
+        return tuple(int(v) for v in found)
 
     def metric(self, reference: ast.MetricReference) -> MetricInfo | None:
         """The metric a reference names."""
@@ -176,7 +196,14 @@ class Spec:
         """Whether a property asks about a metric of the whole data set rather than of each image."""
         uses = [self.metric_of(block)] if self.asks_radius(block) is not True else []
         uses += [self.conditions.read(c, self.metric_of(block)).metric for c in self.comparisons(block)]
-        return any(u is not None and u.adjective == "pooled" for u in uses)
+        return any(u is not None and self.of_data_set(u) for u in uses)
+
+    def of_data_set(self, use: ast.MetricReference) -> bool:
+        """Whether a metric, as it is used, is of the whole data set rather than of each image."""
+        info = self.metric(use)
+        if use.adjective == "pooled" or info is None or self.task is None or self.task.each:
+            return use.adjective == "pooled"
+        return info.scores or not info.items
 
     def metric_of(self, block: ast.Property) -> ast.MetricReference | None:
         """The metric a property declares."""

@@ -47,7 +47,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
 
 def _word(statement: ast.Node) -> str:
     words = {ast.Model: "`model` block", ast.Data: "`data` block", ast.Language: "`language` statement"}
-    special = {ast.MetricStatement: "metric", ast.NormStatement: "norm"}
+    special = {ast.MetricStatement: "metric", ast.NormStatement: "norm", ast.AttackStatement: "attack"}
     kind = type(statement)
     return words.get(kind) or special.get(kind) or kind.__name__.lower()
 

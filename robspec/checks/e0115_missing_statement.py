@@ -1,8 +1,9 @@
 """Statement that is missing from a block.
 
-A model has an `input`, an `output` and its `classes`; data have `images`; a
-property has a `norm`, a `require` and, unless its condition names the metrics
-itself, a `metric`.
+A model has an `input`, an `output` and its `classes` (or, of one score, the
+`annotation` that says what it separates); data have `images`; a property has a
+`norm`, a `require` and, unless its condition names the metrics itself, a `metric`;
+of scores also an `attack`.
 
 Example::
 
@@ -33,7 +34,7 @@ from robspec.diagnostics import Diagnostic, Span
 from robspec.syntax import ast
 from robspec.syntax.forms import FORMS
 
-_MODEL = {"input": ast.Input, "output": ast.Output, "classes": ast.Classes}
+_MODEL: dict[str, type[ast.Node]] = {"input": ast.Input, "output": ast.Output, "classes": ast.Classes}
 _DATA = {"images": ast.Images}
 _PROPERTY = {"norm": ast.NormStatement, "require": ast.Require}
 
@@ -41,14 +42,19 @@ _PROPERTY = {"norm": ast.NormStatement, "require": ast.Require}
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for each statement of each block, unless a skipped one may have been it."""
     if spec.model is not None:
-        yield from _missing(spec, spec.model, "model", _MODEL)
+        needed = dict(_MODEL)
+        if spec.of_model(ast.Annotation) is not None:
+            needed.pop("classes")
+        yield from _missing(spec, spec.model, "model", needed)
     if spec.data is not None:
         yield from _missing(spec, spec.data, "data", _DATA)
     for block in spec.properties:
-        needed: dict[str, type[ast.Node]] = dict(_PROPERTY)
+        wanted: dict[str, type[ast.Node]] = dict(_PROPERTY)
+        if spec.task is not None and spec.task.scores:
+            wanted = {"attack": ast.AttackStatement, **wanted}
         if _needs_metric(spec, block):
-            needed = {"metric": ast.MetricStatement, **needed}
-        yield from _missing(spec, block, "property", needed)
+            wanted = {"metric": ast.MetricStatement, **wanted}
+        yield from _missing(spec, block, "property", wanted)
 
 
 def _needs_metric(spec: Spec, block: ast.Property) -> bool:
@@ -66,6 +72,9 @@ def _missing(spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[
         span, word = block.name.span, f"{word} `{block.name.id}`"
     for keyword, kind in needed.items():
         if not any(isinstance(s, kind) for s in block.statements):
-            form = "pixel_accuracy" if keyword == "metric" else None
-            example = f"metric {form}" if form else FORMS[keyword]
+            example = FORMS[keyword]
+            if keyword == "metric":
+                task = spec.task
+                plain = "auroc" if task is not None and task.scores else "accuracy"
+                example = f"metric {'pixel_accuracy' if task is None or task.each else plain}"
             yield error(__name__, span, f"{word} has no `{keyword}` statement", f"add one, such as `{example}`")

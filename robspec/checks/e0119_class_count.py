@@ -28,7 +28,7 @@ from robspec.syntax import ast
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Compare the two numbers."""
     output, classes = spec.of_model(ast.Output), spec.of_model(ast.Classes)
-    shape = None if output is None else spec.shape(output.shape)
+    shape = None if output is None else spec.output_shape(output.shape)
     if classes is None or shape is None:
         return
     channels, given = shape[0], len(classes.names)

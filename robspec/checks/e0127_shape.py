@@ -1,7 +1,8 @@
 """Malformed shape.
 
-The input is channels, height, width; the output is classes (or one logit), height,
-width. Each is a positive integer of at most 1048576.
+The input is channels, height, width. The output is classes (or one logit), height,
+width, for a model that judges every pixel; or classes alone, in one number, for a
+model that judges an image as a whole. Each is a positive integer of at most 1048576.
 
 Example::
 
@@ -26,16 +27,20 @@ from robspec.syntax import ast
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look at both shapes."""
-    for statement, form in (
-        (spec.of_model(ast.Input), "[channels, height, width]"),
-        (spec.of_model(ast.Output), "[classes, height, width]"),
+    for statement, lengths, what, form in (
+        (spec.of_model(ast.Input), (3,), "a shape has three numbers", "[channels, height, width]"),
+        (
+            spec.of_model(ast.Output),
+            (1, 3),
+            "an output has three numbers, or one for whole images",
+            "[classes, height, width], or [classes] for one decision about each image",
+        ),
     ):
         if statement is None:
             continue
-        if len(statement.shape) != 3:
+        if len(statement.shape) not in lengths:
             span = Span(statement.shape[0].span.start, statement.shape[-1].span.end)
-            message = f"a shape has three numbers, {len(statement.shape)} given"
-            yield error(__name__, span, message, f"write it as {form}")
+            yield error(__name__, span, f"{what}, {len(statement.shape)} given", f"write it as {form}")
         for side in statement.shape:
             value = spec.value(side)
             if value is not None and (value.denominator != 1 or not 1 <= value <= MAX_SIDE):

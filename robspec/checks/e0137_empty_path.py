@@ -20,12 +20,15 @@ from robspec.checks._report import error
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
 from robspec.syntax import ast
+from robspec.syntax.forms import FORMS
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look at the two patterns."""
-    for statement in (spec.statement(spec.data, ast.Images), spec.statement(spec.data, ast.Masks)):
-        if statement is not None and not statement.glob.strip():
-            word = "images" if isinstance(statement, ast.Images) else "masks"
-            mend = f'name the files: `{word} "val/{word}/*.png"`'
+    """Look at the patterns, and at the table of labels."""
+    for kind in (ast.Images, ast.Masks, ast.Labels):
+        statement = spec.statement(spec.data, kind)
+        glob = getattr(statement, "glob", None)
+        if statement is not None and glob is not None and not glob.strip():
+            word = kind.__name__.lower()
+            mend = f"name the files: `{FORMS[word]}`"
             yield error(__name__, statement.span, f"`{word}` names no file", mend)

@@ -28,6 +28,6 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         comparisons = spec.comparisons(block)
         for comparison in comparisons if len(comparisons) > 1 else ():
             metric = spec.conditions.read(comparison, spec.metric_of(block)).metric
-            if metric is not None and metric.adjective == "pooled":
+            if metric is not None and spec.of_data_set(metric):
                 message = f"`{write.metric(metric)}` is of the whole data set, and cannot be combined"
                 yield error(__name__, comparison.span, message, "give it a property of its own")

@@ -72,6 +72,7 @@ def open_session(
         arch=arch,
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
+        scores=program.model.task.scores,
         forward_dtype=dtype,
     )
     match_shapes(program, loaded, str(model))

@@ -171,7 +171,7 @@ def command(
             progress=progress,
             observe=observe,
             times=session.times,
-            watch=Conduct(session.model),
+            watch=Conduct(session.model, scores=program.model.task.scores),
         )
 
     report = _options.with_progress(run, len(session.data), "checking")

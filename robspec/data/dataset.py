@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import content, labels, reading, scaling
+from robspec.data import content, labels, reading, scaling, whole
 from robspec.data.errors import (
     AmbiguousPalette,
     BadWeights,
@@ -39,7 +40,8 @@ class Batch:
     Args:
         names: one per image, as the glob matched them.
         images: float32 [B, C, H, W] in the declared range.
-        labels: int64 [B, H, W], class ids or the ignore label; None when the data set has no masks.
+        labels: int64 [B, H, W], class ids or the ignore label, [B, 1, 1] of whole images; None when the data set has
+            no annotation.
         region: bool [B, H, W], False for pixels left out; None when the data set has no region files.
         weights: float64 [B, H, W], non-negative and finite; None when the data set has no weight files.
     """
@@ -64,6 +66,7 @@ class Dataset:
         regions: each image with its region file, in the same order; empty for none.
         weights: each image with its weight file, in the same order; empty for none.
         wide: whether the model computes in float64, so that pixels must be float32 numbers.
+        labels: one class index for each image, where images are judged as a whole; empty for none.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Dataset:
     regions: tuple[Pair, ...] = ()
     weights: tuple[Pair, ...] = ()
     wide: bool = False
+    labels: tuple[int, ...] = ()
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
     _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
 
@@ -103,6 +107,9 @@ class Dataset:
             masks = None
             if self.data.masks:
                 masks = torch.from_numpy(np.stack([self._labels(p) for p in chosen]))
+            elif self.labels:
+                # A whole image is one item: a plane of 1 x 1.
+                masks = torch.tensor(self.labels[start : start + size], dtype=torch.int64)[:, None, None]
             regions = self.regions[start : start + size]
             weights = self.weights[start : start + size]
             yield Batch(
@@ -127,6 +134,10 @@ class Dataset:
                 if path not in self._seen:
                     self._read(path, name)
                 total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
+        if self.data.labels:
+            blob = reading.file_bytes(self.root / self.data.labels, self.data.labels)
+            for part in (self.data.labels.encode(), hashlib.sha256(blob).digest()):
+                total.update(len(part).to_bytes(8, "big") + part)
         for p in (*self.regions, *self.weights):
             if p.mask is not None:
                 if p.mask not in self._seen:
@@ -184,7 +195,7 @@ class Dataset:
 
     @property
     def _sides(self) -> tuple[int, int]:
-        return self.model.output_shape[1], self.model.output_shape[2]
+        return self.model.plane[1:]
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
         stored = self._stored_image(p)
@@ -248,7 +259,7 @@ class Dataset:
 
     def _most_values(self) -> int:
         channels, height, width = self.model.input_shape
-        return max(channels * height * width, self.model.output_shape[1] * self.model.output_shape[2])
+        return max(channels * height * width, math.prod(self._sides))
 
 
 def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) -> Dataset:
@@ -268,9 +279,19 @@ def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) ->
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
-    dataset = Dataset(data.name, root, pair(root, data.images, data.masks), data, model, regions, weights, wide)
+    pairs = pair(root, data.images, data.masks, unique=not data.annotated or bool(data.masks))
+    labels = _of_images(data, model, root, pairs)
+    dataset = Dataset(data.name, root, pairs, data, model, regions, weights, wide, labels)
     dataset.check_headers()
     return dataset
+
+
+def _of_images(data: Data, model: Model, root: Path, pairs: tuple[Pair, ...]) -> tuple[int, ...]:
+    if data.by_folder:
+        return whole.by_folder(pairs, model.classes)
+    if data.labels:
+        return whole.from_table(root / data.labels, data.labels, pairs, model.classes)
+    return ()
 
 
 def _stacked(parts: list[npt.NDArray[np.generic]]) -> Tensor | None:

@@ -20,7 +20,7 @@ class EmptyDataSet(RobspecError):
 
 
 class MissingMask(RobspecError):
-    """Some images have no mask, region file or weight file of the same stem.
+    """Some images have no mask, region file or weight file of the same stem, or no row in the table of labels.
 
     Images and these files are paired by file name without its suffix: `images/0012.jpg` goes with
     `masks/0012.png`. An image without its annotation cannot be judged, and leaving it out in silence would change
@@ -32,7 +32,7 @@ class MissingMask(RobspecError):
     """
 
     code = "E0302"
-    title = "image without mask, region file or weight file"
+    title = "image without mask, region file, weight file or label"
 
 
 class DuplicateStem(RobspecError):
@@ -73,7 +73,7 @@ class UnreadableFile(RobspecError):
 
 
 class LabelOutOfRange(RobspecError):
-    """A mask holds a label that is neither a declared class nor the ignore label.
+    """A mask, a table of labels or a folder's name holds a label that is no declared class, nor the ignore label.
 
     Such a pixel could not be right or wrong in any defined sense.
 
@@ -232,3 +232,18 @@ class PixelsTooFine(RobspecError):
 
     code = "E0317"
     title = "pixels finer than float32"
+
+
+class BadLabelTable(RobspecError):
+    """The table of the images' labels cannot be read, or contradicts itself.
+
+    It is a CSV file in UTF-8 whose first line names a column `image` and a column `label`; other columns are passed
+    over. A row names its image by the path that the image glob matches, by the path seen from the table's folder, or
+    by the file name where only one image has it. A label is a class name, or an index from 0.
+
+    Example: a first line `filename,class`; or two rows for one image with different labels.
+    Mend: name the columns `image` and `label`, and keep one row for each image.
+    """
+
+    code = "E0318"
+    title = "table of labels cannot be read"

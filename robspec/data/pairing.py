@@ -32,7 +32,9 @@ class Pair:
     noun: str = "mask"
 
 
-def pair(root: Path, images: str, masks: str, statement: str = "masks") -> tuple[Pair, ...]:
+def pair(
+    root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True
+) -> tuple[Pair, ...]:
     """Match the globs and pair images with masks, region files or weight files by stem.
 
     Args:
@@ -40,6 +42,7 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks") -> tuple
         images: glob of image files.
         masks: glob of the other files; empty for none.
         statement: of the language that gives it: "masks", "region" or "weights".
+        unique: whether images without other files must have different stems.
 
     Returns:
         Pairs sorted by image name.
@@ -53,7 +56,8 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks") -> tuple
     """
     found = _match(root, images, "images")
     if not masks:
-        _by_stem(found, images)
+        if unique:
+            _by_stem(found, images)
         return tuple(Pair(name, root / name) for name in found)
     noun = _NOUNS[statement]
     by_stem = _by_stem(_match(root, masks, statement), masks)

@@ -13,6 +13,8 @@ from robspec.function.layout import read
 from robspec.function.nodes import arguments, operation, plain
 
 _COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
+_DIMENSIONS = (2, 4)
+"""Of a batch of logits: a row, or a map, for each image."""
 _OVER_CLASSES = frozenset({"softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax"})
 
 
@@ -37,7 +39,7 @@ def peel(program: ExportedProgram) -> Head:
     channel, which is 1 whatever its input, stays, and so does a second sigmoid under the first of a single logit.
 
     Args:
-        program: a settled program whose output is [B, K, H, W].
+        program: a settled program whose output is [B, K, H, W], or [B, K].
 
     Returns:
         The program without them, and their names.
@@ -63,7 +65,7 @@ def peel(program: ExportedProgram) -> Head:
 
 def _channels(node: fx.Node) -> int:
     value = node.meta.get("val")
-    return int(value.shape[1]) if isinstance(value, torch.Tensor) and value.dim() == 4 else 0
+    return int(value.shape[1]) if isinstance(value, torch.Tensor) and value.dim() in _DIMENSIONS else 0
 
 
 def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
@@ -78,9 +80,9 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
         return "", source
     if name == "sigmoid":
         return name, source
-    if name in _OVER_CLASSES and not single and after.dim() == 4:
+    if name in _OVER_CLASSES and not single and after.dim() in _DIMENSIONS:
         dim = next((item for key, _, item in arguments(node) if key == "dim"), None)
-        if isinstance(dim, int) and dim % 4 == 1:
+        if isinstance(dim, int) and dim % after.dim() == 1:
             return name.strip("_"), source
     return None
 

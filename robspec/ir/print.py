@@ -37,7 +37,8 @@ def _model(model: ir.Model) -> Iterator[str]:
     ends = f"[{decimal_text(model.low)}, {decimal_text(model.high)}]"
     yield f"  input {model.input_name}: {_shape(model.input_shape)} in {ends}"
     yield f"  output {model.output_name}: {_shape(model.output_shape)}"
-    yield f"  classes: {', '.join(f'{k} {name}' for k, name in enumerate(model.classes))}"
+    word = "sides" if model.sides else "classes"
+    yield f"  {word}: {', '.join(f'{k} {name}' for k, name in enumerate(model.classes))}"
     if model.normalize is not None:
         mean, std = (", ".join(map(decimal_text, v)) for v in (model.normalize.mean, model.normalize.std))
         yield f"  normalize: (x - [{mean}]) / [{std}]"
@@ -46,7 +47,7 @@ def _model(model: ir.Model) -> Iterator[str]:
         yield f"  claim: Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
 
 
-def _shape(shape: tuple[int, int, int]) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -55,6 +56,10 @@ def _data(data: ir.Data) -> Iterator[str]:
     yield f'  images: "{data.images}"'
     if data.masks:
         yield f'  masks: "{data.masks}"' + (", binary" if data.binary else "")
+    if data.labels:
+        yield f'  labels: "{data.labels}"'
+    if data.by_folder:
+        yield "  labels: the name of each image's folder"
     if data.ignore is not None:
         yield f"  ignore: label {data.ignore}"
     if data.region:
@@ -95,7 +100,8 @@ def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"
-    return f"{adjective}{metric.name}{numbers}{_names(metric.asked or metric.classes, classes)}{within}"
+    attacked = {"": "", "both": " with both sides attacked", "anomalous": f" with {classes[-1]} attacked"}[metric.attack]
+    return f"{adjective}{metric.name}{numbers}{_names(metric.asked or metric.classes, classes)}{within}{attacked}"
 
 
 def _names(indices: tuple[int, ...], classes: tuple[str, ...]) -> str:

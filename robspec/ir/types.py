@@ -11,8 +11,9 @@ from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
+from robspec.tasks import Task, of
 
-IR_VERSION = 3
+IR_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Metric:
         arguments: further numbers, such as the beta of f_beta.
         lower_is_better: the metric's polarity.
         formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
-        family: how its worst case is found: "counting", "weighted", "ratio", "macro" or "pooled" (MATH.md 3.A to E).
+        family: how its worst case is found: "counting", "weighted", "ratio", "macro" or "pooled" (MATH.md 3.A to E), or
+            "scores" for ranked scores.
         items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
             "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
         ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
@@ -47,6 +49,8 @@ class Metric:
         region_mask: only the pixels in the data's region files count.
         weights: each pixel counts with its weight from the data's weight files.
         asked: the classes a user's metric of several was asked of, in order, where `classes` does not say it.
+        rank: of "correct" items, among how many of the largest logits the annotated class must be; else 1.
+        attack: of "scores", whose images are attacked: "anomalous" or "both"; else empty.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Metric:
     region_mask: bool = False
     weights: bool = False
     asked: tuple[int, ...] = ()
+    rank: int = 1
+    attack: str = ""
 
     @property
     def needs_masks(self) -> bool:
@@ -206,23 +212,39 @@ class Model:
         input_shape: channels, height, width.
         low: smallest input value.
         high: largest input value.
-        output_shape: classes (or 1 logit), height, width.
-        classes: class names in index order.
+        output_shape: classes (or 1 logit), height, width; classes (or 1 logit) alone where an image is judged as a
+            whole.
+        classes: class names in index order; the normal and the anomalous side where `sides`.
         normalize: applied by robspec before the model file, or None.
         claim: the declared Lipschitz constant, or None.
         input_name: what the specification calls the input.
         output_name: what the specification calls the output.
+        sides: whether the output is one score, and the classes are the two sides of its annotation.
     """
 
     input_shape: tuple[int, int, int]
     low: Fraction
     high: Fraction
-    output_shape: tuple[int, int, int]
+    output_shape: tuple[int, ...]
     classes: tuple[str, ...]
     normalize: Normalize | None = None
     claim: LipschitzClaim | None = None
     input_name: str = "image"
     output_name: str = "logits"
+    sides: bool = False
+
+    @property
+    def task(self) -> Task:
+        """What the model is for."""
+        found = of(len(self.output_shape), sides=self.sides)
+        if found is None:
+            raise ValueError(f"no task has outputs of shape {self.output_shape}")
+        return found
+
+    @property
+    def plane(self) -> tuple[int, int, int]:
+        """Channels and sides of the plane of items that is judged, 1 x 1 for a whole image."""
+        return self.task.plane(self.output_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +259,8 @@ class Data:
         binary: masks hold 0 and 255 (or 0 and 1) for classes 0 and 1.
         region: glob of region files, 0 for pixels left out, paired by stem; empty when no metric asks for them.
         weights: glob of files of per-pixel weights, paired by stem; empty when no metric asks for them.
+        labels: the CSV file of the images' labels; empty for none.
+        by_folder: an image's label is the name of its folder.
     """
 
     name: str
@@ -246,6 +270,13 @@ class Data:
     binary: bool = False
     region: str = ""
     weights: str = ""
+    labels: str = ""
+    by_folder: bool = False
+
+    @property
+    def annotated(self) -> bool:
+        """Whether it says what is right, pixel by pixel or image by image."""
+        return bool(self.masks or self.labels) or self.by_folder
 
 
 @dataclass(frozen=True, slots=True)

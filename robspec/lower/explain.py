@@ -8,7 +8,8 @@ from robspec.ir import types as ir
 from robspec.ir.print import metric_text, objective_text
 from robspec.semantics.classify import Classified, P, Proof, Q, classify
 from robspec.semantics.formula import Polynomial, Ratio, polynomial_text, ratio_text
-from robspec.semantics.norm import L1, L2, LINF, Norm, decimal_text
+from robspec.semantics.norm import L2, Norm, decimal_text
+from robspec.tasks import Task
 
 _ITEMS = {
     "correct": "correct pixels, each lost to its nearest other class",
@@ -16,6 +17,7 @@ _ITEMS = {
     "leave": "pixels of the class that are found, each leaving it (TP to FN)",
     "enter": "pixels of other classes, each entering the class (TN to FP)",
 }
+_A = {"pixel": "a pixel", "image": "an image"}
 _FLIPS = {"a": "a hit that is lost (TP to FN)", "b": "a false alarm (TN to FP)"}
 _METHODS = {
     "counting": (
@@ -37,6 +39,11 @@ _METHODS = {
         "3.D",
         "the classes share the budget through a Lagrange multiplier",
         "a sound bound, not always attained",
+    ),
+    "scores": (
+        "3.H",
+        "every image moved as far as its ball allows, at once: no image's move hinders another's",
+        "exact over the scores within reach",
     ),
     "pooled": (
         "3.E",
@@ -72,9 +79,10 @@ def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
         metrics = list(dict.fromkeys(_leaves(objective)))
         yield f"  degraded: {objective_text(objective, classes)}"
         yield f"  {_combination(objective)}"
-    yield f"  {_costs(query.norm)}"
+    task = program.model.task
+    yield f"  {_costs(query.norm, task)}"
     for metric in metrics:
-        yield from (f"  {line}" for line in _metric(metric, query.norm, classes))
+        yield from (f"  {line}" for line in _metric(metric, classes, task))
 
 
 def _leaves(objective: ir.Objective) -> Iterator[ir.Metric]:
@@ -92,13 +100,16 @@ def _combination(objective: ir.Objective) -> str:
     return f"radius: the {pick} of those joined by `{word}`, a sound bound (section 3.F)"
 
 
-def _costs(norm: Norm) -> str:
-    exact = "exact" if norm in (L1, L2, LINF) else "exact where it leaves a class, from pairs where it enters one"
-    shared = "each pixel has the whole budget" if norm == LINF else "all pixels share one budget"
-    return f"costs: in {norm}, of each pixel {exact}; {shared} (section 2)"
+def _costs(norm: Norm, task: Task) -> str:
+    """The costs as the proof has them: a constant is proved into l2 on the logits, whatever the attack's norm."""
+    through = "" if norm == L2 else f", and L goes from {norm} to l2"
+    if task.scores:
+        return f"costs: a score moves by at most L * eps, each image in its own ball{through} (section 3.H)"
+    shared = "all pixels of an image share" if task.item == "pixel" else "each image has"
+    return f"costs: squared l2 distances of logits, of each {task.item} exact; {shared} (L * eps)^2{through} (section 2)"
 
 
-def _metric(metric: ir.Metric, norm: Norm, classes: tuple[str, ...]) -> Iterator[str]:
+def _metric(metric: ir.Metric, classes: tuple[str, ...], task: Task) -> Iterator[str]:
     yield f"metric {metric_text(metric, classes)}, {'lower' if metric.lower_is_better else 'higher'} is better"
     if metric.parts:
         yield f"  formula: {metric.formula}"
@@ -119,10 +130,13 @@ def _metric(metric: ir.Metric, norm: Norm, classes: tuple[str, ...]) -> Iterator
         yield from (f"  {line}" for line in _proof(metric.ratio, lower=metric.lower_is_better))
     else:
         yield f"  formula: {metric.formula}"
-    if metric.items:
-        yield f"  counts: {_ITEMS[metric.items]}"
+    if metric.items in _ITEMS:
+        counted = _ITEMS[metric.items]
+        if metric.rank > 1:
+            counted = f"correct pixels, each lost once {metric.rank} other classes are level with its own"
+        yield f"  counts: {counted.replace('pixel', task.item)}"
     yield from _pixels(metric, classes)
-    yield f"  defined: {_whole_defined(metric)}"
+    yield f"  defined: {_whole_defined(metric).replace('a pixel is annotated', f'{_A[task.item]} is annotated')}"
     if metric.worst_when_undefined:
         yield "  an attack can make the divisor 0: that counts as the worst value"
     if metric.low is not None and metric.high is not None:
@@ -130,8 +144,6 @@ def _metric(metric: ir.Metric, norm: Norm, classes: tuple[str, ...]) -> Iterator
     section, method, kind = _METHODS[metric.family]
     if metric.family == "pooled" and metric.average:
         method, kind = "the mean of the pooled worst cases of the classes", _METHODS["macro"][2]
-    if metric.family == "macro" and norm == LINF:
-        method = "every class on its own, as each pixel has the whole budget"
     yield f"  family: {metric.family} (section {section})"
     yield f"  algorithm: {method}; {kind}"
 
@@ -157,6 +169,8 @@ def _defined(polynomial: Polynomial | None) -> str:
 def _whole_defined(metric: ir.Metric) -> str:
     if metric.family == "pooled":
         return "for the data set as a whole; no image is left out"
+    if metric.family == "scores":
+        return "for the data set as a whole, if it holds both sides"
     if metric.parts:
         return "where every part is"
     if metric.average:

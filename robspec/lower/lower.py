@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TypeVar
 
@@ -56,7 +57,7 @@ def _model(spec: Spec) -> ir.Model:
         input_shape=_sure(spec.shape(model_input.shape)),
         low=low,
         high=high,
-        output_shape=_sure(spec.shape(output.shape)),
+        output_shape=_sure(spec.output_shape(output.shape)),
         classes=_sure(spec.classes),
         normalize=None
         if normalize is None
@@ -70,18 +71,22 @@ def _model(spec: Spec) -> ir.Model:
         ),
         input_name=model_input.name.id,
         output_name=output.name.id,
+        sides=spec.of_model(ast.Annotation) is not None,
     )
 
 
 def _data(spec: Spec, data: ast.Data) -> ir.Data:
     masks, ignore = spec.statement(data, ast.Masks), spec.statement(data, ast.Ignore)
     region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
+    labels = spec.statement(data, ast.Labels)
     return ir.Data(
         name=data.name.id,
         images=_sure(spec.statement(data, ast.Images)).glob,
         masks="" if masks is None else masks.glob,
         ignore=None if ignore is None else int(_sure(spec.value(ignore.label))),
         binary=masks is not None and masks.binary,
+        labels="" if labels is None or labels.glob is None else labels.glob,
+        by_folder=labels is not None and labels.glob is None,
         region="" if region is None else region.glob,
         weights="" if weights is None else weights.glob,
     )
@@ -97,7 +102,7 @@ def _query(spec: Spec, block: ast.Property) -> ir.Query:
     norm = norm_of(spec, _sure(spec.statement(block, ast.NormStatement)).norm)
     budget, degraded = spec.statement(block, ast.Budget), spec.statement(block, ast.Degraded)
     if budget is not None:
-        metric = _metric(spec, _sure(spec.metric_of(block)))
+        metric = _attacked(spec, block, _metric(spec, _sure(spec.metric_of(block))))
         if isinstance(budget.value, ast.Sweep):
             return ir.WorstCaseQuery(metric, norm, _sure(spec.points(budget.value)))
         return ir.WorstCaseQuery(metric, norm, (_sure(spec.value(budget.value)),))
@@ -106,11 +111,23 @@ def _query(spec: Spec, block: ast.Property) -> ir.Query:
     if isinstance(condition, ast.Comparison) and isinstance(condition.right, ast.Sweep):
         points = _sure(spec.points(condition.right))
         metric, start, step, strict = _swept(spec, condition, declared)
+        metric = _attacked(spec, block, metric)
         objectives = tuple(
             ir.Degraded(metric, Threshold(start.offset + at * step, start.slope), strict) for at in points
         )
         return ir.RadiusQuery(norm, objectives, points)
-    return ir.RadiusQuery(norm, (_objective(spec, condition, declared),))
+    objective = _objective(spec, condition, declared)
+    if isinstance(objective, ir.Degraded):
+        objective = replace(objective, metric=_attacked(spec, block, objective.metric))
+    return ir.RadiusQuery(norm, (objective,))
+
+
+def _attacked(spec: Spec, block: ast.Property, metric: ir.Metric) -> ir.Metric:
+    """A metric of scores with whose images are attacked; any other as it is."""
+    attack = spec.statement(block, ast.AttackStatement)
+    if attack is None or metric.family != "scores":
+        return metric
+    return replace(metric, attack="both" if attack.side.text == "both" else "anomalous")
 
 
 def _metric(spec: Spec, reference: ast.MetricReference) -> ir.Metric:

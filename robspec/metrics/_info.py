@@ -31,10 +31,12 @@ class MetricInfo:
         classes: whether it is asked of classes.
         arguments: names of the numbers it takes, in order.
         parameters: names of the classes it takes, in order; a single one may be given several, merged into one.
-        items: of a metric over all classes, what it counts: "correct" or "predicted" pixels; empty otherwise.
+        items: of a metric over all classes, what it counts: "correct" or "predicted" pixels, or "ranked" for those whose
+            class is among the n largest logits; empty otherwise.
         mean_of: the one-class metric that this one averages over the annotated classes, or empty.
         average: weights of that average: "uniform" or "frequency"; empty otherwise.
         needs_masks: whether it compares with an annotation.
+        scores: whether it ranks the scores of images, rather than counting decisions; `items` then names the way.
         low: smallest value of a metric that has no formula in the language.
         high: largest value of a metric that has no formula in the language.
     """
@@ -53,6 +55,7 @@ class MetricInfo:
     mean_of: str = ""
     average: str = ""
     needs_masks: bool = True
+    scores: bool = False
     low: Fraction = Fraction(0)
     high: Fraction = Fraction(1)
 

@@ -27,10 +27,12 @@ class Conduct:
 
     Args:
         model: the loaded model.
+        scores: whether its output is a score, which may have one sign.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, *, scores: bool = False) -> None:
         self._model = model
+        self._scores = scores
         self._met = 0
         self._lowest = math.inf
         self._under = f" under the last {' and '.join(model.peeled)}, which is taken off" if model.peeled else ""
@@ -49,7 +51,7 @@ class Conduct:
         if len(names) and not self._met:
             _check_company(self._model, names[-1], images, logits)
         self._met += len(names)
-        if logits.shape[1] == 1 and logits.numel():
+        if logits.shape[1] == 1 and logits.numel() and not self._scores:
             self._lowest = min(self._lowest, float(logits.min()))
 
     def finish(self) -> None:
@@ -62,9 +64,9 @@ class Conduct:
             raise NeverBelowZero(
                 str(self._model.path),
                 f"its single output is never below 0 on {self._met} image{'' if self._met == 1 else 's'}, the least "
-                f"value being {self._lowest:g}{self._under}: read as a logit it calls every pixel the second class",
+                f"value being {self._lowest:g}{self._under}: read as a logit it calls everything the second class",
                 "return the logit itself, whose sign decides, and not a probability or a distance; or two channels, "
-                "one per class, where every pixel is meant to be of the second class",
+                "one per class, where everything is meant to be of the second class",
             )
 
 

@@ -62,7 +62,7 @@ class LoadedModel:
         program: the one function that is proved and run: constants folded, a last sigmoid or softmax taken off;
             without the normalisation.
         input_shape: C, H, W.
-        output_shape: K, H, W.
+        output_shape: K, H, W; K alone where an image is judged as a whole.
         batch: the batch sizes the program accepts.
         dtype: the program's own floating-point dtype.
         forward_dtype: the dtype it is run in.
@@ -75,7 +75,7 @@ class LoadedModel:
     sha256: str
     program: ExportedProgram
     input_shape: tuple[int, int, int]
-    output_shape: tuple[int, int, int]
+    output_shape: tuple[int, ...]
     batch: BatchSizes
     dtype: torch.dtype
     forward_dtype: torch.dtype
@@ -92,8 +92,8 @@ class LoadedModel:
             images: [B, C, H, W] in the units of the declared input, any floating dtype, any device.
 
         Returns:
-            [B, K, H, W] in the forward dtype, on the model's device. Batches larger than the program accepts
-            are cut; smaller ones are filled up with the last image, and the extra results dropped.
+            [B, K, H, W] in the forward dtype, on the model's device, H and W 1 where an image is judged as a whole.
+            Batches larger than the program accepts are cut; smaller ones are filled up with the last image, and the extra results dropped.
 
         Raises:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
@@ -110,8 +110,12 @@ class LoadedModel:
         with exact_arithmetic(self.device):
             parts = [self._run(images[i : i + size]) for i in range(0, count, size)]
         if not parts:
-            return torch.empty((0, *self.output_shape), dtype=self.forward_dtype, device=self.device)
+            return torch.empty((0, *self._plane), dtype=self.forward_dtype, device=self.device)
         return torch.cat(parts)
+
+    @property
+    def _plane(self) -> tuple[int, ...]:
+        return self.output_shape if len(self.output_shape) == 3 else (*self.output_shape, 1, 1)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Compute the logits as `logits` does, so that gradients reach the images.
@@ -150,7 +154,7 @@ class LoadedModel:
                 f"the program returned {list(result.shape)}, not {list(expected)}, or wrote to its weights",
                 "export the model again in evaluation mode",
             )
-        return result[:count]
+        return result[:count].reshape(count, *self._plane)
 
 
 def load(
@@ -161,6 +165,7 @@ def load(
     normalize: Normalize | None = None,
     forward_dtype: torch.dtype | None = None,
     device: str = "cpu",
+    scores: bool = False,
 ) -> LoadedModel:
     """Load a model file, treating it as hostile until shown otherwise.
 
@@ -171,6 +176,8 @@ def load(
         normalize: applied before the program.
         forward_dtype: float32 or float64; the program's own by default.
         device: where to run it.
+        scores: whether the output is a number to rank and to compare with thresholds, not logits: it is taken as it
+            is, with a last sigmoid, and may have one sign.
 
     Returns:
         The model, read from one reading of the file.
@@ -198,12 +205,12 @@ def load(
     sizes = {batch.low, batch.low + 1 if batch.high is None else min(batch.high, batch.low + 1)}
     outputs = [check_shapes(program, (n, *shape), dtype, where) for n in sorted(sizes)]
     output = outputs[0]
-    if output.ndim != 4 or output.dtype != dtype or output.shape[0] != min(sizes):
+    if output.ndim not in (1, 2, 4) or output.dtype != dtype or output.shape[0] != min(sizes):
         raise ModelInterface(
             where,
             f"the model maps {[min(sizes), *shape]} {dtype} to {list(output.shape)} {output.dtype}, "
-            "not to one map of logits per image",
-            "export a module that returns logits of shape [B, K, H, W]",
+            "not to one map of logits, or one row of them, per image",
+            "export a module that returns logits of shape [B, K, H, W], or [B, K] for one decision about each image",
         )
     place = torch.device(device)
     chosen = dtype if forward_dtype is None else forward_dtype
@@ -213,15 +220,16 @@ def load(
             f"the model is in {dtype}; in {chosen} its weights would be others than those the proof speaks of",
             "run it in its own type, or export the model after .float()",
         )
-    head = peel(settle(program))
-    if output.shape[1] == 1:
+    settled = settle(program)
+    head = Head(settled, ()) if scores else peel(settled)
+    if not scores and (output.ndim == 1 or output.shape[1] == 1):
         _check_sign(head, where)
     return LoadedModel(
         path=path,
         sha256=digest,
         program=head.program,
         input_shape=shape,
-        output_shape=(int(output.shape[1]), int(output.shape[2]), int(output.shape[3])),
+        output_shape=tuple(int(side) for side in output.shape[1:]) or (1,),
         batch=batch,
         dtype=dtype,
         forward_dtype=chosen,

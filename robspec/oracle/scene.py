@@ -51,6 +51,13 @@ class Scene:
             return np.asarray(self.logits[:, 0] > 0, dtype=np.int64)
         return np.asarray(np.argmax(self.logits, axis=1), dtype=np.int64)
 
+    def among(self, rank: int) -> BoolArray:
+        """Which pixels have one of the `rank` largest logits at their label; equal ones rank in the order of classes."""
+        if self.logits.shape[1] == 1:
+            return np.ones(len(self), np.bool_) if rank > 1 else self.predicted == self.labels
+        order = np.argsort(-self.logits, axis=1, kind="stable")
+        return np.asarray((order[:, :rank] == self.labels[:, None]).any(axis=1))
+
     def at(self, pixels: IntArray) -> Scene:
         """The same image with some of its pixels only."""
         chosen = (self.logits[pixels], self.labels[pixels], self.ignored[pixels], self.region[pixels])
@@ -89,6 +96,8 @@ def value(metric: Metric, scene: Scene, found: IntArray) -> Fraction | None:
         return sum(known, Fraction(0)) if len(known) == len(parts) else None
     if metric.average:
         return _average(metric, scene, found)
+    if metric.rank > 1:
+        raise ValueError("a metric of ranks is asked of the scene that `ranked` makes")
     if metric.items in ("correct", "predicted"):
         right = found == (scene.predicted if metric.items == "predicted" else scene.labels)
         weights = scene.weights if metric.weights else np.ones(len(scene))

@@ -90,6 +90,27 @@ def price(scene: Scene, chosen: BoolArray, inside: tuple[int, ...] | None) -> Pr
     return Priced(tuple(sorted(costs)), unit)
 
 
+def price_ranked(scene: Scene, chosen: BoolArray, rank: int) -> Priced:
+    """Price pushing the annotated class of pixels below a rank: `rank` others level with it.
+
+    Args:
+        scene: the image, of several logits.
+        chosen: [N], the pixels to price, whose class has one of the `rank` largest logits.
+        rank: at least 2.
+    """
+    z, labels = scene.logits[chosen], scene.labels[chosen].tolist()
+    if not len(z):
+        return Priced((), Fraction(1))
+    rows, unit = integers(z)
+    found: list[int | Fraction] = []
+    for row, label in zip(rows, labels, strict=True):
+        gaps = sorted(max(row[label] - v, 0) for k, v in enumerate(row) if k != label)[:rank]
+        # The own class comes down by t, and the nearest others come up to meet it.
+        found.append(_doubled(gaps) if scene.q == 2 else gaps[-1])
+    units = {1: unit, 2: unit**2 / 2, None: unit / 2}
+    return Priced(tuple(sorted(found)), units[scene.q])
+
+
 def prices(
     scene: Scene, chosen: BoolArray, inside: tuple[int, ...] | None, *, pairs: bool = False
 ) -> tuple[list[int | Fraction], Fraction]:

@@ -14,7 +14,7 @@ import numpy as np
 from robspec.ir.types import AllOf, Degraded, Metric, Objective
 from robspec.oracle.scene import BoolArray, Scene, counts, ratio_value, value
 from robspec.recheck.conditions import meets
-from robspec.recheck.exact import Priced, price
+from robspec.recheck.exact import Priced, price, price_ranked
 
 Cost: TypeAlias = Fraction | float
 """An exact cost, or infinity where no attack suffices."""
@@ -61,6 +61,15 @@ class Prices:
         return found
 
 
+def clean_value(metric: Metric, scene: Scene) -> Fraction | None:
+    """The value on the clean image, None where it is undefined."""
+    if metric.rank == 1:
+        return value(metric, scene, scene.predicted)
+    seen = scene.counted(metric)
+    total = int(seen.sum())
+    return Fraction(int((seen & scene.among(metric.rank)).sum()), total) if total else None
+
+
 class Ledger(Prices):
     """What a metric's flips cost on one image, and what each number of them makes of it.
 
@@ -75,11 +84,14 @@ class Ledger(Prices):
         self, metric: Metric, scene: Scene, *, share: Fraction = Fraction(1), whole: BoolArray | None = None
     ) -> None:
         self.metric = metric
-        self.clean = value(metric, scene, scene.predicted)
+        self.clean = clean_value(metric, scene)
         seen, predicted = scene.counted(metric), scene.predicted
         self._cells: tuple[int, int, int, int] | None = None
         self._total = int(seen.sum())
-        if metric.items in ("correct", "predicted"):
+        if metric.rank > 1:
+            right = seen & scene.among(metric.rank)
+            leave, enter = price_ranked(scene, right, metric.rank), Priced((), Fraction(1))
+        elif metric.items in ("correct", "predicted"):
             right = seen & (predicted == scene.labels) if metric.items == "correct" else seen
             leave, enter = price(scene, right, None), Priced((), Fraction(1))
         else:

@@ -92,6 +92,7 @@ def derive(
         arch=arch,
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
+        scores=program.model.task.scores,
         forward_dtype=torch.float64 if inputs.forward == "float64" else None,
     )
     shapes = (program.model.input_shape, program.model.output_shape)
@@ -107,7 +108,7 @@ def derive(
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
-    conduct = Conduct(loaded)
+    conduct = Conduct(loaded, scores=program.model.task.scores)
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
         conduct.meet(batch.names, batch.images, logits)

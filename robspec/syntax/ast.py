@@ -180,6 +180,14 @@ class Classes(Node):
 
 
 @dataclass(frozen=True)
+class Annotation(Node):
+    """`annotation normal | anomalous`: what a low and what a high score stand for."""
+
+    normal: ClassName
+    anomalous: ClassName
+
+
+@dataclass(frozen=True)
 class Normalize(Node):
     """`normalize mean [...] std [...]`."""
 
@@ -196,7 +204,7 @@ class Lipschitz(Node):
     value: Expr
 
 
-ModelStatement: TypeAlias = Input | Output | Classes | Normalize | Lipschitz
+ModelStatement: TypeAlias = Input | Output | Classes | Annotation | Normalize | Lipschitz
 
 
 @dataclass(frozen=True)
@@ -225,6 +233,13 @@ class Masks(Node):
 
 
 @dataclass(frozen=True)
+class Labels(Node):
+    """`labels "file.csv"`, or, with None for a file, `labels by folder`."""
+
+    glob: str | None
+
+
+@dataclass(frozen=True)
 class Ignore(Node):
     """`ignore label`."""
 
@@ -245,7 +260,7 @@ class Weights(Node):
     glob: str
 
 
-DataStatement: TypeAlias = Images | Masks | Ignore | Region | Weights
+DataStatement: TypeAlias = Images | Masks | Labels | Ignore | Region | Weights
 
 
 @dataclass(frozen=True)
@@ -271,6 +286,13 @@ class NormStatement(Node):
     """`norm l2`."""
 
     norm: NormName
+
+
+@dataclass(frozen=True)
+class AttackStatement(Node):
+    """`attack anomalous`, or `attack both`."""
+
+    side: ClassName
 
 
 @dataclass(frozen=True)
@@ -351,7 +373,7 @@ class Require(Node):
     confidence: Level | None = None
 
 
-PropertyStatement: TypeAlias = MetricStatement | NormStatement | Budget | Degraded | Require
+PropertyStatement: TypeAlias = MetricStatement | NormStatement | AttackStatement | Budget | Degraded | Require
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "input": _simple(ast.Input, _name, _vector, _vector),
     "output": _simple(ast.Output, _name, _vector),
     "classes": _parts(ast.Classes),
+    "annotation": _simple(ast.Annotation, lambda t: build(t), lambda t: build(t)),
     "normalize": _simple(ast.Normalize, _vector, _vector),
     "lipschitz": lambda tree: ast.Lipschitz(
         build(tree.children[0]), _optional(tree.children[1]), build(tree.children[3]), span=_span(tree)
@@ -125,6 +126,7 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "data": _simple(ast.Data, _name, _statements),
     "images": _simple(ast.Images, _text),
     "masks": _simple(ast.Masks, _text, lambda t: t is not None),
+    "labels": _simple(ast.Labels, lambda t: _text(t) if t.type == "STRING" else None),
     "ignore": _simple(ast.Ignore, lambda t: build(t)),
     "region": _simple(ast.Region, _text),
     "weights": _simple(ast.Weights, _text),
@@ -135,6 +137,7 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "within": _within,
     "norm": _simple(ast.NormStatement, lambda t: build(t)),
     "norm_name": _simple(ast.NormName, str, _optional),
+    "attack": _simple(ast.AttackStatement, lambda t: build(t)),
     "budget": _simple(ast.Budget, lambda t: build(t)),
     "sweep": _simple(ast.Sweep, *[lambda t: build(t)] * 3),
     "degraded": _simple(ast.Degraded, lambda t: build(t)),

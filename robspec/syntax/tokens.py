@@ -31,6 +31,10 @@ _LETTERS = str.maketrans(
 )
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
 
+_LATER = {"ANNOTATION": "", "LABELS": "", "ATTACK": "", "BY": "LABELS", "FOLDER": "BY"}
+"""Words of the language that came later, each with the token it follows; "" for the start of a statement."""
+_CARRY_ON = {"COMMA", "AND", "OR"}
+
 
 class _KeepErrorTokens:
     """Lark drops terminals that no rule uses unless a post-lexer asks for them."""
@@ -89,9 +93,22 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             tokens.append(Token.new_borrow_pos("UNKNOWN", str(token), token))
         elif token in _SIGNS:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
+        elif token.type in _LATER and not _is_wanted(token, tokens):
+            tokens.append(Token.new_borrow_pos("NAME", str(token), token))
         elif token.type != "SPACE":
             tokens.append(token)
     return tokens, tuple(comments)
+
+
+def _is_wanted(token: Token, before: list[Token]) -> bool:
+    """Whether a later word stands where a statement wants it; elsewhere it is a name."""
+    follows = _LATER[token.type]
+    if follows:
+        return bool(before) and before[-1].type == follows
+    if not before or before[-1].type == "LBRACE":
+        return True
+    lines = next((t for t in reversed(before) if t.type != NEWLINE), None)
+    return before[-1].type == NEWLINE and (lines is None or lines.type not in _CARRY_ON)
 
 
 @lru_cache(maxsize=4096)

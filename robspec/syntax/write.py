@@ -123,20 +123,16 @@ def statement(node: Simple) -> tuple[str, str]:
         return "param", f"{node.name.id} = {expression(node.value)}"
     if isinstance(node, ast.Definition):
         return "metric", definition(node)
-    if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Normalize, ast.Lipschitz)):
+    if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Annotation, ast.Normalize, ast.Lipschitz)):
         return _of_model(node)
-    if isinstance(node, ast.Images):
-        return "images", f'"{node.glob}"'
-    if isinstance(node, ast.Masks):
-        return "masks", f'"{node.glob}"' + (" binary" if node.binary else "")
-    if isinstance(node, ast.Ignore):
-        return "ignore", expression(node.label)
-    if isinstance(node, (ast.Region, ast.Weights)):
-        return type(node).__name__.lower(), f'"{node.glob}"'
+    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.Ignore, ast.Region, ast.Weights)):
+        return _of_data(node)
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)
     if isinstance(node, ast.NormStatement):
         return "norm", norm(node.norm)
+    if isinstance(node, ast.AttackStatement):
+        return "attack", class_name(node.side)
     if isinstance(node, ast.Budget):
         return "budget", value(node.value)
     if isinstance(node, ast.Degraded):
@@ -146,6 +142,15 @@ def statement(node: Simple) -> tuple[str, str]:
     assert_never(node)
 
 
+def _of_data(node: ast.DataStatement) -> tuple[str, str]:
+    if isinstance(node, ast.Ignore):
+        return "ignore", expression(node.label)
+    if isinstance(node, ast.Labels) and node.glob is None:
+        return "labels", "by folder"
+    binary = " binary" if isinstance(node, ast.Masks) and node.binary else ""
+    return type(node).__name__.lower(), f'"{node.glob}"{binary}'
+
+
 def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
     if isinstance(node, ast.Input):
         return "input", f"{node.name.id} [{expressions(node.shape)}] in [{expressions(node.range)}]"
@@ -153,6 +158,8 @@ def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
         return "output", f"{node.name.id} [{expressions(node.shape)}]"
     if isinstance(node, ast.Classes):
         return "classes", ", ".join(class_name(c) for c in node.names)
+    if isinstance(node, ast.Annotation):
+        return "annotation", f"{class_name(node.normal)} | {class_name(node.anomalous)}"
     if isinstance(node, ast.Normalize):
         return "normalize", f"mean [{expressions(node.mean)}] std [{expressions(node.std)}]"
     norms = norm(node.input_norm) + (f" -> {norm(node.output_norm)}" if node.output_norm else "")

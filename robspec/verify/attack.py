@@ -276,7 +276,7 @@ def _margins(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
     else:
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -math.inf)
-        margins = own - others.amax(dim=1)
+        margins = own - others.topk(metric.rank, dim=1).values[:, -1]
     return torch.where(counted, margins, 0.0)
 
 

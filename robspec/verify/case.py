@@ -13,10 +13,12 @@ import torch
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Pool
-from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
+from robspec.ir.types import Degraded, Metric, Property, Query, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import compare, costs, pooled
 from robspec.oracle.compare import Comparison, Subject
+from robspec.oracle.ranks import ranked
+from robspec.oracle.scene import Scene
 from robspec.semantics.constant import Constant
 from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import decimal_text
@@ -87,7 +89,7 @@ class Case:
             return self._costs(backend)
         found = bound if known else self.bound(backend)
         scenes = [p.scene(self.ignore, self.q) for p in self.pieces]
-        query = self.prop.query
+        query, scenes = _by_rank(self.prop.query, scenes)
         if isinstance(query, WorstCaseQuery):
             eps = query.budgets[0]
             reach, text = eps * self.constant.value, _eps_text(eps)
@@ -166,6 +168,19 @@ class Case:
         said = np.isin(clean, inside).tolist()
         radii = [a[0] if mine else b[0] for mine, a, b in zip(said, leave, enter, strict=True)]
         return compare.flip_costs(self.subject, scene, targets, self.constant.value, radii)
+
+
+def _by_rank(query: Query, scenes: list[Scene]) -> tuple[Query, list[Scene]]:
+    """Put a question about one metric of ranks as one of plain accuracy, as the oracle answers it."""
+    metrics = set(metrics_of(query))
+    if len(metrics) > 1 or next(iter(metrics)).rank == 1:
+        return query, scenes
+    pairs = [ranked(next(iter(metrics)), scene) for scene in scenes]
+    plain, reduced = pairs[0][0], [scene for _, scene in pairs]
+    if isinstance(query, WorstCaseQuery):
+        return replace(query, metric=plain), reduced
+    objectives = tuple(replace(o, metric=plain) if isinstance(o, Degraded) else o for o in query.objectives)
+    return replace(query, objectives=objectives), reduced
 
 
 def _rate(items: str, kept: str, lost: str) -> Metric:

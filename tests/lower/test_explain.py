@@ -54,7 +54,7 @@ property t {
 """
 
 EXPLAINED = """property q
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric precision[road], higher is better
     formula: TP / (TP + FP)
     a hit that is lost (TP to FN): the slope has the sign of -FP, never positive: no coefficient has the other sign
@@ -67,7 +67,7 @@ EXPLAINED = """property q
 property r
   degraded: miss_rate[road] >= 0.5 and (mean_iou[sky, road] <= 0.3 or mine <= 0.2)
   radius: the largest of those joined by `and`, a sound bound (section 3.F)
-  costs: in linf, of each pixel exact; each pixel has the whole budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2, and L goes from linf to l2 (section 2)
   metric miss_rate[road], lower is better
     formula: FN / (TP + FN)
     a hit that is lost (TP to FN): the slope has the sign of 1, never negative: no coefficient has the other sign
@@ -85,7 +85,7 @@ property r
     defined: where one of the classes is annotated
     values: from 0 to 1, by the coefficients
     family: macro (section 3.D)
-    algorithm: every class on its own, as each pixel has the whole budget; a sound bound, not always attained
+    algorithm: the classes share the budget through a Lagrange multiplier; a sound bound, not always attained
   metric mine, higher is better
     formula: 0.5 * iou[sky] + 0.5 * recall[road]
     part: 0.5 times TP[road] / (TP[road] + FN[road])
@@ -99,9 +99,9 @@ property r
     defined: where every part is
     values: from 0 to 1, by the coefficients
     family: macro (section 3.D)
-    algorithm: every class on its own, as each pixel has the whole budget; a sound bound, not always attained
+    algorithm: the classes share the budget through a Lagrange multiplier; a sound bound, not always attained
 property s
-  costs: in l(1.5), of each pixel exact where it leaves a class, from pairs where it enters one; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2, and L goes from l(1.5) to l2 (section 2)
   metric weighted stability in [sky, grass], higher is better
     formula: pixels predicted as on the clean image / pixels
     counts: pixels, each lost by the class predicted on the clean image
@@ -114,7 +114,7 @@ property s
 property u
   degraded: worse[sky, road] >= 0.7 or frequency_weighted_iou <= 0.2
   radius: the smallest of those joined by `or`, a sound bound (section 3.F)
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric worse[sky, road], lower is better
     formula: (FP + FN) / (TP + FN)
     a hit that is lost (TP to FN): the slope has the sign of 1, never negative: no coefficient has the other sign
@@ -134,7 +134,7 @@ property u
 property t
   degraded: pooled mean_iou <= 0.3
   radius: that of the one comparison (section 3.G)
-  costs: in l1, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2, and L goes from l1 to l2 (section 2)
   metric pooled mean_iou, higher is better
     formula: the mean over the classes in the data (every class), all alike, of
       TP / (TP + FP + FN)
@@ -198,7 +198,7 @@ property f {
 """
 
 OTHER_EXPLAINED = """property a
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric loss[sky, road], lower is better
     formula: 0.5 * fnr[k, j] + 0.5 * fpr[j]
     part: 0.5 times FP[road] / (FP[road] + TN[road])
@@ -214,7 +214,7 @@ OTHER_EXPLAINED = """property a
     family: macro (section 3.D)
     algorithm: the classes share the budget through a Lagrange multiplier; a sound bound, not always attained
 property b
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric both[road], higher is better
     formula: TP * TN / (TP * FP + TP * TN + FP * FN + FN * TN)
     a hit that is lost (TP to FN): the slope has the sign of -TN, never positive: no coefficient has the other sign
@@ -224,7 +224,7 @@ property b
     family: ratio (section 3.C)
     algorithm: for each number of lost hits, the most false alarms the rest of the budget pays; exact over the logits within reach
 property c
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric pixel_accuracy in region, higher is better
     formula: correct pixels / annotated pixels
     counts: correct pixels, each lost to its nearest other class
@@ -234,7 +234,7 @@ property c
     family: counting (section 3.A)
     algorithm: as many of the cheapest flips as the budget pays; exact over the logits within reach
 property d
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric stability in region, higher is better
     formula: pixels predicted as on the clean image / pixels
     counts: pixels, each lost by the class predicted on the clean image
@@ -244,7 +244,7 @@ property d
     family: counting (section 3.A)
     algorithm: as many of the cheapest flips as the budget pays; exact over the logits within reach
 property e
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric stability, higher is better
     formula: pixels predicted as on the clean image / pixels
     counts: pixels, each lost by the class predicted on the clean image
@@ -253,7 +253,7 @@ property e
     family: counting (section 3.A)
     algorithm: as many of the cheapest flips as the budget pays; exact over the logits within reach
 property f
-  costs: in l2, of each pixel exact; all pixels share one budget (section 2)
+  costs: squared l2 distances of logits, of each pixel exact; all pixels of an image share (L * eps)^2 (section 2)
   metric fpr[road], lower is better
     formula: FP / (FP + TN)
     a hit that is lost (TP to FN): changes nothing
