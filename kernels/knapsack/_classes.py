@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from robspec.kernels.knapsack._jit import compiled
+from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._margins import all_finite, fetch
 
 CHUNK = 512

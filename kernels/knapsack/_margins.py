@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import prange, types
 from numba.extending import overload
 
-from robspec.kernels.knapsack._jit import compiled
+from robspec.kernels._jit import compiled
 
 CHUNK = 2048
 """Pixels a thread works on at once."""

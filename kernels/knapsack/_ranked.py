@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
+from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
-from robspec.kernels.knapsack._jit import compiled
 from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, top_two
 
 _NARROW = 512

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from robspec.kernels.knapsack._jit import compiled
+from robspec.kernels._jit import compiled
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

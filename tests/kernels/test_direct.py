@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robspec.kernels.knapsack import _classes, _histogram, _jit, _select
+from robspec.kernels import _jit
+from robspec.kernels.knapsack import _classes, _histogram, _select
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.cpu import _Spending
 from robspec.kernels.knapsack.reference import count_flips, water_filling
@@ -170,7 +171,10 @@ def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> No
     seen.add(_jit.digest(tmp_path))
     (tmp_path / "d.py").touch()
     seen.add(_jit.digest(tmp_path))
-    assert len(seen) == 4
+    (tmp_path / "below").mkdir()
+    (tmp_path / "d.py").rename(tmp_path / "below" / "d.py")
+    seen.add(_jit.digest(tmp_path))
+    assert len(seen) == 5
     assert _jit.digest(Path(_jit.__file__).parent) in str(_select.split.stats.cache_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 caching = pytest.importorskip("numba.core.caching")
 
-from robspec.kernels.knapsack import _jit  # noqa: E402
+from robspec.kernels import _jit  # noqa: E402
 
 SOURCE = """
 def added(x):

@@ -78,7 +78,7 @@ def _folder() -> str:
 
 
 def digest(folder: Path) -> str:
-    """Digest the names and texts of all Python files of a folder.
+    """Digest the names and texts of all Python files of a folder and those below it.
 
     Args:
         folder: of the kernels.
@@ -87,7 +87,7 @@ def digest(folder: Path) -> str:
         SHA-256 in hexadecimal.
     """
     found = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         text = path.read_bytes()
-        found.update(f"{path.name} {len(text)} ".encode() + text)
+        found.update(f"{path.relative_to(folder).as_posix()} {len(text)} ".encode() + text)
     return found.hexdigest()
