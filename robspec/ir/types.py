@@ -75,6 +75,11 @@ class Metric:
     attack: str = ""
 
     @property
+    def of_data_set(self) -> bool:
+        """Whether it has one value for all images together, and none for each."""
+        return self.family in ("pooled", "scores")
+
+    @property
     def needs_masks(self) -> bool:
         """Whether it compares with an annotation, or looks at annotated classes."""
         return self.items != "predicted" or bool(self.region)

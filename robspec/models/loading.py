@@ -138,6 +138,7 @@ class LoadedModel:
         if self.normalize is not None:
             given = (given - _channels(self.normalize.mean, given)) / _channels(self.normalize.std, given)
         expected = (given.shape[0], *self.output_shape)
+        bare = (given.shape[0],) if self.output_shape == (1,) else expected  # a score without an axis of its own
         if given.shape[0] not in self._checked:
             check_shapes(self.program, tuple(given.shape), self.dtype, str(self.path))
             self._checked.add(given.shape[0])
@@ -148,7 +149,7 @@ class LoadedModel:
             raise ForwardFailed(
                 str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"
             ) from error
-        if tuple(result.shape) != expected or self._runner.writes() != written:
+        if tuple(result.shape) not in (expected, bare) or self._runner.writes() != written:
             raise ForwardFailed(
                 str(self.path),
                 f"the program returned {list(result.shape)}, not {list(expected)}, or wrote to its weights",

@@ -221,7 +221,7 @@ def _typical(margins: Tensor) -> Tensor:
 
 def searchable(query: WorstCaseQuery) -> bool:
     """Tell whether the search knows the norm and the metric: l2 and linf, all but stability and pooled ones."""
-    return query.norm in (L2, LINF) and query.metric.items != "predicted" and query.metric.family != "pooled"
+    return query.norm in (L2, LINF) and query.metric.items != "predicted" and not query.metric.of_data_set
 
 
 def distance_up(image: npt.NDArray[np.float32], clean: npt.NDArray[np.float32], norm: Norm) -> Fraction:

@@ -12,7 +12,7 @@ import torch
 
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
-from robspec.bounds.pooled import Pool
+from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.types import Degraded, Metric, Property, Query, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import compare, costs, pooled
@@ -132,7 +132,8 @@ class Case:
     def _pooled_bound(self, backend: Backend) -> Value | None:
         query = self.prop.query
         metric = next(metrics_of(query))
-        pool = Pool(metric, max(len(self.pieces[0].logits), 2), self.constant)
+        channels, height, width = self.pieces[0].logits.shape
+        pool = open_dataset_bound(metric, (channels, height, width), self.constant)
         try:
             for piece in self.pieces:
                 pool.add(piece.context(backend, self.ignore))

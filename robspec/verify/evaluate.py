@@ -8,13 +8,11 @@ from fractions import Fraction
 
 from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
-from robspec.bounds.pooled import Pool
+from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
-
-POOLED = "pooled"
 
 
 class BatchEvaluator:
@@ -93,11 +91,13 @@ class PooledEvaluator:
 
     Args:
         properties: the pooled ones, with the constant of each.
-        classes: number of classes of the model.
+        plane: channels and sides of the plane of items of an image.
     """
 
-    def __init__(self, properties: Sequence[tuple[Property, Constant]], classes: int) -> None:
-        self._pools = {p.name: (p, Pool(_pooled_metric(p), classes, c, _largest(p.query))) for p, c in properties}
+    def __init__(self, properties: Sequence[tuple[Property, Constant]], plane: tuple[int, int, int]) -> None:
+        self._pools = {
+            p.name: (p, open_dataset_bound(_pooled_metric(p), plane, c, _largest(p.query))) for p, c in properties
+        }
 
     def add(self, context: Context) -> None:
         """Read one batch."""
@@ -148,7 +148,7 @@ def refuse_unsupported(program: Program) -> None:
 
 def is_pooled(prop: Property) -> bool:
     """Tell whether a property is about the data set as one whole."""
-    return _first(prop.query).family == POOLED
+    return _first(prop.query).of_data_set
 
 
 def metrics_of(query: Query) -> Iterator[Metric]:
@@ -166,6 +166,7 @@ def _pooled_metric(prop: Property) -> Metric:
     metrics = set(metrics_of(query))
     metric = next(iter(metrics))
     linear = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
+    linear = linear or metric.family == "scores"
     if not whole or len(metrics) > 1 or not linear:
         raise UnsupportedMetricError(
             f"property {prop.name}",

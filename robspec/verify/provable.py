@@ -110,7 +110,7 @@ def _proved(
     sources = [_swept(item.source, tried) for item, tried in zip(asked, budgets, strict=True)]
     named = [replace(s, name=f"{k}") for k, s in enumerate(sources) if s is not None and is_pooled(s)]
     constants = {f"{k}": item.constant for k, item in enumerate(asked)}
-    whole = PooledEvaluator([(s, constants[s.name]) for s in named], max(program.model.plane[0], 2))
+    whole = PooledEvaluator([(s, constants[s.name]) for s in named], program.model.plane)
     found: list[list[ImageResult]] = [[] for _ in asked]
     try:
         for context, names in batches:

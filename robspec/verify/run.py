@@ -184,7 +184,7 @@ def check(
     constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
-    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], max(program.model.plane[0], 2))
+    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], program.model.plane)
     census = Census(program)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)

@@ -1,0 +1,64 @@
+"""Metrics of a data set as one whole, whatever they are: the one place that chooses how they are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
+
+from robspec.bounds.context import Context
+from robspec.bounds.pooled import Pool
+from robspec.bounds.ranking import Ranking
+from robspec.bounds.search import Found
+from robspec.bounds.wholes import Wholes
+from robspec.ir.types import Metric
+from robspec.semantics.constant import Constant
+
+
+class DatasetBound(Protocol):
+    """A metric of all images together, fed batch by batch.
+
+    Attributes:
+        images: how many it was given.
+    """
+
+    images: int
+
+    def add(self, context: Context) -> None:
+        """Read one batch."""
+        ...
+
+    def clean(self) -> Fraction | None:
+        """Compute the clean value, exactly; None where undefined."""
+        ...
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
+        """Bound the value within each budget, never better than the true worst case."""
+        ...
+
+    def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
+        """Bound the budget per image that meets a threshold, never above the true one."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was kept of the images."""
+        ...
+
+
+def open_dataset_bound(
+    metric: Metric, plane: tuple[int, int, int], constant: Constant, largest: Fraction | None = None
+) -> DatasetBound:
+    """Open a metric of a data set.
+
+    Args:
+        metric: one with `of_data_set`.
+        plane: channels and sides of the plane of items of an image.
+        constant: Lipschitz constant for the attack's norm.
+        largest: the largest budget that will be asked, None when that is not known.
+    """
+    if metric.family == "scores":
+        return Ranking(metric, constant)
+    classes = max(plane[0], 2)
+    if plane[1:] == (1, 1):
+        return Wholes(metric, classes, constant)
+    return Pool(metric, classes, constant, largest)

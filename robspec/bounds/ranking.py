@@ -1,0 +1,114 @@
+"""Metrics of ranked scores under attack, each image in a ball of its own (MATH.md section 3.H)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from robspec.bounds.context import Context, doubles
+from robspec.bounds.search import Found
+from robspec.ir.types import Metric
+from robspec.kernels import scores
+from robspec.kernels.knapsack import FloatArray
+from robspec.kernels.scores import Radius, Scores, Shifts
+from robspec.semantics.constant import Constant
+
+_ANOMALOUS = 1
+"""The index of the side whose scores are meant to be high."""
+
+
+class Ranking:
+    """A metric of scores over every image it is given; as `pooled.Pool`.
+
+    Args:
+        metric: of the family "scores".
+        constant: Lipschitz constant of the score for the attack's norm.
+    """
+
+    def __init__(self, metric: Metric, constant: Constant) -> None:
+        self.metric = metric
+        self.constant = constant
+        self.images = 0
+        self._backend = "cpu"
+        self._kept: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+        self._scores: Scores | None = None
+
+    def add(self, context: Context) -> None:
+        """Read one batch of scores, [B, 1, 1, 1]; no image is excluded."""
+        if context.labels is None:
+            raise ValueError("ranked scores need labels")
+        found, sides = doubles(context.logits).reshape(len(context), -1), context.labels.reshape(-1).numpy()
+        if found.shape[1] != 1:
+            raise ValueError("a score is one number for each image")
+        for side, kept in enumerate(self._kept):
+            kept.append(found[sides == side, 0])
+        self._backend = context.backend.name if context.backend.name == "reference" else "cpu"
+        self._scores = None
+        self.images += len(context)
+
+    def clean(self) -> Fraction | None:
+        """Compute the clean value, exactly; None without an image on each side."""
+        return self._value(Shifts())
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> tuple[Fraction | None, ...]:
+        """Find the worst value within each budget (Q1), exactly over the scores within reach."""
+        return tuple(self._value(self._shifts(eps)) for eps in budgets)
+
+    def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
+        """Find the budget per image at which the value meets a threshold, exactly over the scores within reach (Q2)."""
+        if gamma is None or self.clean() is None:
+            return None
+        found = self._radius(gamma, strict=strict)
+        if found is None:
+            return None
+        # Both sides attacked, a pair closes twice as fast; an attack on the other side alone changes nothing.
+        moved = self._shifts(Fraction(1))
+        speed = {"tpr_at": moved.down, "fpr_at": moved.up}.get(self.metric.items, moved.total)
+        if found.shift is None:
+            return math.inf
+        if found.shift == 0:
+            return Fraction(0) if found.attained or speed else math.inf
+        return found.shift / speed if speed else math.inf
+
+    def close(self) -> None:
+        """Forget the scores."""
+        self._kept, self._scores = ([], []), None
+
+    def _shifts(self, eps: Fraction) -> Shifts:
+        reach = eps * self.constant.value
+        return Shifts(reach, reach if self.metric.attack == "both" else Fraction(0))
+
+    def _value(self, shifts: Shifts) -> Fraction | None:
+        ranked, given = self._read(), self.metric.arguments
+        if not ranked.anomalies or not ranked.normals:
+            return None
+        if self.metric.items == "auroc":
+            return ranked.auroc(shifts)
+        if self.metric.items == "average_precision":
+            return ranked.average_precision(shifts)
+        if self.metric.items == "tpr_at":
+            return ranked.tpr_at(given[0], shifts)
+        if self.metric.items == "fpr_at":
+            return ranked.fpr_at(given[0], shifts)
+        return ranked.fpr_at_tpr(given[0], shifts)
+
+    def _radius(self, gamma: Fraction, *, strict: bool) -> Radius | None:
+        ranked, given = self._read(), self.metric.arguments
+        if self.metric.items == "auroc":
+            return ranked.auroc_radius(gamma, strict=strict)
+        if self.metric.items == "average_precision":
+            return ranked.average_precision_radius(gamma, strict=strict, lowered=True)
+        if self.metric.items == "tpr_at":
+            return ranked.tpr_at_radius(given[0], gamma, strict=strict)
+        if self.metric.items == "fpr_at":
+            return ranked.fpr_at_radius(given[0], gamma, strict=strict)
+        return ranked.fpr_at_tpr_radius(given[0], gamma, strict=strict)
+
+    def _read(self) -> Scores:
+        if self._scores is None:
+            normal, anomalous = (np.concatenate(kept) if kept else np.empty(0) for kept in self._kept)
+            self._scores = scores.backends()[self._backend].read(anomalous, normal)
+        return self._scores
