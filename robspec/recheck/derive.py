@@ -17,6 +17,7 @@ from robspec.recheck.conditions import metrics_of
 from robspec.recheck.entry import Book, image_entry
 from robspec.recheck.image import Ledger
 from robspec.recheck.pooled import Pool
+from robspec.recheck.ranking import Ranks
 from robspec.recheck.relaxed import Relaxed
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
@@ -46,9 +47,9 @@ class Deriver:
         self._images: list[dict[str, Any]] = []
         self._points: list[list[Any]] = [[] for _ in program.properties]
         self._pools = {
-            p.name: Pool(p, c)
+            p.name: Ranks(p, c) if next(metrics_of(p)).family == "scores" else Pool(p, c)
             for p, c in zip(program.properties, constants, strict=True)
-            if next(metrics_of(p)).family == "pooled"
+            if next(metrics_of(p)).of_data_set
         }
 
     def add(

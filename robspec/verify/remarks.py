@@ -12,6 +12,8 @@ from robspec.verify.census import Census, View, leaves
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.result import PropertyResult
 
+_PLURAL = {"class": "classes", "side": "sides"}
+
 
 def remarks(program: Program, census: Census, properties: Sequence[PropertyResult]) -> tuple[Note, ...]:
     """Say what makes a verdict worth less than it looks.
@@ -37,8 +39,10 @@ def _annotation(program: Program, census: Census) -> Iterator[Note]:
         return
     missing = tuple(name for name, n in zip(classes, census.by_class, strict=True) if not n)
     if missing:
-        names = f"class {missing[0]} has" if len(missing) == 1 else f"classes {', '.join(missing)} have"
-        found = f"{names} no annotated pixel in {_count(census.images, 'image')}"
+        task = program.model.task
+        noun = "side" if task.sides else "class"
+        names = f"{noun} {missing[0]} has" if len(missing) == 1 else f"{_PLURAL[noun]} {', '.join(missing)} have"
+        found = f"{names} no annotated {task.item} in {_count(census.images, 'image')}"
         yield Note("class-without-pixels", where, found, {"classes": missing, "images": census.images})
     if census.ignored:
         share = Fraction(census.ignored, census.pixels)
@@ -62,9 +66,10 @@ def _images(program: Program, census: Census) -> Iterator[Note]:
         text = f"{which}, {extra} {'is a copy' if extra == 1 else 'are copies'} of another: {shown}"
         repeated = tuple(name for group in groups for name in group[1:])
         yield Note("images-repeated", where, text, {"copies": extra, "images": repeated})
-    if len(census.predicted) == 1:
+    if len(census.predicted) == 1 and not program.model.task.scores:
+        everywhere = "at every pixel of every clean image" if program.model.task.item == "pixel" else "for every clean image"
         name = program.model.classes[next(iter(census.predicted))]
-        text = f"the model predicts {name} at every pixel of every clean image"
+        text = f"the model predicts {name} {everywhere}"
         yield Note("one-class-predicted", where, text, {"class": name})
 
 

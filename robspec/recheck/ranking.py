@@ -1,0 +1,153 @@
+"""Metrics of ranked scores, in exact arithmetic (MATH.md section 3.H)."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from typing import Any
+
+from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
+from robspec.oracle.scene import Scene
+from robspec.recheck.claims import rational
+from robspec.recheck.conditions import meets, metrics_of
+from robspec.semantics.constant import Constant
+from robspec.semantics.norm import exact_text
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """How far scores are moved: a number, or what comes just before (-1) or just after it (1).
+
+    Args:
+        down: of anomalies.
+        up: of normal images.
+        side: -1, 0 or 1.
+    """
+
+    down: Fraction
+    up: Fraction
+    side: int = 0
+
+
+class Ranks:
+    """A property of ranked scores over the images it is given; as `pooled.Pool`.
+
+    Args:
+        prop: of one metric of the family "scores".
+        constant: of the property.
+    """
+
+    def __init__(self, prop: Property, constant: Constant) -> None:
+        self.metric: Metric = next(metrics_of(prop))
+        self._query = prop.query
+        self._constant = constant
+        self._sides: tuple[list[Fraction], list[Fraction]] = ([], [])
+        self._images = 0
+
+    def add(self, scene: Scene) -> None:
+        """Read one image; none is left out."""
+        self._sides[int(scene.labels[0])].append(Fraction(float(scene.logits[0, 0])))
+        self._images += 1
+
+    def entry(self) -> dict[str, Any]:
+        """What holds of all images together."""
+        for side in self._sides:
+            side.sort()
+        clean = self._value(_Shift(Fraction(0), Fraction(0)))
+        shown = "\n".join(" ".join(map(str, side)) for side in self._sides)
+        entry: dict[str, Any] = {
+            "image": f"all {self._images} images",
+            "clean": None if clean is None else exact_text(clean),
+            "scores": sha256(shown.encode()).hexdigest(),
+        }
+        if isinstance(self._query, WorstCaseQuery):
+            found = [self._value(self._at(eps)) for eps in self._query.budgets]
+            entry["points"] = [{"certified": None if v is None else exact_text(v)} for v in found]
+            return entry
+        leaves = [o for o in self._query.objectives if isinstance(o, Degraded)]
+        entry["points"] = [{"certified": None if clean is None else _Infimum(self, o, clean)} for o in leaves]
+        entry["met"] = [None if clean is None else meets(o, clean, clean) for o in leaves]
+        return entry
+
+    def reached(self, objective: Degraded, clean: Fraction, eps: Fraction | float, side: int = 0) -> bool:
+        """Whether an attack of a budget, or of one just beside it, meets an objective."""
+        largest = [side[-1] - side[0] for side in self._sides] + [
+            abs(self._sides[0][i] - self._sides[1][j]) for i, j in ((0, -1), (-1, 0))
+        ]
+        threshold = abs(self.metric.arguments[0]) if self.metric.arguments else Fraction(0)
+        beyond = sum(largest, threshold) + max(abs(s) for side in self._sides for s in side) + 1
+        shift = self._at(Fraction(eps)) if eps != math.inf else self._far(beyond)
+        if not (shift.down or shift.up or (side > 0 and self._constant.value)):
+            side = 0
+        value = self._value(_Shift(shift.down, shift.up, side))
+        return value is not None and meets(objective, clean, value)
+
+    def _at(self, eps: Fraction) -> _Shift:
+        reach = eps * self._constant.value
+        return _Shift(reach, reach if self.metric.attack == "both" else Fraction(0))
+
+    def _far(self, beyond: Fraction) -> _Shift:
+        reach = beyond if self._constant.value else Fraction(0)
+        return _Shift(reach, reach if self.metric.attack == "both" else Fraction(0))
+
+    def _value(self, shift: _Shift) -> Fraction | None:
+        normal, anomalous = self._sides
+        if not normal or not anomalous:
+            return None
+        n, m, side, total = len(anomalous), len(normal), shift.side, shift.down + shift.up
+        given, name = self.metric.arguments, self.metric.items
+
+        def nearer(score: Fraction, *, level: bool) -> int:
+            """Normal images that come above a score, or (level) at least up to it."""
+            at = score - total
+            counts_ties = side > 0 or (level and side == 0)
+            return m - (bisect_left if counts_ties else bisect_right)(normal, at)
+
+        if name == "auroc":
+            lost = sum(nearer(s, level=False) + nearer(s, level=True) for s in anomalous)
+            return 1 - Fraction(lost, 2 * n * m)
+        if name == "tpr_at":
+            at = given[0] + shift.down
+            moves = side if shift.down or side > 0 else 0
+            return Fraction(n - (bisect_right if moves > 0 else bisect_left)(anomalous, at), n)
+        if name == "fpr_at":
+            moves = side if shift.up else 0
+            return Fraction(m - (bisect_right if moves < 0 else bisect_left)(normal, given[0] - shift.up), m)
+        if name == "fpr_at_tpr":
+            score = anomalous[n - math.ceil(given[0] * n)]
+            return Fraction(nearer(score, level=True), m)
+        parted = bool(shift.down) or side > 0
+        terms = []
+        for rank, score in enumerate(reversed(anomalous), start=1):
+            level = n - bisect_left(anomalous, score)
+            tied = Fraction(level, level + nearer(score, level=True))
+            apart = Fraction(rank, rank + nearer(score, level=False))
+            terms.append(min(tied, apart) if parted else tied)
+        return sum(terms, Fraction(0)) / n
+
+
+@dataclass(frozen=True, slots=True)
+class _Infimum:
+    """A certified radius: no smaller attack meets the objective, and one just larger does."""
+
+    ranks: Ranks
+    objective: Degraded
+    clean: Fraction
+
+    def holds(self, written: object) -> bool:
+        """See `claims.Claim`."""
+        found = rational(written, 20_000)
+        if found is None or found < 0:
+            return False
+        if found == math.inf:
+            return not self.ranks.reached(self.objective, self.clean, math.inf)
+        if found and self.ranks.reached(self.objective, self.clean, found, -1):
+            return False
+        ends = (self.ranks.reached(self.objective, self.clean, found, side) for side in (0, 1))
+        return any(ends)
+
+    def __str__(self) -> str:
+        return "the least budget at which the scores within reach can be brought to the objective"
