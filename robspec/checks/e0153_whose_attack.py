@@ -1,7 +1,8 @@
-"""Attack on a side that the annotation does not have.
+"""Attack on a side that the annotation does not have, or that a metric does not see.
 
 A property of scores says whose images the attacker may change: the anomalous ones,
-to be missed, or both sides. Normal images alone are no question yet.
+to be missed, or both sides. `fpr_at(T)` looks at normal images alone, so that only an
+attack on both sides changes it.
 
 Example::
 
@@ -35,3 +36,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             anomalous = write.class_name(sides.anomalous)
             message = f"`{attack.side.text}` is not whose images can be attacked"
             yield error(__name__, attack.side.span, message, f"write `attack {anomalous}` or `attack both`")
+        elif attack is not None and attack.side.text != "both":
+            for use in spec.metric_uses(block):
+                if use.name.id == "fpr_at":
+                    message = f"no attack on {sides.anomalous.text} images changes `fpr_at`, which counts the others"
+                    yield error(__name__, attack.side.span, message, "write `attack both`")

@@ -1,7 +1,7 @@
 """Ranked scores under attack against every choice of moved scores, in exact rationals.
 
 "All shifts are monotone and independent, so the minimum is attained by all at once" is tested for each metric, not
-assumed: each score is left, moved by half, or moved as far as its ball allows.
+assumed: each score is left, or moved as far as its ball allows or a little less.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from tests.tasks.asking import of_scores
 
 F = Fraction
 METRICS = ["auroc", "average_precision", "tpr_at(0.5)", "fpr_at(0.5)", "fpr_at_tpr(0.75)"]
+# No attack on anomalies changes fpr_at (E0153).
+ASKED = [(m, a) for m in METRICS for a in ("anomalous", "both") if (m, a) != ("fpr_at(0.5)", "anomalous")]
 
 
 def constant(value: Fraction = F(3, 2)) -> Constant:
@@ -69,21 +71,18 @@ def opened(metric: Metric, anomalous: list[Fraction], normal: list[Fraction], c:
     return bound
 
 
-@pytest.mark.parametrize("attack", ["anomalous", "both"])
-@pytest.mark.parametrize("text", METRICS)
+@pytest.mark.parametrize(("text", "attack"), ASKED)
 def test_the_worst_case_is_that_of_every_choice_of_moves(text: str, attack: str) -> None:
-    if (text, attack) == ("fpr_at(0.5)", "anomalous"):
-        pytest.skip("no attack on anomalies changes it: E0153")
     metric, c = of_scores(text, attack), constant()
     tiny = F(1, 1000)
-    for seed in range(8):
+    for seed in range(3):
         anomalous, normal = drawn(seed)
         bound = opened(metric, anomalous, normal, c)
         assert bound.clean() == defined(metric, anomalous, normal)
-        for eps in (F(0), F(1, 6), F(1, 3), F(2, 5)):
+        for eps in (F(0), F(1, 6), F(1, 3)):
             reach = eps * c.value
-            # Just less than the whole reach parts what ties; half of it is a move between.
-            steps = sorted({F(0), reach / 2, max(reach - tiny, F(0)), max(reach - 2 * tiny, F(0)), reach})
+            # Just less than the whole reach parts what ties.
+            steps = sorted({F(0), max(reach - tiny, F(0)), max(reach - 2 * tiny, F(0)), reach})
             ups = steps if attack == "both" else [F(0)]
             values = [
                 defined(
@@ -99,14 +98,11 @@ def test_the_worst_case_is_that_of_every_choice_of_moves(text: str, attack: str)
 
 
 @pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("attack", ["anomalous", "both"])
-@pytest.mark.parametrize("text", METRICS)
+@pytest.mark.parametrize(("text", "attack"), ASKED)
 def test_the_radius_is_where_the_worst_case_turns(text: str, attack: str, strict: bool) -> None:
-    if (text, attack) == ("fpr_at(0.5)", "anomalous"):
-        pytest.skip("no attack on anomalies changes it: E0153")
     metric, c = of_scores(text, attack), constant()
     sign = -1 if metric.lower_is_better else 1
-    for seed in range(20):
+    for seed in range(8):
         anomalous, normal = drawn(seed, 4, 5)
         bound = opened(metric, anomalous, normal, c)
         for gamma in (F(0), F(1, 4), F(1, 2), F(3, 4), F(1)):
@@ -126,15 +122,12 @@ def test_the_radius_is_where_the_worst_case_turns(text: str, attack: str, strict
             assert met(at) or met(at + F(1, 10**6))
 
 
-@pytest.mark.parametrize("attack", ["anomalous", "both"])
-@pytest.mark.parametrize("text", METRICS)
+@pytest.mark.parametrize(("text", "attack"), ASKED)
 def test_exact_arithmetic_derives_the_same(text: str, attack: str) -> None:
     """What `recheck` derives on its own confirms what is certified, and nothing beside it."""
-    if (text, attack) == ("fpr_at(0.5)", "anomalous"):
-        pytest.skip("no attack on anomalies changes it: E0153")
     metric, c = of_scores(text, attack), constant()
     budgets = (F(0), F(1, 6), F(2, 5), F(3))
-    for seed in range(12):
+    for seed in range(5):
         anomalous, normal = drawn(seed, 4, 4)
         bound = opened(metric, anomalous, normal, c)
         objectives = tuple(Degraded(metric, Threshold(g, F(0)), seed % 2 == 0) for g in (F(1, 4), F(3, 4)))
