@@ -159,7 +159,9 @@ def _footer(report: CheckReport) -> list[Text]:
     spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
     if report.attack_steps:
         spent += f", attack {t.attack:.2f}"
-        what = "worst-case properties in l2 and linf, stability and pooled metrics excepted"
+        whole = report.program.model.task.item == "image"
+        excepted = "stability" if whole else "stability and pooled metrics"
+        what = f"worst-case properties in l2 and linf, {excepted} excepted"
         lines.append(
             Text(
                 f"attack: {report.attack_steps} steps of projected gradient, four times per image and budget; {what}"

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,22 +26,14 @@ from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
+from robspec.verify.attack_dataset import DatasetAttack
+from robspec.verify.descent import Differentiable, descend, distance_up, float_range
+from robspec.tasks import Task
 from robspec.verify.result import Attack, ImageResult
-from robspec.verify.run import ImageBatch, LogitsModel
+from robspec.verify.run import ImageBatch
 
-_INSIDE = 1 - 1e-6
-"""The search stays this far inside the ball, so that rounding to float32 does not leave it."""
 _SHARES = (math.inf, 1.0, 0.5, 0.1)
 """What is aimed at in turn: all pixels; as many as the bound allows to flip; half, a tenth of them."""
-_UPWARD = 1 + Fraction(1, 2**40)
-
-
-class DifferentiableModel(LogitsModel, Protocol):
-    """What the search needs of a model."""
-
-    def differentiable(self, images: Tensor) -> Tensor:
-        """Run the model so that gradients reach the images."""
-        ...
 
 
 class Attacker:
@@ -60,7 +51,7 @@ class Attacker:
     def __init__(
         self,
         program: Program,
-        model: DifferentiableModel,
+        model: Differentiable,
         backend: Backend,
         steps: int,
         folder: Path,
@@ -73,7 +64,8 @@ class Attacker:
         self._folder = folder
         self._alarms = alarms
         self._finds = 0
-        self._range = _float_range(program.model.low, program.model.high)
+        self._whole: dict[str, DatasetAttack] = {}
+        self._range = float_range(program.model.low, program.model.high)
 
     def improve(
         self, prop: Property, constant: Constant, batch: ImageBatch, results: Sequence[ImageResult]
@@ -93,7 +85,10 @@ class Attacker:
             SoundnessAlarm: a find does worse than certified (E0901).
         """
         query = prop.query
-        if not isinstance(query, WorstCaseQuery) or not searchable(query):
+        if not isinstance(query, WorstCaseQuery) or not searchable(query, self._program.model.task):
+            return list(results)
+        if query.metric.of_data_set:
+            self._together(prop, constant, batch)
             return list(results)
         found = list(results)
         for point, eps in enumerate(query.budgets):
@@ -104,6 +99,81 @@ class Attacker:
                 tried = self._search(query.metric, batch, float(eps), query.norm, aims)
                 self._take_over(prop, constant, batch, point, tried, found)
         return found
+
+    def conclude(self, prop: Property, results: Sequence[ImageResult]) -> list[ImageResult]:
+        """Say what the attacked images attain together, once all have been seen.
+
+        Args:
+            prop: a property of the data set as one whole.
+            results: its one result.
+
+        Returns:
+            The same, with what is attained by attacked images wherever that is worse than the clean ones.
+
+        Raises:
+            SoundnessAlarm: they do worse than certified (E0901).
+        """
+        attack = self._whole.get(prop.name)
+        query = prop.query
+        if attack is None or not isinstance(query, WorstCaseQuery):
+            return list(results)
+        found = list(results)
+        for point, (value, made) in enumerate(attack.conclude()):
+            for i, result in enumerate(found):
+                if value is not None and made is not None:
+                    self._compare(result, point, value, made, query.metric, attack.constant)
+                    found[i] = _with(result, point, value, made, query.metric)
+        return found
+
+    def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
+        """Attack images that are judged as a whole, for a metric of all of them."""
+        if prop.name not in self._whole:
+            folder = self._folder / prop.name
+            self._whole[prop.name] = DatasetAttack(prop, constant, self._program.model.plane, folder)
+        attack = self._whole[prop.name]
+        context = self._context(batch, self._model.logits(batch.images))
+        labels = context.seen(attack.metric)
+        if labels is None:
+            raise ValueError("a metric that can be attacked has labels")
+
+        def margins(logits: Tensor) -> Tensor:
+            if attack.metric.family == "scores":
+                return _sides(logits, labels, attack.metric)
+            return _margins(logits, labels, attack.metric)
+
+        for point, eps in enumerate(attack.budgets):
+            tried = batch.images
+            if eps:
+                tried = descend(
+                    self._model,
+                    batch.images,
+                    lambda logits: torch.tanh(margins(logits) / _typical(margins(logits.detach()))).sum(),
+                    eps=float(eps),
+                    norm=attack.norm,
+                    steps=self.steps,
+                    ends=self._range,
+                )
+            attack.take(point, batch, tried, self._judged(batch, margins, attack.norm, eps))
+
+    def _judged(
+        self, batch: ImageBatch, margins: Callable[[Tensor], Tensor], norm: Norm, eps: Fraction
+    ) -> Callable[[Tensor], tuple[Context, list[Fraction], list[bool]]]:
+        """How stored images are judged: which of them count, at what distance, and what the model makes of them."""
+        clean = margins(self._model.logits(batch.images)).flatten(1).sum(1)
+
+        def judge(images: Tensor) -> tuple[Context, list[Fraction], list[bool]]:
+            logits = self._model.logits(images)
+            finite = self._context(batch, logits).finite()
+            worse = (margins(logits).flatten(1).sum(1) < clean).tolist()
+            distances = [distance_up(a.numpy(), b.numpy(), norm) for a, b in zip(images, batch.images, strict=True)]
+            usable = [
+                sound and lower and far <= eps and self._in_range(image)
+                for sound, lower, far, image in zip(finite, worse, distances, images, strict=True)
+            ]
+            kept = torch.where(torch.tensor(usable)[:, None, None, None], images, batch.images)
+            return self._context(batch, self._model.logits(kept)), distances, usable
+
+        return judge
 
     def _take_over(
         self,
@@ -149,21 +219,18 @@ class Attacker:
         labels = self._context(batch, self._model.logits(clean)).seen(metric)
         if labels is None:
             raise ValueError("a metric that can be attacked has labels")
-        scale = aimed = None
-        change = torch.zeros_like(clean)
-        low, high = self._range
-        for k in range(self.steps):
-            tried = (clean + change).clamp(low, high).requires_grad_()
-            margins = _margins(self._model.differentiable(tried), labels, metric)
-            if scale is None or aimed is None:
-                aimed = _cheapest(margins.detach(), aims)
-                scale = _typical(margins.detach())
+        aimed: list[tuple[Tensor, Tensor]] = []
+
+        def loss(logits: Tensor) -> Tensor:
+            margins = _margins(logits, labels, metric)
+            if not aimed:
+                aimed.append((_cheapest(margins.detach(), aims), _typical(margins.detach())))
+            (chosen, scale), = aimed
             # Each pixel counts until it is wrong by about the typical margin, so that no step is wasted on it.
-            (slope,) = torch.autograd.grad((torch.tanh(margins / scale) * aimed).sum(), tried)
-            step = 2.5 * eps / self.steps * (2 if 2 * k < self.steps else 0.5)
-            moved = (clean + change - step * _direction(slope, norm)).clamp(low, high)
-            change = _inside(moved - clean, eps * _INSIDE, norm)
-        result: npt.NDArray[np.float32] = (clean + change).clamp(low, high).numpy()
+            return (torch.tanh(margins / scale) * chosen).sum()
+
+        moved = descend(self._model, clean, loss, eps=eps, norm=norm, steps=self.steps, ends=self._range)
+        result: npt.NDArray[np.float32] = moved.numpy()
         return result
 
     def _compare(
@@ -219,30 +286,13 @@ def _typical(margins: Tensor) -> Tensor:
     return (margins.abs().sum(dim=(1, 2), keepdim=True) / counted).clamp_min(1e-20)
 
 
-def searchable(query: WorstCaseQuery) -> bool:
-    """Tell whether the search knows the norm and the metric: l2 and linf, all but stability and pooled ones."""
-    return query.norm in (L2, LINF) and query.metric.items != "predicted" and not query.metric.of_data_set
+def searchable(query: WorstCaseQuery, task: Task) -> bool:
+    """Tell whether the search knows the norm and the metric.
 
-
-def distance_up(image: npt.NDArray[np.float32], clean: npt.NDArray[np.float32], norm: Norm) -> Fraction:
-    """Measure how far two images are apart, rounded up.
-
-    Args:
-        image: float32, any shape.
-        clean: the same shape.
-        norm: l2 or linf.
-
-    Returns:
-        A bound on the norm of the difference, not below it.
+    It knows l2 and linf, all metrics but stability, and those of a data set as one whole where each image is one item.
     """
-    difference = np.abs(image.astype(np.float64) - clean.astype(np.float64)).reshape(-1)
-    if norm == LINF:
-        return Fraction(float(difference.max())) * _UPWARD
-    if not difference.any():
-        return Fraction(0)
-    # Squares that vanish are below 2^-1074 each.
-    squared = math.fsum((difference * difference).tolist()) + len(difference) * 2.0**-1000
-    return Fraction(math.sqrt(squared)) * _UPWARD
+    known = not query.metric.of_data_set or task.item == "image"
+    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known
 
 
 def _with(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
@@ -257,6 +307,12 @@ def _with(result: ImageResult, point: int, value: Fraction, attack: Attack, metr
     values = list(result.attained)
     attacks[point], values[point] = attack, value
     return replace(result, attained=tuple(values), attacks=tuple(attacks))
+
+
+def _sides(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
+    """What each score has to lose, [B, 1, 1]: anomalies fall, normal images rise; 0 for those that are not attacked."""
+    normal = -logits[:, 0] if metric.attack == "both" else torch.zeros_like(logits[:, 0])
+    return torch.where(labels == 1, logits[:, 0], normal)
 
 
 def _margins(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
@@ -278,28 +334,3 @@ def _margins(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
         others = logits.scatter(1, target[:, None], -math.inf)
         margins = own - others.topk(metric.rank, dim=1).values[:, -1]
     return torch.where(counted, margins, 0.0)
-
-
-def _direction(slope: Tensor, norm: Norm) -> Tensor:
-    if norm == LINF:
-        return slope.sign()
-    size: Tensor = torch.linalg.vector_norm(slope, dim=(1, 2, 3), keepdim=True)
-    return slope / size.clamp_min(1e-30)
-
-
-def _inside(change: Tensor, eps: float, norm: Norm) -> Tensor:
-    """Shrink what lies outside the ball."""
-    if norm == LINF:
-        return change.clamp(-eps, eps)
-    size: Tensor = torch.linalg.vector_norm(change.double(), dim=(1, 2, 3), keepdim=True)
-    return (change * (eps / size.clamp_min(1e-30)).clamp_max(1)).float()
-
-
-def _float_range(low: Fraction, high: Fraction) -> tuple[float, float]:
-    """The float32 numbers nearest the ends of the input range, inside it."""
-    ends = [np.float32(float(end)) for end in (low, high)]
-    if Fraction(float(ends[0])) < low:
-        ends[0] = np.nextafter(ends[0], np.float32(np.inf))
-    if Fraction(float(ends[1])) > high:
-        ends[1] = np.nextafter(ends[1], np.float32(-np.inf))
-    return float(ends[0]), float(ends[1])

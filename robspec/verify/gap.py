@@ -185,7 +185,7 @@ def _gap(
     needed = constant.value * reach / target if target else Fraction(0)
     boundary = needed == 0 or (measured is not None and needed < measured)
     causes = ["images-near-boundary" if boundary else "constant-too-large"]
-    can = isinstance(query, WorstCaseQuery) and searchable(query)
+    can = isinstance(query, WorstCaseQuery) and searchable(query, report.program.model.task)
     if can and not report.attack_steps:
         causes.append("no-attack-tried")
     facts = _Facts(

@@ -102,6 +102,10 @@ class Search(Protocol):
         """Replace what clean images attain by what worse images within the budget do."""
         ...
 
+    def conclude(self, prop: Property, results: Sequence[ImageResult]) -> list[ImageResult]:
+        """The same for a property of the data set as one whole, once all images have been seen."""
+        ...
+
 
 class Watch(Protocol):
     """What the check tells of a model's conduct; see `robspec.models.conduct`."""
@@ -234,6 +238,8 @@ def check(
         for (p, _), results in zip(pairs, found, strict=True):
             if is_pooled(p):
                 results.extend(whole.answer(p.name))
+                if attacker is not None and complete:
+                    results[:] = attacker.conclude(p, results)
         whole.close()
         times.bound += time.perf_counter() - mark
         properties = tuple(

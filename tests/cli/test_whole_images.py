@@ -191,6 +191,33 @@ def test_scores_are_the_files_own_output(
     assert clean > attacked[0] > attacked[1]
 
 
+def test_attacked_images_lower_what_is_attained_and_refute_what_is_false(
+    folder: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each image is attacked in its own ball; the stored ones are the witness, and the score is theirs again."""
+    monkeypatch.chdir(tmp_path)
+    spec = tmp_path / "s.rspec"
+    spec.write_text(SCORES.split("property alarms")[0].replace(">= 0.2", ">= 0.7").replace("points 3", "points 2"))
+    asked = ("--data", folder, "--attack", "10", "--format", "json", "--output", "r.json", "--witness-dir", "w")
+    result = robspec("check", folder / "s.pt2", spec, *asked)
+    assert result.status == 1, result.err
+    (whole,) = json.loads(Path("r.json").read_text())["properties"][0]["images"]
+    certified, attained = (Fraction(whole[key][1]["exact"]) for key in ("certified", "attained"))
+    assert certified <= attained < Fraction(whole["clean"]["exact"])
+    scores: dict[bool, list[float]] = {False: [], True: []}
+    clean = {f"two/{side}/{p.name}": np.load(p) for side in ("normal", "anomalous") for p in (folder / "two" / side).iterdir()}
+    names = sorted(clean)
+    with np.load(Path("w") / "separates-1.npz") as stored:
+        moved = np.concatenate([stored[k] for k in stored.files if k.startswith("images")])
+    for name, image in zip(names, moved, strict=True):
+        assert np.linalg.norm(image.astype(np.float64) - clean[name]) <= 0.2
+        assert image.min() >= 0 <= 1 >= image.max()
+        score = Linear(1, sigmoid=True)(torch.from_numpy(image)[None]).item()
+        scores["anomalous" in name].append(score)
+    pairs = [(s > a) + (s == a) / 2 for s in scores[True] for a in scores[False]]
+    assert attained == Fraction(sum(pairs)) / len(pairs)
+
+
 def test_a_map_of_logits_is_no_decision_about_an_image(
     folder: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
