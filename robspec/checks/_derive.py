@@ -130,6 +130,7 @@ class Derivations:
     ) -> Metric:
         """A sum of formulas of several classes; what no class enters goes to the first one."""
         parts = []
+        shapes: dict[Ratio, Classified] = {}
         by_class = dict(value.parts)
         rest = by_class.pop((), None)
         for key, ratio in by_class.items():
@@ -138,10 +139,11 @@ class Derivations:
             if not whole.numerator:
                 continue
             weight, primitive = _weight(whole)
-            shape = self._classified(primitive, definition, use, key)
+            if primitive not in shapes:
+                shapes[primitive] = self._classified(primitive, definition, use, key)
             name = ratio_text(primitive, f"[{', '.join(key)}]")
             part = MetricInfo(name, "", "", definition.info.lower_is_better, "", "")
-            parts.append((weight, _of_one_class(part, (), self._indices(key), shape)))
+            parts.append((weight, _of_one_class(part, (), self._indices(key), shapes[primitive])))
         lows = [None if m.low is None else w * m.low for w, m in parts]
         highs = [None if m.high is None else w * m.high for w, m in parts]
         return Metric(

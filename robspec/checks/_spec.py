@@ -212,7 +212,9 @@ class Spec:
         return tuple(sorted(found, key=lambda r: r.span))
 
 
-MAX_POINTS = 10_000
-MAX_ANSWERS = 20_000
-"""Points of all properties together, each as often as its property has requirements."""
+MAX_POINTS = 1_000
+MAX_THRESHOLDS = 100
+"""Points of a swept threshold: each is a search for a radius, some ten times the work of a budget."""
+MAX_ANSWERS = 2_000
+"""Points of all properties together, each as often as its property has requirements; a threshold counts ten times."""
 MAX_SIDE = 1 << 20
