@@ -1,4 +1,4 @@
-"""Shared test configuration: hypothesis profiles, and Triton kernels interpreted where no GPU is."""
+"""Shared test configuration: threads, hypothesis profiles, and Triton kernels interpreted where no GPU is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.examples import DEFAULT
+
+# Tests run side by side on small images, where waking a second thread costs a thousand times the work it takes over.
+# numba reads this when first imported, and child processes both; tests/kernels/test_threads.py asks for several.
+for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+torch.set_num_threads(1)
 
 if not torch.cuda.is_available():
     # Triton reads this once, when first imported, which torch.export may do in any test module.

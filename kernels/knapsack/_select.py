@@ -107,12 +107,19 @@ def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: In
     """
     workers = sums.size
     share = (margins.size + workers - 1) // workers
-    top = np.float64(limit + 1)
     for worker in prange(workers):
-        spent = np.int64(0)
-        for i in range(worker * share, min((worker + 1) * share, margins.size)):
-            spent += np.int64(_item(margins[i], exponent, scale, top))
-        sums[worker] = spent
+        begin = min(worker * share, margins.size)
+        sums[worker] = cost(margins[begin : min(begin + share, margins.size)], exponent, scale, limit)
+
+
+@compiled()
+def cost(margins: FloatArray, exponent: int, scale: float, limit: int) -> int:
+    """Add up the costs of all given items, in one thread; arguments as for `total`."""
+    top = np.float64(limit + 1)
+    spent = np.int64(0)
+    for i in range(margins.size):
+        spent += np.int64(_item(margins[i], exponent, scale, top))
+    return int(spent)
 
 
 @compiled()

@@ -22,6 +22,8 @@ from robspec.kernels.knapsack.search import largest_certifying
 
 _FEW = 2
 """Up to this many budgets are answered by a window search; more of them are worth a sorted prefix."""
+_ONE_THREAD = 2**15
+"""Up to this many items are added up in one thread: waking the others takes longer."""
 
 
 class CpuPrepared:
@@ -197,6 +199,8 @@ class _Spending:
     def _sum(self, budget: Budget) -> int:
         from robspec.kernels.knapsack import _select
 
+        if self._varying.size <= _ONE_THREAD:
+            return int(_select.cost(self._varying, budget.exponent, budget.scale, budget.limit))
         sums = np.empty(4 * torch.get_num_threads(), dtype=np.int64)
         _select.total(self._varying, budget.exponent, budget.scale, budget.limit, sums)
         return int(sums.sum())

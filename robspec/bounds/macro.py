@@ -316,7 +316,7 @@ def _best_price(tables: Sequence[_Table], budget: float) -> tuple[float, float]:
         values[row, : len(table.spends)] = table.values
 
     def at(price: float) -> float:
-        return float(np.sum(np.min(values + price * starts, axis=1))) - price * budget
+        return float(np.add.reduce(np.minimum.reduce(values + price * starts, axis=1))) - price * budget
 
     golden = (math.sqrt(5) - 1) / 2
     low, high = math.log(2.0**-75), math.log(2.0**4)

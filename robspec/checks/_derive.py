@@ -83,7 +83,15 @@ class Derivations:
                 mend = "write a number above 0 and up to 1, such as 0.95"
                 raise Refused(Problem("E0150", use.arguments[0].span, message, mend))
             return Metric(
-                info.name, (), arguments, info.lower_is_better, info.formula, "scores", info.items, low=info.low, high=info.high
+                info.name,
+                (),
+                arguments,
+                info.lower_is_better,
+                info.formula,
+                "scores",
+                info.items,
+                low=info.low,
+                high=info.high,
             )
         found = self._base(info, use, arguments)
         whole = task is not None and not task.each and not info.items
@@ -108,7 +116,10 @@ class Derivations:
         if info.items:
             name, formula = info.name, info.formula
             if self._task is not None and self._task.item == "image":
-                name, formula = (use.name.id if use.name.id in info.aliases else name), formula.replace("pixel", "image")
+                name, formula = (
+                    (use.name.id if use.name.id in info.aliases else name),
+                    formula.replace("pixel", "image"),
+                )
             return Metric(name, formula=formula, items=info.items, low=info.low, high=info.high)
         if info.mean_of:
             return self._mean(info, use)
@@ -170,6 +181,7 @@ class Derivations:
     ) -> Metric:
         """A sum of formulas of several classes; what no class enters goes to the first one."""
         parts = []
+        shapes: dict[Ratio, Classified] = {}
         by_class = dict(value.parts)
         rest = by_class.pop((), None)
         for key, ratio in by_class.items():
@@ -178,10 +190,11 @@ class Derivations:
             if not whole.numerator:
                 continue
             weight, primitive = _weight(whole)
-            shape = self._classified(primitive, definition, use, key)
+            if primitive not in shapes:
+                shapes[primitive] = self._classified(primitive, definition, use, key)
             name = ratio_text(primitive, f"[{', '.join(key)}]")
             part = MetricInfo(name, "", "", definition.info.lower_is_better, "", "")
-            parts.append((weight, _of_one_class(part, (), self._indices(key), shape)))
+            parts.append((weight, _of_one_class(part, (), self._indices(key), shapes[primitive])))
         lows = [None if m.low is None else w * m.low for w, m in parts]
         highs = [None if m.high is None else w * m.high for w, m in parts]
         return Metric(

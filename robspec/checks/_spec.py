@@ -158,7 +158,9 @@ class Spec:
     def task(self) -> Task | None:
         """What the model is for, from its output; None where that cannot be told."""
         output = self.of_model(ast.Output)
-        return None if output is None else tasks.of(len(output.shape), sides=self.of_model(ast.Annotation) is not None)
+        return (
+            None if output is None else tasks.of(len(output.shape), sides=self.of_model(ast.Annotation) is not None)
+        )
 
     @cached_property
     def input_range(self) -> tuple[Fraction, Fraction] | None:
@@ -239,7 +241,9 @@ class Spec:
         return tuple(sorted(found, key=lambda r: r.span))
 
 
-MAX_POINTS = 10_000
-MAX_ANSWERS = 20_000
-"""Points of all properties together, each as often as its property has requirements."""
+MAX_POINTS = 1_000
+MAX_THRESHOLDS = 100
+"""Points of a swept threshold: each is a search for a radius, some ten times the work of a budget."""
+MAX_ANSWERS = 2_000
+"""Points of all properties together, each as often as its property has requirements; a threshold counts ten times."""
 MAX_SIDE = 1 << 20

@@ -35,7 +35,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         yield error(__name__, classes.span, message, "leave out `classes`: the annotation names the two sides")
     if isinstance(output, ast.Output) and (len(output.shape) != 1 or spec.value(output.shape[0]) not in (1, None)):
         message = "an `annotation` is of one score for each image"
-        yield error(__name__, output.span, message, "write `output score [1]`, or `classes` in place of the annotation")
+        yield error(
+            __name__, output.span, message, "write `output score [1]`, or `classes` in place of the annotation"
+        )
     if isinstance(sides, ast.Annotation):
         if sides.normal.text == sides.anomalous.text:
             message = f"both sides are called `{sides.normal.text}`"

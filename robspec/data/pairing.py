@@ -32,9 +32,7 @@ class Pair:
     noun: str = "mask"
 
 
-def pair(
-    root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True
-) -> tuple[Pair, ...]:
+def pair(root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True) -> tuple[Pair, ...]:
     """Match the globs and pair images with masks, region files or weight files by stem.
 
     Args:

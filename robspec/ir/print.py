@@ -100,7 +100,9 @@ def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"
-    attacked = {"": "", "both": " with both sides attacked", "anomalous": f" with {classes[-1]} attacked"}[metric.attack]
+    attacked = {"": "", "both": " with both sides attacked", "anomalous": f" with {classes[-1]} attacked"}[
+        metric.attack
+    ]
     return f"{adjective}{metric.name}{numbers}{_names(metric.asked or metric.classes, classes)}{within}{attacked}"
 
 

@@ -106,7 +106,9 @@ def _costs(norm: Norm, task: Task) -> str:
     if task.scores:
         return f"costs: a score moves by at most L * eps, each image in its own ball{through} (section 3.H)"
     shared = "all pixels of an image share" if task.item == "pixel" else "each image has"
-    return f"costs: squared l2 distances of logits, of each {task.item} exact; {shared} (L * eps)^2{through} (section 2)"
+    return (
+        f"costs: squared l2 distances of logits, of each {task.item} exact; {shared} (L * eps)^2{through} (section 2)"
+    )
 
 
 def _metric(metric: ir.Metric, classes: tuple[str, ...], task: Task) -> Iterator[str]:

@@ -111,9 +111,13 @@ def _is_wanted(token: Token, before: list[Token]) -> bool:
     return before[-1].type == NEWLINE and (lines is None or lines.type not in _CARRY_ON)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1)
+def _words() -> frozenset[str]:
+    from lark.lexer import PatternStr
+
+    return frozenset(t.pattern.value for t in grammar().terminals if isinstance(t.pattern, PatternStr))
+
+
 def is_plain_name(text: str) -> bool:
     """Whether a text is read as a name: letters, digits, `_`, ASCII, and no word of the language."""
-    if not text.isascii() or not text.isidentifier():
-        return False
-    return [t.type for t in grammar().lex(text)] == ["NAME"]
+    return text.isascii() and text.isidentifier() and text not in _words()

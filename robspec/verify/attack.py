@@ -225,7 +225,7 @@ class Attacker:
             margins = _margins(logits, labels, metric)
             if not aimed:
                 aimed.append((_cheapest(margins.detach(), aims), _typical(margins.detach())))
-            (chosen, scale), = aimed
+            ((chosen, scale),) = aimed
             # Each pixel counts until it is wrong by about the typical margin, so that no step is wasted on it.
             return (torch.tanh(margins / scale) * chosen).sum()
 

@@ -60,7 +60,9 @@ class DatasetAttack:
         context, distances, usable = judge(again)
         kept = torch.where(torch.tensor(usable)[:, None, None, None], again, batch.images)
         np.save(path, kept.numpy())
-        path.with_suffix(".json").write_text(json.dumps([n for n, use in zip(batch.names, usable, strict=True) if use]))
+        path.with_suffix(".json").write_text(
+            json.dumps([n for n, use in zip(batch.names, usable, strict=True) if use])
+        )
         counted = [far for far, use in zip(distances, usable, strict=True) if use]
         self._farthest[point] = max([self._farthest[point], *counted])
         self._attained[point].add(context)

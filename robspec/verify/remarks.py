@@ -67,7 +67,9 @@ def _images(program: Program, census: Census) -> Iterator[Note]:
         repeated = tuple(name for group in groups for name in group[1:])
         yield Note("images-repeated", where, text, {"copies": extra, "images": repeated})
     if len(census.predicted) == 1 and not program.model.task.scores:
-        everywhere = "at every pixel of every clean image" if program.model.task.item == "pixel" else "for every clean image"
+        everywhere = (
+            "at every pixel of every clean image" if program.model.task.item == "pixel" else "for every clean image"
+        )
         name = program.model.classes[next(iter(census.predicted))]
         text = f"the model predicts {name} {everywhere}"
         yield Note("one-class-predicted", where, text, {"class": name})

@@ -141,7 +141,9 @@ def test_classification_is_certified_attacked_and_cross_checked(
     kept, near, found, even = report["properties"]
     # The margin of a linear classifier with orthonormal rows is the distance times sqrt 2: nothing is given away.
     certified = [[Fraction(p["exact"]) for p in image["certified"]] for image in kept["images"]]
-    logits = Linear(3).double()(torch.from_numpy(np.stack([np.load(p) for p in sorted((folder / "img").glob("*"))])).double())
+    logits = Linear(3).double()(
+        torch.from_numpy(np.stack([np.load(p) for p in sorted((folder / "img").glob("*"))])).double()
+    )
     labels = ["left", "right", "none"]
     table = [row.split(",")[1] for row in (folder / "labels.csv").read_text().splitlines()[1:]]
     for row, label, values in zip(logits.tolist(), table, certified, strict=True):
@@ -205,7 +207,11 @@ def test_attacked_images_lower_what_is_attained_and_refute_what_is_false(
     certified, attained = (Fraction(whole[key][1]["exact"]) for key in ("certified", "attained"))
     assert certified <= attained < Fraction(whole["clean"]["exact"])
     scores: dict[bool, list[float]] = {False: [], True: []}
-    clean = {f"two/{side}/{p.name}": np.load(p) for side in ("normal", "anomalous") for p in (folder / "two" / side).iterdir()}
+    clean = {
+        f"two/{side}/{p.name}": np.load(p)
+        for side in ("normal", "anomalous")
+        for p in (folder / "two" / side).iterdir()
+    }
     names = sorted(clean)
     with np.load(Path("w") / "separates-1.npz") as stored:
         moved = np.concatenate([stored[k] for k in stored.files if k.startswith("images")])

@@ -90,8 +90,10 @@ class TestEquality:
         elif layout == "expanded":
             logits = torch.randn(1, 5, 12, 10).expand(2, -1, -1, -1)
         labels = torch.randint(0, 5, (2, 12, 10))
-        assert_equal(LogitsBatch(logits, labels, Items.CORRECT), norm)
-        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm)
+        # How logits are read has nothing to do with the norm, and Triton's interpreter is slow.
+        chosen = BACKENDS if norm is None else NATIVE
+        assert_equal(LogitsBatch(logits, labels, Items.CORRECT), norm, chosen=chosen)
+        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm, chosen=chosen)
 
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize(
@@ -99,8 +101,8 @@ class TestEquality:
     )
     def test_adversarial(self, norm: Fraction | None, case: str) -> None:
         torch.manual_seed(1)
-        labels = torch.zeros(1, 40, 60, dtype=torch.int64)
-        logits = torch.zeros(1, 3, 40, 60)
+        labels = torch.zeros(1, 19, 31, dtype=torch.int64)
+        logits = torch.zeros(1, 3, 19, 31)
         logits[:, 0] = 1.0
         if case == "one pixel":
             labels, logits = labels[:, :1, :1], logits[:, :, :1, :1]
@@ -112,22 +114,24 @@ class TestEquality:
             logits[:, 0] = torch.finfo(torch.float32).max
             logits[:, 1:] = torch.finfo(torch.float32).min
         elif case == "subnormal":
-            logits[:, 0] = torch.rand(40, 60) * 1e-39
+            logits[:, 0] = torch.rand(19, 31) * 1e-39
         elif case == "near ties":
-            logits[:, 0] = 1.0 + torch.randint(0, 3, (40, 60)) * 2.0**-23
+            logits[:, 0] = 1.0 + torch.randint(0, 3, (19, 31)) * 2.0**-23
             logits[:, 1] = 1.0
         assert_equal(LogitsBatch(logits, labels, Items.CORRECT, 255), norm)
         assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm)
 
     def test_more_pixels_than_one_chunk_and_the_same_bits_twice(self) -> None:
         torch.manual_seed(2)
-        logits, labels = torch.randn(2, 4, 70, 91), torch.randint(0, 4, (2, 70, 91))
-        batch = LogitsBatch(logits, labels, Items.CORRECT)
-        assert_equal(batch, Fraction(2))
-        ask = budgets(Fraction(2), 70 * 91, False)
-        for backend in BACKENDS:
-            first, second = backend.prepare(batch).flips(ask), backend.prepare(batch).flips(ask)
-            np.testing.assert_array_equal(first, second)
+        # Triton's chunks are 512 pixels here, those of the others 2048.
+        for chosen, h, w in ((NATIVE, 70, 91), (TRITON, 23, 25)):
+            logits, labels = torch.randn(2, 4, h, w), torch.randint(0, 4, (2, h, w))
+            batch = LogitsBatch(logits, labels, Items.CORRECT)
+            assert_equal(batch, Fraction(2), chosen=chosen)
+            ask = budgets(Fraction(2), h * w, False)
+            for backend in chosen:
+                first, second = backend.prepare(batch).flips(ask), backend.prepare(batch).flips(ask)
+                np.testing.assert_array_equal(first, second)
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("k", [1, 2, 5])
@@ -183,7 +187,7 @@ class TestTruth:
         truth = most_flips(costs, eps * constant, q)
         budget = Budget.of(eps, constant, norm, len(rows), single=k == 1)
         slack = Budget.of(eps * (1 + Fraction(1, 2**30)), constant, norm, len(rows), single=k == 1)
-        for backend in BACKENDS:
+        for backend in NATIVE:  # Triton's equals theirs
             prepared = backend.prepare(batch)
             assert prepared.items[0] == len(costs)
             flips = int(prepared.flips([budget])[0, 0])

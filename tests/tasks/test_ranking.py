@@ -167,7 +167,9 @@ def test_a_linear_score_has_the_worst_case_that_attacked_images_attain() -> None
     metric, eps = of_scores("auroc", "both"), F(1, 8)
     w = torch.tensor([0.6, 0.8], dtype=torch.float64)
     rng = random.Random(1)
-    sides = [[torch.tensor([rng.randint(0, 32) / 32, rng.randint(0, 32) / 32]).double() for _ in range(9)] for _ in (0, 1)]
+    sides = [
+        [torch.tensor([rng.randint(0, 32) / 32, rng.randint(0, 32) / 32]).double() for _ in range(9)] for _ in (0, 1)
+    ]
     exact = [[F(float((x * w).sum())) for x in side] for side in sides]
     bound = opened(metric, exact[1], exact[0], constant(F(1)))
     moved = [[F(float((x * w).sum())) + (eps if k == 0 else -eps) for x in side] for k, side in enumerate(sides)]

@@ -205,7 +205,10 @@ def test_a_class_leaves_the_largest_where_its_exact_price_is_paid(rank: int, nor
     q = None if norm.p is None else int(norm.p)
     logits, labels = drawn(rank, 4, 40)
     bound = open_bound(metric, context(logits, labels), c)
-    kept = [sorted(range(4), key=lambda j, r=row: (-r[j], j)).index(y) < rank for row, y in zip(logits.tolist(), labels.tolist(), strict=True)]
+    kept = [
+        sorted(range(4), key=lambda j, r=row: (-r[j], j)).index(y) < rank
+        for row, y in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
     assert bound.clean() == [F(int(k)) for k in kept]
     radii = bound.radius([[F(0)]] * len(kept), strict=False)
     for row, label, right, (radius,) in zip(logits.tolist(), labels.tolist(), kept, radii, strict=True):
