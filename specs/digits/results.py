@@ -41,9 +41,9 @@ FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER.parents[1] / "docs" / "how-to" / "one-class-models.md"
 PARTS = {"train": 0.60, "val": 0.15, "test": 0.25}
 BUDGETS = (Fraction(1, 10), Fraction(1, 4), Fraction(1, 2))
-STEPS = 50
+STEPS = 30
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
-TWIN = (("[data]", "lipschitz = false\n\n[data]"), ("alpha = 0.7", "alpha = 1"))
+TWIN = (("[data]", "lipschitz = false\n\n[data]"), ("alpha = 0.5", "alpha = 1"))
 
 Scores = npt.NDArray[np.float64]
 

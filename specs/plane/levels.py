@@ -3,8 +3,8 @@
     python specs/plane/levels.py --out levels.png
 
 Each set is drawn by scikit-learn and scaled into the unit square. The network is trained on its points alone and
-exported, and its Lipschitz constant is proved: with L = 1, an attack that moves a point by eps changes its score by
-eps at most, so that the level sets are drawn at the scores that such attacks can hide.
+exported, and its Lipschitz constant L is proved. An attack that moves a point by eps changes its score by L eps at
+most. Drawn is the score over L: on each line, points that an attack must move at least that far to the boundary.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Learned:
         points: held out, in the unit square, [N, 2].
         model: gives scores.
         inside: the share of the held-out points with a score of at most 0.
-        slopes: the length of the gradient at a grid of points, 10th percentile and median.
+        slopes: the length of the gradient over L at a grid of points, 10th percentile and median.
     """
 
     name: str
@@ -93,7 +93,7 @@ def learn(name: str, folder: Path, epochs: int | None = None) -> Learned:
     model = open_scores(done.folder / "model.pt2")
     grid = as_images(_grid(40)).requires_grad_()
     (slope,) = torch.autograd.grad(model.differentiable(grid).sum(), grid)
-    sizes = slope.flatten(1).norm(dim=1).numpy()
+    sizes = slope.flatten(1).norm(dim=1).numpy() / float(model.constant.value)
     inside = float((model.scores(as_images(parts["val"])) <= 0).mean())
     return Learned(name, parts["val"], model, inside, (float(np.quantile(sizes, 0.1)), float(np.median(sizes))))
 
@@ -116,7 +116,7 @@ def draw(learned: Sequence[Learned], path: Path) -> None:
     side = 200
     axis = np.linspace(0, 1, side)
     for panel, one in zip(panels[0], learned, strict=True):
-        scores = one.model.scores(as_images(_grid(side))).reshape(side, side)
+        scores = one.model.scores(as_images(_grid(side))).reshape(side, side) / float(one.model.constant.value)
         extent = float(np.abs(scores).max())
         panel.pcolormesh(
             axis, axis, scores, cmap="RdBu_r", vmin=-extent, vmax=extent, shading="auto", rasterized=True
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         low, median = one.slopes
         print(
             f"{name}: proved L <= {one.model.constant.text}, {one.inside:.1%} of {HELD_OUT} points held out inside, "
-            f"gradient {low:.3f} or longer on 90 % of the square, median {median:.3f}",
+            f"gradient over L {low:.3f} or more on 90 % of the square, median {median:.3f}",
             flush=True,
         )
         learned.append(one)

@@ -83,7 +83,9 @@ def test_points_lie_between_where_they_began_and_the_level_set(steep: float) -> 
     # The level set is the sphere of radius 0.3: each point moves its share of the way, along the ray.
     wanted = distance + part * (0.3 - distance)
     assert not found.requires_grad
-    np.testing.assert_allclose((found.numpy().reshape(200, -1) - 0.5), offset * (wanted / distance)[:, None], atol=2e-6)
+    np.testing.assert_allclose(
+        (found.numpy().reshape(200, -1) - 0.5), offset * (wanted / distance)[:, None], atol=2e-6
+    )
     after = complement(Ball(0.1, steep), shape, level * steep, 12, np.random.default_rng(5))
     reached = (after - 0.5).flatten(1).norm(dim=1)
     assert float((reached[torch.from_numpy(part) > 0.5] - 0.3).abs().max()) < 1e-3
