@@ -1,1 +1,1 @@
-"""From images and masks to a certified model: configuration, training, export, proof, model card."""
+"""From images to a certified model: configuration, training, export, proof, model card."""

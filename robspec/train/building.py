@@ -12,8 +12,9 @@ from robspec.models.lipnets.deeplab import SIZES, LipDeepLabV3
 from robspec.models.lipnets.fcn import LipFCN
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.network import SegmentationNet, check_channels
+from robspec.models.lipnets.score import LipConvNet, LipMLP
 from robspec.models.lipnets.unet import LipUNet
-from robspec.train.config import Config
+from robspec.train.config import SCORING, Config
 
 
 def check_design(config: Config) -> None:
@@ -52,6 +53,9 @@ def build(config: Config) -> SegmentationNet:
         if any(depth < 1 for _, depth in stages):
             raise ModelDesign(where, "a stage without a convolution", "give each stage a depth of 1 or more")
         network = LipDeepLabV3(config.outputs, stages, kit=kit, mean=model.mean, std=model.std)
+    elif model.architecture in SCORING:
+        scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
+        network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
     else:
         cls: type[LipFCN | LipUNet] = LipFCN if model.architecture == "fcn" else LipUNet
         shape = {"channels": model.channels, "depths": model.depths} if model.channels else {}

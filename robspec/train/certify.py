@@ -191,3 +191,8 @@ def table(found: dict[tuple[str, Fraction], tuple[Fraction | None, Fraction | No
 def shown(value: Fraction | None) -> float | None:
     """Round an exact mean down to six decimals."""
     return None if value is None else math.floor(value * 10**6) / 10**6
+
+
+def rounded_up(constant: Constant) -> Fraction:
+    """Round a constant up to nine decimals."""
+    return Fraction(math.ceil(constant.value * 10**9), 10**9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,10 @@ from robspec.train.errors import ConfigKey, ConfigUnreadable, ConfigValue
 from robspec.train.tables import read_table, rule
 
 _MOST = 1 << 20
+SCORING = ("mlp", "convnet")
+"""The architectures that give one score per image."""
+ONE_CLASS = "one_class_hkr"
+"""The loss that learns a class from its samples alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Run:
 class Network:
     """The architecture, Lipschitz by design or its unconstrained twin."""
 
-    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3"))
+    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", *SCORING))
     lipschitz: bool = rule("boolean", True)
     size: str = rule("text", "", choices=("", "S", "M1", "M2", "L", "XL"))
     channels: tuple[int, ...] = rule("integer", (), many=True, low=2, high=4096)
@@ -47,14 +51,18 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images and masks: folders, or scenes drawn from consecutive seeds. Values are in [0, 1]."""
+    """Images and masks: folders, or scenes drawn from consecutive seeds; of one class, images alone.
+
+    Values are in [0, 1].
+    """
 
     input: tuple[int, ...] = rule("integer", many=True, length=3, low=1, high=16384)
-    classes: tuple[str, ...] = rule("text", many=True)
+    classes: tuple[str, ...] = rule("text", (), many=True)
     train_images: str = rule("text", "")
     train_masks: str = rule("text", "")
     val_images: str = rule("text", "")
     val_masks: str = rule("text", "")
+    val_anomalous: str = rule("text", "")
     ignore: int = rule("integer", -1, low=-1, high=65535)
     binary: bool = rule("boolean", False)
     train_scenes: int = rule("integer", 0, low=0, high=10**6)
@@ -67,10 +75,11 @@ class Source:
 class Objective:
     """The loss; what each key means stands with the losses."""
 
-    kind: str = rule("text", "tau-cce", choices=("tau-cce", "cosine", "hkr"))
+    kind: str = rule("text", "tau-cce", choices=("tau-cce", "cosine", "hkr", ONE_CLASS))
     tau: float = rule("number", 10.0, low=0, above=True, high=1e6)
     margin: float = rule("number", 0.0, low=0, high=1e6)
     alpha: float = rule("number", 0.9, low=0, high=1)
+    newton_steps: int = rule("integer", 4, low=0, high=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +105,13 @@ class Augment:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What is certified on the validation set; the first metric is watched every epoch."""
+    """What is certified on the validation set; the first metric is watched every epoch.
+
+    Without metrics it is the pixel accuracy, or the area under the ROC curve of one class.
+    """
 
     budgets: tuple[Fraction, ...] = rule("exact", (Fraction(1, 4),), many=True, low=0, high=10**6)
-    metrics: tuple[str, ...] = rule("text", ("pixel_accuracy",), many=True)
+    metrics: tuple[str, ...] = rule("text", (), many=True)
     every: int = rule("integer", 1, low=1, high=100_000)
 
 
@@ -126,6 +138,11 @@ class Config:
     def outputs(self) -> int:
         """Logits per pixel."""
         return 1 if self.model.single_logit else len(self.data.classes)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether a score is learned from one class, rather than logits from masks."""
+        return self.loss.kind == ONE_CLASS
 
 
 _SECTIONS = {
@@ -177,6 +194,9 @@ def read_config(path: Path) -> Config:
     found: dict[str, Any] = {
         name: read_table(cls, tables.get(name, {}), name, where) for name, cls in _SECTIONS.items()
     }
+    if "metrics" not in tables.get("validation", {}):
+        metric = "auroc" if found["loss"].kind == ONE_CLASS else "pixel_accuracy"
+        found["validation"] = replace(found["validation"], metrics=(metric,))
     config = Config(path=path, sha256=hashlib.sha256(blob).hexdigest(), **found)
     _check(config, where)
     return config
@@ -202,13 +222,6 @@ def _check(config: Config, where: str) -> None:
     def refuse(what: str, mend: str) -> None:
         raise ConfigValue(where, what, mend)
 
-    names = data.classes
-    if len(names) < 2 or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
-        refuse("`data.classes` needs two or more different names", 'write classes = ["background", "runway"]')
-    if model.single_logit and len(names) != 2:
-        refuse(f"`model.single_logit` with {len(names)} classes", "one logit decides between two classes")
-    if model.single_logit and config.loss.kind == "cosine":
-        refuse("the cosine of a single logit is a sign, which has no gradient", "choose tau-cce or hkr")
     if len(model.mean) != data.input[0] or len(model.std) != data.input[0]:
         refuse(f"`model.mean` or `model.std` has no entry per channel of {data.input[0]}", "give one per channel")
     if model.size and (model.architecture != "deeplabv3" or model.channels or model.depths):
@@ -223,7 +236,67 @@ def _check(config: Config, where: str) -> None:
         refuse("`augment.scale` runs backwards", "write the smaller factor first")
     if not config.validation.budgets or not config.validation.metrics:
         refuse("`validation` names no budget or no metric", "give one of each")
-    _check_source(data, where)
+    if config.one_class:
+        _check_one_class(config, where)
+    else:
+        _check_pixels(config, where)
+        _check_source(data, where)
+
+
+def _check_one_class(config: Config, where: str) -> None:
+    """Refuse what does not fit one score per image, learned from images of one class."""
+    model, data = config.model, config.data
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, f'{what} with kind = "{ONE_CLASS}"', mend)
+
+    if model.architecture not in SCORING:
+        refuse(f"`model.architecture` {model.architecture}", f"choose {' or '.join(SCORING)}")
+    if model.single_logit:
+        refuse("`model.single_logit`", "leave it out: there is one score")
+    if not model.channels:
+        refuse("no `model.channels`", "give channels and depths, such as [64] and [2]")
+    if not model.lipschitz and config.loss.alpha < 1:
+        refuse(
+            f"`model.lipschitz` false and `loss.alpha` {config.loss.alpha:g}",
+            "write alpha = 1: an unconstrained network makes the other part of the loss as small as it likes",
+        )
+    if data.classes or data.ignore >= 0 or data.binary or data.train_masks or data.val_masks:
+        refuse(
+            "`classes`, masks, or what is said of masks in [data]", "leave them out: all training images are normal"
+        )
+    if data.train_scenes or data.val_scenes:
+        refuse("drawn scenes in [data]", "give train_images, val_images and val_anomalous")
+    if not data.train_images or not data.val_images or not data.val_anomalous:
+        refuse("[data] without train_images, val_images or val_anomalous", "give all three")
+    if config.augment.crop:
+        refuse("`augment.crop`", "leave it out: the network takes images of one size")
+    if config.validation.metrics != ("auroc",):
+        refuse(f"`validation.metrics` {list(config.validation.metrics)}", 'write ["auroc"], or leave it out')
+
+
+def _check_pixels(config: Config, where: str) -> None:
+    """Refuse what does not fit logits for each pixel."""
+    model, data = config.model, config.data
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, what, mend)
+
+    names = data.classes
+    if len(names) < 2 or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
+        refuse("`data.classes` needs two or more different names", 'write classes = ["background", "runway"]')
+    if model.single_logit and len(names) != 2:
+        refuse(f"`model.single_logit` with {len(names)} classes", "one logit decides between two classes")
+    if model.single_logit and config.loss.kind == "cosine":
+        refuse("the cosine of a single logit is a sign, which has no gradient", "choose tau-cce or hkr")
+    if model.architecture in SCORING:
+        refuse(
+            f"`model.architecture` {model.architecture} gives one score per image, `loss.kind` {config.loss.kind} "
+            "takes logits for each pixel",
+            f'choose fcn, unet or deeplabv3, or kind = "{ONE_CLASS}"',
+        )
+    if data.val_anomalous:
+        refuse(f'`data.val_anomalous` is for kind = "{ONE_CLASS}"', "leave it out")
 
 
 def _check_source(data: Source, where: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robspec.models.lipnets.network import SegmentationNet
 from robspec.train import checkpoint
@@ -20,10 +21,11 @@ from robspec.train.checkpoint import Progress
 from robspec.train.config import Config
 from robspec.train.errors import TrainingDiverged
 from robspec.train.losses import loss
+from robspec.train.one_class import one_class_loss
 from robspec.train.samples import Samples
 from robspec.train.schedule import rate
 
-_ORDER, _CHANGES = 1, 2
+_ORDER, _CHANGES, _OTHERS = 1, 2, 3
 """What a random stream is for; with the seed and a counter it decides every number drawn from it."""
 
 
@@ -124,10 +126,7 @@ class Trainer:
         self.network.train()
         # The kernels of a validation set the number of threads of the OpenMP runtime they share with torch.
         torch.set_num_threads(config.run.threads)
-        reduced = config.run.precision == "bfloat16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
-            logits = self.network(images)
-        value = loss(logits.float(), labels, config.loss)
+        value = self._loss(images, labels)
         number = float(value.detach())
         if not math.isfinite(number):
             raise TrainingDiverged(
@@ -137,6 +136,16 @@ class Trainer:
         value.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return number
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        config = self._config
+        reduced = config.run.precision == "bfloat16"
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+            if config.one_class:
+                rng = np.random.default_rng([config.run.seed, _OTHERS, self.progress.step])
+                return one_class_loss(self.network, images, config.loss, rng)
+            logits = self.network(images)
+        return loss(logits.float(), labels, config.loss)
 
     def _close(self, epoch: int, finished: Callable[[dict[str, Any]], None]) -> None:
         """End an epoch: validate, remember, save."""

@@ -137,7 +137,7 @@ class Samples:
     """Images by index, kept decoded where all of them fit into a gigabyte.
 
     Args:
-        dataset: images with masks.
+        dataset: images, with masks or without.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -156,7 +156,8 @@ class Samples:
             indices: which, in this order.
 
         Returns:
-            Images float32 [B, C, H, W] in [0, 1], and labels int64 [B, H, W] with `IGNORED` where nothing counts.
+            Images float32 [B, C, H, W] in [0, 1], and labels int64 [B, H, W] with `IGNORED` where nothing counts, all
+            0 without masks.
 
         Raises:
             RobspecError: E0304 to E0312, naming the file.
@@ -176,7 +177,8 @@ class Samples:
             yield batch.images[0], self._labels(batch)
 
     def _labels(self, batch: Batch) -> Tensor:
-        assert batch.labels is not None  # noqa: S101  (the configuration requires masks)
+        if batch.labels is None:
+            return torch.zeros(batch.images.shape[2:], dtype=torch.int64)
         labels = batch.labels[0]
         ignore = self._dataset.data.ignore
         return labels if ignore is None else torch.where(labels == ignore, IGNORED, labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,12 @@ class SegmentationNet(nn.Module, ABC):
         """
         return self.flow(((image - self.mean) * self.inverse, 1.0))[0]
 
-    def settled(self) -> SegmentationNet:
+    def probe(self) -> Tensor:
+        """Draw images of a shape it takes, always the same: what `settled` compares with."""
+        side = 4 * self.stride
+        return torch.rand(1, self.channels_in, side, side, generator=torch.Generator().manual_seed(0))
+
+    def settled(self) -> Self:
         """Copy the network as plain convolutions with biases: orthogonalised once, shifts and gains folded in.
 
         Returns:
@@ -80,8 +85,7 @@ class SegmentationNet(nn.Module, ABC):
         units = [module for module in plain.modules() if isinstance(module, Unit)]
         for unit in units:
             unit.freeze()
-        side = 4 * self.stride
-        image = torch.rand(1, self.channels_in, side, side, generator=torch.Generator().manual_seed(0))
+        image = self.probe()
         seen: dict[Unit, tuple[Flow, Flow]] = {}
         hooks = [unit.register_forward_hook(_recording(seen)) for unit in units]
         with torch.no_grad():
