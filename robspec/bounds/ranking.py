@@ -58,7 +58,7 @@ class Ranking:
         return tuple(self._value(self._shifts(eps)) for eps in budgets)
 
     def radius(self, gamma: Fraction | None, *, strict: bool) -> Found:
-        """Find the budget per image at which the value meets a threshold, exactly over the scores within reach (Q2)."""
+        """Find the budget per image that meets a threshold, exactly over the scores within reach (Q2)."""
         if gamma is None or self.clean() is None:
             return None
         found = self._radius(gamma, strict=strict)

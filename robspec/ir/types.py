@@ -27,8 +27,8 @@ class Metric:
         arguments: further numbers, such as the beta of f_beta.
         lower_is_better: the metric's polarity.
         formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
-        family: how its worst case is found: "counting", "weighted", "ratio", "macro" or "pooled" (MATH.md 3.A to E), or
-            "scores" for ranked scores.
+        family: how its worst case is found: "counting", "weighted", "ratio", "macro", "pooled" (MATH.md 3.A to E) or,
+            for ranked scores, "scores" (3.H).
         items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
             "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
         ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts

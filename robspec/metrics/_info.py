@@ -31,7 +31,7 @@ class MetricInfo:
         classes: whether it is asked of classes.
         arguments: names of the numbers it takes, in order.
         parameters: names of the classes it takes, in order; a single one may be given several, merged into one.
-        items: of a metric over all classes, what it counts: "correct" or "predicted" pixels, or "ranked" for those whose
+        items: of a metric over all classes, what it counts: "correct" or "predicted" pixels, or "ranked", those whose
             class is among the n largest logits; empty otherwise.
         mean_of: the one-class metric that this one averages over the annotated classes, or empty.
         average: weights of that average: "uniform" or "frequency"; empty otherwise.

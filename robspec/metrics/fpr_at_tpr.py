@@ -4,7 +4,7 @@ from robspec.metrics._info import MetricInfo
 
 METRIC = MetricInfo(
     name="fpr_at_tpr",
-    summary="the share of normal images that score at least the threshold which finds the given share of the anomalous ones",
+    summary="the share of normal images at or above the threshold that finds the given share of anomalous ones",
     formula="fpr_at(T), T the largest score with tpr_at(T) >= level",
     lower_is_better=True,
     undefined="data sets without a normal or without an anomalous image",

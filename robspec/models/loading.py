@@ -93,7 +93,8 @@ class LoadedModel:
 
         Returns:
             [B, K, H, W] in the forward dtype, on the model's device, H and W 1 where an image is judged as a whole.
-            Batches larger than the program accepts are cut; smaller ones are filled up with the last image, and the extra results dropped.
+            Batches larger than the program accepts are cut; smaller ones are filled up with the last image, and the
+            extra results dropped.
 
         Raises:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.

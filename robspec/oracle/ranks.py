@@ -1,4 +1,4 @@
-"""Accuracy among the largest logits as a question of two classes: the item's own, and what pushes it below the rank."""
+"""Accuracy among the largest logits as a question of two classes: the own one, and what pushes it below the rank."""
 
 from __future__ import annotations
 

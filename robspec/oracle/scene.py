@@ -52,7 +52,7 @@ class Scene:
         return np.asarray(np.argmax(self.logits, axis=1), dtype=np.int64)
 
     def among(self, rank: int) -> BoolArray:
-        """Which pixels have one of the `rank` largest logits at their label; equal ones rank in the order of classes."""
+        """Which pixels have one of the `rank` largest logits at their label; equal ones rank in class order."""
         if self.logits.shape[1] == 1:
             return np.ones(len(self), np.bool_) if rank > 1 else self.predicted == self.labels
         order = np.argsort(-self.logits, axis=1, kind="stable")

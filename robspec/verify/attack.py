@@ -26,9 +26,9 @@ from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
+from robspec.tasks import Task
 from robspec.verify.attack_dataset import DatasetAttack
 from robspec.verify.descent import Differentiable, descend, distance_up, float_range
-from robspec.tasks import Task
 from robspec.verify.result import Attack, ImageResult
 from robspec.verify.run import ImageBatch
 
@@ -289,7 +289,7 @@ def _typical(margins: Tensor) -> Tensor:
 def searchable(query: WorstCaseQuery, task: Task) -> bool:
     """Tell whether the search knows the norm and the metric.
 
-    It knows l2 and linf, all metrics but stability, and those of a data set as one whole where each image is one item.
+    It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item.
     """
     known = not query.metric.of_data_set or task.item == "image"
     return query.norm in (L2, LINF) and query.metric.items != "predicted" and known
@@ -310,7 +310,7 @@ def _with(result: ImageResult, point: int, value: Fraction, attack: Attack, metr
 
 
 def _sides(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
-    """What each score has to lose, [B, 1, 1]: anomalies fall, normal images rise; 0 for those that are not attacked."""
+    """What each score has to lose, [B, 1, 1]: anomalies fall, normal images rise; 0 where nothing is attacked."""
     normal = -logits[:, 0] if metric.attack == "both" else torch.zeros_like(logits[:, 0])
     return torch.where(labels == 1, logits[:, 0], normal)
 
