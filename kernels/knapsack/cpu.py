@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
+from robspec.kernels.knapsack._cpu_whole import WholePrepared
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
 from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.search import largest_certifying
@@ -231,9 +232,9 @@ class CpuBackend:
             return f"numba cannot be imported: {error}"
         return None
 
-    def prepare(self, batch: LogitsBatch) -> CpuPrepared:
+    def prepare(self, batch: LogitsBatch) -> CpuPrepared | WholePrepared:
         """See `Backend.prepare`."""
-        return CpuPrepared(batch)
+        return WholePrepared(batch) if batch.logits.shape[2:] == (1, 1) else CpuPrepared(batch)
 
     def prepare_class(self, batch: LogitsBatch) -> OneClass:
         """See `Backend.prepare_class`."""

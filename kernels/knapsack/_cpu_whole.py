@@ -1,0 +1,87 @@
+"""Whole images on the CPU: one item each, so that nothing is sorted, shared or counted in a histogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack._views import NO_LABEL, label_view
+from robspec.kernels.knapsack.budget import Budget, round_down
+from robspec.kernels.knapsack.search import largest_certifying
+
+
+class WholePrepared:
+    """Margins of a batch of images that are one item each, float64 [B].
+
+    Args:
+        batch: [B, K, 1, 1].
+    """
+
+    backend = "cpu"
+    pixels = 1
+
+    def __init__(self, batch: LogitsBatch) -> None:
+        from robspec.kernels.knapsack import _rows
+
+        b, k, _, _ = batch.logits.shape
+        self.single = k == 1
+        logits = batch.logits.detach().cpu().reshape(b, k)
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.to(torch.float32)
+        labels = label_view(batch.labels, b, 1).reshape(-1)
+        every = batch.items is Items.PREDICTED
+        ignore = NO_LABEL if batch.ignore is None else batch.ignore
+        self._margins, kept = np.empty(b), np.empty(b, dtype=np.bool_)
+        self.finite = np.empty(b, dtype=np.bool_)
+        _rows.read(logits.contiguous().numpy(), labels, ignore, every, self._margins, kept, self.finite)
+        self.items = (~np.isnan(self._margins) & self.finite).astype(np.int64)
+        self.valid = kept.astype(np.int64)
+
+    def flips(self, budgets: Sequence[Budget]) -> IntArray:
+        """See `Prepared.flips`."""
+        out = np.empty((len(self._margins), len(budgets)), dtype=np.int64)
+        for m, budget in enumerate(budgets):
+            out[:, m] = self._affordable(budget)
+        return out
+
+    def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
+        """See `Prepared.radii`."""
+        out = np.zeros(flips.shape, dtype=np.float64)
+        for i in np.flatnonzero(self.finite).tolist():
+            radius = self._radius(i, constant, norm) if (flips[i] == 1).any() else 0.0
+            for t, wanted in enumerate(flips[i].tolist()):
+                out[i, t] = 0.0 if wanted <= 0 else math.inf if wanted > self.items[i] else radius
+        return out
+
+    def _affordable(self, budget: Budget) -> IntArray:
+        """1 for each image whose item fits the budget."""
+        d = self._margins
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            if budget.exponent == 0:
+                fits = d <= budget.scale
+            else:
+                cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
+                fits = cost < budget.limit + 1
+        return (fits & self.finite).astype(np.int64)
+
+    def _radius(self, image: int, constant: Fraction, norm: Fraction | None) -> float:
+        d = float(self._margins[image])
+        if math.isnan(d):
+            return math.inf
+        if constant == 0:
+            return math.inf if d > 0 else 0.0
+
+        def certifies(eps: float) -> bool:
+            budget = Budget.of(Fraction(eps), constant, norm, 1, single=self.single)
+            if budget.exponent == 0:
+                return not d <= budget.scale
+            cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
+            return not cost < budget.limit + 1
+
+        share = 1.0 if self.single else {None: 0.5, 1: 1.0, 2: 0.5**0.5}[None if norm is None else int(norm)]
+        return largest_certifying(certifies, d * share / max(round_down(constant), math.ulp(0.0)))
