@@ -22,13 +22,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(
-    *, parallel: bool = False, inline: Literal["never", "always"] = "never"
+    *, parallel: bool = False, inline: Literal["never", "always"] = "never", freedom: frozenset[str] = frozenset()
 ) -> Callable[[_Function], _Function]:
     """Compile a function when it is first called: IEEE arithmetic, no contraction, no Python errors on division.
 
     Args:
         parallel: whether `prange` loops use all threads.
         inline: "always" to paste the function into its callers.
+        freedom: what the compiler may take for granted beyond IEEE arithmetic, as LLVM calls it; only where no answer
+            depends on it: a maximum of numbers is the same in any order.
 
     Returns:
         A decorator.
@@ -40,12 +42,15 @@ def compiled(
         if folder:
             _CONFIG.CACHE_DIR = folder
         try:
-            made: Any = njit(parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy")(function)
+            compile_kept: Any = njit(
+                parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy", fastmath=set(freedom)
+            )
+            made: Any = compile_kept(function)
         finally:
             _CONFIG.CACHE_DIR = before
         if not folder or not hasattr(made, "stats") or _kept_apart(made, folder):
             return made  # type: ignore[no-any-return]
-        compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy")
+        compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom))
         return compile_it(function)  # type: ignore[no-any-return]
 
     return decorate

@@ -1,6 +1,8 @@
 """The pass over logits of whole images, compiled by numba: one row of logits an image, one margin.
 
-Classes lie beside each other, so that the lanes of the running maxima are classes, and each logit is read once.
+Classes lie beside each other, and each logit is read once from memory: a row stays in the first-level cache for the
+maximum of the other classes and for the sum that tells whether all are finite. A row's own class is known beforehand,
+so that one maximum over the rest is enough.
 """
 
 from __future__ import annotations
@@ -12,16 +14,49 @@ from numba import prange
 
 from robspec.kernels._jit import compiled
 
-LANES = 32
 _ROWS = 64
 """Rows a task works on."""
 
 
+@compiled(freedom=frozenset({"nnan", "nsz"}))
+def largest(row: Any, start: int, stop: int) -> Any:
+    """The largest of some numbers, none of them NaN; minus infinity of none. In any order it is the same."""
+    found = row.dtype.type(-np.inf)
+    for k in range(start, stop):
+        found = max(found, row[k])
+    return found
+
+
+@compiled(freedom=frozenset({"reassoc", "nsz"}))
+def total(row: Any) -> Any:
+    """A sum in any order: it is finite unless a number is not, or unless it overflows, in some order."""
+    found = row.dtype.type(0)
+    for k in range(row.size):
+        found += row[k]
+    return found
+
+
+@compiled()
+def all_finite(row: Any) -> bool:
+    """Look at every number, where their sum says nothing."""
+    sound = True
+    for k in range(row.size):
+        sound &= np.isfinite(row[k])
+    return sound
+
+
+@compiled()
+def first_of(row: Any, value: Any) -> int:
+    """Where a value occurs first; 0 where it does not."""
+    for k in range(row.size):
+        if row[k] == value:
+            return k
+    return 0
+
+
 @compiled(parallel=True)
-def read(
-    z: Any, labels: Any, ignore: int, every: bool, margins: Any, kept: Any, finite: Any
-) -> None:
-    """Write each image's margin, the largest logit minus the second largest, or |z| of a single one.
+def read(z: Any, labels: Any, ignore: int, every: bool, margins: Any, kept: Any, finite: Any) -> None:
+    """Write each image's margin, its class's logit minus the largest other, or |z| of a single one.
 
     Args:
         z: [B, K] logits, contiguous, float32 or float64.
@@ -35,67 +70,22 @@ def read(
     images, classes = z.shape
     labelled = labels.size > 0
     for task in prange((images + _ROWS - 1) // _ROWS):
-        one = np.empty(LANES, z.dtype)
-        two = np.empty(LANES, z.dtype)
-        total = np.empty(LANES, z.dtype)
         for b in range(task * _ROWS, min((task + 1) * _ROWS, images)):
             row = z[b]
-            for t in range(LANES):
-                one[t] = -np.inf
-                two[t] = -np.inf
-                total[t] = 0
-            whole = classes - classes % LANES
-            for start in range(0, whole, LANES):
-                part = row[start : start + LANES]
-                for t in range(LANES):
-                    v = part[t]
-                    first = one[t]
-                    low = first if v > first else v
-                    one[t] = v if v > first else first
-                    two[t] = low if low > two[t] else two[t]
-                    total[t] += v
-            for t in range(classes - whole):
-                v = row[whole + t]
-                first = one[t]
-                low = first if v > first else v
-                one[t] = v if v > first else first
-                two[t] = low if low > two[t] else two[t]
-                total[t] += v
-            first, second = one[0], two[0]
-            sound = abs(total[0]) < np.inf
-            for t in range(1, LANES):
-                v = one[t]
-                low = first if v > first else v
-                low = low if low > two[t] else two[t]
-                first = v if v > first else first
-                second = low if low > second else second
-                sound &= abs(total[t]) < np.inf
-            if not sound:
-                # The sum of huge logits may overflow where none of them is infinite.
-                sound = True
-                for k in range(classes):
-                    sound &= np.isfinite(row[k])
-            finite[b] = sound
+            finite[b] = abs(total(row)) < np.inf or all_finite(row)
             label = labels[b] if labelled else 0
-            counts = not labelled or label != ignore
-            kept[b] = counts
-            item = counts
-            if not every:
-                item = counts and 0 <= label < max(classes, 2) and _leads(row, label, first)
+            kept[b] = not labelled or label != ignore
+            margins[b] = np.nan
+            if not kept[b] or not finite[b]:
+                continue
             if classes == 1:
-                margins[b] = abs(np.float64(row[0])) if item else np.nan
-            else:
-                margins[b] = abs(np.float64(first) - np.float64(second)) if item else np.nan
-
-
-@compiled()
-def _leads(row: Any, label: int, first: Any) -> bool:
-    """Whether a label is the prediction: the first class of the largest logit; of one logit, class 1 above 0."""
-    if row.size == 1:
-        return bool((row[0] > 0) == (label == 1))
-    if row[label] != first:
-        return False
-    for k in range(label):
-        if row[k] == first:
-            return False
-    return True
+                if every or (row[0] > 0) == (label == 1):
+                    margins[b] = abs(np.float64(row[0]))
+                continue
+            own = first_of(row, largest(row, 0, classes)) if every else label
+            if own < 0 or own >= classes:
+                continue
+            before, after = largest(row, 0, own), largest(row, own + 1, classes)
+            # The first class of the largest logit is predicted.
+            if row[own] > before and row[own] >= after:
+                margins[b] = abs(np.float64(row[own]) - np.float64(max(before, after)))

@@ -6,8 +6,10 @@ Slow on purpose and short enough to check by eye; every other backend must equal
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -211,6 +213,61 @@ def _class_item(pixel: Sequence[float], batch: LogitsBatch, *, inside: bool, squ
         return gap
     pair = gap * gap * 0.5 * (1 - 2.0**-40)
     return pair if inside and len(batch.inside) == 1 else water_filling(behind, ahead)
+
+
+def frontier(leave: IntArray, enter: IntArray, limit: int, out: IntArray) -> int:
+    """Pair every affordable number of leaves with the most enters the rest of the budget buys.
+
+    Args:
+        leave: ascending integer costs, none above `limit`.
+        enter: ascending integer costs, none above `limit`.
+        limit: the budget in the same units.
+        out: [len(leave) + 1], overwritten: out[a] = largest b with A[a] + B[b] <= limit.
+
+    Returns:
+        How many values of a, from 0, are affordable.
+
+    Source: MATH.md section 3.C.
+    """
+    enters = list(accumulate(enter.tolist(), initial=0))
+    for a, spent in enumerate(accumulate(leave.tolist(), initial=0)):
+        if spent > limit:
+            return a
+        out[a] = bisect_right(enters, limit - spent) - 1
+    return len(leave) + 1
+
+
+def worst_quotient(
+    leave: IntArray, enter: IntArray, limit: int, counts: IntArray, above: IntArray, below: IntArray
+) -> tuple[int, int, bool]:
+    """Find the least quotient of two sums of counts over every affordable pair of flips, exactly.
+
+    Args:
+        leave: ascending integer costs, none above `limit`.
+        enter: ascending integer costs, none above `limit`.
+        limit: the budget in the same units.
+        counts: [4], clean TP, FP, FN, TN.
+        above: [4], coefficients of the numerator.
+        below: [4], coefficients of the denominator.
+
+    Returns:
+        Numerator and positive denominator of the least quotient, (0, 0) where every denominator is 0; whether any
+        denominator is 0.
+
+    Source: MATH.md section 3.C.
+    """
+    most = np.empty(len(leave) + 1, dtype=np.int64)
+    tp, fp, fn, tn = counts.tolist()
+    found: list[Fraction] = []
+    vanishes = False
+    for a, b in enumerate(most[: frontier(leave, enter, limit, most)].tolist()):
+        cells = (tp - a, fp + b, fn + a, tn - b)
+        n, d = (sum(c * x for c, x in zip(row.tolist(), cells, strict=True)) for row in (above, below))
+        if d:
+            found.append(Fraction(n, d))
+        vanishes |= d == 0
+    least = min(found, default=None)
+    return (0, 0, vanishes) if least is None else (least.numerator, least.denominator, vanishes)
 
 
 class ReferenceBackend:

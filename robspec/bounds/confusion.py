@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Confusion:
         single: single-logit head.
         leave_squared: whether leave items are squared distances.
         enter_squared: whether enter items are.
+        backend: the name of the backend that holds the items; "reference" goes on in plain Python.
     """
 
     tp: int
@@ -51,6 +52,7 @@ class Confusion:
     single: bool
     leave_squared: bool
     enter_squared: bool
+    backend: str = "cpu"
 
     @staticmethod
     def of(batch: OneClass, image: int, *, without: str = "") -> Confusion:
@@ -79,6 +81,7 @@ class Confusion:
             single=batch.single,
             leave_squared=batch.leave_squared,
             enter_squared=batch.enter_squared,
+            backend=batch.backend,
         )
 
     def value(self, metric: Metric) -> Fraction | None:
@@ -110,7 +113,7 @@ class Confusion:
             a = int(np.searchsorted(mine, leave.scale, side="right"))
             b = int(np.searchsorted(others, enter.scale, side="right"))
             return np.array([a], dtype=np.int64), np.array([b], dtype=np.int64)
-        return pairs(affordable(mine, leave), affordable(others, enter), leave.limit)
+        return pairs(affordable(mine, leave), affordable(others, enter), leave.limit, self.backend)
 
     def worst_case(self, metric: Metric, eps: Fraction, constant: Constant) -> Fraction:
         """Bound the value within a budget, exactly over the relaxed set up to stated roundings."""
@@ -130,12 +133,11 @@ class Confusion:
             A function of the ascending integer costs of the leave items, those of the enter items, none above the
             limit, and that limit; it gives the smallest value (the largest where lower is better), exact.
         """
-        from robspec.kernels.knapsack._classes import worst_quotient
-
+        worst_quotient = _steps(self.backend).worst_quotient
         counts = np.array([self.tp, self.fp, self.fn, self.tn], dtype=np.int64)
         sums = _linear(metric, int(counts.sum()))
         if sums is None:
-            return lambda leave, enter, limit: self.worst(metric, *pairs(leave, enter, limit))
+            return lambda leave, enter, limit: self.worst(metric, *pairs(leave, enter, limit, self.backend))
         sign = -1 if metric.lower_is_better else 1
         above, below = sign * sums[0], sums[1]
 
@@ -173,12 +175,21 @@ def affordable(ascending: FloatArray, budget: Budget) -> IntArray:
     return cost[: np.searchsorted(cost, float(budget.limit + 1), side="left")].astype(np.int64)
 
 
-def pairs(leave: IntArray, enter: IntArray, limit: int) -> tuple[IntArray, IntArray]:
-    """Pair every affordable number of leaves with the most enters the rest of the budget buys."""
-    from robspec.kernels.knapsack._classes import frontier
+def _steps(backend: str) -> Any:
+    """Where the two loops over affordable pairs live: plain Python for the reference, compiled for every other."""
+    if backend == "reference":
+        from robspec.kernels.knapsack import reference
 
+        return reference
+    from robspec.kernels.knapsack import _classes
+
+    return _classes
+
+
+def pairs(leave: IntArray, enter: IntArray, limit: int, backend: str = "cpu") -> tuple[IntArray, IntArray]:
+    """Pair every affordable number of leaves with the most enters the rest of the budget buys."""
     b = np.empty(len(leave) + 1, dtype=np.int64)
-    count = frontier(leave, enter, limit, b)
+    count = _steps(backend).frontier(leave, enter, limit, b)
     return np.arange(count, dtype=np.int64), b[:count]
 
 

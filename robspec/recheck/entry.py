@@ -7,9 +7,8 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, WorstCaseQuery
-from robspec.recheck.averages import Bounded
 from robspec.recheck.budget import budget_of, grid_bits, widened
-from robspec.recheck.claims import Between, Combined, Within
+from robspec.recheck.claims import Between, Claim, Combined, Within
 from robspec.recheck.conditions import conditions, met
 from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.relaxed import Relaxed
@@ -17,7 +16,7 @@ from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
 Book: TypeAlias = Ledger | Relaxed
-Point: TypeAlias = dict[str, Any] | Bounded | Combined
+Point: TypeAlias = dict[str, Any] | Claim
 
 
 def image_entry(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle.scene import Scene
 from robspec.recheck.budget import budget_of, widened
-from robspec.recheck.claims import Unmoved, Within
+from robspec.recheck.claims import Claim, Unmoved, Within
 from robspec.recheck.conditions import meets
 from robspec.semantics.constant import Constant
-
-if TYPE_CHECKING:
-    from robspec.recheck.averages import Bounded
 
 
 class Relaxed(ABC):
@@ -40,14 +37,14 @@ class Relaxed(ABC):
         """The bound within a budget, exactly; None for everything flipped."""
 
     @abstractmethod
-    def point(self, eps: Fraction, constant: Constant) -> dict[str, Any] | Bounded:
+    def point(self, eps: Fraction, constant: Constant) -> dict[str, Any] | Claim:
         """What holds within a budget."""
 
     def loosest(self, budget: Fraction) -> Fraction:
         """No better than a bound in doubles within a smaller budget."""
         return self.worst(budget)
 
-    def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any] | Bounded:
+    def reach(self, objective: Degraded, constant: Constant) -> dict[str, Any] | Claim:
         """What holds of a radius."""
         if self.clean is None:
             return {"certified": None}
@@ -67,7 +64,7 @@ class Relaxed(ABC):
             return "0" if meets(objective, clean, self.worst(Fraction(0))) else Unmoved()
         return None if meets(objective, clean, self.worst(None)) else "inf"
 
-    def _sought(self, objective: Degraded, clean: Fraction, constant: Constant) -> dict[str, Any] | Bounded:
+    def _sought(self, objective: Degraded, clean: Fraction, constant: Constant) -> dict[str, Any] | Claim:
         claim = Within(
             lambda eps: meets(objective, clean, self.worst(self.budgets(eps, constant)[0])),
             lambda eps: meets(objective, clean, self.loosest(self.budgets(eps, constant)[1])),

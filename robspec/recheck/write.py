@@ -63,6 +63,8 @@ def _filled(point: Point, told: Told, name: str, image: dict[str, Any]) -> dict[
         if not point.holds(made):
             raise _alarm(name, image, found, f"{point}: {made.get('bound')}")
         return made
+    if not isinstance(point, dict):
+        raise TypeError(f"no value of a check is written for {point}")
     claim = point["certified"]
     text = _text(found)
     if not (claim.holds(text) if hasattr(claim, "holds") else claim == text):

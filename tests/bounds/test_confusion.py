@@ -260,6 +260,7 @@ def test_products_are_taken_in_64_bits_only_where_they_fit() -> None:
 
 
 class _Batch:
+    backend = "cpu"
     tp, fp, fn, tn = (np.array(n) for n in ([9, 2], [9, 1], [9, 4], [9, 3]))
     pixels, single, leave_squared, enter_squared = 10, True, True, False
 

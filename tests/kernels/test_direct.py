@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robspec.kernels import _jit
-from robspec.kernels.knapsack import _classes, _histogram, _select
+from robspec.kernels.knapsack import _classes, _histogram, _select, reference
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.cpu import _Spending
 from robspec.kernels.knapsack.reference import count_flips, water_filling
@@ -111,9 +111,14 @@ def test_the_least_quotient_is_that_of_every_affordable_pair(seed: int) -> None:
             if int(leave[:x].sum()) + int(enter[:y].sum()) <= limit:
                 cells = counts + np.array([-x, y, x, -y])
                 values.append(F(int(above @ cells), int(below @ cells)))
-    n, q, vanishes = _classes.worst_quotient(leave, enter, limit, counts, above, below)
-    assert F(int(n), int(q)) == min(values)
-    assert not vanishes
+    for steps in (_classes, reference):
+        n, q, vanishes = steps.worst_quotient(leave, enter, limit, counts, above, below)
+        assert F(int(n), int(q)) == min(values)
+        assert not vanishes
+    most = [np.zeros(len(leave) + 1, dtype=np.int64) for _ in range(2)]
+    found = [steps.frontier(leave, enter, limit, out) for steps, out in zip((_classes, reference), most, strict=True)]
+    assert found[0] == found[1]
+    assert most[0][: found[0]].tolist() == most[1][: found[0]].tolist()
 
 
 def test_a_window_is_copied_whole_or_not_at_all() -> None:
