@@ -12,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
+import click
+
 from robspec.verify.errors import OptionValueError, OutputPathError, WitnessPathError
 
 _T = TypeVar("_T")
@@ -37,6 +39,18 @@ def positive_decimal(option: str, text: str) -> Fraction:
     if value <= 0:
         raise OptionValueError(option, f"{text[:64]!r} is not a positive number", "write a decimal such as 1.0001")
     return value
+
+
+def check_architecture(arch: str | None, key: str | None, prefix: str) -> None:
+    """Make sure that options about bare weights come with the network they are for.
+
+    Raises:
+        UsageError: they do not (E0600).
+    """
+    if arch is None and (key is not None or prefix):
+        raise click.UsageError(
+            "--key and --strip-prefix choose from a file of weights: name their network with --arch"
+        )
 
 
 def check_format(name: str) -> None:

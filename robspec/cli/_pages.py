@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -27,6 +28,7 @@ class Page:
     body: str
 
 
+@cache
 def pages() -> dict[str, Page]:
     """Every page, by code: those of the static checks, and those of the errors of every package."""
     found = {page.code: page for page in (*_of_checks(), *_of_errors(files("robspec")))}

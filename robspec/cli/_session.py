@@ -17,6 +17,7 @@ from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
 from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
+from robspec.models.names import listed
 from robspec.verify.backend import choose
 from robspec.verify.constant import Established, establish
 from robspec.verify.result import Times
@@ -42,6 +43,8 @@ def open_session(
     *,
     data: Path | None,
     arch: str | None,
+    key: str | None,
+    prefix: str,
     assume: Fraction | None,
     backend: str,
     forward: str,
@@ -54,6 +57,8 @@ def open_session(
         spec: the specification file, whose folder the data globs start from.
         data: another folder for them to start from, or None.
         arch: architecture of a bare state_dict, or None.
+        key: which table of a checkpoint, or None.
+        prefix: what the weights' names have more, or empty.
         assume: a constant to stand on unproved, or None.
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
@@ -70,6 +75,8 @@ def open_session(
     loaded = load(
         model,
         arch=arch,
+        key=key,
+        prefix=prefix,
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,
@@ -84,7 +91,17 @@ def open_session(
     established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove
-    return Session(loaded, images, chosen, established, (images.scaling,), times)
+    notes = (*weights_notes(loaded, key, prefix), images.scaling)
+    return Session(loaded, images, chosen, established, notes, times)
+
+
+def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:
+    """Say which weights of a file were put into the network, where an option chose them."""
+    lines = [] if key is None else [f"weights: {key} of the model file"]
+    if prefix:
+        left = f"left out {len(model.left_out)}: {listed(model.left_out)}" if model.left_out else "none left out"
+        lines.append(f"weights: those whose names begin with {prefix}; {left}")
+    return tuple(lines)
 
 
 def _first_images(images: Dataset, program: Program) -> Iterator[npt.NDArray[np.floating]]:

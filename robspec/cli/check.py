@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report here instead of standard output.")
 @click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
+@click.option("--key", metavar="NAME", help="With --arch: the table of weights in a checkpoint, such as state_dict.")
+@click.option(
+    "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
+)
 @click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option(
     "--forward",
@@ -46,13 +50,15 @@ if TYPE_CHECKING:
     "--attack",
     type=click.IntRange(1, 10_000),
     metavar="STEPS",
-    help="Search each ball for a counterexample, four times STEPS of projected gradient.",
+    help="Search each ball for a counterexample, four times STEPS of projected gradient; not with --certificate.",
 )
 @click.option(
     "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
 )
 @click.option(
-    "--certificate", type=click.Path(path_type=Path), help="Write what `robspec recheck` can check again here."
+    "--certificate",
+    type=click.Path(path_type=Path),
+    help="Write what `robspec recheck` can check again here; not with --attack.",
 )
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
@@ -71,6 +77,8 @@ def command(
     output: Path | None,
     backend: str,
     arch: str | None,
+    key: str | None,
+    prefix: str,
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
@@ -98,6 +106,7 @@ def command(
     from robspec.lower import compile_source, parse_overrides
 
     _options.check_format(form)
+    _options.check_architecture(arch, key, prefix)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
     for path in (output, certificate):
         if path is not None:
@@ -130,7 +139,16 @@ def command(
         refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
         raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
     session = open_session(
-        program, model, spec, data=data, arch=arch, assume=assume, backend=backend, forward=forward
+        program,
+        model,
+        spec,
+        data=data,
+        arch=arch,
+        key=key,
+        prefix=prefix,
+        assume=assume,
+        backend=backend,
+        forward=forward,
     )
 
     collected = written = None

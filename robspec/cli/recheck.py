@@ -22,6 +22,10 @@ _SHOWN = 12
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
+@click.option("--key", metavar="NAME", help="With --arch: the table of weights in a checkpoint, such as state_dict.")
+@click.option(
+    "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
+)
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
 @click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
 @click.option("--forward", type=click.Choice(["model", "float64"]), default="model", help="As of the check.  [model]")
@@ -32,6 +36,8 @@ def command(
     spec: Path,
     data: Path | None,
     arch: str | None,
+    key: str | None,
+    prefix: str,
     overrides: tuple[str, ...],
     assume_lipschitz: str | None,
     forward: str,
@@ -60,6 +66,7 @@ def command(
     from robspec.semantics.norm import decimal_text
     from robspec.syntax.source import read_source
 
+    _options.check_architecture(arch, key, prefix)
     written = document.read(certificate)
     source = read_source(spec)
     match_spec(written, source)
@@ -81,7 +88,19 @@ def command(
             progress(done - seen)
             seen = done
 
-        return derive(inputs, params, model, source, root, arch=arch, written=written, progress=step, early=early)
+        return derive(
+            inputs,
+            params,
+            model,
+            source,
+            root,
+            arch=arch,
+            key=key,
+            prefix=prefix,
+            written=written,
+            progress=step,
+            early=early,
+        )
 
     try:
         derived = _options.with_progress(run, total, "rechecking")

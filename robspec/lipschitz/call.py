@@ -142,10 +142,10 @@ class Call:
             raise self.refuse(f"argument {name} is not a list of fixed dimensions")
         return tuple(sorted({item % rank for item in items})) if rank else ()
 
-    def refuse(self, what: str, mend: str = "") -> RobspecError:
-        """Build the refusal of an operation without a global constant."""
+    def refuse(self, what: str, mend: str = "", *, jumps: bool = False) -> RobspecError:
+        """Build the refusal of an operation without a global constant, or that even jumps."""
         mend = mend or "replace it by an operation with a global Lipschitz constant"
-        return NoGlobalConstant(self.where, what, mend)
+        return NoGlobalConstant(self.where, what, mend, jumps=jumps)
 
     def unsuitable(self, what: str, mend: str = "") -> RobspecError:
         """Build the refusal of a program that is not one function of one image."""

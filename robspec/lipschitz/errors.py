@@ -22,6 +22,11 @@ class NoGlobalConstant(RobspecError):
     code = "E0501"
     title = "no global Lipschitz constant"
 
+    def __init__(self, where: str, what: str, mend: str, *, jumps: bool = False) -> None:
+        super().__init__(where, what, mend)
+        self.jumps = jumps
+        """Whether the operation jumps, so that no constant can be assumed for it either."""
+
 
 class UnknownOperation(RobspecError):
     """The model uses an operation for which robspec has no rule.

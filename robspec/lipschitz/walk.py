@@ -217,7 +217,8 @@ class Walk:
             if step is None:
                 what = f"output {index} of {name} is not a continuous function of the image"
                 mend = "use the values only, not their positions"
-                step = _refused(NoGlobalConstant(self._where(node), what, mend), self._inputs(node))
+                refusal = NoGlobalConstant(self._where(node), what, mend, jumps=True)
+                step = _refused(refusal, self._inputs(node))
             label = node.name if single else f"{node.name}.{index}"
             values.append(self._value(label, node, step, first, second))
         return _Entry(values[0] if single else values, None, (traced[0], traced[1]))
@@ -251,7 +252,9 @@ class Walk:
         narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]
         if (narrowed or not first.is_floating_point()) and step.refusal is None:
             what = f"the result has element type {first.dtype}, which cannot hold the data"
-            step = _refused(NoGlobalConstant(self._where(node), what, "keep one floating-point type"), step.inputs)
+            jumps = not first.is_floating_point()
+            refusal = NoGlobalConstant(self._where(node), what, "keep one floating-point type", jumps=jumps)
+            step = _refused(refusal, step.inputs)
         value = Value(label, node, shape, first.dtype, step, self.norm)
         self.values.append(value)
         if step.refusal is None and step.view is None and step.alias is None:

@@ -65,17 +65,31 @@ def load_weights(path: Path, *, key: str | None = None, prefix: str = "") -> tup
         RobspecError: E0201 to E0205, E0206 when it is an archive with its own network, E0217.
     """
     blob = read_file(path)
-    found = read_weights(blob, recognise(blob, str(path)), str(path), key=key)
-    if not prefix:
-        return found, []
-    kept = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
-    if not kept:
+    return without(prefix, read_weights(blob, recognise(blob, str(path)), str(path), key=key), str(path))
+
+
+def without(prefix: str, weights: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Take a prefix off the names of weights.
+
+    Args:
+        prefix: what the wanted names begin with; empty for all names as they are.
+        weights: tensors by name.
+        where: the file, for the error.
+
+    Returns:
+        Tensors by the rest of their names, and the names that do not begin so, which are left out.
+
+    Raises:
+        WhichWeights: E0217, no name begins so.
+    """
+    kept = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+    if not kept and prefix:
         raise WhichWeights(
-            str(path),
-            f"none of its {len(found)} names begins with {prefix!r}; they are {listed(found)}",
+            where,
+            f"none of its {len(weights)} names begins with {prefix!r}; they are {listed(weights)}",
             "give --strip-prefix the beginning of the names that you want",
         )
-    return kept, sorted(name for name in found if not name.startswith(prefix))
+    return kept, sorted(name for name in weights if not name.startswith(prefix))
 
 
 def read_weights(blob: bytes, kind: Kind, where: str, *, key: str | None = None) -> dict[str, Tensor]:

@@ -130,7 +130,7 @@ def _refusal(found: Checkpoint, tables: dict[str, dict[str, Stored]], where: str
             wrong = f"it holds no weights under {key!r}"
         first = listed[0]
         mend = f"choose them with `--key {shlex.quote(first)}`" if first else "leave out --key"
-        return WhichWeights(where, f"{wrong}; it holds {names}{more}", _with_export(mend))
+        return WhichWeights(where, f"{wrong}; it holds {names}{more}", _beside(mend))
     value = found.said.value
     loose = [str(k) for k, v in value.items() if not isinstance(v, Stored)] if isinstance(value, dict) else []
     if loose and len(loose) < len(value if isinstance(value, dict) else ()):
@@ -153,9 +153,10 @@ def _named(name: str) -> str:
     return repr(name) if name else "the whole file"
 
 
-def _with_export(mend: str) -> str:
+def _beside(mend: str) -> str:
     return (
-        f"{mend}, an option of `robspec export --arch package.module:factory --weights FILE --input C,H,W model.pt2`"
+        f"{mend}, an option of `robspec check --arch package.module:factory`, and of "
+        "`robspec export --arch package.module:factory --weights FILE --input C,H,W model.pt2`"
     )
 
 

@@ -69,6 +69,7 @@ class LoadedModel:
         device: where it is run.
         normalize: applied before the program, or None.
         peeled: last operations of the file that were taken off, such as sigmoid, outermost first.
+        left_out: names of a file of weights that `prefix` left out.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class LoadedModel:
     device: torch.device
     normalize: Normalize | None
     peeled: tuple[str, ...]
+    left_out: tuple[str, ...]
     _runner: Runner = field(repr=False, compare=False)
     _checked: set[int] = field(repr=False, compare=False)
 
@@ -163,6 +165,8 @@ def load(
     path: Path,
     *,
     arch: str | None = None,
+    key: str | None = None,
+    prefix: str = "",
     input_shape: tuple[int, int, int] | None = None,
     normalize: Normalize | None = None,
     forward_dtype: torch.dtype | None = None,
@@ -174,6 +178,8 @@ def load(
     Args:
         path: a torch.export archive under any name; or, with `arch`, weights.
         arch: `package.module:factory` that builds the network of bare weights, from your own code; of weights only.
+        key: which table of a checkpoint, with `arch`.
+        prefix: what the wanted names of the weights begin with, taken off; with `arch`.
         input_shape: C, H, W; needed with `arch` only.
         normalize: applied before the program.
         forward_dtype: float32 or float64; the program's own by default.
@@ -197,10 +203,11 @@ def load(
             f"the file is an archive that holds its own network, so that --arch {arch} would have no effect",
             "leave --arch out, or name the file of weights that it is to build the network of",
         )
+    left_out: list[str] = []
     if kind is Kind.EXPORTED:
         archive = clean_archive(blob, where)
     else:
-        archive = _export_weights(blob, kind, arch, input_shape, where)
+        archive, left_out = _export_weights(blob, kind, arch, key, prefix, input_shape, where)
     del blob
     program = _load_clean(archive, where)
     dtype, shape, batch = _image_input(program, where)
@@ -238,6 +245,7 @@ def load(
         device=place,
         normalize=normalize,
         peeled=head.peeled,
+        left_out=tuple(left_out),
         _runner=Runner(head.program, dtype, chosen, place),
         _checked=sizes,
     )
@@ -257,19 +265,26 @@ def _check_sign(head: Head, where: str) -> None:
 
 
 def _export_weights(
-    blob: bytes, kind: Kind, arch: str | None, shape: tuple[int, int, int] | None, where: str
-) -> bytes:
+    blob: bytes,
+    kind: Kind,
+    arch: str | None,
+    key: str | None,
+    prefix: str,
+    shape: tuple[int, int, int] | None,
+    where: str,
+) -> tuple[bytes, list[str]]:
     if arch is None or shape is None:
         raise BareWeights(
             where,
             f"the file holds {kind.value}, without the network they belong to",
             "name it with --arch package.module:factory, or write an archive with `robspec export`",
         )
-    from robspec.models.architecture import build, read_weights
+    from robspec.models.architecture import build, read_weights, without
     from robspec.models.export import export_archive
 
     module = build(arch)
-    return export_archive(module, read_weights(blob, kind, where), shape, 64, arch).archive
+    weights, left_out = without(prefix, read_weights(blob, kind, where, key=key), where)
+    return export_archive(module, weights, shape, 64, arch).archive, left_out
 
 
 def _load_clean(archive: bytes, where: str) -> ExportedProgram:

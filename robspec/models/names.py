@@ -58,7 +58,7 @@ def fitting(network: Mapping[str, Shape], weights: Mapping[str, Shape]) -> str:
 
 
 def _strip(prefix: str) -> str:
-    return f"give `robspec export` the option `--strip-prefix {prefix}`"
+    return f"give the option `--strip-prefix {prefix}`"
 
 
 def _more(inner: Mapping[str, Shape], outer: Mapping[str, Shape]) -> str:

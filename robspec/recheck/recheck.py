@@ -61,6 +61,8 @@ def derive(
     root: Path,
     *,
     arch: str | None = None,
+    key: str | None = None,
+    prefix: str = "",
     written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
     early: list[document.Difference] | None = None,
@@ -74,6 +76,8 @@ def derive(
         spec: the specification.
         root: the folder the data globs start from.
         arch: architecture of bare weights, or None.
+        key: which table of a checkpoint, with `arch`.
+        prefix: what the weights' names have more, with `arch`.
         written: the one certificate to compare with; each image is compared as soon as it is derived, and its costs
             are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
@@ -90,6 +94,8 @@ def derive(
     loaded = load(
         model,
         arch=arch,
+        key=key,
+        prefix=prefix,
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,

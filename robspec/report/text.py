@@ -148,7 +148,9 @@ def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool)
 def _footer(report: CheckReport) -> list[Text]:
     lines: list[Text] = []
     if not report.complete:
-        lines.append(Text(f"INTERRUPTED after {report.evaluated} of {report.images} images", style="bold red"))
+        where = ", in the attack on the last of them" if report.attack_stopped else ""
+        said = f"INTERRUPTED after {report.evaluated} of {report.images} images{where}"
+        lines.append(Text(said, style="bold red"))
     for claim in report.claims:
         lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
     for prop in report.properties:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
 from typing import Any, TypeVar
 
 import torch
@@ -92,11 +93,11 @@ class Certified(Metric):
             raise BadMetricArgument("aggregate", what, 'choose "mean", "min" or "share"')
         self.question = question
         self.lipschitz = rounded_up(lipschitz)
-        self.ignore_index = ignore_index
+        self.ignore_index = _label(ignore_index)
         self.backend = backend
         self.check_logits = check_logits
         self._probe = question.compiled(question.classes)
-        print_of = question.fingerprint(self.lipschitz, ignore_index)
+        print_of = question.fingerprint(self.lipschitz, self.ignore_index)
         self.add_state("values", [], dist_reduce_fx="cat")
         # Also keeps a MetricCollection from taking two questions with equal first answers for one compute group.
         self.add_state("asked", torch.tensor(print_of, dtype=self.dtype), dist_reduce_fx="max")
@@ -243,6 +244,14 @@ class Certified(Metric):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._computed = None
         super()._load_from_state_dict(*args, **kwargs)
+
+
+def _label(given: Any) -> int | None:
+    try:
+        return None if given is None else index(given)
+    except TypeError:
+        what = f"{given!r:.60} is no label"
+        raise BadMetricArgument("ignore_index", what, "give a whole number, such as 255, or None") from None
 
 
 def _listed(values: Sequence[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:

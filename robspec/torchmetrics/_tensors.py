@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from robspec.bounds.context import LEFT_OUT
@@ -85,6 +86,7 @@ def logits_of(preds: torch.Tensor) -> torch.Tensor:
     Raises:
         BadBatch: E0712.
     """
+    _refuse_others("preds", preds)
     logits = preds.detach().unsqueeze(1) if preds.dim() == 3 else preds.detach()
     if logits.dim() != 4 or not logits.is_floating_point() or 0 in logits.shape:
         what = f"logits of shape {list(preds.shape)} and type {preds.dtype}"
@@ -103,6 +105,7 @@ def labels_of(target: torch.Tensor, logits: torch.Tensor, ignore: int | None) ->
     Raises:
         BadBatch: E0712.
     """
+    _refuse_others("target", target)
     shape = (logits.shape[0], *logits.shape[2:])
     labels = target.detach().squeeze(1) if target.dim() == 4 and target.shape[1] == 1 else target.detach()
     if tuple(labels.shape) != shape or labels.is_floating_point() or labels.is_complex():
@@ -115,6 +118,12 @@ def labels_of(target: torch.Tensor, logits: torch.Tensor, ignore: int | None) ->
         found = sorted({int(y) for y in labels[kept].flatten().tolist()} - set(range(classes)))[:3]
         raise BadBatch("target", f"labels {found} of {classes} classes", "map them, or pass `ignore_index`")
     return torch.where(kept, labels, LEFT_OUT)
+
+
+def _refuse_others(name: str, given: object) -> None:
+    if not isinstance(given, torch.Tensor):
+        mend = "pass `torch.from_numpy(array)`" if isinstance(given, np.ndarray) else "pass a tensor"
+        raise BadBatch(name, f"a {type(given).__module__}.{type(given).__name__}, which is no torch.Tensor", mend)
 
 
 def _joined(kinds: Iterable[Kind]) -> Kind:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from robspec.torchmetrics._certified import Certified
 from robspec.torchmetrics._question import Number, Question, exact, reached
+from robspec.torchmetrics.errors import BadMetricArgument
 
 
 class CertifiedWorstCase(Certified):
@@ -102,5 +104,24 @@ class CertifiedFNR(CertifiedWorstCase):
         super().__init__(f"fnr[{_classes(classes)}]", eps, lipschitz, norm, ignore_index, **options)
 
 
-def _classes(classes: int | Sequence[int]) -> str:
-    return ", ".join(f"c{int(k)}" for k in ([classes] if isinstance(classes, int) else classes))
+def _classes(classes: Any) -> str:
+    """Name one class or several as the language does.
+
+    Raises:
+        BadMetricArgument: E0711, they are no whole numbers of at least 0.
+    """
+    try:
+        numbers = [index(classes)]
+    except TypeError:
+        numbers = _each(classes)
+    if not numbers or min(numbers) < 0:
+        what = f"{classes!r:.60} is no class and no sequence of classes"
+        raise BadMetricArgument("classes", what, "count the channels from 0, such as `classes=1` or `classes=[1, 2]`")
+    return ", ".join(f"c{k}" for k in numbers)
+
+
+def _each(classes: Any) -> list[int]:
+    try:
+        return [index(k) for k in classes]
+    except TypeError:
+        return []

@@ -14,6 +14,7 @@ from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.ir.types import LipschitzClaim, Normalize, Program
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
+from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -154,8 +155,9 @@ def search_range(program: Program) -> tuple[float, float] | None:
 
 def _assumed(program: Program, assume: Fraction | None, refusal: RobspecError) -> Established:
     if assume is None:
-        # No constant describes a model whose images depend on each other, so none can be assumed.
-        assumption = "" if refusal.code in _NO_FUNCTION else "; or stand on an assumption with --assume-lipschitz C"
+        # No constant describes a model that jumps or whose images depend on each other, so none can be assumed.
+        senseless = refusal.code in _NO_FUNCTION or (isinstance(refusal, NoGlobalConstant) and refusal.jumps)
+        assumption = "" if senseless else "; or stand on an assumption with --assume-lipschitz C"
         raise NotProvableError(
             refusal.where,
             f"no Lipschitz constant can be proved for this model: {refusal.what} ({refusal.code})",

@@ -263,6 +263,7 @@ class CheckReport:
         versions: of robspec and what it stands on.
         times: where the time went.
         attack_steps: gradients per image and budget of the search for counterexamples, 0 for none.
+        attack_stopped: whether that search was interrupted on the last images.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
         remarks: what a reader should know beside the verdicts, in the order of the report.
         cross_check: what an independent computation said, or None when none was asked for.
@@ -282,14 +283,15 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     remarks: tuple[Note, ...] = ()
     attack_steps: int = 0
+    attack_stopped: bool = False
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None
     allow_unknown: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether every image was evaluated."""
-        return self.evaluated == self.images
+        """Whether every image was evaluated, and attacked where that was asked for."""
+        return self.evaluated == self.images and not self.attack_stopped
 
     def exit_status(self, *, allow_unknown: bool = False) -> int:
         """Map the verdicts to the exit status of `robspec check`.

@@ -175,7 +175,8 @@ def check(
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
-        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM.
+        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM. An image whose
+        attack is interrupted is finished: its bounds do not rest on it.
 
     Raises:
         NonFiniteLogitsError: an image's logits are not finite (E0401).
@@ -190,7 +191,7 @@ def check(
     pairs = list(zip(program.properties, constants, strict=True))
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], program.model.plane)
     census = Census(program)
-    evaluated = 0
+    evaluated, stopped = 0, False
     size = batch_size or default_batch_size(program.model)
     try:
         batches = data.batches(size)
@@ -218,19 +219,25 @@ def check(
             times.bound += time.perf_counter() - mark
             if attacker is not None:
                 mark = time.perf_counter()
-                answers = [attacker.improve(p, c, batch, a) for (p, c), a in zip(pairs, answers, strict=True)]
+                try:
+                    for i, (p, c) in enumerate(pairs):
+                        answers[i] = attacker.improve(p, c, batch, answers[i])
+                except KeyboardInterrupt:
+                    stopped = True  # what the bounds certify of this batch, and what was found so far, stands
                 times.attack += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
             census.add(batch.names, context)
             evaluated += len(batch.names)
             progress(len(batch.names))
+            if stopped:
+                break
     except KeyboardInterrupt:
         pass  # what is finished is kept; the report says that it is incomplete
     except BaseException:
         whole.close()
         raise
-    complete = evaluated == len(data)
+    complete = evaluated == len(data) and not stopped
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     mark = time.perf_counter()
     # All images are through: a signal that comes now must not take them with it.
@@ -260,6 +267,7 @@ def check(
         notes=established.notes + notes(program, forward),
         remarks=remarks(program, census, properties),
         attack_steps=0 if attacker is None else attacker.steps,
+        attack_stopped=stopped,
     )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from robspec.models.loading import LoadedModel, load
 from robspec.verify.attack import Attacker
+from robspec.verify.run import ImageBatch
 from tests.cli.conftest import Brightness, Project, Run, export
 
 WORSE = """
@@ -139,3 +140,34 @@ def test_what_is_no_number_is_not_attained(
     for image in report["properties"][0]["images"]:
         assert image["attained"] == [image["clean"]]
         assert "attack_distance" not in image
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_an_interrupted_attack_keeps_what_is_certified(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    whole = tmp_path / "whole.json"
+    robspec("check", project.model, project.spec, "--batch-size", 1, "--format", "json", "--output", whole)
+    expected = [i["certified"] for i in json.loads(whole.read_text())["properties"][0]["images"]]
+    asked = 0
+
+    def search(_: Attacker, metric: object, batch: ImageBatch, *rest: object) -> np.ndarray:
+        nonlocal asked
+        asked += 1
+        if asked > 4 * at:
+            raise KeyboardInterrupt
+        return batch.images.numpy()
+
+    monkeypatch.setattr(Attacker, "_search", search)
+    path = tmp_path / "partial.json"
+    options = ("--batch-size", 1, "--attack", 2, "--output", path)
+    assert robspec("check", project.model, project.spec, *options, "--format", "json").status == 130
+    report = json.loads(path.read_text())
+    assert (report["complete"], report["images"]) == (False, {"total": 4, "evaluated": at + 1})
+    kept = [[i["certified"] for i in p["images"]] for p in report["properties"]]
+    assert kept[0] == expected[: at + 1]
+    assert [len(images) for images in kept] == [at + 1, at + 1]
+    assert {p["verdict"] for p in report["properties"]} == {"UNKNOWN"}
+    asked = 0
+    assert robspec("check", project.model, project.spec, *options).status == 130
+    assert f"INTERRUPTED after {at + 1} of 4 images, in the attack on the last of them" in path.read_text()

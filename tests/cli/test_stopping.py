@@ -12,7 +12,7 @@ import pytest
 
 from robspec import stopping
 
-from .conftest import Project
+from .conftest import Project, Run
 from .conftest import archive as archive
 from .conftest import project as project
 
@@ -103,25 +103,16 @@ def number(request: pytest.FixtureRequest) -> signal.Signals:
 
 
 def test_check_reports_the_images_it_finished(project: Project, number: signal.Signals, tmp_path: Path) -> None:
-    report = tmp_path / "r.txt"
-    process = started(
-        "check", "check", project.model, project.spec, "--batch-size", 1, "--output", report, folder=tmp_path
-    )
+    """And a certificate is not written of a part."""
+    report, path = tmp_path / "r.txt", tmp_path / "c.json"
+    options = ("--batch-size", 1, "--output", report, "--certificate", path)
+    process = started("check", "check", project.model, project.spec, *options, folder=tmp_path)
     status, _, err = ended(process, number)
-    assert status == stopping.STATUS, err
+    assert (status, path.exists()) == (stopping.STATUS, False), err
+    assert "no certificate written" in err
     text = report.read_text()
     assert "1/4" in text
     assert "interrupted; exit status 130" in text
-
-
-def test_a_certificate_is_not_written_of_a_part(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "c.json"
-    process = started(
-        "check", "check", project.model, project.spec, "--batch-size", 1, "--certificate", path, folder=tmp_path
-    )
-    status, _, err = ended(process, signal.SIGTERM)
-    assert (status, path.exists()) == (stopping.STATUS, False)
-    assert "no certificate written" in err
 
 
 def test_before_the_first_image_nothing_is_claimed(project: Project, tmp_path: Path) -> None:
@@ -147,13 +138,10 @@ def test_lipschitz_keeps_the_proof(project: Project, tmp_path: Path) -> None:
     assert "the search for a lower bound was not finished" in err
 
 
-def test_recheck_says_how_far_it_came(project: Project, tmp_path: Path) -> None:
+def test_recheck_says_how_far_it_came(project: Project, robspec: Run, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     asked = (project.model, project.spec, "--batch-size", 1)
-    command = [sys.executable, "-m", "robspec", "check", *map(str, asked), "--certificate", str(path)]
-    subprocess.run(
-        command, check=True, capture_output=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    assert robspec("check", *asked, "--certificate", path).status == 0
     status, out, err = ended(started("recheck", "recheck", path, *asked, folder=tmp_path), signal.SIGTERM)
     assert (status, out) == (stopping.STATUS, "")
     assert "interrupted after 2 of 4 images: nothing is confirmed; no field differed so far" in err
@@ -173,6 +161,14 @@ class TestHeld:
 
     def test_the_second_interrupts(self) -> None:
         def twice() -> None:
+            # A job in the background of a script inherits that SIGINT is ignored.
+            before = signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                interrupted()
+            finally:
+                signal.signal(signal.SIGINT, before)
+
+        def interrupted() -> None:
             with stopping.as_interrupt(), stopping.held():
                 signal.raise_signal(signal.SIGINT)
                 with stopping.held() as inner:

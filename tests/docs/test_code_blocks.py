@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+import robspec.cli
+from robspec import registry
 from robspec.lower import compile_text
 
 ROOT = Path(__file__).parents[2]
@@ -56,25 +62,40 @@ def test_specifications_compile(page: Path, text: str) -> None:
     assert not diagnostics
 
 
+@pytest.fixture
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In that folder, whose modules are forgotten again: a process for each command would be a minute of imports."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("inside")
 @pytest.mark.parametrize(("page", "text"), blocks("console"))
-def test_commands_run(page: Path, text: str, folder: Path) -> None:
+def test_commands_run(
+    page: Path, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for line in text.splitlines():
         if not line.startswith("$ ") or line[2:] in ELSEWHERE:
             continue
         words = line[2:].split()
         assert words[0] == "robspec", f"{line}: neither run here nor named in ELSEWHERE"
         _prepare(page, folder)
-        done = subprocess.run(
-            [sys.executable, "-m", "robspec", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            robspec.cli.main()
+        assert not stop.value.code, (line, capsys.readouterr())
 
 
+@pytest.mark.usefixtures("inside")
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
 def test_python_runs(page: Path, text: str, folder: Path) -> None:
     (folder / "block.py").write_text(text)
-    done = subprocess.run([sys.executable, "block.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    runpy.run_path("block.py", run_name="__main__")
 
 
 def _prepare(page: Path, folder: Path) -> None:
@@ -85,13 +106,10 @@ def _prepare(page: Path, folder: Path) -> None:
             (folder / named[1]).write_text(match[2])
         if match[1] == "python" and named:
             (folder / named[1]).write_text(match[2])
-            save = f"""if True:
-                import torch, {named[1][:-3]} as m
-                state = m.build().state_dict()
-                torch.save(state, 'weights.pt')
-                torch.save({{'epoch': 7, 'state_dict': {{'model.' + k: v for k, v in state.items()}}}}, 'last.ckpt')
-            """
-            subprocess.run([sys.executable, "-c", save], cwd=folder, check=True)
+            state = importlib.import_module(named[1][:-3]).build().state_dict()
+            torch.save(state, folder / "weights.pt")
+            named_so = {"model." + name: value for name, value in state.items()}
+            torch.save({"epoch": 7, "state_dict": named_so}, folder / "last.ckpt")
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:
@@ -114,9 +132,6 @@ def test_the_readme_shows_what_the_demo_prints(folder: Path) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    import robspec.cli
-    from robspec import registry
-
     text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
     for name in registry.names(robspec.cli):
         assert f"robspec {name}" in text, f"no page shows `robspec {name}`"

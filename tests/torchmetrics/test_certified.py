@@ -348,3 +348,33 @@ class TestRefusals:
         metric.update(torch.tensor([0.0, 1.0]).reshape(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64))
         with pytest.raises(InfiniteMeanError):
             metric.compute()
+
+
+@pytest.mark.parametrize(
+    "classes", ["runway", 1.5, [0.5], [], np.array([1.0]), torch.tensor(1.5), -1, [[1]]], ids=repr
+)
+def test_what_names_no_class_is_refused(classes: object) -> None:
+    for made in (CertifiedIoU, CertifiedFNR):
+        with pytest.raises(BadMetricArgument, match="count the channels from 0"):
+            made(eps=1, lipschitz=1, classes=classes)
+
+
+def test_classes_and_labels_may_be_numbers_of_other_libraries() -> None:
+    plain = CertifiedIoU(1, 1, ignore_index=255, classes=[1, 2])
+    for classes in (np.array([1, 2]), torch.tensor([1, 2]), range(1, 3), [np.int64(1), 2]):
+        other = CertifiedIoU(1, 1, ignore_index=np.uint8(255), classes=classes)
+        assert other.asked.tolist() == plain.asked.tolist()
+    for classes in (np.int64(1), torch.tensor(1), np.array(1)):
+        assert CertifiedIoU(1, 1, classes=classes).question == CertifiedIoU(1, 1, classes=1).question
+    with pytest.raises(BadMetricArgument, match="is no label"):
+        CertifiedIoU(1, 1, ignore_index="void")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("of", ["preds", "target"])
+def test_what_is_no_tensor_is_refused(of: str) -> None:
+    metric = CertifiedPixelAccuracy(1, 1)
+    given: dict[str, object] = {"preds": torch.zeros(1, 2, 3, 3), "target": torch.zeros(1, 3, 3, dtype=torch.int64)}
+    with pytest.raises(BadBatch, match="torch.from_numpy"):
+        metric.update(**{**given, of: np.asarray(given[of])})
+    with pytest.raises(BadBatch, match="pass a tensor"):
+        metric.update(**{**given, of: [[1.0]]})

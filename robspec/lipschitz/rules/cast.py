@@ -37,5 +37,6 @@ def bound(call: Call) -> Step:
         raise call.refuse(
             f"data is cast from {source} to {target}; rounding is a step function, not a Lipschitz one",
             "feed images in the model's own element type and keep it throughout",
+            jumps=not target.is_floating_point,
         )
     return call.same(value)

@@ -14,6 +14,10 @@ _ATTENTION = (
     "use convolutions, or mixing by constant matrices",
 )
 _STEP = ("it is a step function of the data", "keep step functions out of the path to the logits")
+_CHOICE = (
+    "it is a step function of the data",
+    "keep step functions out of the path to the logits: write a choice that does not jump with relu or clamp",
+)
 _GROWTH = (
     "its slope is unbounded",
     "use a function with bounded slope, such as softplus, tanh or a clamp before it",
@@ -61,16 +65,16 @@ _REASONS = {
     "argmax": _STEP,
     "argmin": _STEP,
     "argsort": _STEP,
-    "le": _STEP,
-    "lt": _STEP,
-    "ge": _STEP,
-    "gt": _STEP,
-    "eq": _STEP,
-    "ne": _STEP,
-    "logical_and": _STEP,
-    "logical_or": _STEP,
-    "logical_not": _STEP,
-    "bitwise_and": _STEP,
+    "le": _CHOICE,
+    "lt": _CHOICE,
+    "ge": _CHOICE,
+    "gt": _CHOICE,
+    "eq": _CHOICE,
+    "ne": _CHOICE,
+    "logical_and": _CHOICE,
+    "logical_or": _CHOICE,
+    "logical_not": _CHOICE,
+    "bitwise_and": _CHOICE,
 }
 _SUMS = {
     "addcmul": "write it as a product and a sum: input + value * tensor1 * tensor2",
@@ -106,4 +110,5 @@ def bound(call: Call) -> Step:
         raise call.refuse(
             f"{call.name} has no rule, not even with one tensor that depends on the image", _SUMS[call.name]
         )
-    raise call.refuse(f"{call.name} has no global Lipschitz constant: {what}", mend)
+    jumps = _REASONS[call.name] is _STEP
+    raise call.refuse(f"{call.name} has no global Lipschitz constant: {what}", mend, jumps=jumps)

@@ -16,8 +16,8 @@ def bound(call: Call) -> Step:
     """
     if call.name == "softshrink":
         if call.number("lambd", 0.5) < 0:
-            raise call.refuse("softshrink with a negative lambda jumps", "use lambda >= 0")
+            raise call.refuse("softshrink with a negative lambda jumps", "use lambda >= 0", jumps=True)
         return call.entrywise(1.0, monotone=True)
     if call.number("threshold") != call.number("value"):
-        raise call.refuse("threshold(x, t, v) with v != t jumps at t", "use v = t, or a clamp")
+        raise call.refuse("threshold(x, t, v) with v != t jumps at t", "use v = t, or a clamp", jumps=True)
     return call.entrywise(1.0, monotone=True)
