@@ -73,7 +73,7 @@ class Attacker:
         self._folder = folder
         self._alarms = alarms
         self._finds = 0
-        self._range = _float_range(program.model.low, program.model.high)
+        self._range = float_range(program.model.low, program.model.high)
 
     def improve(
         self, prop: Property, constant: Constant, batch: ImageBatch, results: Sequence[ImageResult]
@@ -154,7 +154,7 @@ class Attacker:
         low, high = self._range
         for k in range(self.steps):
             tried = (clean + change).clamp(low, high).requires_grad_()
-            margins = _margins(self._model.differentiable(tried), labels, metric)
+            margins = margins_by(self._model.differentiable(tried), labels, metric)
             if scale is None or aimed is None:
                 aimed = _cheapest(margins.detach(), aims)
                 scale = _typical(margins.detach())
@@ -259,8 +259,17 @@ def _with(result: ImageResult, point: int, value: Fraction, attack: Attack, metr
     return replace(result, attained=tuple(values), attacks=tuple(attacks))
 
 
-def _margins(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
-    """Margins by which pixels are right, [B, H, W]; 0 where being wrong makes the metric no worse."""
+def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
+    """Compute the margins by which pixels are right.
+
+    Args:
+        logits: [B, K, H, W].
+        labels: int64 [B, H, W] as the metric sees them, negative where it does not look.
+        metric: the metric.
+
+    Returns:
+        [B, H, W], differentiable; 0 where being wrong makes the metric no worse.
+    """
     counted = labels >= 0
     target = labels.clamp_min(0)
     if logits.shape[1] == 1:
@@ -295,7 +304,7 @@ def _inside(change: Tensor, eps: float, norm: Norm) -> Tensor:
     return (change * (eps / size.clamp_min(1e-30)).clamp_max(1)).float()
 
 
-def _float_range(low: Fraction, high: Fraction) -> tuple[float, float]:
+def float_range(low: Fraction, high: Fraction) -> tuple[float, float]:
     """The float32 numbers nearest the ends of the input range, inside it."""
     ends = [np.float32(float(end)) for end in (low, high)]
     if Fraction(float(ends[0])) < low:
