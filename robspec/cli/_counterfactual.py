@@ -16,9 +16,15 @@ from robspec.cli._options import positive_decimal
 from robspec.cli._session import open_session
 from robspec.diagnostics import SpecError, did_you_mean
 from robspec.explanations import pictures, report
+from robspec.explanations.attribution import require_captum
 from robspec.explanations.decision import Decision
 from robspec.explanations.errors import AlreadyViolated, NoQuestion
 from robspec.explanations.explain import Explained, Explainer, Subject
+from robspec.explanations.maps import Mapped, mapped
+from robspec.explanations.maps import entry as map_entry
+from robspec.explanations.maps import line as map_line
+from robspec.explanations.maps import write as write_maps
+from robspec.explanations.panels import shown
 from robspec.explanations.question import objective_of
 from robspec.explanations.search import ROUNDS, Effort
 from robspec.explanations.subjects import read_alone, read_from
@@ -34,6 +40,11 @@ from robspec.verify.constant import establish
 from robspec.verify.errors import OptionValueError
 from robspec.verify.run import match_shapes
 
+MAPS = (
+    "maps: of the margins of the pixels that the bound flips; deletion: the area under these margins while pixels "
+    "take the mean colour of the image, those first where the map is largest; insertion: while they take their own "
+    "again"
+)
 _PIXEL = re.compile(r"([0-9]{1,9}),([0-9]{1,9})", re.ASCII)
 _ENDS = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,40})?),(-?[0-9]{1,20}(?:\.[0-9]{1,40})?)", re.ASCII)
 
@@ -55,6 +66,8 @@ class Asked:
     assume_lipschitz: str | None
     steps: int
     seed: int
+    methods: tuple[str, ...]
+    beside: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +77,16 @@ class Job:
     Args:
         explainer: puts it.
         subjects: the images.
-        model: the model.
+        mapped: models by file whose attribution maps are made, the one explained first.
+        methods: of the maps; empty for none.
         facts: of the report.
         notes: what is taken for granted.
     """
 
     explainer: Explainer
     subjects: Sequence[Subject]
-    model: LoadedModel
+    mapped: Mapping[str, LoadedModel]
+    methods: tuple[str, ...]
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -83,6 +98,8 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
         RobspecError: one of them or an option is wrong.
     """
     _refuse_combinations(asked)
+    if asked.methods:
+        require_captum()
     assume = _assumed(asked)
     program = None if asked.spec is None else _compiled(asked.spec, asked.overrides)
     effort = Effort(asked.steps, asked.seed)
@@ -104,6 +121,7 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
         subjects = read_from(session.data, images)
         (constant,) = session.established.constants
         return _job(session.model, constant, (prop, *chosen), program, subjects, effort, asked)
+    low, high = _range(program, asked.ends)
     shape = None if program is None else program.model.input_shape
     normalize = None if program is None else program.model.normalize
     loaded = load(model, arch=asked.arch, input_shape=shape, normalize=normalize)
@@ -114,7 +132,6 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
     question = decision.program(loaded.input_shape, loaded.output_shape)
     if program is not None:
         question = replace(question, model=replace(program.model, claim=None))
-    low, high = _range(program, asked.ends)
     subjects = [read_alone(name, loaded.input_shape, low, high) for name in images]
     (constant,) = establish(question, loaded.program, assume=assume).constants
     return _job(loaded, constant, decision, program, subjects, effort, asked)
@@ -142,8 +159,20 @@ def _job(
         "steps": effort.steps,
         "seed": effort.seed,
     }
-    notes = (*report.NOTES, *map(str, peeled_notes(loaded)))
-    return Job(explainer, subjects, loaded, facts, notes)
+    compared = {str(loaded.path): loaded}
+    if asked.beside is not None:
+        twin = load(asked.beside, normalize=loaded.normalize)
+        if (twin.input_shape, twin.output_shape) != (loaded.input_shape, loaded.output_shape):
+            raise OptionValueError(
+                "--beside",
+                f"{asked.beside} maps {list(twin.input_shape)} to {list(twin.output_shape)}, the model "
+                f"{list(loaded.input_shape)} to {list(loaded.output_shape)}",
+                "name a model of the same shapes",
+            )
+        compared[str(asked.beside)] = twin
+    found = [note for model in compared.values() for note in peeled_notes(model)]
+    notes = (*report.NOTES, *((MAPS,) if asked.methods else ()), *map(str, found))
+    return Job(explainer, subjects, compared, asked.methods, facts, notes)
 
 
 def _refuse_combinations(asked: Asked) -> None:
@@ -156,6 +185,8 @@ def _refuse_combinations(asked: Asked) -> None:
             raise OptionValueError(option, "it has no meaning without a specification", "name one with --spec")
     elif asked.ends is not None:
         raise OptionValueError("--range", "the specification says the range already", "leave --range out")
+    if asked.beside is not None and not asked.methods:
+        raise OptionValueError("--beside", "only attribution maps are compared", "name a map with --attribution")
     for option in (o for o, value in (decides if asked.name else measures).items() if value is not None):
         other = "a property says what is asked" if asked.name else "it is about a property"
         raise OptionValueError(option, other, "leave it out" if asked.name else "name one with --property")
@@ -245,12 +276,14 @@ class Run:
         job: what is asked.
         form: "text" or "json".
         results: of the images that are finished.
+        maps: theirs.
         failed: of images about which there was nothing to ask.
     """
 
     job: Job
     form: str
     results: list[Explained] = field(default_factory=list)
+    maps: list[list[Mapped]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -273,7 +306,10 @@ class Run:
         """
         for subject in self.job.subjects:
             try:
-                self.results.append(self.job.explainer.explain(subject, progress))
+                found = self.job.explainer.explain(subject, progress)
+                maps = self._mapped(found)
+                self.results.append(found)
+                self.maps.append(maps)
             except AlreadyViolated as error:
                 if len(self.job.subjects) == 1:
                     raise
@@ -281,34 +317,42 @@ class Run:
                 self.failed.append({"image": subject.name, "code": error.code, "reason": error.what})
                 progress(ROUNDS)
 
+    def _mapped(self, found: Explained) -> list[Mapped]:
+        job = self.job
+        return mapped(found, job.mapped, job.methods, job.explainer.ends, job.explainer.effort.seed)
+
     def text(self) -> str:
         """What is printed."""
         if self.form == "json":
             return json.dumps(self.document(), indent=2, allow_nan=False) + "\n"
         lines = []
-        for result in self.results:
+        for result, maps in zip(self.results, self.maps, strict=True):
             lines.append(f"{report.line(result)}\n")
             scale = pictures.scale_of(result)
             if scale:
                 lines.append(f"  change: white +{scale:g}, black -{scale:g}\n")
+            lines.extend(f"  {map_line(item)}\n" for item in maps)
         return "".join(lines) + report.text(self.results, self.job.explainer.constant, self.job.notes)
 
     def document(self) -> dict[str, Any]:
         """The JSON document."""
         folders = self._folders()
         extra = [
-            {"folder": folder, "change_scale": pictures.scale_of(r)}
-            for r, folder in zip(self.results, folders, strict=True)
+            {"folder": folder, "change_scale": pictures.scale_of(r), "attributions": [map_entry(m) for m in maps]}
+            for r, maps, folder in zip(self.results, self.maps, folders, strict=True)
         ]
         job = self.job
         return report.document(self.results, job.explainer.constant, job.notes, job.facts, extra, self.failed)
 
     def write(self, folder: Path) -> None:
         """Write pictures, arrays and report into a folder."""
-        for result, name in zip(self.results, self._folders(), strict=True):
+        ends = self.job.explainer.ends
+        for result, maps, name in zip(self.results, self.maps, self._folders(), strict=True):
             place = folder / name
             place.mkdir()
-            pictures.write(result, self.job.explainer.ends, place)
+            pictures.write(result, ends, place)
+            if maps:
+                write_maps(maps, shown(result.subject.image[0].numpy(), ends), place)
         text = json.dumps(self.document(), indent=2, allow_nan=False) + "\n"
         (folder / "counterfactual.json").write_text(text, encoding="utf-8")
 

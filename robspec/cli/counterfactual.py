@@ -31,6 +31,14 @@ from robspec.cli import _options
 @click.option(
     "--seed", type=click.IntRange(0, 2**48), default=0, show_default=True, help="Of starts beside an image."
 )
+@click.option(
+    "--attribution",
+    "methods",
+    type=click.Choice(["gradient", "integrated", "smoothgrad"]),
+    multiple=True,
+    help="Make attribution maps too; repeatable.",
+)
+@click.option("--beside", type=click.Path(path_type=Path), help="Make the maps of this model (.pt2) too.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for images, pictures and the report.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Draw up to twelve results on one picture (.png).")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

@@ -10,7 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from robspec.explanations.aims import aims
+from robspec.explanations.aims import Aim, aims
 from robspec.explanations.decision import Decision, only_objective
 from robspec.explanations.question import Annotation, Question, as_maps, ask, objective_of, predictions
 from robspec.explanations.search import ROUNDS, Effort, Found, Model, search
@@ -44,7 +44,7 @@ class Explained:
         found: the counterfactual, or None.
         logits: of the image, [1, K, H, W].
         reached: of the counterfactual, or None.
-        flips: bool [H, W], the pixels that the bound's cheapest attack flips.
+        aimed: the aims of the cheapest way, each with the pixels it has to flip, bool [1, H, W].
     """
 
     subject: Subject
@@ -52,7 +52,13 @@ class Explained:
     found: Found | None
     logits: Tensor
     reached: Tensor | None
-    flips: Tensor
+    aimed: tuple[tuple[Aim, Tensor], ...]
+
+    @property
+    def flips(self) -> Tensor:
+        """The pixels that the bound's cheapest attack flips, bool [H, W]."""
+        none = torch.zeros(self.logits.shape[2:], dtype=torch.bool)
+        return torch.stack([none, *(mask[0] for _, mask in self.aimed)]).any(dim=0)
 
     @property
     def changed(self) -> Tensor | None:
@@ -131,22 +137,20 @@ class Explainer:
         reached = None
         if found is not None:
             reached = as_maps(self.models[0].logits(torch.from_numpy(found.pixels)[None]))
-        return Explained(subject, question, found, logits, reached, _flips(question, logits))
+        return Explained(subject, question, found, logits, reached, _cheapest_way(question, logits))
 
 
-def _flips(question: Question, logits: Tensor) -> Tensor:
-    """The pixels that have to be wrong and are not, of the cheapest way."""
-    best, least = torch.zeros(logits.shape[2:], dtype=torch.bool), float("inf")
-    for way in aims(question, logits):
-        taken = torch.zeros_like(best)
-        spent = 0.0
-        for aim in way:
-            mask = (aim.taken(question, logits) & ~aim.wrong(logits))[0]
-            spent = max(spent, float((aim.margins(logits)[0][mask].double() ** 2).sum()))
-            taken |= mask
-        if spent < least:
-            best, least = taken, spent
-    return best
+def _cheapest_way(question: Question, logits: Tensor) -> tuple[tuple[Aim, Tensor], ...]:
+    """Choose the way whose pixels, those that are not wrong already, cost least."""
+    ways = [
+        tuple((aim, aim.taken(question, logits) & ~aim.wrong(logits)) for aim in way)
+        for way in aims(question, logits)
+    ]
+
+    def cost(way: tuple[tuple[Aim, Tensor], ...]) -> float:
+        return max(float((aim.margins(logits)[mask].double() ** 2).sum()) for aim, mask in way)
+
+    return min(ways, key=cost, default=())
 
 
 def _shape(image: Tensor) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ Mask = npt.NDArray[np.bool_]
 
 MARK = (233, 30, 140)
 """The colour of marked pixels, which neither photographs nor grey images hold much of."""
+RAISES, LOWERS = (178, 24, 43), (33, 102, 172)
 INK, FAINT, PAPER = (28, 30, 33), (110, 114, 120), (255, 255, 255)
 
 
@@ -39,6 +40,21 @@ def signed(change: Floats, scale: float) -> Image.Image:
         An RGB picture.
     """
     return _rgb(0.5 + change.astype(np.float64) / (2 * scale))
+
+
+def diverging(values: Floats, scale: float) -> Image.Image:
+    """Show signed numbers, one per pixel: red above 0, blue below, white at 0.
+
+    Args:
+        values: [H, W].
+        scale: the size that has the full colour; positive.
+
+    Returns:
+        An RGB picture.
+    """
+    share = np.clip(np.abs(values) / scale, 0, 1)[..., None]
+    full = np.where((values > 0)[..., None], np.array(RAISES, np.float64), np.array(LOWERS, np.float64))
+    return Image.fromarray(np.rint(255 * (1 - share) + full * share).astype(np.uint8))
 
 
 def marked(picture: Image.Image, mask: Mask, strength: float = 0.55) -> Image.Image:

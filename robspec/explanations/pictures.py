@@ -44,11 +44,15 @@ def scale_of(result: Explained) -> float:
     """The largest change of any value, rounded up to two digits; what white and black of the change stand for."""
     if result.found is None:
         return 0.0
-    largest = float(np.abs(_change(result)).max())
+    return rounded_up(float(np.abs(_change(result)).max()))
+
+
+def rounded_up(largest: float) -> float:
+    """Round a size up to two digits; 0 stays 0."""
     if not largest:
         return 0.0
-    unit = 10.0 ** (math.floor(math.log10(largest)) - 1)
-    return math.ceil(largest / unit) * unit
+    digits = 1 - math.floor(math.log10(largest))
+    return math.ceil(largest * 10.0**digits) / 10.0**digits
 
 
 def drawn(result: Explained, ends: tuple[float, float]) -> Iterator[Panel]:

@@ -115,5 +115,7 @@ def _image(result: Explained) -> dict[str, Any]:
     }
 
 
-def _number(value: Value) -> dict[str, Any] | str:
-    return "inf" if value == math.inf else {"exact": exact_text(value), "double": float(value)}
+def _number(value: Value) -> dict[str, Any]:
+    if value == math.inf:
+        return {"exact": "inf", "approx": None}
+    return {"exact": exact_text(value), "approx": float(value)}

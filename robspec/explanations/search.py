@@ -141,7 +141,8 @@ class _Seeker:
     def _descend(self, aimed: Sequence[Aim], start: Tensor) -> Tensor | None:
         """Half Newton steps, and whole ones near the end; None where no counterfactual is met on the way."""
         x, first, slack = start, 0.0, 0.0
-        for _ in range(self._effort.steps):
+        steps = self._effort.steps
+        for k in range(steps):
             x = x.detach().requires_grad_()
             logits = self._models[0].differentiable(x)
             if self._question.met(logits.detach())[0]:
@@ -155,10 +156,11 @@ class _Seeker:
             first = first or float(away.detach())
             length = float(away.detach())
             # A little beyond the boundary, as rounding decides on it.
-            length = 0.5 * length if length > 0.02 * first else 1.01 * length + 1e-6 * first + 1e-12
+            half = length > 0.02 * first and 3 * k < 2 * steps
+            length = 0.5 * length if half else 1.01 * length + 1e-6 * first + 1e-12
             moved = self._step(x.detach(), slope, length)
             if moved is None or torch.equal(moved, x.detach()):
-                return None
+                return self._beyond(x.detach())
             x = moved
         return None
 
