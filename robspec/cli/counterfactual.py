@@ -66,6 +66,8 @@ def command(
     if output is not None:
         check_free(output)
     if sheet is not None:
+        if sheet.suffix.lower() != ".png":
+            raise OptionValueError("--sheet", f"{sheet.name!r} does not end in .png", "the picture is a PNG file")
         _options.check_writable(sheet)
 
     from robspec.explanations import pictures

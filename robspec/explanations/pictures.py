@@ -175,9 +175,13 @@ def _words(result: Explained) -> tuple[str, str]:
     if result.found is None:
         return name, f"no counterfactual found: {result.question.text}"
     low, high = Fraction(result.question.lower), result.found.distance
+    # A picture goes where its report does not: an assumption goes with it.
     between = f"none within {directed_text(low, 3, up=False)}, found at {directed_text(high, 3, up=True)}"
     ratio = directed_text(result.found.ratio, 3, up=False)
-    return f"{name}   q = {ratio}", f"{result.question.text}: {between} ({result.question.norm})"
+    return (
+        f"{name}   q = {ratio}",
+        f"{result.question.text}: {between} ({result.question.norm}){result.question.constant.qualifier}",
+    )
 
 
 def _change(result: Explained) -> panels.Floats:

@@ -24,15 +24,16 @@ NOTES = (
 def line(result: Explained) -> str:
     """Say in one line what was found of an image."""
     question, found = result.question, result.found
+    proved = f"proved{question.constant.qualifier}"
     if question.lower == math.inf:
-        return f"{result.subject.name}: no image has {question.text}: proved"
+        return f"{result.subject.name}: no image has {question.text}: {proved}"
     low = directed_text(Fraction(question.lower), 6, up=False)
     if found is None:
-        return f"{result.subject.name}: no image with {question.text} was found; proved: none within {low}"
+        return f"{result.subject.name}: no image with {question.text} was found; none within {low}: {proved}"
     high, ratio = directed_text(found.distance, 6, up=True), directed_text(found.ratio, 4, up=False)
     nothing = "" if question.lower else " (nothing is proved: a decision lies on its boundary)"
     return (
-        f"{result.subject.name}: {question.text} at {question.norm} distance {high}; proved: none within {low}; "
+        f"{result.subject.name}: {question.text} at {question.norm} distance {high}; none within {low}: {proved}; "
         f"q = {ratio}{nothing}"
     )
 

@@ -156,7 +156,7 @@ class _Seeker:
             first = first or float(away.detach())
             length = float(away.detach())
             # A little beyond the boundary, as rounding decides on it.
-            half = length > 0.02 * first and 3 * k < 2 * steps
+            half = length > 0.02 * first and 2 * k < steps
             length = 0.5 * length if half else 1.01 * length + 1e-6 * first + 1e-12
             moved = self._step(x.detach(), slope, length)
             if moved is None or torch.equal(moved, x.detach()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from robspec.explanations.explain import Explained, Explainer, Subject
 from robspec.models.loading import load
 from tests.cli.conftest import SIDE, Brightness, Project, Run, export
 
@@ -131,7 +133,7 @@ def test_a_decision_at_a_pixel_by_name_and_by_number(project: Project, robspec: 
 def test_none_within_the_range_is_status_3(project: Project, robspec: Run) -> None:
     result = robspec("counterfactual", project.model, image(project), "--to", 1, "--pixel", "1,1", "--range", "0,0.3")
     assert result.status == 3, result.err
-    assert "no image with the decision class 1 at pixel 1,1 was found; proved: none within" in result.out
+    assert "no image with the decision class 1 at pixel 1,1 was found; none within" in result.out
 
 
 def test_an_image_that_is_its_own_counterfactual_is_status_2_and_the_others_are_explained(
@@ -175,6 +177,7 @@ def test_a_pattern_stands_for_its_files(project: Project, robspec: Run) -> None:
         ([], "E0852"),
         (["--pixel", "1,1", "--output", "full"], "E0602"),
         (["--pixel", "1,1", "--sheet", "none/x.png"], "E0602"),
+        (["--pixel", "1,1", "--sheet", "x.jpg"], "E0601"),
     ],
 )
 def test_options_without_meaning_are_refused(
@@ -238,6 +241,7 @@ def test_an_assumed_constant_is_said_to_be_assumed(project: Project, robspec: Ru
     result = robspec(*asked, "--assume-lipschitz", "20")
     assert result.status == 0, result.err
     assert "ASSUMED, not proved, and with it every lower bound and q" in result.out
+    assert ": proved, assuming L <= 20 (not proved); q = " in result.out
     alarm = robspec(*asked, "--assume-lipschitz", "0.1")
     assert (alarm.status, "E0901" in alarm.err, "assume a larger one" in alarm.err) == (4, True, True)
 
@@ -276,3 +280,17 @@ def test_maps_that_cannot_be_made_are_refused_before_any_work(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     missing = robspec(*asked, "--attribution", "gradient")
     assert (missing.status, "E0854" in missing.err) == (2, True)
+
+
+def test_a_signal_keeps_what_is_finished(project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, asked = Explainer.explain, []
+
+    def explain(self: Explainer, subject: Subject, progress: Callable[[float], None]) -> Explained:
+        asked.append(subject.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return whole(self, subject, progress)
+
+    monkeypatch.setattr(Explainer, "explain", explain)
+    status, found, err = ask(project, robspec, "--to", "bright", "--pixel", "1,1", images=(0, 1, 2))
+    assert (status, len(found["images"]), "interrupted after 1 of 3 images" in err) == (130, 1, True)

@@ -88,7 +88,7 @@ def constant(value: float | Fraction = 1, norm: Norm = L2) -> Constant:
 
 
 def explainer(
-    module: nn.Module, asked: Decision | Property, bound: Constant, classes: int = 2, steps: int = 60
+    module: nn.Module, asked: Decision | Property, bound: Constant, classes: int = 2, steps: int = 40
 ) -> Explainer:
     models = (Model(module), Model(copy.deepcopy(module), torch.float64))
     what = asked if isinstance(asked, Decision) else (asked, None, 0)
