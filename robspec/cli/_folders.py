@@ -11,6 +11,16 @@ from pathlib import Path
 from robspec.verify.errors import OutputPathError
 
 
+def check_free(out: Path) -> None:
+    """Make sure that a folder can be written, before any work is done.
+
+    Raises:
+        OutputPathError: E0602, it exists and is not an empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputPathError(str(out), "it exists already and is not empty", "name a new folder")
+
+
 def write_folder(out: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder next to its place and move it there when complete.
 
@@ -21,8 +31,7 @@ def write_folder(out: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         OutputPathError: E0602, it cannot be written; nothing half-written is left.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputPathError(str(out), "it exists already and is not empty", "name a new folder")
+    check_free(out)
     parent = out.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -93,16 +93,16 @@ def check_witness_folder(folder: Path) -> None:
         raise WitnessPathError(str(folder), "the witness folder is not writable", "name another with --witness-dir")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the whole new one.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that readers see the old content or the whole new one.
 
     Raises:
         OutputPathError: the file system refuses (E0602).
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
@@ -114,7 +114,7 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns
 
 
-def with_progress(work: Callable[[Callable[[int], None]], _T], total: int, title: str) -> _T:
+def with_progress(work: Callable[[Callable[[float], None]], _T], total: int, title: str) -> _T:
     """Run work that reports how many steps it finished, with a bar on a terminal and silence in a pipe.
 
     Args:

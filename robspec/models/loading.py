@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -132,6 +132,11 @@ class LoadedModel:
         size = max(self.batch.low, images.shape[0] if self.batch.high is None else self.batch.high)
         with exact_arithmetic(self.device), torch.enable_grad():
             return torch.cat([self._run(images[i : i + size]) for i in range(0, images.shape[0], size)])
+
+    def in_double(self) -> LoadedModel:
+        """Give the same program run in float64: what its float32 logits stand for but for rounding."""
+        runner = Runner(self.program, self.dtype, torch.float64, self.device)
+        return replace(self, forward_dtype=torch.float64, _runner=runner)
 
     def _run(self, images: Tensor) -> Tensor:
         count = images.shape[0]

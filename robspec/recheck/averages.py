@@ -11,7 +11,7 @@ from typing import Any
 
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle.scene import Scene, averaged, value
-from robspec.recheck.claims import Between, rational
+from robspec.recheck.claims import Between, Claim, rational
 from robspec.recheck.conditions import meets
 from robspec.recheck.image import Ledger
 from robspec.recheck.relaxed import Relaxed
@@ -109,7 +109,7 @@ class AverageBook(Relaxed):
             return {"budget": exact_text(budget), "certified": Between(self.worst(budget), self.worst(wide))}
         return Bounded(self, constant, None, eps)
 
-    def _sought(self, objective: Degraded, clean: Fraction, constant: Constant) -> dict[str, Any] | Bounded:
+    def _sought(self, objective: Degraded, clean: Fraction, constant: Constant) -> dict[str, Any] | Claim:
         # Where no flips share a budget, every part is at its worst at once, and there is nothing to price.
         if self.q is None:
             return super()._sought(objective, clean, constant)

@@ -16,7 +16,7 @@ from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
 Book: TypeAlias = Ledger | Relaxed
-Point: TypeAlias = dict[str, Any] | Claim
+Point: TypeAlias = dict[str, Any] | Claim | Combined
 
 
 def image_entry(

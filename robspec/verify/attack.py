@@ -139,7 +139,7 @@ class Attacker:
         def margins(logits: Tensor) -> Tensor:
             if attack.metric.family == "scores":
                 return _sides(logits, labels, attack.metric)
-            return _margins(logits, labels, attack.metric)
+            return margins_by(logits, labels, attack.metric)
 
         for point, eps in enumerate(attack.budgets):
             tried = batch.images
@@ -222,7 +222,7 @@ class Attacker:
         aimed: list[tuple[Tensor, Tensor]] = []
 
         def loss(logits: Tensor) -> Tensor:
-            margins = _margins(logits, labels, metric)
+            margins = margins_by(logits, labels, metric)
             if not aimed:
                 aimed.append((_cheapest(margins.detach(), aims), _typical(margins.detach())))
             ((chosen, scale),) = aimed
@@ -315,8 +315,17 @@ def _sides(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
     return torch.where(labels == 1, logits[:, 0], normal)
 
 
-def _margins(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
-    """Margins by which pixels are right, [B, H, W]; 0 where being wrong makes the metric no worse."""
+def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
+    """Compute the margins by which pixels are right.
+
+    Args:
+        logits: [B, K, H, W].
+        labels: int64 [B, H, W] as the metric sees them, negative where it does not look.
+        metric: the metric.
+
+    Returns:
+        [B, H, W], differentiable; 0 where being wrong makes the metric no worse.
+    """
     counted = labels >= 0
     target = labels.clamp_min(0)
     if logits.shape[1] == 1:

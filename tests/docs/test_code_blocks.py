@@ -30,6 +30,13 @@ ELSEWHERE = {
     "make mutants": "not part of the suite",
     "python specs/runway/generate.py": "tests/specs draws scenes",
     "python specs/runway/train.py --out weights.pt": "five minutes; tests/specs trains a few steps",
+    "robspec counterfactual specs/runway/runway.pt2 scenes/images/0000.png --spec specs/runway/runway.rspec "
+    "--data scenes --to runway --pixel 40,20 --steps 20": "tests/cli asks at a pixel; another on this page is run",
+    "robspec counterfactual specs/runway/strong.pt2 specs/runway/images/004.png --spec specs/runway/runway.rspec "
+    "--property accurate_under_attack --attribution gradient --beside specs/runway/standard.pt2 --output maps "
+    "--steps 12": "tests/cli makes maps of a model and of its twin",
+    "robspec counterfactual specs/runway/runway.pt2 specs/runway/images/*.png --spec specs/runway/runway.rspec "
+    "--property hard_to_degrade": "two minutes; tests/specs asks about some of the scenes",
     "cd specs/runway": "only changes the folder",
     "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",
     "python certify.py": "tests/specs compares the table",
