@@ -34,9 +34,9 @@ from robspec.models.conduct import peeled_notes, refuse_statements_about_the_fil
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.constant import Constant
 from robspec.syntax.source import read_source
-from robspec.verify.descent import float_range
 from robspec.verify.backend import choose
 from robspec.verify.constant import establish
+from robspec.verify.descent import float_range
 from robspec.verify.errors import OptionValueError
 from robspec.verify.run import match_shapes
 
