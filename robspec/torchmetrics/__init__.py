@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from robspec.torchmetrics.radius import CertifiedRadius
 from robspec.torchmetrics.worst_case import (
+    CertifiedAccuracy,
     CertifiedFNR,
     CertifiedIoU,
     CertifiedPixelAccuracy,
@@ -16,6 +17,7 @@ from robspec.torchmetrics.worst_case import (
 )
 
 __all__ = [
+    "CertifiedAccuracy",
     "CertifiedFNR",
     "CertifiedIoU",
     "CertifiedPixelAccuracy",

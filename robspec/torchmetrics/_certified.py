@@ -113,8 +113,10 @@ class Certified(Metric):
         """Certify a batch.
 
         Args:
-            preds: logits, [B, K, H, W], or [B, 1, H, W] or [B, H, W] of a single logit; floating point.
-            target: integer labels [B, H, W]; may be left out where no annotation enters, as for stability.
+            preds: logits, [B, K, H, W], or [B, 1, H, W] or [B, H, W] of a single logit, or [B, K] of whole images;
+                floating point.
+            target: integer labels [B, H, W], or [B] of whole images; may be left out where no annotation enters,
+                as for stability.
 
         Raises:
             BadBatch: E0712, shapes or labels do not fit, or there is no image.
@@ -126,6 +128,12 @@ class Certified(Metric):
         prop = self.question.compiled(channels)
         if target is None and any(metric.needs_masks for metric in metrics_of(prop.query)):
             raise BadBatch("target", "this metric compares with an annotation", "pass the labels")
+        if preds.dim() == 2 and any(metric.family != "counting" for metric in metrics_of(prop.query)):
+            what = "of whole images this metric has one value for the data set, and none for each image"
+            mend = (
+                "ask for accuracy, top_k, stability, or for recall or fnr of a class; `robspec check` has the others"
+            )
+            raise BadBatch("preds", what, mend)
         labels = None if target is None else _tensors.labels_of(target, logits, self.ignore_index)
         context = Context(choose(self.backend), logits, labels, LEFT_OUT)
         names = [f"image {i} of the batch" for i in range(len(logits))]

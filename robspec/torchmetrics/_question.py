@@ -18,6 +18,7 @@ from robspec.torchmetrics.errors import BadMetricArgument
 Number: TypeAlias = float | str | Fraction
 _LONGEST = 400
 _CLASS = re.compile(r"\bc(\d{1,4})\b")
+_RANK = re.compile(r"\btop_k\s*\(\s*(\d{1,4})\s*\)")
 _SPEC = """language 1
 param eps = 1
 param threshold = 0
@@ -57,8 +58,8 @@ class Question:
 
     @property
     def classes(self) -> int:
-        """A number of classes it can be asked of: one more than it names, lest it name all of them."""
-        return max([1, *(int(k) for k in _CLASS.findall(self.asked))]) + 2
+        """A number of classes it can be asked of: one more than it names or ranks, lest it be all of them."""
+        return max([1, *(int(k) for k in (*_CLASS.findall(self.asked), *_RANK.findall(self.asked)))]) + 2
 
     def compiled(self, channels: int) -> Property:
         """Compile it for a number of logits per pixel.

@@ -81,16 +81,18 @@ def refuse_probabilities(kinds: Iterable[Kind], channels: int) -> None:
 
 
 def logits_of(preds: torch.Tensor) -> torch.Tensor:
-    """Detached logits [B, K, H, W] in float32 or float64, on the host.
+    """Detached logits [B, K, H, W] in float32 or float64, on the host; of whole images, [B, K] is a plane of 1 x 1.
 
     Raises:
         BadBatch: E0712.
     """
     _refuse_others("preds", preds)
     logits = preds.detach().unsqueeze(1) if preds.dim() == 3 else preds.detach()
+    if preds.dim() == 2:
+        logits = logits[:, :, None, None]
     if logits.dim() != 4 or not logits.is_floating_point() or 0 in logits.shape:
         what = f"logits of shape {list(preds.shape)} and type {preds.dtype}"
-        mend = "pass floating-point logits [B, K, H, W] or [B, H, W]"
+        mend = "pass floating-point logits [B, K, H, W] or [B, H, W], or [B, K] of whole images"
         if logits.dim() == 4 and logits.shape[0] == 0:
             what, mend = "the batch is empty: " + what, "leave empty batches out"
         raise BadBatch("preds", what, mend)
@@ -108,9 +110,11 @@ def labels_of(target: torch.Tensor, logits: torch.Tensor, ignore: int | None) ->
     _refuse_others("target", target)
     shape = (logits.shape[0], *logits.shape[2:])
     labels = target.detach().squeeze(1) if target.dim() == 4 and target.shape[1] == 1 else target.detach()
+    if target.dim() == 1 and tuple(logits.shape[2:]) == (1, 1):
+        labels = labels[:, None, None]
     if tuple(labels.shape) != shape or labels.is_floating_point() or labels.is_complex():
         what = f"labels of shape {list(target.shape)} and type {target.dtype} for logits {list(logits.shape)}"
-        raise BadBatch("target", what, "pass integer labels [B, H, W]")
+        raise BadBatch("target", what, "pass integer labels [B, H, W], or [B] of whole images")
     labels = labels.cpu().to(torch.int64)
     kept = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
     classes = max(int(logits.shape[1]), 2)

@@ -58,6 +58,20 @@ class CertifiedPixelAccuracy(CertifiedWorstCase):
         super().__init__("pixel_accuracy", eps, lipschitz, norm, ignore_index, **options)
 
 
+class CertifiedAccuracy(CertifiedWorstCase):
+    """The certified robust accuracy of a classifier within a budget; see `CertifiedWorstCase` for other arguments.
+
+    Args:
+        top_k: among how many of the largest logits the annotated class must be, whatever the attack.
+    """
+
+    def __init__(self, eps: Number, lipschitz: Number, norm: str = "l2", *, top_k: int = 1, **options: Any) -> None:
+        if type(top_k) is not int or top_k < 1:
+            what = f"{top_k!r:.60} is no number of classes"
+            raise BadMetricArgument("top_k", what, "give a whole number of at least 1")
+        super().__init__("pixel_accuracy" if top_k == 1 else f"top_k({top_k})", eps, lipschitz, norm, **options)
+
+
 class CertifiedStability(CertifiedWorstCase):
     """The certified share of pixels that keep their prediction within a budget; needs no labels."""
 
