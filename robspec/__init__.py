@@ -1,3 +1,22 @@
-"""robspec: a formal specification language and verifier for the robustness of vision models."""
+"""robspec: a formal specification language and verifier for the robustness of vision models.
 
+`robspec.check`, `robspec.prove`, `robspec.compile` and `robspec.load_report` are the commands from Python; they are
+imported when they are first asked for, so that `import robspec` needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robspec.api import check, compile, load_report, prove  # noqa: A004
+
+__all__ = ["check", "compile", "load_report", "prove"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("robspec.api"), name)
+    raise AttributeError(f"module 'robspec' has no attribute {name!r}")

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from robspec.cli._options import positive_decimal
-from robspec.cli._session import open_session
 from robspec.diagnostics import SpecError, did_you_mean
 from robspec.explanations import pictures, report
 from robspec.explanations.attribution import require_captum
@@ -33,6 +32,7 @@ from robspec.lower import compile_source, parse_overrides
 from robspec.models.conduct import peeled_notes, refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.constant import Constant
+from robspec.session.opening import open_session
 from robspec.syntax.source import read_source
 from robspec.verify.backend import choose
 from robspec.verify.constant import establish

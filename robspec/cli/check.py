@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from robspec import stopping
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
-from robspec.notes import Note
 from robspec.syntax.source import read_source
-
-if TYPE_CHECKING:
-    from robspec.bounds.context import Context
-    from robspec.verify.result import CheckReport
-    from robspec.verify.run import Answers
 
 
 @click.command("check", short_help="Prove the properties of a specification for a model.")
@@ -120,28 +109,14 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
-    from robspec.cli import _trained as trained
-    from robspec.cli._cross_check import cross_checked, raise_alarm
-    from robspec.cli._session import open_session
-    from robspec.data.batching import default_batch_size
-    from robspec.models.conduct import Conduct, peeled_notes
     from robspec.recheck.document import MOST
-    from robspec.recheck.recheck import MOST_AT_ONCE
     from robspec.report import render
-    from robspec.verify.errors import OptionValueError, WitnessPathError
-    from robspec.verify.gap import explained
-    from robspec.verify.run import check
+    from robspec.session.check import Check, Options
+    from robspec.session.cross_check import raise_alarm
+    from robspec.verify.errors import WitnessPathError
     from robspec.verify.witness import write_witnesses
 
-    if certificate is not None and attack is not None:
-        raise OptionValueError("--certificate", "a certificate holds no attack", "leave out --attack, or check twice")
-    if certificate is not None and batch_size is not None and batch_size > MOST_AT_ONCE:
-        refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
-        raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
-    session = open_session(
-        program,
-        model,
-        spec,
+    options = Options(
         data=data,
         arch=arch,
         key=key,
@@ -149,82 +124,20 @@ def command(
         assume=assume,
         backend=backend,
         forward=forward,
+        batch_size=batch_size,
+        pair_bound=pair_bound,
+        attack=attack,
+        cross_check=cross_check,
+        certificate=certificate is not None,
+        witness_dir=witness_dir,
+        allow_unknown=allow == "unknown",
     )
-
-    collected = written = None
-    size = batch_size or default_batch_size(program.model)
-    if cross_check is not None:
-        from robspec.verify.crosscheck import CrossCheck
-
-        constants = session.established.constants
-        collected = CrossCheck(program, constants, session.backend, cross_check, len(session.data))
-    if certificate is not None:
-        from robspec.cli._certificate import Certificate
-        from robspec.recheck.assemble import Inputs
-
-        written = Certificate(program, session, Inputs(forward, size, assume), source.text)
-    observers = [o.observe for o in (collected, written) if o is not None]
-
-    def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
-        for look in observers:
-            look(context, names, answers)
-
-    attacker = None
-    if attack is not None:
-        from robspec.verify.attack import Attacker
-
-        finds = click.get_current_context().with_resource(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
-        attacker = Attacker(program, session.model, session.backend, attack, Path(finds), witness_dir)
-
-    def run(progress: Callable[[int], None]) -> CheckReport:
-        return check(
-            program,
-            session.model,
-            session.data,
-            session.backend,
-            session.established,
-            batch_size=size,
-            pair_bound=pair_bound,
-            attacker=attacker,
-            progress=progress,
-            observe=observe,
-            times=session.times,
-            watch=Conduct(session.model, scores=program.model.task.scores),
-        )
-
-    report = _options.with_progress(run, len(session.data), "checking")
-    if collected is not None and cross_check is not None:
-        report = cross_checked(report, collected, cross_check, witness_dir)
-    parts = (session.model, session.model.program, session.data, session.backend, session.established)
-    report = explained(report, *parts, size, str(model) if arch is None else None)
+    work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
+    report = work.run(_options.with_progress)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():
-        warned = tuple(
-            Note(
-                "specification-warning",
-                f"{spec}:{source.line(d.span.start)}",
-                f"{d.message} ({d.code})",
-                {"code": d.code},
-            )
-            for d in diagnostics
-        )
-        seen = trained.notes(program, model, session.model.sha256, session.data) if report.complete else ()
-        report = replace(
-            report,
-            hashes={
-                "spec": hashlib.sha256(source.text.encode()).hexdigest(),
-                "model": session.model.sha256,
-                "data": session.data.digest(),
-            },
-            files={"spec": str(spec), "model": str(model)},
-            notes=(*report.notes, *session.notes),
-            remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
-            allow_unknown=allow == "unknown",
-        )
-        # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
-        derived = None
-        if written is not None and report.exit_status() not in (4, stopping.STATUS):
-            derived = written.text(report)
+        finished = work.finish(report)
+        report, derived = finished.report, finished.certificate
         text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
         if output is None:
             click.echo(text, nl=False)

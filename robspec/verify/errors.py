@@ -143,3 +143,14 @@ class WitnessPathError(RobspecError):
 
     code = "E0603"
     title = "cannot write a witness"
+
+
+class BadReport(RobspecError):
+    """A file is no JSON report of `robspec check`, or one of another version.
+
+    Example: a certificate, or a report that was cut off.
+    Mend: write it with `robspec check --format json --output report.json`.
+    """
+
+    code = "E0604"
+    title = "no report"

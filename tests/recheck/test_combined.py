@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from robspec.bounds import open_bound
-from robspec.cli._certificate import _told
 from robspec.errors import SoundnessAlarm
 from robspec.ir.types import AllOf, AnyOf, Degraded, Objective, Property, RadiusQuery
 from robspec.oracle import costs
@@ -27,6 +26,7 @@ from robspec.recheck.entry import image_entry
 from robspec.recheck.write import Told, filled
 from robspec.semantics.norm import exact_text
 from robspec.semantics.objective import Threshold
+from robspec.session.certificate import _told
 from robspec.verify.evaluate import BatchEvaluator
 from tests.bounds.language import metric
 from tests.oracle.test_oracle import K, constant, context, scene_of

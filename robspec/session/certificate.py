@@ -13,7 +13,6 @@ from torch.export import ExportedProgram
 
 from robspec.bounds import FamilyBound, macro, open_bound
 from robspec.bounds.context import Context
-from robspec.cli._session import Session
 from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.lipschitz.cache import cached
@@ -27,6 +26,7 @@ from robspec.recheck.derive import BOOKS, Deriver
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
+from robspec.session.opening import Session
 from robspec.verify.evaluate import is_pooled
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers

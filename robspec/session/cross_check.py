@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from robspec.cli import _options
 from robspec.errors import SoundnessAlarm
 from robspec.oracle.compare import Comparison
+from robspec.session.progress import Progress
 from robspec.verify.case import Case
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.reproducer import write_reproducer
 from robspec.verify.result import CheckReport, CrossChecked
 
 
-def cross_checked(report: CheckReport, collected: CrossCheck, asked: int, folder: Path) -> CheckReport:
+def cross_checked(
+    report: CheckReport, collected: CrossCheck, asked: int, folder: Path, progress: Progress
+) -> CheckReport:
     """Compare what a check certified with the oracle's answers.
 
     Args:
@@ -24,6 +26,7 @@ def cross_checked(report: CheckReport, collected: CrossCheck, asked: int, folder
         collected: the images that were kept.
         asked: how many were asked for.
         folder: where reproducers are written.
+        progress: shows how far it is.
 
     Returns:
         The report with what was compared.
@@ -38,7 +41,7 @@ def cross_checked(report: CheckReport, collected: CrossCheck, asked: int, folder
     complete = report.complete
     try:
         if complete:
-            _options.with_progress(run, collected.steps, "cross-checking")
+            progress(run, collected.steps, "cross-checking")
     except KeyboardInterrupt:
         complete = False  # what was compared is kept; the report says that there is more
     wrong = [(case, c) for case, c in found if c.agreed is False]

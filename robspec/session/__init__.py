@@ -1,0 +1,1 @@
+"""One check from beginning to end: everything opened and matched, run, looked at again, and made into one report."""
