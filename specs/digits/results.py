@@ -15,6 +15,7 @@ same ball.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import sys
@@ -50,7 +51,7 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One digit's areas under the ROC curve on the test images.
+    """One digit's areas under the ROC curve on the test images, exact.
 
     Args:
         name: of the digit.
@@ -62,17 +63,22 @@ class Row:
     """
 
     name: str
-    clean: float
-    certified: tuple[float, ...]
-    attacked: tuple[float, ...]
-    twin_clean: float
-    twin_attacked: tuple[float, ...]
+    clean: Fraction
+    certified: tuple[Fraction, ...]
+    attacked: tuple[Fraction, ...]
+    twin_clean: Fraction
+    twin_attacked: tuple[Fraction, ...]
 
     def line(self) -> str:
-        """Write the row of the table."""
-        ours = [f"{c:.3f} / {a:.3f}" for c, a in zip(self.certified, self.attacked, strict=True)]
-        twin = [f"{a:.3f}" for a in self.twin_attacked]
-        return f"| {' | '.join([self.name, f'{self.clean:.3f}', *ours, f'{self.twin_clean:.3f}', *twin])} |"
+        """Write the row of the table: what bounds from below rounded down, what bounds from above rounded up."""
+        pairs = zip(self.certified, self.attacked, strict=True)
+        ours = [f"{_shown(c, math.floor)} / {_shown(a, math.ceil)}" for c, a in pairs]
+        twin = [_shown(a, math.ceil) for a in self.twin_attacked]
+        return f"| {' | '.join([self.name, _shown(self.clean), *ours, _shown(self.twin_clean), *twin])} |"
+
+
+def _shown(value: Fraction, rounded: Callable[[Fraction], int] = round) -> str:
+    return f"{rounded(value * 1000) / 1000:.3f}"
 
 
 def draw(folder: Path) -> None:
@@ -160,7 +166,7 @@ def measure(folder: Path, digit: int, epochs: int | None) -> Row:
         if any(a < c for a, c in zip(attacked, certified, strict=True)):
             raise SystemExit(f"digit {digit}: an attack went below a certified bound: do not trust either")
         print(f"digit {digit}{' twin' if twin else ''}: proved L <= {model.constant.text}", flush=True)
-        found.append((float(clean), tuple(map(float, certified)), tuple(map(float, attacked))))
+        found.append((clean, tuple(certified), tuple(attacked)))
     (clean, certified, attacked), (twin_clean, _, twin_attacked) = found
     return Row(str(digit), clean, certified, attacked, twin_clean, twin_attacked)
 
@@ -173,18 +179,12 @@ def _clean(outside: Scores, inside: Scores) -> Fraction:
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    def over(values: Callable[[Row], tuple[float, ...]]) -> tuple[float, ...]:
-        return tuple(float(v) for v in np.mean([values(row) for row in rows], axis=0))
+    def each(values: Callable[[Row], tuple[Fraction, ...]]) -> tuple[Fraction, ...]:
+        columns = zip(*map(values, rows), strict=True)
+        return tuple(sum(column, Fraction(0)) / len(rows) for column in columns)
 
-    (clean,), (twin,) = over(lambda r: (r.clean,)), over(lambda r: (r.twin_clean,))
-    return Row(
-        "mean",
-        clean,
-        over(lambda r: r.certified),
-        over(lambda r: r.attacked),
-        twin,
-        over(lambda r: r.twin_attacked),
-    )
+    (clean, twin), certified = each(lambda r: (r.clean, r.twin_clean)), each(lambda r: r.certified)
+    return Row("mean", clean, certified, each(lambda r: r.attacked), twin, each(lambda r: r.twin_attacked))
 
 
 def written(rows: Sequence[Row], seconds: float) -> str:
@@ -199,11 +199,9 @@ def written(rows: Sequence[Row], seconds: float) -> str:
     ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(row.line() for row in [*rows, _mean(rows)])]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines += [
-        "",
-        f"Made in {seconds / 60:.1f} minutes of processor time on {_processor()}, of which {cores} cores were ",
-    ]
-    lines[-1] += f"there for all that ran; torch {torch.__version__}, Python {platform.python_version()}."
+    took = f"{seconds / 60:.1f} minutes of processor time in one thread"
+    lines += ["", f"Measured on {_processor()} with {cores} cores: {took}; torch {torch.__version__},"]
+    lines += [f"Python {platform.python_version()}."]
     return "\n".join(lines) + "\n"
 
 

@@ -160,6 +160,22 @@ def shift_near(draw: st.DrawFn, s: Sequence[float], a: Sequence[float]) -> F:
 gammas = st.one_of(
     st.fractions(min_value=0, max_value=1, max_denominator=12), st.sampled_from([F(-1, 9), F(10, 9), F(7, 12)])
 )
+
+
+@st.composite
+def gamma_near(draw: st.DrawFn, scores: Scores, shift: F) -> F:
+    """A threshold, often the very value of one of the metrics at a shift."""
+    attained = [
+        scores.average_precision(Shifts(shift)),
+        scores.average_precision(Shifts(F(0), shift)),
+        scores.auroc(Shifts(shift)),
+        scores.fpr_at_tpr(LEVEL, Shifts(shift)),
+    ]
+    if attained[0] is None or draw(st.booleans()):
+        return draw(gammas)
+    return draw(st.sampled_from([value for value in attained if value is not None]))
+
+
 levels = st.fractions(min_value=0, max_value=1, max_denominator=12).filter(bool)
 
 
@@ -168,7 +184,7 @@ levels = st.fractions(min_value=0, max_value=1, max_denominator=12).filter(bool)
 def test_the_backends_are_equal(s: list[float], a: list[float], data: st.DataObject) -> None:
     exact, compiled = both(s, a)
     down, up = data.draw(shift_near(s, a)), data.draw(rational)
-    gamma, level, strict = data.draw(gammas), data.draw(levels), data.draw(st.booleans())
+    gamma, level, strict = data.draw(gamma_near(exact, down)), data.draw(levels), data.draw(st.booleans())
     threshold = data.draw(st.one_of(score.map(F), st.just(3 * F(LARGEST)), st.just(-3 * F(LARGEST))))
     values: list[Callable[[Scores], object]] = [
         lambda scores: (scores.anomalies, scores.normals),
@@ -198,7 +214,8 @@ def test_a_value_attains_an_objective_exactly_from_its_radius_on(
 ) -> None:
     """MATH.md 8 on scores: h(t) <= gamma if and only if t lies within the radius of `h <= gamma`."""
     scores = CPU.read(array(s), array(a))
-    gamma, level, strict = data.draw(gammas), data.draw(levels), data.draw(st.booleans())
+    gamma = data.draw(gamma_near(scores, data.draw(shift_near(s, a))))
+    level, strict = data.draw(levels), data.draw(st.booleans())
     threshold = F(data.draw(score))
     lowered = data.draw(st.booleans())
     objectives: list[tuple[Radius | None, Callable[[F], F | None], bool]] = [
@@ -286,6 +303,12 @@ def test_sums_that_doubles_get_wrong(backend: object) -> None:
     assert scores.auroc_radius(F(3, 8), strict=True) == Radius(F(LARGEST) + 1, False)
     assert scores.auroc_radius(F(5, 8), strict=False) == Radius(F(LARGEST) + F(1e-300), True)
     assert scores.auroc_radius(F(7, 8), strict=False) == Radius(1 + F(1e-300), True)
+    # The least distance that is rounded to infinity.
+    scores = backend.read(array([LARGEST]), array([-(2.0**970)]))  # type: ignore[attr-defined]
+    edge_of_doubles = F(LARGEST) + F(2) ** 970
+    assert scores.auroc(Shifts(edge_of_doubles)) == F(1, 2)
+    assert scores.auroc(Shifts(edge_of_doubles - F(1, 3))) == 1
+    assert scores.auroc_radius(F(0), strict=False) == Radius(edge_of_doubles, False)
     scores = backend.read(array([0.0, TINY]), array([-0.0]))  # type: ignore[attr-defined]
     assert scores.auroc(Shifts()) == F(3, 4)
     assert scores.auroc(Shifts(F(TINY) / 2)) == F(1, 2)
