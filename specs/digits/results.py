@@ -70,10 +70,10 @@ class Row:
     twin_attacked: tuple[Fraction, ...]
 
     def line(self) -> str:
-        """Write the row of the table: what bounds from below rounded down, what bounds from above rounded up."""
+        """Write the row of the table: what is certified rounded down, what was measured to the nearest."""
         pairs = zip(self.certified, self.attacked, strict=True)
-        ours = [f"{_shown(c, math.floor)} / {_shown(a, math.ceil)}" for c, a in pairs]
-        twin = [_shown(a, math.ceil) for a in self.twin_attacked]
+        ours = [f"{_shown(c, math.floor)} / {_shown(a)}" for c, a in pairs]
+        twin = [_shown(a) for a in self.twin_attacked]
         return f"| {' | '.join([self.name, _shown(self.clean), *ours, _shown(self.twin_clean), *twin])} |"
 
 
