@@ -15,7 +15,6 @@ import click
 from robspec import stopping
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
-from robspec.notes import Note
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ def command(
     Example:
       robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
     """
+    from robspec.cli._show import warned
     from robspec.lower import compile_source, parse_overrides
 
     _options.check_format(form)
@@ -116,7 +116,7 @@ def command(
     program, diagnostics = compile_source(source, parse_overrides(overrides))
     if program is None:
         raise SpecError(diagnostics, source)
-    if diagnostics:
+    if diagnostics and (output is not None or form != "text"):  # a text report here shows them itself
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
@@ -199,15 +199,6 @@ def command(
     report = explained(report, *parts, size, str(model) if arch is None else None)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():
-        warned = tuple(
-            Note(
-                "specification-warning",
-                f"{spec}:{source.line(d.span.start)}",
-                f"{d.message} ({d.code})",
-                {"code": d.code},
-            )
-            for d in diagnostics
-        )
         seen = trained.notes(program, model, session.model.sha256, session.data) if report.complete else ()
         report = replace(
             report,
@@ -218,7 +209,13 @@ def command(
             },
             files={"spec": str(spec), "model": str(model)},
             notes=(*report.notes, *session.notes),
-            remarks=(*warned, *peeled_notes(session.model), *session.data.remarks, *seen, *report.remarks),
+            remarks=(
+                *warned(spec, source, diagnostics),
+                *peeled_notes(session.model),
+                *session.data.remarks,
+                *seen,
+                *report.remarks,
+            ),
             allow_unknown=allow == "unknown",
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.

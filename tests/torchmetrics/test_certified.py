@@ -374,7 +374,7 @@ def test_classes_and_labels_may_be_numbers_of_other_libraries() -> None:
 def test_what_is_no_tensor_is_refused(of: str) -> None:
     metric = CertifiedPixelAccuracy(1, 1)
     given: dict[str, object] = {"preds": torch.zeros(1, 2, 3, 3), "target": torch.zeros(1, 3, 3, dtype=torch.int64)}
-    with pytest.raises(BadBatch, match="torch.from_numpy"):
+    with pytest.raises(BadBatch, match=r"torch\.from_numpy"):
         metric.update(**{**given, of: np.asarray(given[of])})
     with pytest.raises(BadBatch, match="pass a tensor"):
         metric.update(**{**given, of: [[1.0]]})
