@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -14,6 +15,7 @@ from tests.examples import DEFAULT
 for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 torch.set_num_threads(1)
+logging.getLogger("torch.__trace").propagate = False  # torch's own trace of every export is costly to capture
 
 if not torch.cuda.is_available():
     # Triton reads this once, when first imported, which torch.export may do in any test module.

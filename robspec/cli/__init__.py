@@ -89,7 +89,7 @@ def _run() -> None:
         click.echo(_command_line_error(error), err=True)
         sys.exit(2)
     except click.exceptions.Abort:
-        click.echo("interrupted: nothing was proved", err=True)
+        click.echo("interrupted: nothing was finished", err=True)
         sys.exit(stopping.STATUS)
     except SystemExit as stop:
         # On a closed pipe click wraps the streams and exits with 1, which would read as REFUTED.

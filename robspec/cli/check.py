@@ -105,7 +105,7 @@ def command(
     program, diagnostics = compile_source(source, parse_overrides(overrides))
     if program is None:
         raise SpecError(diagnostics, source)
-    if diagnostics:
+    if diagnostics and (output is not None or form != "text"):  # a text report here shows them itself
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.

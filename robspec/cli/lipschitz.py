@@ -205,9 +205,10 @@ def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | N
     cost = derivation.costliest()
     if cost is not None:
         text = (
-            f"costliest: {cost.name}, a factor of up to {upper_text(cost.factor, 7)}: {100 * cost.share:.0f} % of the"
+            f"costliest: {cost.name} ({cost.where}), a factor of up to {upper_text(cost.factor, 7)}: "
+            f"{100 * cost.share:.0f} % of the logarithm of all that multiply distances"
         )
-        console.print(f"{text} logarithm of all that multiply distances", highlight=False)
+        console.print(text, highlight=False, markup=False)
     for row in derivation.rows:
         if row.grouping_gain > 1.0 + 1e-9:
             gain = f"grouping up to {row.name} tightened the bound {row.grouping_gain:.6f} times"

@@ -57,20 +57,25 @@ def command(
     130 stopped by SIGINT or SIGTERM.
     """
     from robspec.cli import _options
+    from robspec.cli._confirmed import Beside
     from robspec.data.batching import default_batch_size
-    from robspec.lower import parse_overrides
+    from robspec.lower import compile_source, parse_overrides
     from robspec.recheck import document
     from robspec.recheck.assemble import Inputs
     from robspec.recheck.errors import CertificateRejected
     from robspec.recheck.recheck import compiled, derive, match_question, match_spec
     from robspec.semantics.norm import decimal_text
+    from robspec.session.warned import warned
     from robspec.syntax.source import read_source
+    from robspec.verify.backend import choose
 
     _options.check_architecture(arch, key, prefix)
     written = document.read(certificate)
     source = read_source(spec)
     match_spec(written, source)
-    program = compiled(source, parse_overrides(overrides))
+    chosen = parse_overrides(overrides)
+    program = compiled(source, chosen)
+    _, diagnostics = compile_source(source, chosen)
     params = dict(program.params)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
     inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume)
@@ -81,6 +86,7 @@ def command(
 
     seen = 0
     early: list[document.Difference] = []
+    beside = Beside(program, warned(spec, source, diagnostics), choose("reference"))
 
     def run(progress: Callable[[int], None]) -> Derived:
         def step(done: int, _: int) -> None:
@@ -100,16 +106,16 @@ def command(
             written=written,
             progress=step,
             early=early,
+            observe=beside.observe,
         )
 
     try:
         derived = _options.with_progress(run, total, "rechecking")
+        found = derived.differences(written)
     except KeyboardInterrupt:
         _show(early)
-        said = f"{len(early)} fields differ so far" if early else "no field differed so far"
-        click.echo(f"interrupted after {seen} of {total} images: nothing is confirmed; {said}", err=True)
+        click.echo(_interrupted(seen, total, len(early)), err=True)
         return stopping.STATUS
-    found = derived.differences(written)
     if found:
         found.sort(key=lambda f: not f[0].startswith(("sha256", "versions", "images")))
         _show(found)
@@ -123,8 +129,17 @@ def command(
         click.echo(f"  {declared['claim']}: {declared['verdict']}")
     for prop in written["properties"]:
         click.echo(f"  {prop['name']}: {prop['verdict']}")
+    for line in beside.lines(derived, written, model, key, prefix):
+        click.echo(line)
     click.echo("taken for granted: " + "; ".join(written["taken_for_granted"]))
     return 0
+
+
+def _interrupted(seen: int, total: int, differing: int) -> str:
+    if not seen:
+        return "interrupted before the first image was compared: nothing is confirmed"
+    said = f"{differing} fields about these images differ" if differing else "every field about these images agrees"
+    return f"interrupted after {seen} of {total} images: the certificate is not confirmed; {said}"
 
 
 def _show(found: Sequence[tuple[str, str, str]]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import fx
@@ -145,11 +147,22 @@ def source_line(node: fx.Node) -> str:
     if not trace:
         return "source line not recorded in the archive"
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n?([^\n]*)', trace)
-    own = [frame for frame in frames if "/torch/" not in frame[0]]
-    chosen = (own or frames)[-1] if frames else None
-    if chosen is None:
-        return "source line not recorded in the archive"
-    return f"{chosen[0]}:{chosen[1]}: {chosen[2].strip()}"
+    own = [frame for frame in frames if not _of_torch(frame[0])]
+    if not own:
+        return "in torch's own code" if frames else "source line not recorded in the archive"
+    path, number, line = own[-1]
+    return f"{path}:{number}: {line.strip()}"
+
+
+def _of_torch(path: str) -> bool:
+    """Whether a file is torch's; archives of earlier versions shorten its path to `modules/conv.py`."""
+    parts = re.split(r"[/\\]", path)
+    return "torch" in parts[:-1] or (len(parts) == 2 and parts[0] == "modules" and parts[1] in _layers())
+
+
+@cache
+def _layers() -> frozenset[str]:
+    return frozenset(path.name for path in Path(torch.nn.modules.__path__[0]).glob("*.py"))
 
 
 def where(node: fx.Node, layout: Layout) -> str:

@@ -106,7 +106,7 @@ class Derivation:
         Returns:
             It, with its share; None where nothing multiplies distances by more than 1.
         """
-        costs = [Cost(r.name, ", ".join(p for p in (r.module, r.source) if p), r.bound) for r in self.rows]
+        costs = [Cost(r.name, f"module {r.module or '(top)'}, {r.source}", r.bound) for r in self.rows]
         costs += [Cost("conversion", self.conversion_text, self.conversion), *extra]
         above = [cost for cost in costs if cost.factor > 1.0]
         if not above:

@@ -18,7 +18,7 @@ from robspec.models.explicit import explicit
 from robspec.models.sanitise import clean_archive
 
 _MOST_PASSES = 200
-_PATH = re.compile(r'File "[^"]*?([^"/\\]+(?:[/\\][^"/\\]+)?)"')
+_PATH = re.compile(r'File "[^"]*?((?:(?<=site-packages[/\\])torch[/\\][^"]*)|[^"/\\]+(?:[/\\][^"/\\]+)?)"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from robspec.data.content import digest
-from robspec.data.dataset import Batch, open_dataset
+from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.diagnostics import Source
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
-from robspec.models.loading import load
+from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
 from robspec.recheck.assemble import document as assembled
@@ -38,6 +39,8 @@ class Derived:
 
     program: Program
     content: dict[str, Any]
+    model: LoadedModel
+    data: Dataset
 
     def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
@@ -66,6 +69,7 @@ def derive(
     written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
     early: list[document.Difference] | None = None,
+    observe: Callable[[Batch, Tensor], None] = lambda _, __: None,
 ) -> Derived:
     """Derive everything a certificate can say, from the files alone.
 
@@ -82,6 +86,7 @@ def derive(
             are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
         early: takes what differs as soon as it is found, for whoever does not wait to the end.
+        observe: told of every batch and its logits.
 
     Returns:
         What holds.
@@ -121,13 +126,14 @@ def derive(
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
         deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
+        observe(batch, logits)
         if claims:
             _refuse_copies(batch, met)
         done += len(batch.names)
         progress(done, len(data))
     conduct.finish()
     head = header(program, inputs, spec.text, loaded.sha256, data)
-    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()))
+    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data)
 
 
 def compiled(spec: Source, params: Mapping[str, Fraction]) -> Program:

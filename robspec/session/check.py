@@ -17,7 +17,6 @@ from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program
 from robspec.models.conduct import Conduct, peeled_notes
-from robspec.notes import Note
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.session import trained
@@ -25,6 +24,7 @@ from robspec.session.certificate import Certificate
 from robspec.session.cross_check import cross_checked
 from robspec.session.opening import Session, open_session
 from robspec.session.progress import Progress, silent
+from robspec.session.warned import warned
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
@@ -200,15 +200,7 @@ class Check:
             SoundnessAlarm: exact arithmetic derives something else (E0901).
         """
         session, model = self._session, self._session.model
-        warned = tuple(
-            Note(
-                "specification-warning",
-                f"{self._spec}:{self._source.line(d.span.start)}",
-                f"{d.message} ({d.code})",
-                {"code": d.code},
-            )
-            for d in self._diagnostics
-        )
+        noted = warned(self._spec, self._source, self._diagnostics)
         seen = trained.notes(self._program, self._model, model.sha256, session.data) if report.complete else ()
         report = replace(
             report,
@@ -219,7 +211,7 @@ class Check:
             },
             files={"spec": str(self._spec), "model": str(self._model)},
             notes=(*report.notes, *session.notes),
-            remarks=(*warned, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
+            remarks=(*noted, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=self._options.allow_unknown,
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.

@@ -676,3 +676,57 @@ def test_params_of_many_digits_are_derived_with(project: Project, eps: Fraction)
     found = derive(inputs, {"e": eps}, project.model, read_source(project.spec), project.root)
     assert exact_text(eps) == found.content["inputs"]["params"]["e"]
     assert Fraction(Decimal(found.content["properties"][0]["images"][0]["points"][0]["budget"].split("/")[0])) > 0
+
+
+def test_the_notes_of_the_report_are_those_of_recheck(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """Everything that a report remarks on data, model and properties; not warnings about the specification's text."""
+    write_images(project.root, 4)
+    shutil.copyfile(project.root / "images/im0.png", project.root / "images/im9.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(project.root / "masks/im9.png")
+    project.write_spec(REMARKABLE)
+    path = tmp_path / "c.json"
+    shown = robspec("check", project.model, project.spec, "--certificate", path)
+    said = [" ".join(part.split()) for part in _notes(shown.out)]
+    again = robspec("recheck", path, project.model, project.spec)
+    assert again.status == 0, again.err
+    assert len(said) > 5
+    assert [line for line in again.out.splitlines() if line.startswith("note: ")] == said
+    assert "pixels: stored u becomes u / 255" in again.out
+    assert "arithmetic: forward pass in float32 taken as exact" in again.out
+
+
+REMARKABLE = """
+property still {
+  metric pixel_accuracy
+  norm l2
+  budget 0
+  require mean(worst_case) >= 0.2
+}
+property rate {
+  metric recall[bright] in [bright]
+  norm l2
+  budget 0.3
+  require worst_case >= 0 for all images
+}
+property out_of_reach {
+  metric pixel_accuracy
+  norm linf
+  degraded when h < 0
+  require radius >= 1 for all images
+}
+"""
+
+
+def _notes(report: str) -> list[str]:
+    """The notes of a text report, lines that go on joined."""
+    found: list[str] = []
+    inside = False
+    for line in report.splitlines():
+        if line.startswith("note: "):
+            found.append(line)
+            inside = True
+        elif inside and line.startswith(" "):
+            found[-1] += " " + line.strip()
+        else:
+            inside = False
+    return found

@@ -120,7 +120,7 @@ def test_before_the_first_image_nothing_is_claimed(project: Project, tmp_path: P
         started("loading", "check", project.model, project.spec, folder=tmp_path), signal.SIGTERM
     )
     assert (status, out) == (stopping.STATUS, "")
-    assert "interrupted: nothing was proved" in err
+    assert "interrupted: nothing was finished" in err
 
 
 def test_what_is_all_done_is_shown_all_the_same(project: Project, tmp_path: Path) -> None:
@@ -144,7 +144,10 @@ def test_recheck_says_how_far_it_came(project: Project, robspec: Run, tmp_path: 
     assert robspec("check", *asked, "--certificate", path).status == 0
     status, out, err = ended(started("recheck", "recheck", path, *asked, folder=tmp_path), signal.SIGTERM)
     assert (status, out) == (stopping.STATUS, "")
-    assert "interrupted after 2 of 4 images: nothing is confirmed; no field differed so far" in err
+    assert (
+        "interrupted after 2 of 4 images: the certificate is not confirmed; every field about these images agrees"
+        in err
+    )
 
 
 class TestHeld:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import torch
 
@@ -142,6 +143,20 @@ def test_every_command_is_documented() -> None:
     text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
     for name in registry.names(robspec.cli):
         assert f"robspec {name}" in text, f"no page shows `robspec {name}`"
+
+
+def test_every_option_is_documented() -> None:
+    """Under the heading of its command, or in its rows of the table of the other commands."""
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    parts = dict(re.findall(r"^## Options of (.+?)\n(.*?)(?=^## )", page, re.DOTALL | re.MULTILINE))
+    others = parts["the other commands"].splitlines()
+    for name in registry.names(robspec.cli):
+        rows = "\n".join(row for row in others if row.startswith(f"| `{name}` |"))
+        text = parts.get(f"`robspec {name}`", rows)
+        command = robspec.cli.cli.get_command(click.Context(robspec.cli.cli), name)
+        assert command is not None
+        options = {option for p in command.params for option in p.opts if option.startswith("--")}
+        assert options - set(re.findall(r"--[a-z-]+", text)) == set(), name
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

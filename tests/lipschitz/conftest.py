@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -16,9 +15,6 @@ from robspec.lipschitz.replay import Replay
 from robspec.semantics.norm import Norm
 
 Export = Callable[..., ExportedProgram]
-
-torch.set_num_threads(1)  # small models: more threads only wait for each other
-logging.getLogger("torch.__trace").propagate = False  # torch's own trace is costly to capture
 
 
 class Function(nn.Module):
