@@ -66,7 +66,8 @@ class WholePrepared:
                 fits = d <= budget.scale
             else:
                 cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
-                fits = cost < budget.limit + 1
+                # An infinite margin times a scale of 0 is no number: the budget is then beyond every item.
+                fits = ~(cost >= budget.limit + 1) & ~np.isnan(d)
         return (fits & self.finite).astype(np.int64)
 
     def _radius(self, image: int, constant: Fraction, norm: Fraction | None) -> float:
@@ -81,7 +82,7 @@ class WholePrepared:
             if budget.exponent == 0:
                 return not d <= budget.scale
             cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
-            return not cost < budget.limit + 1
+            return cost >= budget.limit + 1
 
         share = 1.0 if self.single else {None: 0.5, 1: 1.0, 2: 0.5**0.5}[None if norm is None else int(norm)]
         return largest_certifying(certifies, d * share / max(round_down(constant), math.ulp(0.0)))

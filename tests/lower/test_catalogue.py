@@ -11,6 +11,11 @@ from robspec.lower import catalogue
 from robspec.metrics import built_in
 
 NARROW = """metric                  better  family    formula
+auroc                   higher  scores    (pairs won + pairs tied / 2) /
+                                          pairs of an anomalous and a
+                                          normal image
+average_precision       higher  scores    sum over thresholds of (recall
+                                          gained) * precision
 dice[k]                 higher  ratio     2 * TP[k] / (2 * TP[k] + FP[k] +
                                           FN[k])
 f_beta(beta)[k]         higher  ratio     (1 + beta * beta) * TP[k] / ((1
@@ -18,6 +23,10 @@ f_beta(beta)[k]         higher  ratio     (1 + beta * beta) * TP[k] / ((1
                                           beta * beta * FN[k])
 fnr[k]                  lower   counting  FN[k] / (TP[k] + FN[k])
 fpr[k]                  lower   counting  FP[k] / (FP[k] + TN[k])
+fpr_at(threshold)       lower   scores    normal images with score >=
+                                          threshold / normal images
+fpr_at_tpr(level)       lower   scores    fpr_at(T), T the largest score
+                                          with tpr_at(T) >= level
 frequency_weighted_iou  higher  macro     mean of iou[k] over the
                                           annotated classes k, weighted
                                           with the share of pixels
@@ -36,6 +45,11 @@ recall[k]               higher  counting  TP[k] / (TP[k] + FN[k])
 specificity[k]          higher  counting  TN[k] / (FP[k] + TN[k])
 stability               higher  counting  pixels predicted as on the clean
                                           image / pixels
+top_k(n)                higher  counting  pixels whose class is among the
+                                          n largest logits / annotated
+                                          pixels
+tpr_at(threshold)       higher  scores    anomalous images with score >=
+                                          threshold / anomalous images
 tversky(a, b)[k]        higher  ratio     TP[k] / (TP[k] + a * FP[k] + b *
                                           FN[k])
 """

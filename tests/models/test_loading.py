@@ -112,11 +112,11 @@ class Two(nn.Module):
 
 
 class Pooled(Two):
-    """A classifier."""
+    """One vector for each row of an image: no map, and no decision about the whole."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Return one vector per image."""
-        return self.conv(image).mean((2, 3))
+        """Return one vector per row."""
+        return self.conv(image).mean(3)
 
 
 class Dropping(Two):

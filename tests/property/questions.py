@@ -33,7 +33,9 @@ def spelling(info: MetricInfo) -> str:
     return f"{info.name}{numbers}{classes if info.classes is Takes.ALWAYS else ''}"
 
 
-TEXTS = sorted({spelling(info) for info in built_in().values()} | {"iou[c1]", "pixel_accuracy in [c0, c1]"})
+OF_LABELS = [info for info in built_in().values() if not info.scores and info.items != "ranked"]
+"""Metrics that predicted labels decide; ranked scores, and ranks among logits, are tested in tests/tasks."""
+TEXTS = sorted({spelling(info) for info in OF_LABELS} | {"iou[c1]", "pixel_accuracy in [c0, c1]"})
 
 
 @dataclass(frozen=True)
