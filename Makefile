@@ -10,7 +10,7 @@ demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
 
 test: $(STAMP)  ## the whole test suite, under 12 minutes on two cores
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-deep: $(STAMP)  ## the property tests with 25 times the examples
 	ROBSPEC_HYPOTHESIS=deep $(BIN)/pytest -n 2
