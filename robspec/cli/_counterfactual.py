@@ -123,6 +123,12 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
         subjects = read_from(session.data, images)
         (constant,) = session.established.constants
         return _job(session.model, constant, (prop, *chosen), program, subjects, effort, asked)
+    if program is not None and program.model.sides:
+        raise NoQuestion(
+            str(asked.spec),
+            "the output is a score, to be ranked or compared with a threshold, and decides nothing by itself",
+            "leave --spec out if the sign of what the model returns is the decision",
+        )
     low, high = _range(program, asked.ends)
     shape = None if program is None else program.model.input_shape
     normalize = None if program is None else program.model.normalize

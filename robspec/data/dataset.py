@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -83,6 +83,21 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def only(self, places: Sequence[int]) -> Dataset:
+        """The same data set of some of its images, each with all that belongs to it.
+
+        Args:
+            places: indices of the images, in the order wanted.
+        """
+        # Regions, weights and labels are empty where there are none.
+        return replace(
+            self,
+            pairs=tuple(self.pairs[i] for i in places),
+            regions=tuple(self.regions[i] for i in places if self.regions),
+            weights=tuple(self.weights[i] for i in places if self.weights),
+            labels=tuple(self.labels[i] for i in places if self.labels),
+        )
 
     @property
     def scaling(self) -> str:

@@ -239,7 +239,8 @@ class BadLabelTable(RobspecError):
 
     It is a CSV file in UTF-8 whose first line names a column `image` and a column `label`; other columns are passed
     over. A row names its image by the path that the image glob matches, by the path seen from the table's folder, or
-    by the file name where only one image has it. A label is a class name, or an index from 0.
+    by the file name where only one image has it. A label is a class name, or an index from 0; no index where a class
+    is called by the index of another.
 
     Example: a first line `filename,class`; or two rows for one image with different labels.
     Mend: name the columns `image` and `label`, and keep one row for each image.

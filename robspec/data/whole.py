@@ -42,14 +42,14 @@ def from_table(path: Path, name: str, pairs: Sequence[Pair], classes: tuple[str,
         path: the file.
         name: what messages call it.
         pairs: the images.
-        classes: the class names, in index order; a label is a name or an index.
+        classes: the class names, in index order; a label is a name, or an index.
 
     Returns:
         One class index for each image; rows of other images are passed over.
 
     Raises:
         BadLabelTable: E0318, no such columns, or two labels for one image.
-        LabelOutOfRange: E0306.
+        LabelOutOfRange: E0306, no class is called so, or an index beside a class called by the index of another.
         MissingMask: E0302, an image has no row.
     """
     rows = _rows(reading.file_bytes(path, name), name)
@@ -121,14 +121,17 @@ def _rows(blob: bytes, name: str) -> list[tuple[int, tuple[str, str]]]:
 
 
 def _class_of(text: str, classes: tuple[str, ...], where: str, said: str) -> int:
-    """The class a text means: its name, or its index where no class is so called."""
+    """The class a text means: its name, or its index where no class is called by another one's index."""
     if text in classes:
         return classes.index(text)
-    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(classes):
+    # Of classes 1, 2 and 3, a table of indices would have 0 and 1 mean the same class.
+    names = {str(k) for k in range(len(classes))} & set(classes)
+    numbered = any(classes[int(name)] != name for name in names)
+    if not numbered and text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(classes):
         return int(text)
     raise LabelOutOfRange(
         where,
         f"{said} {text[:60]!r}, and that is no class of the model: they are {', '.join(classes[:_SHOWN])}"
         + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""),
-        did_you_mean(text, list(classes), "write a class name, or its index from 0"),
+        did_you_mean(text, list(classes), f"write a class name{'' if numbered else ', or its index from 0'}"),
     )

@@ -140,6 +140,10 @@ def objective_of(prop: Property, requirement: Requirement | None, point: int, wh
         raise NoQuestion(
             where, f"counterfactuals are searched for in l2 and linf, not in {query.norm}", "ask in l2 or linf"
         )
+    if any(metric.family == "scores" for metric in metrics_of(query)):
+        raise NoQuestion(
+            where, "a metric of ranked scores is one number for all images together", "`robspec check` bounds it"
+        )
     if any(metric.family == "pooled" for metric in metrics_of(query)):
         raise NoQuestion(
             where, "a pooled metric is one number for all images together", "ask of the metric without `pooled`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,12 +91,6 @@ def _one(data: Dataset, name: str, place: int | None) -> Subject:
             f'it is none of the {len(data)} images that "{data.data.images}" matches in {data.root}',
             "name one of them, or say with --data where the glob starts from",
         )
-    only = replace(
-        data,
-        pairs=data.pairs[place : place + 1],
-        regions=data.regions[place : place + 1],
-        weights=data.weights[place : place + 1],
-    )
-    (batch,) = only.batches(1)
+    (batch,) = data.only([place]).batches(1)
     annotation = Annotation(batch.labels, data.data.ignore, batch.region, batch.weights)
     return Subject(name, batch.images, annotation)

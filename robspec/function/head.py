@@ -39,7 +39,7 @@ def peel(program: ExportedProgram) -> Head:
     channel, which is 1 whatever its input, stays, and so does a second sigmoid under the first of a single logit.
 
     Args:
-        program: a settled program whose output is [B, K, H, W], or [B, K].
+        program: a settled program whose output is [B, K, H, W], [B, K], or [B] of a single logit.
 
     Returns:
         The program without them, and their names.
@@ -65,7 +65,10 @@ def peel(program: ExportedProgram) -> Head:
 
 def _channels(node: fx.Node) -> int:
     value = node.meta.get("val")
-    return int(value.shape[1]) if isinstance(value, torch.Tensor) and value.dim() in _DIMENSIONS else 0
+    if not isinstance(value, torch.Tensor):
+        return 0
+    # One number for each image may come without an axis of its own.
+    return 1 if value.dim() == 1 else int(value.shape[1]) if value.dim() in _DIMENSIONS else 0
 
 
 def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:

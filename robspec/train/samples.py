@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -172,8 +171,7 @@ class Samples:
     def _decode(self, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         if not indices:
             return
-        some = replace(self._dataset, pairs=tuple(self._dataset.pairs[i] for i in indices))
-        for batch in some.batches(1):
+        for batch in self._dataset.only(indices).batches(1):
             yield batch.images[0], self._labels(batch)
 
     def _labels(self, batch: Batch) -> Tensor:

@@ -209,6 +209,33 @@ def test_options_beside_a_specification(options: list[str], code: str, project: 
     assert (status, f"error[{code}]" in err, found) == (2, True, {}), err
 
 
+def test_a_score_decides_nothing(project: Project, robspec: Run) -> None:
+    project.spec.write_text(
+        f"""language 1
+model {{
+  input image [3, {SIDE}, {SIDE}] in [0, 1]
+  output score [1]
+  annotation dark | bright
+}}
+data d {{
+  images "images/*.png"
+  labels by folder
+}}
+property ranked {{
+  metric auroc
+  norm l2
+  attack both
+  degraded when h <= 0.5
+  require radius >= 0.1
+}}
+"""
+    )
+    asked = robspec("counterfactual", project.model, image(project), "--spec", project.spec)
+    assert (asked.status, asked.out) == (2, "")
+    assert "error[E0852]" in asked.err
+    assert "decides nothing by itself" in asked.err
+
+
 def test_images_that_cannot_be_asked_about(project: Project, robspec: Run, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     Image.new("RGB", (4, 4)).save(small)

@@ -57,6 +57,28 @@ def test_a_class_whose_name_is_a_number_is_meant_by_its_name(tmp_path: Path) -> 
     assert opened(tmp_path, "image,label\na.npy,7\nb.npy,2\n").labels == (2, 2)
 
 
+def test_no_index_is_read_beside_a_class_called_by_the_index_of_another(tmp_path: Path) -> None:
+    """Of classes 1, 2, 3 the indices 0 and 1 would both be the first."""
+    write(tmp_path, "1/a.npy", "3/b.npy", "0/c.npy")
+    classes = model(("1", "2", "3"))
+    assert open_dataset(Data("d", "[13]/*.npy", by_folder=True), classes, tmp_path).labels == (0, 2)
+    with pytest.raises(RobspecError, match=r"write a class name$") as caught:
+        open_dataset(Data("d", "*/*.npy", by_folder=True), classes, tmp_path)
+    assert caught.value.code == "E0306"
+    in_order = model(("0", "dog", "2"))
+    (tmp_path / "t.csv").write_text("image,label\na.npy,1\nb.npy,2\nc.npy,0\n")
+    assert open_dataset(Data("d", "*/*.npy", labels="t.csv"), in_order, tmp_path).labels == (0, 1, 2)
+
+
+def test_some_of_the_images_keep_their_own_labels(tmp_path: Path) -> None:
+    write(tmp_path, "img/a.npy", "img/b.npy", "img/c.npy")
+    data = opened(tmp_path, "image,label\na.npy,dog\nb.npy,cat\nc.npy,7\n")
+    (batch,) = data.only([2, 1]).batches(8)
+    assert batch.names == ("img/c.npy", "img/b.npy")
+    assert batch.labels is not None
+    assert batch.labels.flatten().tolist() == [2, 0]
+
+
 def test_folders_label_their_images(tmp_path: Path) -> None:
     write(tmp_path, "v/cat/a.npy", "v/dog/a.npy", "v/dog/b.npy")
     data = open_dataset(Data("d", "v/*/*.npy", by_folder=True), model(), tmp_path)
