@@ -41,7 +41,7 @@ def rounded_number(value: object, dtype: torch.dtype) -> object:
         return value
     try:
         stored = float(torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None).to(dtype))
-    except (RuntimeError, OverflowError):
+    except (RuntimeError, OverflowError, ValueError):
         return value
     return value if stored == value or not math.isfinite(stored) else stored
 
@@ -63,11 +63,16 @@ def promotes(node: fx.Node) -> bool:
 def rounds(node: fx.Node, name: str, kind: str) -> bool:
     """Whether torch converts the number given for an argument to the element type of the data."""
     operator = plain(operation(node))
+    if operator in _PADDED:
+        return name == "value"
     return kind in _NUMBERS and name not in _POSITIONS and (promotes(node) or operator in _SCALED)
 
 
 _SCALED = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", *CARRIERS})
 """Operations that are not pointwise and take factors or fillings as numbers."""
+
+_PADDED = frozenset({"pad", "constant_pad_nd"})
+"""Operations that put a number around the data."""
 
 
 def casts(node: fx.Node, name: str) -> bool:
