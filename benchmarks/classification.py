@@ -23,11 +23,12 @@ from robspec.kernels.knapsack.budget import Budget
 
 CONSTANT = Fraction(1)
 EPS = Fraction(1, 4)
+BACKENDS = backends()
 
 
 def certified(logits: torch.Tensor, labels: torch.Tensor, backend: str) -> Fraction:
     """Share of images that keep their label for every attack of l2 norm at most EPS."""
-    prepared = backends()[backend].prepare(LogitsBatch(logits[:, :, None, None], labels, Items.CORRECT))
+    prepared = BACKENDS[backend].prepare(LogitsBatch(logits[:, :, None, None], labels, Items.CORRECT))
     lost = prepared.flips([Budget.of(EPS, CONSTANT, Fraction(2), 1, single=False)])
     return Fraction(int(prepared.items.sum()) - int(lost.sum()), int(prepared.valid.sum()))
 

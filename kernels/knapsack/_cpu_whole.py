@@ -38,7 +38,9 @@ class WholePrepared:
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         self._margins, kept = np.empty(b), np.empty(b, dtype=np.bool_)
         self.finite = np.empty(b, dtype=np.bool_)
-        _rows.read(logits.contiguous().numpy(), labels, ignore, every, self._margins, kept, self.finite)
+        z = logits.contiguous().numpy()
+        bits = z.view(np.int32 if z.dtype == np.float32 else np.int64)
+        _rows.read(z, bits, labels, ignore, every, self._margins, kept, self.finite)
         self.items = (~np.isnan(self._margins) & self.finite).astype(np.int64)
         self.valid = kept.astype(np.int64)
 

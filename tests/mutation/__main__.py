@@ -23,6 +23,11 @@ TESTS = {
         f"tests/lipschitz/test_{name}.py"
         for name in ("linear_rules", "nonlinear_rules", "refusals", "rules_by_hand", "traps")
     ],
+    "robspec/lipschitz": [
+        f"tests/lipschitz/test_{name}.py"
+        for name in ("batch_size", "extreme_weights", "programs", "reachable", "refusals", "rounding", "traps")
+    ],
+    "robspec/kernels/scores": ["tests/kernels/test_scores.py"],
     "robspec/kernels/knapsack": [
         *(f"tests/kernels/test_{name}.py" for name in ("budget", "chunks", "direct", "knapsack", "one_class")),
         "tests/kernels/test_reference.py",
