@@ -7,10 +7,10 @@ import torch
 
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
 from robspec.kernels.knapsack import _ranked as ranked
-from robspec.kernels.knapsack._histogram import costs, edges, reach
+from robspec.kernels.knapsack._histogram import edges, reach
 from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
-from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.budget import Budget, costs
 
 _CERTAIN = 1 - 2.0**-32
 """A pair bound computed in doubles may exceed the water filling's cost by its rounding, far less than this."""

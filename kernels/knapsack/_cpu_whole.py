@@ -11,7 +11,8 @@ import torch
 
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
 from robspec.kernels.knapsack._views import NO_LABEL, label_view
-from robspec.kernels.knapsack.budget import Budget, round_down
+from robspec.kernels.knapsack.budget import Budget, costs, round_down
+from robspec.kernels.knapsack.reference import item_cost
 from robspec.kernels.knapsack.search import largest_certifying
 
 
@@ -63,13 +64,8 @@ class WholePrepared:
     def _affordable(self, budget: Budget) -> IntArray:
         """1 for each image whose item fits the budget."""
         d = self._margins
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if budget.exponent == 0:
-                fits = d <= budget.scale
-            else:
-                cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
-                # An infinite margin times a scale of 0 is no number: the budget is then beyond every item.
-                fits = ~(cost >= budget.limit + 1) & ~np.isnan(d)
+        fits = costs(d, budget) <= budget.limit if budget.exponent else d <= budget.scale
+        fits &= ~np.isnan(d)
         return (fits & self.finite).astype(np.int64)
 
     def _radius(self, image: int, constant: Fraction, norm: Fraction | None) -> float:
@@ -81,10 +77,7 @@ class WholePrepared:
 
         def certifies(eps: float) -> bool:
             budget = Budget.of(Fraction(eps), constant, norm, 1, single=self.single)
-            if budget.exponent == 0:
-                return not d <= budget.scale
-            cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
-            return cost >= budget.limit + 1
+            return item_cost(d, budget) > budget.limit
 
         share = 1.0 if self.single else {None: 0.5, 1: 1.0, 2: 0.5**0.5}[None if norm is None else int(norm)]
         return largest_certifying(certifies, d * share / max(round_down(constant), math.ulp(0.0)))

@@ -8,15 +8,7 @@ import numpy as np
 
 from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.kernels.knapsack._margins import BUCKET_BASE, BUCKET_SHIFT, BUCKETS
-from robspec.kernels.knapsack.budget import Budget
-
-
-def costs(items: FloatArray, budget: Budget) -> IntArray:
-    """Integer costs of items, as `reference.item_cost` defines them."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        cost = items * items * budget.scale if budget.exponent == 2 else items * budget.scale
-    # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
-    return np.minimum(np.nan_to_num(cost, nan=0.0, posinf=np.inf), float(budget.limit + 1)).astype(np.int64)
+from robspec.kernels.knapsack.budget import Budget, costs
 
 
 @cache

@@ -1,8 +1,8 @@
 """The pass over logits of whole images, compiled by numba: one row of logits an image, one margin.
 
 Each logit is read once, and as the integer of its bits: maxima of integers are taken in eight lanes at once, those of
-floating-point numbers one by one. Numbers from 0 on are ordered as their bits are, numbers below 0 the other way round,
-and without its sign the largest says whether all are finite. A row's own class is known beforehand, so that what lies
+floating-point numbers one by one. Numbers from 0 on are ordered as their bits are, numbers below 0 the other way
+round, and without its sign the largest says whether all are finite. A row's own class is known beforehand, so that what lies
 before and behind it is all that is looked at.
 """
 

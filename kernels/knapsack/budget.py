@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 GRID_BITS = 40
 """Costs are counted in units of budget / 2^40 while an image has at most 2^22 pixels."""
 
@@ -121,3 +124,27 @@ class Budget:
         share = Fraction(1) if single or squared else Fraction(2) ** (1 - q)
         exponent = 1 if squared else q
         return Budget(exponent, round_down(2**bits * share * (1 - Fraction(1, 2**45)) / spend), 2**bits)
+
+
+def costs(items: npt.NDArray[np.float64], budget: Budget) -> npt.NDArray[np.int64]:
+    """Convert items to integer grid units, rounded down: the one place where arrays of costs are rounded.
+
+    Args:
+        items: float64, not negative; infinity for out of reach, and whatever is said of NaN means nothing.
+        budget: with exponent 1 or 2.
+
+    Returns:
+        int64, limit + 1 where an item is unaffordable; compiled kernels and `reference.item_cost` equal it.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        cost = items * items * budget.scale if budget.exponent == 2 else items * budget.scale
+    # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
+    cost = np.nan_to_num(cost, copy=False, nan=0.0, posinf=np.inf)
+    found: npt.NDArray[np.int64] = np.minimum(cost, float(budget.limit + 1)).astype(np.int64)
+    return found
+
+
+def affordable(ascending: npt.NDArray[np.float64], budget: Budget) -> npt.NDArray[np.int64]:
+    """Convert ascending items to integer costs, rounded down, leaving out what no budget buys."""
+    found = costs(ascending, budget)
+    return found[: np.searchsorted(found, budget.limit + 1, side="left")]

@@ -12,7 +12,7 @@ import numpy as np
 
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray, IntArray, OneClass
-from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.budget import Budget, affordable
 from robspec.semantics.constant import Constant
 from robspec.semantics.formula import Polynomial
 
@@ -163,16 +163,6 @@ class Confusion:
     def worst(self, metric: Metric, a: IntArray, b: IntArray) -> Fraction:
         """Compute the worst value over pairs of flips, exactly."""
         return extreme(metric, self.tp - a, self.fp + b, self.fn + a, self.tn - b)
-
-
-def affordable(ascending: FloatArray, budget: Budget) -> IntArray:
-    """Convert ascending items to integer costs, rounded down, leaving out what no budget buys."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        cost = ascending * ascending * budget.scale if budget.exponent == 2 else ascending * budget.scale
-    if not budget.scale:
-        # Only an infinite item times a scale of 0 is not a number: the budget is then beyond every item.
-        cost = np.nan_to_num(cost, nan=0.0, posinf=np.inf)
-    return cost[: np.searchsorted(cost, float(budget.limit + 1), side="left")].astype(np.int64)
 
 
 def _steps(backend: str) -> Any:

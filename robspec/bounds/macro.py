@@ -24,12 +24,12 @@ from fractions import Fraction
 import numpy as np
 
 from robspec.bounds import search
-from robspec.bounds.confusion import Confusion, affordable
+from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray
-from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down, round_up
+from robspec.kernels.knapsack.budget import Budget, affordable, grid_bits, round_down, round_up
 from robspec.semantics.constant import Constant
 
 _WHOLE = 1 - 2.0**-50

@@ -14,16 +14,13 @@ import numpy as np
 import torch
 
 from robspec.bounds import search
-from robspec.bounds.confusion import affordable
 from robspec.bounds.context import LEFT_OUT, Context, doubles
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
+from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget, round_up
+from robspec.kernels.weighted import beside, exact_sum
 from robspec.semantics.constant import Constant
-
-_ROUNDING = Fraction(1, 2**36)
-"""Relative slack that covers every rounding of a sum of at most 2^26 doubles of either sign."""
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
@@ -108,6 +105,7 @@ class Bound:
     def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
         self.metric = metric
         self.constant = constant
+        self._kernel = beside(context.backend.name)
         self._pixels = context.logits.shape[2] * context.logits.shape[3]
         self._single = context.logits.shape[1] == 1
         labels = context.seen(metric, annotated=metric.items != "predicted")
@@ -126,7 +124,7 @@ class Bound:
         if rate is not None:
             return self._of_rate(rate, doubles(context.logits[i]), label, weight)
         kept = label != LEFT_OUT
-        predicted, margins = predictions(doubles(context.logits[i]))
+        predicted, margins = self._kernel.predictions(doubles(context.logits[i]))
         right = kept if self.metric.items == "predicted" else kept & (predicted == label)
         total = exact_sum(weight[kept])
         if total == 0:
@@ -138,7 +136,7 @@ class Bound:
         kept = label != LEFT_OUT
         if self.metric.classes:
             kept &= np.isin(label, self.metric.classes)
-        predicted, margins = predictions(z)
+        predicted, margins = self._kernel.predictions(z)
         correct = kept & (predicted == label)
         if self.metric.average == "frequency":
             weight = np.ones(len(label))
@@ -155,7 +153,7 @@ class Bound:
         return _Image(margins[correct], weight[correct], clean / total, -1 / total, Fraction(0))
 
     def _of_rate(self, rate: _Rate, z: FloatArray, label: IntArray, weight: FloatArray) -> _Image | None:
-        inside, ahead, margins = sides(z, self.metric.classes)
+        inside, ahead, margins = self._kernel.sides(z, self.metric.classes)
         kept = (label >= 0) & (label < len(inside))
         mine = inside[np.where(kept, label, 0)]
         cells = [exact_sum(weight[kept & p & y]) for p, y in ((ahead, mine), (ahead, ~mine), (~ahead, mine))]
@@ -192,85 +190,5 @@ class Bound:
     def _worst(self, image: _Image, eps: Fraction) -> Fraction:
         q = self.constant.output_norm.p
         budget = Budget.of(eps, self.constant.value, q, self._pixels, single=self._single)
-        if not budget.exponent:
-            lost = exact_sum(image.profits[image.margins <= budget.scale])
-        else:
-            order = np.argsort(image.margins, kind="stable")
-            costs = affordable(image.margins[order], budget)
-            lost = dual_bound(costs, image.profits[order][: len(costs)], budget.limit)
-        value = image.clean + image.slope * lost
+        value = image.clean + image.slope * self._kernel.most(image.margins, image.profits, budget)
         return min(value, image.hopeless) if image.slope > 0 else max(value, image.hopeless)
-
-
-def dual_bound(costs: IntArray, profits: FloatArray, limit: int) -> Fraction:
-    """Bound the profit of a knapsack from above by its linear dual at a good price.
-
-    Args:
-        costs: integers, none above `limit`.
-        profits: positive doubles.
-        limit: the budget.
-
-    Returns:
-        lambda B + sum_i (p_i - lambda c_i)_+, rounded up.
-
-    Source: MATH.md section 3.B.
-    """
-    whole = exact_sum(profits)
-    if not len(costs) or int(costs.sum()) <= limit:
-        return whole
-    # A power of two, so that neither sums overflow nor prices of tiny profits vanish; what vanishes now is far below
-    # the slack.
-    exponent = int(np.frexp(profits.max())[1])
-    profits = np.ldexp(profits, -exponent)
-    with np.errstate(divide="ignore"):
-        worth = np.where(costs > 0, profits / np.maximum(costs, 1), np.inf)
-    order = np.argsort(-worth, kind="stable")
-    breaks = int(np.searchsorted(np.cumsum(costs[order]), limit, side="right"))
-    price = float(worth[order][min(breaks, len(order) - 1)])
-    if not np.isfinite(price):
-        return whole
-    gains = profits - price * costs.astype(np.float64)
-    gained = Fraction(float(np.sum(np.maximum(gains, 0.0))))
-    return min(whole, (Fraction(price) * limit + gained) * Fraction(2) ** exponent + whole * _ROUNDING)
-
-
-def predictions(z: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Predict every pixel and measure its margin.
-
-    Args:
-        z: float64 [K, H, W]; K = 1 is a single logit with threshold 0.
-
-    Returns:
-        Classes (first index of the maximum), and largest minus second largest logit; flat.
-    """
-    flat = z.reshape(len(z), -1)
-    if len(flat) == 1:
-        return (flat[0] > 0).astype(np.int64), np.abs(flat[0])
-    ordered = np.partition(flat, len(flat) - 2, axis=0)
-    return np.argmax(flat, axis=0).astype(np.int64), ordered[-1] - ordered[-2]
-
-
-def sides(z: FloatArray, classes: Sequence[int]) -> tuple[BoolArray, BoolArray, FloatArray]:
-    """Tell on which side of a class set every pixel is, and by what margin.
-
-    Args:
-        z: float64 [K, H, W]; K = 1 is a single logit with threshold 0.
-        classes: the set.
-
-    Returns:
-        Which classes are inside [max(K, 2)]; whether the prediction is inside, flat; the best logit of its side minus
-        the best of the other, flat: the pair bound of crossing over, not above the exact distance.
-    """
-    inside = np.isin(np.arange(max(len(z), 2)), classes)
-    predicted, margins = predictions(z)
-    ahead = inside[predicted]
-    if len(z) > 1:
-        flat = z.reshape(len(z), -1)
-        margins = np.abs(flat[inside].max(axis=0) - flat[~inside].max(axis=0))
-    return inside, ahead, margins
-
-
-def exact_sum(values: FloatArray) -> Fraction:
-    """Add doubles up without rounding."""
-    flat = np.unique(np.asarray(values, dtype=np.float64).reshape(-1), return_counts=True)
-    return sum((Fraction(v) * n for v, n in zip(*(x.tolist() for x in flat), strict=True)), Fraction(0))

@@ -13,12 +13,12 @@ from fractions import Fraction
 import numpy as np
 
 from robspec.bounds import search
-from robspec.bounds.confusion import affordable, value_at, worst_value
+from robspec.bounds.confusion import value_at, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray
-from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.budget import Budget, affordable
 from robspec.semantics.constant import Constant
 
 

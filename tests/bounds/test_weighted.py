@@ -12,8 +12,10 @@ import torch
 
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
-from robspec.bounds.weighted import _rate, dual_bound, exact_sum, predictions, sides, supported
+from robspec.bounds.weighted import _rate, supported
 from robspec.ir.types import Metric
+from robspec.kernels.weighted import exact_sum
+from robspec.kernels.weighted.cpu import BACKEND, dual_bound
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
@@ -79,10 +81,10 @@ def test_a_dual_that_rounds_stays_above() -> None:
 
 def test_predictions_and_margins() -> None:
     z = np.array([[[1.0, 2.0, 5.0]], [[1.0, 4.0, 5.0]], [[0.0, 1.0, 7.0]]])
-    classes, margins = predictions(z)
+    classes, margins = BACKEND.predictions(z)
     assert classes.tolist() == [0, 1, 2]
     assert margins.tolist() == [0.0, 2.0, 2.0]
-    classes, margins = predictions(np.array([[[-1.0, 0.0, 0.5]]]))
+    classes, margins = BACKEND.predictions(np.array([[[-1.0, 0.0, 0.5]]]))
     assert classes.tolist() == [0, 0, 1]
     assert classes.dtype == np.int64
     assert margins.tolist() == [1.0, 0.0, 0.5]
@@ -90,11 +92,11 @@ def test_predictions_and_margins() -> None:
 
 def test_sides_of_a_class_set() -> None:
     z = np.array([[[1.0, 9.0]], [[3.0, 4.0]], [[2.0, 4.5]], [[0.0, 8.0]]])
-    inside, ahead, margins = sides(z, (1, 2))
+    inside, ahead, margins = BACKEND.sides(z, (1, 2))
     assert inside.tolist() == [False, True, True, False]
     assert ahead.tolist() == [True, False]
     assert margins.tolist() == [2.0, 4.5]
-    inside, ahead, margins = sides(np.array([[[-1.0, 2.0]]]), (1,))
+    inside, ahead, margins = BACKEND.sides(np.array([[[-1.0, 2.0]]]), (1,))
     assert inside.tolist() == [False, True]
     assert ahead.tolist() == [False, True]
     assert margins.tolist() == [1.0, 2.0]
@@ -300,7 +302,7 @@ def test_a_single_logit_without_labels_and_a_grid_of_all_pixels() -> None:
 
 def test_margins_of_many_classes_are_of_the_two_largest() -> None:
     z = np.random.default_rng(3).normal(size=(60, 1, 40))
-    classes, margins = predictions(z)
+    classes, margins = BACKEND.predictions(z)
     ordered = np.sort(z.reshape(60, -1), axis=0)
     assert margins.tolist() == (ordered[59] - ordered[58]).tolist()
     assert classes.tolist() == [int(np.argmax(z[:, 0, i])) for i in range(40)]

@@ -69,9 +69,7 @@ def test_a_tensor(source: torch.dtype, target: torch.dtype, expected: torch.dtyp
 
 def last(export: Any, function: Callable[[Tensor], Tensor], name: str) -> fx.Node:
     """The only node of an operation."""
-    (node,) = [
-        n for n in export(function).graph.nodes if n.op == "call_function" and plain(operation(n)) == name
-    ]
+    (node,) = [n for n in export(function).graph.nodes if n.op == "call_function" and plain(operation(n)) == name]
     return node
 
 
