@@ -2,8 +2,8 @@
 
 Each logit is read once, and as the integer of its bits: maxima of integers are taken in eight lanes at once, those of
 floating-point numbers one by one. Numbers from 0 on are ordered as their bits are, numbers below 0 the other way
-round, and without its sign the largest says whether all are finite. A row's own class is known beforehand, so that what lies
-before and behind it is all that is looked at.
+round, and without its sign the largest says whether all are finite. A row's own class is known beforehand, so that
+what lies before and behind it is all that is looked at.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Backend(Protocol):
         """Bound from above what flipping pixels within a budget brings.
 
         Args:
-            margins: float64 [n], n at most 2^26, of the pixels whose flip brings something; infinity for out of reach.
+            margins: float64 [n], n at most 2^26, of pixels whose flip brings something; infinity for out of reach.
             profits: float64 [n], positive and finite.
             budget: of the whole image.
 
