@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -28,6 +29,14 @@ BODY = """property kept {
   require worst_case >= 0.5
 }
 """
+
+
+def shown(form: str, report: CheckReport, width: int = 100) -> str:
+    """What a reader of a format sees: one line, escapes of the format undone."""
+    text = html.unescape(render(form, report, width=width, colour=False))
+    if form == "markdown":
+        text = re.sub(r"\\(.)", r"\1", text)
+    return re.sub(r"\s+", " ", text)
 
 
 def finished(status: ConstantStatus, verdict: Verdict) -> CheckReport:
@@ -58,16 +67,15 @@ def finished(status: ConstantStatus, verdict: Verdict) -> CheckReport:
 @pytest.mark.parametrize("verdict", list(Verdict), ids=lambda v: v.value)
 def test_every_format_shows_every_label(form: str, verdict: Verdict) -> None:
     assumed, proved = (finished(s, verdict) for s in (ConstantStatus.ASSUMED, ConstantStatus.PROVED))
-    text = render(form, assumed, width=100, colour=False)
-    assert assumed.properties[0].label in re.sub(r"\s+", " ", text)
+    assert assumed.properties[0].label in shown(form, assumed)
     assert ("assum" in assumed.properties[0].label) == (verdict is Verdict.PROVED)
-    assert verdict.value in render(form, proved, width=100, colour=False)
+    assert verdict.value in shown(form, proved)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_shows_every_note_and_what_is_not_complete(form: str) -> None:
     found = finished(ConstantStatus.PROVED, Verdict.PROVED)
-    text = re.sub(r"\s+", " ", render(form, found, width=200, colour=False))
+    text = shown(form, found, 200)
     for wanted in ("a note that qualifies every verdict", "a remark beside the verdicts", "auroc", "kept"):
         assert wanted in text
     cut = render(form, replace(found, evaluated=2), width=200, colour=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from fractions import Fraction
 
 from robspec.ir.print import metric_text, objective_text
-from robspec.ir.types import Query, WorstCaseQuery
+from robspec.ir.types import Aggregate, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, Verdict
+from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Value, Verdict
 
 _ALARM, _INTERRUPTED = 4, 130
 _ASSUMED = "proved on an assumed constant"
@@ -73,3 +75,31 @@ def claim_reason(claim: ClaimResult) -> str:
     if claim.measured is not None:
         facts.append(f"measured L >= {directed_text(claim.measured, 9, up=False)}")
     return "; ".join([claim.reason, *facts])
+
+
+def value_text(value: Value | None, *, up: bool) -> str:
+    """A value, rounded so that it claims no more than it holds."""
+    if value is None:
+        return "undefined"
+    return "inf" if value == math.inf else directed_text(Fraction(value), 4, up=up)
+
+
+def certified_text(result: RequirementResult) -> str:
+    """Show the certified aggregate, never rounded to look better than it is."""
+    return _aggregate_text(result, result.certified, up=not higher_is_better(result))
+
+
+def attained_text(result: RequirementResult) -> str:
+    """Show the attained aggregate, never rounded to look better than it is either: 0.99992 is not 1."""
+    return _aggregate_text(result, result.attained, up=not higher_is_better(result))
+
+
+def higher_is_better(result: RequirementResult) -> bool:
+    """Tell whether a larger aggregate is better."""
+    return result.requirement.aggregate is Aggregate.FRACTION or result.requirement.relation.upward
+
+
+def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool) -> str:
+    if value is not None and result.requirement.aggregate is Aggregate.FRACTION:
+        return f"{directed_text(100 * Fraction(value), 1, up=up)}%"
+    return value_text(value, up=up)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,13 +15,22 @@ from rich.text import Text
 from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.notes import listed
 from robspec.report import _cross_check, _gap
-from robspec.report._words import claim_reason, constant_line, overall_line, point_text, query_text
+from robspec.report._words import (
+    attained_text,
+    certified_text,
+    claim_reason,
+    constant_line,
+    higher_is_better,
+    overall_line,
+    point_text,
+    query_text,
+    value_text,
+)
 from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.result import (
     CheckReport,
     PropertyResult,
     RequirementResult,
-    Value,
     Verdict,
     Worst,
     verdict_label,
@@ -91,9 +99,9 @@ def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
         label = f"  {item.requirement.text}" + (f"  [{point}]" if point else "")
         table.add_row(
             Text(_hanging(label, _first_column(width))),
-            _certified(item),
+            certified_text(item),
             # Only a refutation rests on radii attained: before an attack is found they are infinite.
-            "-" if radii and item.verdict is not Verdict.REFUTED else _attained(item),
+            "-" if radii and item.verdict is not Verdict.REFUTED else attained_text(item),
             f"{counted}/{images}",
             Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
         )
@@ -109,40 +117,13 @@ def _add_worst(table: Table, worst: Worst | None, item: RequirementResult, radii
     more = f" and {worst.images - 1} more" if worst.images > 1 else ""
     what = "smallest" if radii and item.requirement.relation.upward else "worst"
     up = not item.requirement.relation.upward
-    attained = "-" if radii and item.verdict is not Verdict.REFUTED else _value_text(worst.attained, up=up)
+    attained = "-" if radii and item.verdict is not Verdict.REFUTED else value_text(worst.attained, up=up)
     label = _hanging(f"    {what}: {worst.image}{more}", width, 6)
-    table.add_row(Text(label, style="dim"), _value_text(worst.certified, up=up), attained, "", "")
-
-
-def _value_text(value: Value | None, *, up: bool) -> str:
-    """A value, rounded so that it claims no more than it holds."""
-    if value is None:
-        return "undefined"
-    return "inf" if value == math.inf else directed_text(Fraction(value), 4, up=up)
+    table.add_row(Text(label, style="dim"), value_text(worst.certified, up=up), attained, "", "")
 
 
 def _overall_style(report: CheckReport) -> str:
     return {0: "bold green", 3: "bold yellow"}.get(report.exit_status(allow_unknown=report.allow_unknown), "bold red")
-
-
-def _certified(result: RequirementResult) -> str:
-    """Show the certified aggregate, never rounded to look better than it is."""
-    return _aggregate_text(result, result.certified, up=not _higher_is_better(result))
-
-
-def _attained(result: RequirementResult) -> str:
-    """Show the attained aggregate, never rounded to look better than it is either: 0.99992 is not 1."""
-    return _aggregate_text(result, result.attained, up=not _higher_is_better(result))
-
-
-def _higher_is_better(result: RequirementResult) -> bool:
-    return result.requirement.aggregate is Aggregate.FRACTION or result.requirement.relation.upward
-
-
-def _aggregate_text(result: RequirementResult, value: Value | None, *, up: bool) -> str:
-    if value is not None and result.requirement.aggregate is Aggregate.FRACTION:
-        return f"{directed_text(100 * Fraction(value), 1, up=up)}%"
-    return _value_text(value, up=up)
 
 
 def _footer(report: CheckReport) -> list[Text]:
@@ -189,8 +170,8 @@ def _explanations(prop: PropertyResult, classes: tuple[str, ...]) -> list[Text]:
     lines = []
     for item in prop.requirements:
         if item.verdict is not Verdict.PROVED:
-            ends = (_certified(item), _attained(item))
-            gap = f"[{', '.join(ends if _higher_is_better(item) else reversed(ends))}]"
+            ends = (certified_text(item), attained_text(item))
+            gap = f"[{', '.join(ends if higher_is_better(item) else reversed(ends))}]"
             point = point_text(prop.source.query, item.point, classes)
             where = f"{prop.source.name}, {item.requirement.text}" + (f" [{point}]" if point else "")
             line = f"{where}: {item.verdict.value} in {gap}: {item.reason}"

@@ -14,7 +14,11 @@ from pathlib import Path
 from tests.mutation.changes import change
 
 TESTS = {
-    "robspec/function": ["tests/function"],
+    "robspec/function": [
+        "tests/function",
+        *(f"tests/models/test_{name}.py" for name in ("conduct", "export", "hostile", "loading")),
+        *(f"tests/lipschitz/test_{name}.py" for name in ("programs", "traps")),
+    ],
     "robspec/lower": [
         *("tests/lower", "tests/golden", "tests/cli/test_metrics.py", "tests/docs/test_language_reference.py"),
     ],
