@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -63,6 +63,34 @@ def check_format(name: str) -> None:
 
     if name not in report.formats():
         raise OptionValueError("--format", f"no format {name!r}", f"choose one of {', '.join(report.formats())}")
+
+
+def outputs(given: Sequence[str]) -> tuple[Path | None, tuple[tuple[str, Path], ...]]:
+    """Read where reports are written.
+
+    Args:
+        given: FILE, or FORMAT=FILE with the name of a format.
+
+    Returns:
+        The one FILE in the format of `--format`, or None; and every other with its format.
+
+    Raises:
+        OptionValueError: two files without a format (E0601).
+    """
+    from robspec import report
+
+    plain: list[Path] = []
+    others: list[tuple[str, Path]] = []
+    for text in given:
+        form, equals, path = text.partition("=")
+        if equals and form in report.formats():
+            others.append((form, Path(path)))
+        else:
+            plain.append(Path(text))
+    if len(plain) > 1:
+        mend = f"name a format for each, such as junit={plain[1]}"
+        raise OptionValueError("--output", f"{plain[0]} and {plain[1]} would be the same report", mend)
+    return (plain[0] if plain else None), tuple(others)
 
 
 def check_writable(path: Path) -> None:

@@ -18,8 +18,32 @@ from robspec.syntax.source import read_source
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
-@click.option("--format", "form", default="text", help="Output format: text or json.  [text]")
-@click.option("--output", type=click.Path(path_type=Path), help="Write the report here instead of standard output.")
+@click.option(
+    "--format",
+    "form",
+    default="text",
+    help="Output format: text, json, junit, sarif, github, gitlab or markdown.  [text]",
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="[FORMAT=]FILE",
+    help="Write the report here: FILE in --format and instead of standard output, FORMAT=FILE beside it; repeatable.",
+)
+@click.option("--property", "properties", multiple=True, metavar="NAME", help="Check only this property; repeatable.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Look at the first N images; exit 3 if proved."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No report on standard output and no progress; files are written.")
+@click.option("--verbose", "-v", is_flag=True, help="List every image's values after a text report.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Fail only on what is worse than in this JSON report.",
+)
+@click.option("--update-baseline", is_flag=True, help="Write this check's JSON report to --baseline when it is done.")
 @click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
 @click.option("--key", metavar="NAME", help="With --arch: the table of weights in a checkpoint, such as state_dict.")
@@ -51,6 +75,12 @@ from robspec.syntax.source import read_source
 )
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
+    "--fail-on",
+    type=click.Choice(["unknown", "refuted"]),
+    default="unknown",
+    help="`refuted`: exit 0 instead of 3, as --allow unknown.  [unknown]",
+)
+@click.option(
     "--witness-dir",
     type=click.Path(path_type=Path),
     default=Path("robspec-out"),
@@ -63,7 +93,13 @@ def command(
     data: Path | None,
     overrides: tuple[str, ...],
     form: str,
-    output: Path | None,
+    outputs: tuple[str, ...],
+    properties: tuple[str, ...],
+    limit: int | None,
+    quiet: bool,
+    verbose: bool,
+    baseline: Path | None,
+    update_baseline: bool,
     backend: str,
     arch: str | None,
     key: str | None,
@@ -76,6 +112,7 @@ def command(
     cross_check: int | None,
     certificate: Path | None,
     allow: str | None,
+    fail_on: str,
     witness_dir: Path,
 ) -> int:
     """Prove every property of SPEC for MODEL on its data set.
@@ -95,9 +132,14 @@ def command(
     from robspec.lower import compile_source, parse_overrides
 
     _options.check_format(form)
+    output, others = _options.outputs(outputs)
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose contradict each other")
+    if update_baseline and baseline is None:
+        raise click.UsageError("--update-baseline writes to the file that --baseline names")
     _options.check_architecture(arch, key, prefix)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    for path in (output, certificate):
+    for path in (output, certificate, baseline if update_baseline else None, *(p for _, p in others)):
         if path is not None:
             _options.check_writable(path)
     _options.check_witness_folder(witness_dir)
@@ -109,10 +151,13 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
+    from robspec.api import load_report
     from robspec.recheck.document import MOST
-    from robspec.report import render
+    from robspec.report import _images, render
+    from robspec.session.baseline import compare
     from robspec.session.check import Check, Options
     from robspec.session.cross_check import raise_alarm
+    from robspec.session.progress import silent
     from robspec.verify.errors import WitnessPathError
     from robspec.verify.witness import write_witnesses
 
@@ -130,19 +175,36 @@ def command(
         cross_check=cross_check,
         certificate=certificate is not None,
         witness_dir=witness_dir,
-        allow_unknown=allow == "unknown",
+        allow_unknown=allow == "unknown" or fail_on == "refuted",
+        properties=properties,
+        limit=limit,
     )
+    earlier = None
+    if baseline is not None and not (update_baseline and not baseline.exists()):
+        earlier = load_report(baseline)
     work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
-    report = work.run(_options.with_progress)
+    report = work.run(silent if quiet else _options.with_progress)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():
         finished = work.finish(report)
         report, derived = finished.report, finished.certificate
+        compared = None if earlier is None else compare(report, earlier)
+        report = report if compared is None else compared.report
         text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
-        if output is None:
-            click.echo(text, nl=False)
-        else:
+        if form == "text" and verbose:
+            text += "".join(f"{line}\n" for line in ("", *_images.lines(report)))
+        if output is not None:
             _options.write_atomically(output, text)
+        elif not quiet:
+            click.echo(text, nl=False)
+        for other, path in others:
+            _options.write_atomically(path, render(other, report))
+        if compared is not None:
+            for line in (*compared.regressions, *compared.moved):
+                click.echo(f"baseline: {line}", err=True)
+        if update_baseline and baseline is not None and report.complete and report.exit_status() != 4:
+            _options.write_atomically(baseline, render("json", report))
+            click.echo(f"baseline written: {baseline}", err=True)
         try:
             for witness in write_witnesses(report, witness_dir):
                 note = ", in place of that of an earlier run" if witness.replaced else ""

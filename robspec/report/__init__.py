@@ -30,4 +30,5 @@ def render(name: str, report: CheckReport, *, width: int = 100, colour: bool = F
         The text, ending in a newline.
     """
     text: str = registry.load(sys.modules[__name__], name).render(report, width, colour)
-    return text
+    # A file's name need not be text; what is not becomes a question mark, so that every report can be written.
+    return text.encode("utf-8", "replace").decode("utf-8")

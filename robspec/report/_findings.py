@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from robspec.ir.types import WorstCaseQuery
 from robspec.notes import listed
 from robspec.report import _gap
-from robspec.report._words import attained_text, certified_text, claim_reason, point_text, query_text, value_text
-from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict, verdict_label
+from robspec.report._words import (
+    attained_text,
+    certified_text,
+    claim_reason,
+    concrete_text,
+    point_text,
+    query_text,
+    value_text,
+)
+from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
 
 ALARM, INTERRUPTED = "soundness-alarm", "interrupted"
 
@@ -65,8 +73,8 @@ def findings(report: CheckReport) -> tuple[Finding, ...]:
 
 
 def _claims(report: CheckReport) -> Iterator[Finding]:
-    for claim in report.claims:
-        passed = claim.verdict is Verdict.PROVED or (claim.verdict is Verdict.UNKNOWN and report.allow_unknown)
+    for place, claim in enumerate(report.claims):
+        passed = _passed(report, claim.verdict, ("", place))
         rule, said = claim.verdict.value.lower(), claim_reason(claim)
         yield Finding("model", claim.text, rule, claim.verdict.value, passed, False, said, (), 1)
 
@@ -74,27 +82,38 @@ def _claims(report: CheckReport) -> Iterator[Finding]:
 def _requirements(report: CheckReport) -> Iterator[Finding]:
     classes = report.program.model.classes
     for prop in report.properties:
-        for item in prop.requirements:
-            point = point_text(prop.source.query, item.point, classes)
-            passed = item.verdict is Verdict.PROVED or (item.verdict is Verdict.UNKNOWN and report.allow_unknown)
+        for place, item in enumerate(prop.requirements):
+            key = (prop.source.name, place)
             yield Finding(
                 group=prop.source.name,
-                name=item.requirement.text + (f" [{point}]" if point else ""),
+                name=requirement_text(prop, item, classes),
                 rule=item.verdict.value.lower(),
-                label=verdict_label(item.verdict, prop.constant),
-                passed=passed,
+                label=prop.worded(item.verdict),
+                passed=_passed(report, item.verdict, key),
                 broken=False,
-                summary=_summary(prop, item),
+                summary=_summary(prop, item) + (" (accepted by the baseline)" if key in report.accepted else ""),
                 details=(query_text(prop.source.query, classes), *_details(prop, item)),
                 line=max(prop.source.line, 1),
             )
 
 
+def requirement_text(prop: PropertyResult, item: RequirementResult, classes: tuple[str, ...]) -> str:
+    """Write a requirement as the specification does, with its swept point."""
+    point = point_text(prop.source.query, item.point, classes)
+    return item.requirement.text + (f" [{point}]" if point else "")
+
+
+def _passed(report: CheckReport, verdict: Verdict, key: tuple[str, int]) -> bool:
+    if key in report.accepted:
+        return True
+    return verdict is Verdict.PROVED or (verdict is Verdict.UNKNOWN and report.allow_unknown)
+
+
 def _summary(prop: PropertyResult, item: RequirementResult) -> str:
-    label = verdict_label(item.verdict, prop.constant)
+    label = prop.worded(item.verdict)
     said = f"{label}: certified {certified_text(item)}, required {item.requirement.text.removeprefix('require ')}"
     if item.verdict is Verdict.UNKNOWN:
-        said += f"; attained {attained_text(item)}, so the gap is open"
+        said += f"; attained {concrete_text(prop, item)}, and the gap is open"
     if item.verdict is Verdict.REFUTED:
         said += f"; attained {attained_text(item)}"
     return said
@@ -115,6 +134,9 @@ def _details(prop: PropertyResult, item: RequirementResult) -> Iterator[str]:
 
 
 def _troubles(report: CheckReport) -> Iterator[Finding]:
+    if any(p.part for p in report.properties) and not report.allow_unknown:
+        said = f"only {report.images} images were looked at: nothing is proved of the others"
+        yield Finding("check", "whole data set", "unknown", "UNKNOWN", False, False, said, (), 1)
     if report.cross_check is not None and report.cross_check.disagreements:
         count = len(report.cross_check.disagreements)
         said = f"{count} comparisons by independent solvers contradict a bound: no verdict may be trusted"

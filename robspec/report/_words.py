@@ -55,6 +55,10 @@ def overall_line(report: CheckReport) -> str:
     parts += [
         f"declared constant {c.verdict.value.lower()}" for c in report.claims if c.verdict is not Verdict.PROVED
     ]
+    parts += [f"only {report.images} images were looked at"] if any(p.part for p in report.properties) else []
+    if report.accepted:
+        count = len(report.accepted)
+        parts.append(f"{count} requirement{'' if count == 1 else 's'} no worse than in the baseline")
     if status == _INTERRUPTED:
         parts.append("interrupted")
     if report.allow_unknown and report.exit_status() != status:
@@ -92,6 +96,12 @@ def certified_text(result: RequirementResult) -> str:
 def attained_text(result: RequirementResult) -> str:
     """Show the attained aggregate, never rounded to look better than it is either: 0.99992 is not 1."""
     return _aggregate_text(result, result.attained, up=not higher_is_better(result))
+
+
+def concrete_text(prop: PropertyResult, item: RequirementResult) -> str:
+    """Show what concrete images attain; only a refutation rests on radii attained, infinite before one is found."""
+    radii = not isinstance(prop.source.query, WorstCaseQuery)
+    return "-" if radii and item.verdict is not Verdict.REFUTED else attained_text(item)
 
 
 def higher_is_better(result: RequirementResult) -> bool:

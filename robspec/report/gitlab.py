@@ -44,4 +44,4 @@ def render(report: CheckReport, _width: int, _colour: bool) -> str:
         for f in findings(report)
         if not f.passed
     ]
-    return json.dumps(entries, indent=2) + "\n"
+    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"

@@ -22,7 +22,6 @@ from robspec.verify.result import (
     RequirementResult,
     Value,
     Worst,
-    verdict_label,
 )
 
 SCHEMA = "robspec-report"
@@ -31,7 +30,7 @@ SCHEMA_VERSION = 1
 
 def render(report: CheckReport, _width: int, _colour: bool) -> str:
     """Write the whole report, every per-image value included, as one JSON document."""
-    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+    return json.dumps(document(report), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def document(report: CheckReport) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def _requirement(prop: PropertyResult, result: RequirementResult, classes: tuple
         "certified": _value(result.certified),
         "attained": _value(result.attained),
         "verdict": result.verdict.value,
-        "label": verdict_label(result.verdict, prop.constant),
+        "label": prop.worded(result.verdict),
         "reason": result.reason,
         "witnesses": list(result.witnesses),
         "worst": _worst(prop.worst(result)),

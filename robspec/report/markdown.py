@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from robspec.report._findings import Finding, findings
-from robspec.report._words import attained_text, certified_text, constant_line, overall_line, point_text, query_text
+from robspec.report._words import certified_text, concrete_text, constant_line, overall_line, point_text, query_text
 from robspec.semantics.norm import decimal_text
-from robspec.verify.result import CheckReport, verdict_label
+from robspec.verify.result import CheckReport
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -34,10 +34,9 @@ def _lines(report: CheckReport) -> Iterator[str]:
                 f"{prop.source.name}: {query_text(prop.source.query, classes)}",
                 item.requirement.text + (f" [{point}]" if point else ""),
                 certified_text(item),
-                attained_text(item),
+                concrete_text(prop, item),
             )
-            label = verdict_label(item.verdict, prop.constant)
-            yield f"| {' | '.join(map(_plain, cells))} | **{_plain(label)}** |"
+            yield f"| {' | '.join(map(_plain, cells))} | **{_plain(prop.worded(item.verdict))}** |"
     yield ""
     for finding in findings(report):
         if not finding.passed or finding.group == "model":

@@ -27,7 +27,7 @@ _RULES = {
 
 def render(report: CheckReport, _width: int, _colour: bool) -> str:
     """Write the report as a SARIF log of one run."""
-    return json.dumps(document(report), indent=2) + "\n"
+    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
 
 
 def document(report: CheckReport) -> dict[str, Any]:
@@ -103,4 +103,4 @@ def _result(finding: Finding, index: int, spec: str) -> dict[str, Any]:
 
 def _uri(path: str) -> str:
     """The specification's path as it was given, relative to where the command ran wherever it was."""
-    return quote(PurePath(path).as_posix()) or "spec.rspec"
+    return quote(PurePath(path).as_posix(), errors="replace") or "spec.rspec"

@@ -19,6 +19,7 @@ from robspec.report._words import (
     attained_text,
     certified_text,
     claim_reason,
+    concrete_text,
     constant_line,
     higher_is_better,
     overall_line,
@@ -33,7 +34,6 @@ from robspec.verify.result import (
     RequirementResult,
     Verdict,
     Worst,
-    verdict_label,
 )
 
 _STYLE = {Verdict.PROVED: "green", Verdict.REFUTED: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -100,10 +100,9 @@ def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
         table.add_row(
             Text(_hanging(label, _first_column(width))),
             certified_text(item),
-            # Only a refutation rests on radii attained: before an attack is found they are infinite.
-            "-" if radii and item.verdict is not Verdict.REFUTED else attained_text(item),
+            concrete_text(result, item),
             f"{counted}/{images}",
-            Text(verdict_label(item.verdict, result.constant), style=_STYLE[item.verdict]),
+            Text(result.worded(item.verdict), style=_STYLE[item.verdict]),
         )
         if item.requirement.aggregate is Aggregate.FRACTION:
             _add_worst(table, result.worst(item), item, radii, _first_column(width))

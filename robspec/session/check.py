@@ -15,6 +15,7 @@ from robspec import stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
+from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Program
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.recheck.assemble import Inputs
@@ -52,6 +53,8 @@ class Options:
         certificate: whether to derive everything anew in exact arithmetic, to be written down.
         witness_dir: where reproducers, and images that contradict a bound, are kept.
         allow_unknown: whether UNKNOWN counts as success.
+        properties: names of the properties to check; empty for all.
+        limit: how many images to look at, the first by name, or None for all.
     """
 
     data: Path | None = None
@@ -68,8 +71,13 @@ class Options:
     certificate: bool = False
     witness_dir: Path = Path("robspec-out")
     allow_unknown: bool = False
+    properties: tuple[str, ...] = ()
+    limit: int | None = None
 
     def __post_init__(self) -> None:
+        if self.certificate and (self.limit is not None or self.properties):
+            refused = "a certificate is about the whole specification and data set"
+            raise OptionValueError("--certificate", refused, "leave out --limit and --property")
         if self.certificate and self.attack is not None:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
@@ -116,6 +124,7 @@ class Check:
         spec: Path,
         options: Options,
     ) -> None:
+        program = _chosen(program, options.properties)
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -129,6 +138,7 @@ class Check:
             assume=options.assume,
             backend=options.backend,
             forward=options.forward,
+            limit=options.limit,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
@@ -201,6 +211,9 @@ class Check:
         """
         session, model = self._session, self._session.model
         noted = warned(self._spec, self._source, self._diagnostics)
+        if session.left_out:
+            part = f" (of the first {len(session.data)} of {len(session.data) + session.left_out} images)"
+            report = replace(report, properties=tuple(replace(p, part=part) for p in report.properties))
         seen = trained.notes(self._program, self._model, model.sha256, session.data) if report.complete else ()
         report = replace(
             report,
@@ -226,3 +239,15 @@ class Check:
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
         parts = (self._program, self._session.model, self._session.backend, self._options.attack)
         return Attacker(*parts, Path(finds), self._options.witness_dir)
+
+
+def _chosen(program: Program, names: Sequence[str]) -> Program:
+    """Keep the properties asked for, in the order of the specification."""
+    known = [p.name for p in program.properties]
+    for name in names:
+        if name not in known:
+            mend = did_you_mean(name, known, f"choose among {', '.join(known)}")
+            raise OptionValueError("--property", f"the specification has no property {name[:64]!r}", mend)
+    if not names:
+        return program
+    return replace(program, properties=tuple(p for p in program.properties if p.name in names))

@@ -26,7 +26,17 @@ from robspec.verify.run import match_shapes
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Everything a check needs, opened and matched."""
+    """Everything a check needs, opened and matched.
+
+    Args:
+        model: runs.
+        data: the images looked at.
+        backend: computes the bounds.
+        established: constants.
+        notes: qualify every verdict.
+        times: spent so far.
+        left_out: how many images of the data set are not looked at.
+    """
 
     model: LoadedModel
     data: Dataset
@@ -34,6 +44,7 @@ class Session:
     established: Established
     notes: tuple[str, ...]
     times: Times
+    left_out: int = 0
 
 
 def open_session(
@@ -48,6 +59,7 @@ def open_session(
     assume: Fraction | None,
     backend: str,
     forward: str,
+    limit: int | None = None,
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -62,6 +74,7 @@ def open_session(
         assume: a constant to stand on unproved, or None.
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
+        limit: how many images to look at, or None for all.
 
     Returns:
         The session.
@@ -86,13 +99,18 @@ def open_session(
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
     wide = loaded.forward_dtype == torch.float64
     images = open_dataset(program.data, program.model, spec.parent if data is None else data, wide=wide)
+    whole = len(images)
+    if limit is not None and limit < whole:
+        images = images.only(range(limit))
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
     established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove
     notes = (*weights_notes(loaded, key, prefix), images.scaling)
-    return Session(loaded, images, chosen, established, notes, times)
+    if len(images) < whole:
+        notes = (*notes, f"limit: the first {len(images)} of {whole} images; no verdict is about the others")
+    return Session(loaded, images, chosen, established, notes, times, whole - len(images))
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:

@@ -130,12 +130,21 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class PropertyResult:
-    """Everything found about one property."""
+    """Everything found about one property.
+
+    Args:
+        source: what was asked.
+        constant: what its bounds stand on.
+        images: by image.
+        requirements: by requirement and swept point.
+        part: of which data set this is only a part, in words; empty where it is all of it.
+    """
 
     source: Property
     constant: Constant
     images: tuple[ImageResult, ...]
     requirements: tuple[RequirementResult, ...]
+    part: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -147,8 +156,13 @@ class PropertyResult:
 
     @property
     def label(self) -> str:
-        """The verdict as it must be shown: a proof that rests on an assumption says so."""
-        return verdict_label(self.verdict, self.constant)
+        """The verdict as it must be shown."""
+        return self.worded(self.verdict)
+
+    def worded(self, verdict: Verdict) -> str:
+        """Word a verdict as it must be shown: a proof that rests on an assumption, or on some images, says so."""
+        word: str = verdict.value
+        return f"{word}{self.constant.qualifier if verdict is Verdict.PROVED else ''}{self.part}"
 
     def gains(self, point: int) -> list[Fraction]:
         """List how much more water filling certifies than the pair bound, image by image, where both are finite."""
@@ -179,12 +193,6 @@ class PropertyResult:
     def excluded(self) -> tuple[str, ...]:
         """Images on which the metric is undefined."""
         return tuple(i.image for i in self.images if i.certified[0] is None)
-
-
-def verdict_label(verdict: Verdict, constant: Constant) -> str:
-    """Word a verdict the way every format must: a proof that rests on an assumed constant says so."""
-    word: str = verdict.value
-    return f"{word}{constant.qualifier}" if verdict is Verdict.PROVED else word
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +276,8 @@ class CheckReport:
         remarks: what a reader should know beside the verdicts, in the order of the report.
         cross_check: what an independent computation said, or None when none was asked for.
         allow_unknown: whether UNKNOWN counts as success for the command that was called.
+        accepted: requirements that are not proved and were so before: the property's name, and where its requirement
+            stands among `PropertyResult.requirements`; a claim has the name "" and its place among the claims.
     """
 
     program: Program
@@ -287,6 +297,7 @@ class CheckReport:
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None
     allow_unknown: bool = False
+    accepted: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -301,13 +312,18 @@ class CheckReport:
 
         Returns:
             4 when a cross-check disagrees, 130 when interrupted, 1 when anything is refuted, 3 when anything is
-            unknown, else 0.
+            unknown or only some images were looked at, else 0; what is accepted does not count.
         """
         if self.cross_check is not None and self.cross_check.disagreements:
             return 4
         if not self.complete or (self.cross_check is not None and not self.cross_check.complete):
             return 130
-        verdicts = {p.verdict for p in self.properties} | {c.verdict for c in self.claims}
+        verdicts = {c.verdict for k, c in enumerate(self.claims) if ("", k) not in self.accepted}
+        for prop in self.properties:
+            found = enumerate(prop.requirements)
+            verdicts |= {r.verdict for k, r in found if (prop.source.name, k) not in self.accepted}
+            if prop.part or not prop.requirements:
+                verdicts.add(Verdict.UNKNOWN)
         if Verdict.REFUTED in verdicts:
             return 1
         if Verdict.UNKNOWN in verdicts and not allow_unknown:

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "--steps 12": "tests/cli makes maps of a model and of its twin",
     "robspec counterfactual specs/runway/runway.pt2 specs/runway/images/*.png --spec specs/runway/runway.rspec "
     "--property hard_to_degrade": "two minutes; tests/specs asks about some of the scenes",
+    "pytest --robspec-model specs/runway/runway.pt2 specs/runway/runway.rspec": "tests/cli/test_pytest_plugin.py",
     "cd specs/runway": "only changes the folder",
     "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",
     "python certify.py": "tests/specs compares the table",

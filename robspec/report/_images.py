@@ -1,0 +1,23 @@
+"""Every image's own values, for `--verbose`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robspec.report._words import point_text, value_text
+from robspec.verify.result import CheckReport
+
+
+def lines(report: CheckReport) -> Iterator[str]:
+    """List each image of each property: its clean value, and what is certified and attained at each swept point."""
+    classes = report.program.model.classes
+    for prop in report.properties:
+        yield f"{prop.source.name}, by image:"
+        # Nothing says that a metric's own sense, so every number is rounded down, by less than its last digit.
+        for image in prop.images:
+            parts = [f"  {image.image}: clean {value_text(image.clean, up=False)}"]
+            for k, (certified, attained) in enumerate(zip(image.certified, image.attained, strict=True)):
+                point = point_text(prop.source.query, k, classes)
+                said = f"certified {value_text(certified, up=False)}, attained {value_text(attained, up=False)}"
+                parts.append(f"{point}: {said}" if point else said)
+            yield "; ".join(parts)

@@ -1,0 +1,107 @@
+"""A report against an earlier one: what became worse fails, what was not proved before is accepted as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from robspec.report._findings import requirement_text
+from robspec.report._words import certified_text, higher_is_better
+from robspec.report.json import document
+from robspec.verify.result import CheckReport, Verdict
+
+_RANK = {Verdict.REFUTED.value: 0, Verdict.UNKNOWN.value: 1, Verdict.PROVED.value: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A report that knows what was there before.
+
+    Args:
+        report: what is not proved, and was no better before, is accepted in it.
+        regressions: what became worse, and what is new and not proved; one line each.
+        moved: every other difference, one line each.
+    """
+
+    report: CheckReport
+    regressions: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
+    """Compare a report with the document of an earlier one.
+
+    Requirements are the same when property, text and swept point are. One that is weaker than before is another one:
+    it has to be proved.
+
+    Args:
+        report: the check.
+        earlier: of `robspec.api.load_report`.
+
+    Returns:
+        The report with what it accepts, and the differences in words.
+    """
+    before, names = _known(earlier), set()
+    accepted: set[tuple[str, int]] = set()
+    regressions: list[str] = []
+    moved: list[str] = []
+    for key, place, verdict, said, value in _now(report):
+        names.add(key)
+        where = ", ".join(key)
+        old = before.get(key)
+        if old is None:
+            (moved if verdict is Verdict.PROVED else regressions).append(f"new: {where}: {said}")
+            continue
+        was, was_value = old
+        rank = _RANK[verdict.value]
+        if rank < _RANK[was]:
+            regressions.append(f"worse: {where}: {was} before, now {said}")
+            continue
+        if verdict is not Verdict.PROVED:
+            accepted.add(place)
+        if rank > _RANK[was]:
+            moved.append(f"better: {where}: {was} before, now {said}")
+        elif value != was_value:
+            moved.append(f"moved: {where}: certified {_shown(was_value)} before, now {said}")
+    moved += [f"gone: {', '.join(key)}: {was} before" for key, (was, _) in before.items() if key not in names]
+    return Compared(replace(report, accepted=frozenset(accepted)), tuple(regressions), tuple(moved))
+
+
+def _now(report: CheckReport) -> Iterator[tuple[tuple[str, str], tuple[str, int], Verdict, str, Any]]:
+    classes = report.program.model.classes
+    for place, claim in enumerate(report.claims):
+        yield ("model", claim.text), ("", place), claim.verdict, claim.verdict.value, None
+    listed = document(report)["properties"]
+    for prop, written in zip(report.properties, listed, strict=True):
+        for place, (item, row) in enumerate(zip(prop.requirements, written["requirements"], strict=True)):
+            said = f"{prop.worded(item.verdict)}, certified {certified_text(item)}"
+            said += f" ({'higher' if higher_is_better(item) else 'lower'} is better)"
+            key = (prop.source.name, requirement_text(prop, item, classes))
+            yield key, (prop.source.name, place), item.verdict, said, row["certified"]
+
+
+def _known(earlier: dict[str, Any]) -> dict[tuple[str, str], tuple[str, Any]]:
+    """Verdicts and certified values by requirement; what is not written as it should be is not known."""
+    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    for claim in _rows(earlier, "claims"):
+        if claim.get("verdict") in _RANK:
+            found["model", str(claim.get("claim"))] = (claim["verdict"], None)
+    for prop in _rows(earlier, "properties"):
+        for row in _rows(prop, "requirements"):
+            if row.get("verdict") in _RANK:
+                point = f" [{row['point']}]" if row.get("point") else ""
+                key = (str(prop.get("name")), f"{row.get('requirement')}{point}")
+                found[key] = (row["verdict"], row.get("certified"))
+    return found
+
+
+def _rows(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = value.get(name)
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "undefined"
+    return str(value.get("exact")) if value.get("approx") is None else f"{value['approx']:.6g}"
