@@ -29,7 +29,7 @@ def _lines(program: ir.Program) -> Iterator[str]:
     yield from _model(program.model)
     yield from _data(program.data)
     for block in program.properties:
-        yield from _property(block, program)
+        yield from property_lines(block, program)
 
 
 def _model(model: ir.Model) -> Iterator[str]:
@@ -68,7 +68,8 @@ def _data(data: ir.Data) -> Iterator[str]:
         yield f'  weights: "{data.weights}"'
 
 
-def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
+def property_lines(block: ir.Property, program: ir.Program) -> Iterator[str]:
+    """Say what a property asks, in lines."""
     classes = program.model.classes
     yield f"property {block.name}"
     query = block.query

@@ -58,6 +58,31 @@ def _accepts(parser: InteractiveParser) -> frozenset[str]:
     return frozenset(parser.accepts())  # type: ignore[no-untyped-call]
 
 
+def accepted(block: str, statement: list[Token]) -> frozenset[str]:
+    """Say which terminals can go on a statement.
+
+    Args:
+        block: "model", "data" or "property"; empty at top level.
+        statement: its tokens so far; none where a statement starts.
+
+    Returns:
+        Names of terminals; none behind a mistake.
+    """
+    from lark import Token, UnexpectedToken
+
+    parser = grammar().parse_interactive()
+    try:
+        for terminal, kind in _BLOCKS.items():
+            if kind == block:
+                for name in _header(terminal):
+                    parser.feed_token(Token(name, ""))
+        for token in statement:
+            parser.feed_token(token)
+    except UnexpectedToken:
+        return frozenset()
+    return _accepts(parser) - {END}
+
+
 def _copy(parser: InteractiveParser) -> InteractiveParser:
     copied: InteractiveParser = parser.copy(deepcopy_values=False)  # type: ignore[no-untyped-call]
     return copied
