@@ -22,7 +22,7 @@ from robspec.syntax.source import read_source
     "--format",
     "form",
     default="text",
-    help="Output format: text, json, junit, sarif, github, gitlab or markdown.  [text]",
+    help="Output format: text, json, junit, sarif, github, gitlab, markdown or html.  [text]",
 )
 @click.option(
     "--output",
@@ -178,6 +178,7 @@ def command(
         allow_unknown=allow == "unknown" or fail_on == "refuted",
         properties=properties,
         limit=limit,
+        pictures="html" in (form, *(other for other, _ in others)),
     )
     earlier = None
     if baseline is not None and not (update_baseline and not baseline.exists()):

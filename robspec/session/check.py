@@ -23,6 +23,7 @@ from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.session import trained
 from robspec.session.certificate import Certificate
 from robspec.session.cross_check import cross_checked
+from robspec.session.gallery import Gallery
 from robspec.session.opening import Session, open_session
 from robspec.session.progress import Progress, silent
 from robspec.session.warned import warned
@@ -55,6 +56,7 @@ class Options:
         allow_unknown: whether UNKNOWN counts as success.
         properties: names of the properties to check; empty for all.
         limit: how many images to look at, the first by name, or None for all.
+        pictures: whether to draw the worst images, for a report that shows them.
     """
 
     data: Path | None = None
@@ -73,6 +75,7 @@ class Options:
     allow_unknown: bool = False
     properties: tuple[str, ...] = ()
     limit: int | None = None
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         if self.certificate and (self.limit is not None or self.properties):
@@ -172,7 +175,8 @@ class Check:
         if options.certificate:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
-        observers = [o.observe for o in (collected, self._written) if o is not None]
+        gallery = Gallery(program, session.established.constants, session.data) if options.pictures else None
+        observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
             for look in observers:
@@ -195,6 +199,8 @@ class Check:
             )
 
         report = progress(run, len(session.data), "checking")
+        if gallery is not None:
+            report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
             report = cross_checked(report, collected, options.cross_check, options.witness_dir, progress)
         parts = (session.model, session.model.program, session.data, session.backend, session.established)

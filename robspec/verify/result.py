@@ -242,6 +242,38 @@ class CrossChecked:
         return tuple(c for c in self.comparisons if c.agreed is False)
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of an image.
+
+    Args:
+        title: two or three words.
+        png: the file.
+        legend: what the colours mean; empty where they mean themselves.
+        key: what single colours stand for, each a name and its colour as #rrggbb.
+    """
+
+    title: str
+    png: bytes = field(repr=False)
+    legend: str
+    key: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of one image.
+
+    Args:
+        image: its name.
+        panels: in the order they are shown.
+        words: what is decided of an image as a whole; empty where it is decided pixel by pixel.
+    """
+
+    image: str
+    panels: tuple[Panel, ...]
+    words: str = ""
+
+
 @dataclass(slots=True)
 class Times:
     """Seconds spent, by kind of work."""
@@ -278,6 +310,7 @@ class CheckReport:
         allow_unknown: whether UNKNOWN counts as success for the command that was called.
         accepted: requirements that are not proved and were so before: the property's name, and where its requirement
             stands among `PropertyResult.requirements`; a claim has the name "" and its place among the claims.
+        pictures: of the worst images, where they were asked for.
     """
 
     program: Program
@@ -298,6 +331,7 @@ class CheckReport:
     cross_check: CrossChecked | None = None
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
+    pictures: tuple[Pictures, ...] = ()
 
     @property
     def complete(self) -> bool:
