@@ -77,6 +77,7 @@ def _drawn(lines: list[tuple[str, list[float], list[float], list[float]]], axis:
 def _spread(known: list[tuple[float, float]], asked: list[float], axis: str, attained: str) -> str | None:
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         return None
     figure = Figure(figsize=(5, 3), layout="constrained")
@@ -86,7 +87,7 @@ def _spread(known: list[tuple[float, float]], asked: list[float], axis: str, att
     finite = [(k, a) for k, (_, a) in zip(places, known, strict=True) if math.isfinite(a)]
     if finite:
         panel.plot([k for k, _ in finite], [a for _, a in finite], ".", color=_ATTAINED, label=attained, markersize=3)
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     for value in asked[:4]:
         panel.axhline(value, color=_ASKED, linewidth=0.8)
     panel.set_xlabel("images, by certified value")
