@@ -29,7 +29,16 @@ TESTS = {
     ],
     "robspec/lipschitz": [
         f"tests/lipschitz/test_{name}.py"
-        for name in ("batch_size", "extreme_weights", "programs", "reachable", "refusals", "rounding", "traps")
+        for name in (
+            "batch_by_hand",
+            "batch_size",
+            "extreme_weights",
+            "programs",
+            "reachable",
+            "refusals",
+            "rounding",
+            "traps",
+        )
     ],
     "robspec/kernels/scores": ["tests/kernels/test_scores.py"],
     "robspec/kernels/knapsack": [
