@@ -1,4 +1,4 @@
-"""Every operation on sizes against itself at many batch sizes: what is followed is right, the rest is not followed."""
+"""Operations on sizes against themselves at many batch sizes: what is followed is right, the rest is not followed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ LAST = Spread(torch.tensor([[1.0], [2.0]]), 1, 1)
 
 def asked(target: Any, *args: Any, **keywords: Any) -> object:
     """Follow one call; every Count and Spread, and every tensor, is a node of its own, as in a graph."""
-    graph, known = fx.Graph(), {}
+    graph = fx.Graph()
+    known: dict[fx.Node, object] = {}
 
     def put(value: Any) -> Any:
         if isinstance(value, Count | Spread | torch.Tensor | Opaque):
