@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
@@ -36,3 +39,15 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("ROBSPEC_HYPOTHESIS", "default"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_store_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Logits that tests compute are kept apart from those of whoever runs them."""
+    import robspec.store
+
+    path: Path = tmp_path_factory.mktemp("store") / "store.sqlite"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(robspec.store, "default_path", lambda: path)
+    yield
+    patch.undo()

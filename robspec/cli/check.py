@@ -43,6 +43,9 @@ from robspec.syntax.source import read_source
     metavar="FILE",
     help="Fail only on what is worse than in this JSON report.",
 )
+@click.option("--store", type=click.Path(path_type=Path), help="Keep logits here.  [the user's cache]")
+@click.option("--no-store", is_flag=True, help="Compute every logit anew, and keep none.")
+@click.option("--resume", is_flag=True, help="Say how much of a stopped run was kept; it is used in any case.")
 @click.option("--update-baseline", is_flag=True, help="Write this check's JSON report to --baseline when it is done.")
 @click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
@@ -99,6 +102,9 @@ def command(
     quiet: bool,
     verbose: bool,
     baseline: Path | None,
+    store: Path | None,
+    no_store: bool,
+    resume: bool,
     update_baseline: bool,
     backend: str,
     arch: str | None,
@@ -135,6 +141,8 @@ def command(
     output, others = _options.outputs(outputs)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose contradict each other")
+    if no_store and (store is not None or resume):
+        raise click.UsageError("--no-store contradicts --store and --resume")
     if update_baseline and baseline is None:
         raise click.UsageError("--update-baseline writes to the file that --baseline names")
     _options.check_architecture(arch, key, prefix)
@@ -158,6 +166,7 @@ def command(
     from robspec.session.check import Check, Options
     from robspec.session.cross_check import raise_alarm
     from robspec.session.progress import silent
+    from robspec.store import default_path
     from robspec.verify.errors import WitnessPathError
     from robspec.verify.witness import write_witnesses
 
@@ -178,6 +187,7 @@ def command(
         allow_unknown=allow == "unknown" or fail_on == "refuted",
         properties=properties,
         limit=limit,
+        store=None if no_store else store or default_path(),
         pictures="html" in (form, *(other for other, _ in others)),
     )
     earlier = None
@@ -185,6 +195,8 @@ def command(
         earlier = load_report(baseline)
     work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
     report = work.run(silent if quiet else _options.with_progress)
+    if resume:
+        click.echo(f"resumed: the logits of {work.known} batches were kept", err=True)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():
         finished = work.finish(report)

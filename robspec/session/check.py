@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import platform
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,6 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import torch
+
 from robspec import stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
@@ -18,6 +22,8 @@ from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Program
 from robspec.models.conduct import Conduct, peeled_notes
+from robspec.models.loading import LoadedModel
+from robspec.notes import Note
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.session import trained
@@ -27,12 +33,13 @@ from robspec.session.gallery import Gallery
 from robspec.session.opening import Session, open_session
 from robspec.session.progress import Progress, silent
 from robspec.session.warned import warned
+from robspec.store import Remembering, Store
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport
-from robspec.verify.run import Answers, check
+from robspec.verify.run import Answers, check, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Options:
         properties: names of the properties to check; empty for all.
         limit: how many images to look at, the first by name, or None for all.
         pictures: whether to draw the worst images, for a report that shows them.
+        store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
     """
 
     data: Path | None = None
@@ -76,6 +84,7 @@ class Options:
     properties: tuple[str, ...] = ()
     limit: int | None = None
     pictures: bool = False
+    store: Path | None = None
 
     def __post_init__(self) -> None:
         if self.certificate and (self.limit is not None or self.properties):
@@ -146,6 +155,8 @@ class Check:
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
         self._written: Certificate | None = None
+        self.known = 0
+        """Batches whose logits were in the store."""
 
     def __enter__(self) -> Check:
         return self
@@ -182,10 +193,13 @@ class Check:
             for look in observers:
                 look(context, names, answers)
 
+        store = Store(options.store) if options.store is not None and options.arch is None else None
+        model = session.model if store is None else Remembering(session.model, store, identity(session.model))
+
         def run(told: Callable[[int], None]) -> CheckReport:
             return check(
                 program,
-                session.model,
+                model,
                 session.data,
                 session.backend,
                 session.established,
@@ -199,6 +213,12 @@ class Check:
             )
 
         report = progress(run, len(session.data), "checking")
+        if store is not None:
+            self.known = model.hits if isinstance(model, Remembering) else 0
+            if store.trouble:
+                off = Note("store-off", str(options.store), f"logits are not kept: {store.trouble}", {})
+                report = replace(report, remarks=(*report.remarks, off))
+            store.close()
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
@@ -257,3 +277,15 @@ def _chosen(program: Program, names: Sequence[str]) -> Program:
     if not names:
         return program
     return replace(program, properties=tuple(p for p in program.properties if p.name in names))
+
+
+def identity(model: LoadedModel) -> dict[str, str]:
+    """Name all that decides a model's logits besides the pixels."""
+    return {
+        "model": model.sha256,
+        "peeled": " ".join(model.peeled),
+        "normalize": repr(model.normalize),
+        "dtype": f"{model.dtype} {model.forward_dtype} {model.device}",
+        "versions": json.dumps(versions(), sort_keys=True),
+        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
+    }

@@ -1,0 +1,144 @@
+"""A file of byte strings by key: whole or not there, whatever happens to the process that writes.
+
+SQLite in its write-ahead mode keeps that promise; every value carries its own digest besides, so that a file that was
+damaged later gives nothing rather than something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from pathlib import Path
+
+import platformdirs
+
+LIMIT = 1 << 30
+"""Bytes that are kept; what was used least recently goes first."""
+_BUSY_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS kept (
+  key BLOB PRIMARY KEY, kind TEXT NOT NULL, used REAL NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL,
+  value BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_use ON kept (used);
+"""
+_VERSION = 1
+
+
+def default_path() -> Path:
+    """The store of this user."""
+    return Path(platformdirs.user_cache_dir("robspec")) / "store.sqlite"
+
+
+class Store:
+    """An open store; whatever goes wrong with the file turns it off, and `trouble` says what it was.
+
+    Several processes may use one file at once.
+
+    Args:
+        path: the file, created with its folder if missing.
+        limit: bytes of values that are kept.
+    """
+
+    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+        self.path, self.limit = path, limit
+        self.trouble = ""
+        self._size = 0
+        self._connection: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._prepare(self._connection)
+        except (OSError, sqlite3.Error) as error:
+            self._off(error)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"it was written by another version of robspec ({version})")
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        (self._size,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM kept").fetchone()
+
+    def _off(self, error: Exception) -> None:
+        self.trouble = str(error)
+        self.close()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read a value; None where there is none, or where it is not what was written."""
+        if self._connection is None:
+            return None
+        try:
+            row = self._connection.execute("SELECT value, digest FROM kept WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                return None
+            value, digest = row
+            if not isinstance(value, bytes) or hashlib.sha256(key + value).digest() != digest:
+                self._connection.execute("DELETE FROM kept WHERE key = ?", (key,))
+                return None
+            self._connection.execute("UPDATE kept SET used = ? WHERE key = ?", (time.time(), key))
+        except sqlite3.Error as error:
+            self._off(error)
+            return None
+        return value
+
+    def put(self, key: bytes, kind: str, value: bytes) -> None:
+        """Keep a value under a key, in place of what was there; larger ones than the limit are not kept."""
+        if self._connection is None or len(value) > self.limit:
+            return
+        digest = hashlib.sha256(key + value).digest()
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)",
+                (key, kind, time.time(), len(value), digest, value),
+            )
+            self._size += len(value)
+            if self._size > self.limit:
+                self.prune(self.limit)
+        except (sqlite3.Error, OverflowError) as error:
+            self._off(error)
+
+    def prune(self, limit: int) -> int:
+        """Drop what was used least recently until at most so many bytes are kept.
+
+        Returns:
+            How many values were dropped.
+        """
+        if self._connection is None:
+            return 0
+        total, dropped = 0, []
+        try:
+            rows = self._connection.execute("SELECT key, size FROM kept ORDER BY used DESC, key").fetchall()
+            for key, size in rows:
+                total += size
+                if total > limit:
+                    dropped.append((key,))
+                    total -= size
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("DELETE FROM kept WHERE key = ?", dropped)
+            self._size = total
+        except sqlite3.Error as error:
+            self._off(error)
+        return len(dropped)
+
+    def summary(self) -> dict[str, tuple[int, int]]:
+        """Count values and their bytes, by kind."""
+        if self._connection is None:
+            return {}
+        try:
+            rows = self._connection.execute("SELECT kind, COUNT(*), SUM(size) FROM kept GROUP BY kind").fetchall()
+        except sqlite3.Error as error:
+            self._off(error)
+            return {}
+        return {str(kind): (int(count), int(size)) for kind, count, size in rows}
+
+    def close(self) -> None:
+        """Close the file; nothing is read or kept any more."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

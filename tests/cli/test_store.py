@@ -1,0 +1,80 @@
+"""A check that was killed goes on where it stopped, and a change of eps needs no forward pass."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import PROVED, Project, Run
+
+
+def document(path: Path) -> dict[str, Any]:
+    """A report without the seconds it took."""
+    found = json.loads(path.read_text())
+    del found["seconds"]
+    return found
+
+
+def checked(robspec: Run, project: Project, name: str, *options: object) -> tuple[dict[str, Any], str]:
+    path = project.root / name
+    result = robspec("check", project.model, project.spec, "-q", "--output", f"json={path}", *options)
+    assert result.status == 0, result.err
+    return document(path), result.err
+
+
+def test_a_changed_budget_needs_no_forward_pass(project: Project, robspec: Run) -> None:
+    store = ("--store", project.root / "s.sqlite", "--batch-size", 1, "--resume")
+    first, told = checked(robspec, project, "a.json", *store)
+    assert "logits of 0 batches" in told
+    again, told = checked(robspec, project, "b.json", *store)
+    assert "logits of 4 batches" in told
+    assert again == first
+    project.write_spec(PROVED.replace("budget 0.1", "budget 0.2"))
+    _, told = checked(robspec, project, "c.json", *store)
+    assert "logits of 4 batches" in told
+    plain, _ = checked(robspec, project, "d.json", "--no-store", "--batch-size", 1)
+    kept, _ = checked(robspec, project, "e.json", *store)
+    assert kept == plain
+    _, told = checked(robspec, project, "f.json", *store, "--forward", "float64")
+    assert "logits of 0 batches" in told
+
+
+def test_contradictions(project: Project, robspec: Run) -> None:
+    assert robspec("check", project.model, project.spec, "--no-store", "--resume").status == 2
+
+
+def test_a_store_that_cannot_be_used_is_said_and_changes_nothing(project: Project, robspec: Run) -> None:
+    (project.root / "file").write_text("")
+    report, _ = checked(robspec, project, "a.json", "--store", project.root / "file" / "s.sqlite")
+    assert [r["code"] for r in report["remarks"]][-1] == "store-off"
+
+
+@pytest.mark.parametrize("delay", [2.0, 4.0])
+def test_killed_and_asked_again(project: Project, robspec: Run, delay: float) -> None:
+    """Wherever it is killed, the next run ends with the same report as one that was left alone."""
+    store = ("--store", str(project.root / "s.sqlite"), "--batch-size", "1")
+    command = [sys.executable, "-m", "robspec", "check", str(project.model), str(project.spec), *store]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checked(robspec, project, "a.json", *store)[0] == checked(robspec, project, "b.json", "--no-store")[0]
+
+
+def test_the_cache_is_listed_pruned_and_cleared(project: Project, robspec: Run) -> None:
+    store = project.root / "s.sqlite"
+    checked(robspec, project, "a.json", "--store", store, "--batch-size", 2)
+    assert robspec("cache", "--store", store).out.startswith("logits: 2 batches, ")
+    assert robspec("cache", "--store", store, "--prune", "1G").out.startswith("dropped 0 batches")
+    assert robspec("cache", "--store", store, "--prune", "0").out.startswith("dropped 2 batches")
+    assert robspec("cache", "--store", store, "--prune", "some").status == 2
+    assert robspec("cache", "--store", store, "--clear").out.startswith("removed ")
+    assert not store.exists()
+    assert robspec("cache").status == 0
