@@ -122,7 +122,7 @@ class Attacker:
             for i, result in enumerate(found):
                 if value is not None and made is not None:
                     self._compare(result, point, value, made, query.metric, attack.constant)
-                    found[i] = _with(result, point, value, made, query.metric)
+                    found[i] = taken_over(result, point, value, made, query.metric)
         return found
 
     def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
@@ -203,7 +203,7 @@ class Attacker:
             distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm) if usable[i] else None
             if value is not None and distance is not None and distance <= query.budgets[point]:
                 self._compare(before, point, value, Attack(distance, paths[i]), query.metric, constant)
-                found[i] = _with(before, point, value, Attack(distance, paths[i]), query.metric)
+                found[i] = taken_over(before, point, value, Attack(distance, paths[i]), query.metric)
             if found[i] is before:
                 paths[i].unlink()
 
@@ -295,7 +295,7 @@ def searchable(query: WorstCaseQuery, task: Task) -> bool:
     return query.norm in (L2, LINF) and query.metric.items != "predicted" and known
 
 
-def _with(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
+def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
     """Take a find over where it is worse than what was attained."""
     attained = result.attained[point]
     if attained is None:

@@ -145,6 +145,17 @@ class WitnessPathError(RobspecError):
     title = "cannot write a witness"
 
 
+class BadWitness(RobspecError):
+    """A file is no witness that `robspec replay` can show again.
+
+    `robspec check` writes one for each refuted property into its --witness-dir, `NAME.witness.json`, and the images
+    it names beside it; keep them together, and name the model and the specification they were written about.
+    """
+
+    code = "E0605"
+    title = "no witness"
+
+
 class BadReport(RobspecError):
     """A file is no JSON report of `robspec check`, or one of another version.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from robspec.semantics.norm import exact_text
 from robspec.verify.errors import WitnessPathError
@@ -58,7 +59,7 @@ def write_witnesses(report: CheckReport, folder: Path) -> list[Written]:
         content = json.dumps(_document(report, prop), indent=2) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _store_attacks(prop, folder)
+            _store_attacks(report, prop, folder)
             replaced = _differs(path, content.encode())
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as stream:
                 stream.write(content)
@@ -126,8 +127,8 @@ def _place(image: ImageResult, point: int) -> dict[str, str]:
     return {"distance": "0"} if attack is None else {"distance": str(attack.distance), "stored": attack.path.name}
 
 
-def _store_attacks(prop: PropertyResult, folder: Path) -> None:
-    """Copy the images that refute a property beside its witness."""
+def _store_attacks(report: CheckReport, prop: PropertyResult, folder: Path) -> None:
+    """Copy the images that refute a property beside its witness, each with a view of it in 8 bits."""
     for result in prop.requirements:
         if result.verdict is not Verdict.REFUTED:
             continue
@@ -135,3 +136,13 @@ def _store_attacks(prop: PropertyResult, folder: Path) -> None:
             attack = image.attacks[result.point] if image.attacks else None
             if attack is not None and image.image in result.witnesses:
                 shutil.copyfile(attack.path, folder / attack.path.name)
+                _preview(report, attack.path).save((folder / attack.path.name).with_suffix(".png"))
+
+
+def _preview(report: CheckReport, path: Path) -> Image.Image:
+    low, high = float(report.program.model.low), float(report.program.model.high)
+    pixels = np.load(path, allow_pickle=False).astype(np.float64)
+    if pixels.shape[0] not in (1, 3):
+        pixels = pixels.mean(axis=0, keepdims=True)
+    levels = np.rint(np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0])
