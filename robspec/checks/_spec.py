@@ -82,8 +82,15 @@ class Spec:
 
     @cached_property
     def data(self) -> ast.Data | None:
-        """The first data block."""
-        return next(iter(self._declared(ast.Data)), None)
+        """The data block that is used: the one `use` names, else the first."""
+        use = self.statement_of_file(ast.Use)
+        wanted = None if use is None else use.name.id
+        return next((d for d in self.data_blocks if wanted in (None, d.name.id)), next(iter(self.data_blocks), None))
+
+    @cached_property
+    def data_blocks(self) -> tuple[ast.Data, ...]:
+        """Every data block, repeated names included."""
+        return self._declared(ast.Data)
 
     @cached_property
     def properties(self) -> tuple[ast.Property, ...]:

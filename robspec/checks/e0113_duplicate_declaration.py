@@ -1,8 +1,9 @@
 """Declared twice.
 
 A parameter, a metric, a block, a statement of a block or a class is given twice.
-robspec does not guess which one is meant. Only `require` may be repeated: every
-requirement must hold.
+robspec does not guess which one is meant. Only `require`, `map` and `ignore` may be
+repeated: every one of them holds. Several `data` blocks have different names, and
+`use` says which one is meant.
 
 Example::
 
@@ -30,13 +31,17 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     statements = spec.file.statements
     params: list[tuple[str, ast.Node]] = [(f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)]
     single: list[tuple[str, ast.Node]] = [
-        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data))
+        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data, ast.Use))
     ]
     own = [(f"metric `{s.name.id}`", s) for s in statements if isinstance(s, ast.Definition)]
     yield from _repeated(spec, [*params, *single, *own])
     for block in statements:
         if isinstance(block, (ast.Model, ast.Data, ast.Property)):
-            inner = [(f"`{_word(s)}` statement", s) for s in block.statements if not isinstance(s, ast.Require)]
+            inner = [
+                (f"`{_word(s)}` statement", s)
+                for s in block.statements
+                if not isinstance(s, (ast.Require, ast.Map, ast.Ignore))
+            ]
             yield from _repeated(spec, inner)
     for node in descend(spec.file):
         if isinstance(node, ast.Classes):
@@ -46,7 +51,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
 
 
 def _word(statement: ast.Node) -> str:
-    words = {ast.Model: "`model` block", ast.Data: "`data` block", ast.Language: "`language` statement"}
+    if isinstance(statement, ast.Data):
+        return f"`data {statement.name.id}` block"
+    words = {ast.Model: "`model` block", ast.Use: "`use` statement", ast.Language: "`language` statement"}
     special = {ast.MetricStatement: "metric", ast.NormStatement: "norm", ast.AttackStatement: "attack"}
     kind = type(statement)
     return words.get(kind) or special.get(kind) or kind.__name__.lower()

@@ -1,7 +1,8 @@
 """Statement that is missing from a block.
 
 A model has an `input`, an `output` and its `classes` (or, of one score, the
-`annotation` that says what it separates); data have `images`; a property has a
+`annotation` that says what it separates); data have `images`, or `pairs`, or a
+`layout`; a property has a
 `norm`, a `require` and, unless its condition names the metrics itself, a `metric`;
 of scores also an `attack`.
 
@@ -46,8 +47,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         if spec.of_model(ast.Annotation) is not None:
             needed.pop("classes")
         yield from _missing(spec, spec.model, "model", needed)
-    if spec.data is not None:
-        yield from _missing(spec, spec.data, "data", _DATA)
+    for data in spec.data_blocks:
+        if not any(isinstance(s, (ast.Pairs, ast.Layout)) for s in data.statements):
+            yield from _missing(spec, data, "data", _DATA)
     for block in spec.properties:
         wanted: dict[str, type[ast.Node]] = dict(_PROPERTY)
         if spec.task is not None and spec.task.scores:

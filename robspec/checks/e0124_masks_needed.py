@@ -35,7 +35,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for masks wherever a metric needs them."""
     data = spec.data
     wanted = "masks" if spec.task is None else spec.task.annotation
-    given = [k.__name__.lower() for k in (ast.Masks, ast.Labels) if spec.statement(data, k) is not None]
+    kinds = (ast.Masks, ast.Labels, ast.Pairs, ast.Layout)
+    given = [k.__name__.lower() for k in kinds if spec.statement(data, k) is not None]
     if data is None or spec.damaged(data) or given:
         return
     form = FORMS[wanted] if wanted == "labels" else 'masks "..."'

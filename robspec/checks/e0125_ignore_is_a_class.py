@@ -26,16 +26,21 @@ from robspec.syntax import ast
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Compare the ignore label with the classes' indices."""
-    ignore, masks = spec.statement(spec.data, ast.Ignore), spec.statement(spec.data, ast.Masks)
-    label = None if ignore is None else spec.value(ignore.label)
-    if ignore is None or label is None or spec.classes is None:
+    """Compare the ignore labels with the classes' indices, where the masks hold those."""
+    if spec.classes is None:
         return
-    index = None
-    if label.denominator == 1 and 0 <= label < len(spec.classes):
-        index = int(label)
-    elif masks is not None and masks.binary and label == 255 and len(spec.classes) == 2:
-        index = 1
-    if index is not None:
-        message = f"{shown(label)} is the label of `{spec.classes[index]}`, which would never be evaluated"
-        yield error(__name__, ignore.label.span, message, "ignore a label that no class has, or none")
+    for data in spec.data_blocks:
+        if any(isinstance(s, (ast.Map, ast.Layout)) for s in data.statements):
+            continue
+        binary = any(isinstance(s, (ast.Masks, ast.Pairs)) and s.binary for s in data.statements)
+        for expr in (e for s in data.statements if isinstance(s, ast.Ignore) for e in s.labels):
+            label, index = spec.value(expr), None
+            if label is None:
+                continue
+            if label.denominator == 1 and 0 <= label < len(spec.classes):
+                index = int(label)
+            elif binary and label == 255 and len(spec.classes) == 2:
+                index = 1
+            if index is not None:
+                message = f"{shown(label)} is the label of `{spec.classes[index]}`, which would never be evaluated"
+                yield error(__name__, expr.span, message, "ignore a label that no class has, or none")

@@ -1,4 +1,4 @@
-"""Ignore label that is no integer.
+"""Label that is no integer, in `ignore` or `map`.
 
 Labels in masks are integers; 255 is a common ignore label, -1 is used in arrays.
 
@@ -24,11 +24,21 @@ LIMIT = 1 << 31
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look at the label."""
-    ignore = spec.statement(spec.data, ast.Ignore)
-    label = None if ignore is None else spec.value(ignore.label)
-    if ignore is None or label is None:
-        return
-    if label.denominator != 1 or abs(label) >= LIMIT:
-        message = f"{shown(label)} cannot be the label of a pixel"
-        yield error(__name__, ignore.label.span, message, "write an integer, such as 255")
+    """Look at the labels, those of a `map` included."""
+    for data in spec.data_blocks:
+        for expr in labels(data):
+            label = spec.value(expr)
+            if label is not None and (label.denominator != 1 or abs(label) >= LIMIT):
+                message = f"{shown(label)} cannot be the label of a pixel"
+                yield error(__name__, expr.span, message, "write an integer, such as 255")
+
+
+def labels(data: ast.Data) -> Iterator[ast.Expr]:
+    """The labels a block names."""
+    for statement in data.statements:
+        if isinstance(statement, ast.Ignore):
+            yield from statement.labels
+        elif isinstance(statement, ast.Map):
+            for source in (p.source for p in statement.parts):
+                if isinstance(source, ast.Stored):
+                    yield from (source.first, *([source.last] if source.last is not None else []))

@@ -19,16 +19,14 @@ from collections.abc import Iterator
 from robspec.checks._report import error
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
-from robspec.syntax import ast
 from robspec.syntax.forms import FORMS
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look at the patterns, and at the table of labels."""
-    for kind in (ast.Images, ast.Masks, ast.Labels):
-        statement = spec.statement(spec.data, kind)
-        glob = getattr(statement, "glob", None)
-        if statement is not None and glob is not None and not glob.strip():
-            word = kind.__name__.lower()
+    """Look at the patterns, and at the tables."""
+    for statement in (s for data in spec.data_blocks for s in data.statements):
+        path = getattr(statement, "glob", getattr(statement, "root", None))
+        if path is not None and not path.strip():
+            word = type(statement).__name__.lower()
             mend = f"name the files: `{FORMS[word]}`"
             yield error(__name__, statement.span, f"`{word}` names no file", mend)

@@ -28,6 +28,8 @@ from robspec.syntax import ast
 from robspec.syntax.forms import FORMS
 from robspec.tasks import Task
 
+_OF_PIXELS = (ast.Masks, ast.Pairs, ast.Layout, ast.Ignore, ast.Map, ast.Region, ast.Weights)
+
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for statements that have no meaning for the declared output."""
@@ -50,11 +52,11 @@ def _data(data: ast.Data, task: Task) -> Iterator[Diagnostic]:
     whole = task.item == "image"
     for statement in data.statements:
         word = type(statement).__name__.lower()
-        of_pixels = isinstance(statement, (ast.Masks, ast.Ignore, ast.Region, ast.Weights))
+        of_pixels = isinstance(statement, _OF_PIXELS)
         if whole and of_pixels:
             message = f"`{word}` is about pixels, and the output judges images as a whole"
             mend = f"write `{FORMS['labels']}`, or `labels by folder`"
-            if not isinstance(statement, ast.Masks):
+            if not isinstance(statement, (ast.Masks, ast.Pairs, ast.Layout)):
                 mend = "leave it out"
             yield error(__name__, statement.span, message, mend)
         elif not whole and isinstance(statement, ast.Labels):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import content, labels, reading, scaling, whole
+from robspec.data import content, reading, scaling, steps, tables, whole
 from robspec.data.errors import (
     AmbiguousPalette,
     BadWeights,
@@ -24,10 +24,12 @@ from robspec.data.errors import (
     UnsupportedFile,
 )
 from robspec.data.header import Header
+from robspec.data.labels import Meaning
 from robspec.data.pairing import Pair, pair
 from robspec.data.raster import Plane
+from robspec.ir.print import step_text
 from robspec.ir.types import Data, Model
-from robspec.notes import Note, listed
+from robspec.notes import Figure, Note, listed
 
 _EXACT = 2**53
 """Integers up to here are doubles."""
@@ -67,6 +69,9 @@ class Dataset:
         weights: each image with its weight file, in the same order; empty for none.
         wide: whether the model computes in float64, so that pixels must be float32 numbers.
         labels: one class index for each image, where images are judged as a whole; empty for none.
+        meaning: what the numbers in masks stand for; None for what the specification says.
+        tables: further files that say what belongs to what, hashed as well: name and path.
+        noted: what the report should say of how the data set was read.
     """
 
     name: str
@@ -78,6 +83,9 @@ class Dataset:
     weights: tuple[Pair, ...] = ()
     wide: bool = False
     labels: tuple[int, ...] = ()
+    meaning: Meaning | None = None
+    tables: tuple[tuple[str, Path], ...] = ()
+    noted: tuple[Note, ...] = ()
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
     _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
 
@@ -120,7 +128,7 @@ class Dataset:
             chosen = self.pairs[start : start + size]
             images = torch.from_numpy(np.stack([self._image(p) for p in chosen]))
             masks = None
-            if self.data.masks:
+            if self.data.masked:
                 masks = torch.from_numpy(np.stack([self._labels(p) for p in chosen]))
             elif self.labels:
                 # A whole image is one item: a plane of 1 x 1.
@@ -149,9 +157,12 @@ class Dataset:
                 if path not in self._seen:
                     self._read(path, name)
                 total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
-        if self.data.labels:
-            blob = reading.file_bytes(self.root / self.data.labels, self.data.labels)
-            for part in (self.data.labels.encode(), hashlib.sha256(blob).digest()):
+            if p.drawn is not None:
+                total.update(p.drawn.digest())
+        named = [(name, self.root / name) for name in (self.data.labels, self.data.pairs) if name]
+        for name, path in (*named, *self.tables):
+            blob = reading.file_bytes(path, name)
+            for part in (name.encode(), hashlib.sha256(blob).digest()):
                 total.update(len(part).to_bytes(8, "big") + part)
         for p in (*self.regions, *self.weights):
             if p.mask is not None:
@@ -184,13 +195,32 @@ class Dataset:
     @property
     def remarks(self) -> tuple[Note, ...]:
         """What the report should say of how the files were read."""
+        return (*self.noted, *self._done, *self._turned)
+
+    @property
+    def _done(self) -> tuple[Note, ...]:
+        """That images are not as they are stored, where they are cropped or resized."""
+        if not self.data.steps:
+            return ()
+        sizes = sorted({self._headers[p.image].upright for p in self.pairs})
+        shown = listed(tuple(f"{height} x {width}" for height, width in sizes))
+        done = ", then ".join(step_text(step).replace(": ", " ") for step in self.data.steps)
+        text = f"images of {shown} are brought to size ({done}); budgets and radii are about the result"
+        figures: dict[str, Figure] = {
+            "steps": tuple(step_text(step) for step in self.data.steps),
+            "images": len(self.pairs),
+        }
+        return (Note("images-brought-to-size", f"data {self.name}", text, figures),)
+
+    @property
+    def _turned(self) -> tuple[Note, ...]:
         turned = {p.name: h.orientation for p in self.pairs if (h := self._headers[p.image]).orientation != 1}
         if not turned:
             return ()
         shown = listed(tuple(f"{name} ({k})" for name, k in turned.items()))
         count = f"{len(turned)} image{'' if len(turned) == 1 else 's'} of {len(self.pairs)}"
         text = f"EXIF orientation applied to {count}: {shown}"
-        if self.data.masks or self.data.region or self.data.weights:
+        if self.data.masked or self.data.region or self.data.weights:
             text += "; masks and other files without one are taken as drawn on the upright image"
         figures = {"images": tuple(turned), "orientations": tuple(map(str, turned.values()))}
         return (Note("orientation-applied", f"data {self.name}", text, figures),)
@@ -201,38 +231,66 @@ class Dataset:
         Raises:
             RobspecError: E0304, E0305, E0307, E0308, E0309, E0311 or E0315, naming the file.
         """
-        sides = self._sides
+        declared, free = self.model.input_shape, bool(self.data.steps)
         for p in self.pairs:
-            self._headers[p.image] = reading.image_header(p.image, p.name, self.model.input_shape)
+            self._headers[p.image] = reading.image_header(p.image, p.name, declared, free=free)
         for p in (*self.pairs, *self.regions, *self.weights):
+            image, sides = self._headers[p.image], self._sides(p)
             if p.mask is not None:
-                reading.plane_header(p, self._headers[p.image], sides)
+                reading.plane_header(p, image, sides, colours=self._colours and p.noun == "mask")
+            elif p.drawn is not None and p.drawn.sides != sides:
+                reading.refuse_sides(p, p.drawn.sides, sides)
+
+    def _sides(self, p: Pair) -> tuple[int, int]:
+        """Height and width that a mask must have as it is stored."""
+        return self._headers[p.image].upright if self.data.steps else self.model.plane[1:]
 
     @property
-    def _sides(self) -> tuple[int, int]:
-        return self.model.plane[1:]
+    def _colours(self) -> bool:
+        return self._meaning.colours
+
+    @property
+    def _meaning(self) -> Meaning:
+        if self.meaning is not None:
+            return self.meaning
+        data = self.data
+        return Meaning(
+            len(self.model.classes), data.ignore, data.binary, data.also_ignored, data.mapping, data.colours
+        )
 
     def _image(self, p: Pair) -> npt.NDArray[np.float32]:
         stored = self._stored_image(p)
         return scaling.to_range(stored, self.model.low, self.model.high, p.name, wide=self.wide)
 
     def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
-        blob = self._read(p.image, p.name)
-        return reading.image(blob, p, self._headers[p.image], self.model.input_shape, self._most_values())
+        blob, header = self._read(p.image, p.name), self._headers[p.image]
+        stored = reading.image(blob, p, header, (self.model.input_shape[0], *self._of(header)), self._most(header))
+        return steps.image(stored, self.data.steps, p.name)
+
+    def _of(self, header: Header) -> tuple[int, int]:
+        """Height and width that an image must have as it is stored."""
+        return header.upright if self.data.steps else self.model.input_shape[1:]
 
     def _plane(self, p: Pair) -> Plane:
+        header = self._headers[p.image]
+        if p.drawn is not None:
+            return Plane(steps.plane(p.drawn.values(), self.data.steps, p.mask_name))
         if p.mask is None:
             raise ValueError("an unpaired file")
         blob = self._read(p.mask, p.mask_name)
-        return reading.plane(blob, p, self._headers[p.image], self._sides, self._most_values())
+        if self._colours and p.noun == "mask":
+            found = reading.colours(blob, p, header, self._sides(p))
+        else:
+            found = reading.plane(blob, p, header, self._sides(p), self._most(header))
+        greys = None if found.greys is None else steps.plane(found.greys, self.data.steps, p.mask_name)
+        return Plane(steps.plane(found.values, self.data.steps, p.mask_name), greys)
 
     def _labels(self, p: Pair) -> npt.NDArray[np.int64]:
         stored = self._plane(p)
-        declared = len(self.model.classes), self.data.ignore, self.data.binary
-        found = labels.to_classes(stored.values, *declared, p.mask_name)
+        found = self._meaning.read(stored.values, p.mask_name)
         if stored.greys is not None:
             try:
-                shown = labels.to_classes(stored.greys, *declared, p.mask_name)
+                shown = self._meaning.read(stored.greys, p.mask_name)
             except LabelOutOfRange:
                 return found  # only the indices are labels
             if not np.array_equal(found, shown):
@@ -272,9 +330,12 @@ class Dataset:
             raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
         return blob
 
-    def _most_values(self) -> int:
-        channels, height, width = self.model.input_shape
-        return max(channels * height * width, math.prod(self._sides))
+    def _most(self, header: Header) -> int:
+        """How many values an array may hold."""
+        channels = self.model.input_shape[0]
+        if self.data.steps:
+            return channels * math.prod(header.sides)
+        return max(channels * math.prod(self.model.input_shape[1:]), math.prod(self.model.plane[1:]))
 
 
 def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) -> Dataset:
@@ -294,7 +355,10 @@ def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) ->
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
-    pairs = pair(root, data.images, data.masks, unique=not data.annotated or bool(data.masks))
+    if data.pairs:
+        pairs = tables.pairs(root, data.pairs)
+    else:
+        pairs = pair(root, data.images, data.masks, unique=not data.annotated or data.masked)
     labels = _of_images(data, model, root, pairs)
     dataset = Dataset(data.name, root, pairs, data, model, regions, weights, wide, labels)
     dataset.check_headers()

@@ -22,9 +22,9 @@ class EmptyDataSet(RobspecError):
 class MissingMask(RobspecError):
     """Some images have no mask, region file or weight file of the same stem, or no row in the table of labels.
 
-    Images and these files are paired by file name without its suffix: `images/0012.jpg` goes with
-    `masks/0012.png`. An image without its annotation cannot be judged, and leaving it out in silence would change
-    the result. The message says which of the three is missing and under which glob.
+    Images and these files are paired by file name without its suffix, `images/0012.jpg` with `masks/0012.png`, or by
+    the named parts of their patterns. An image without its annotation cannot be judged, and leaving it out in silence
+    would change the result. The message says which of the three is missing and under which glob.
 
     Example: `images/0012.png` exists and `masks/0012.png` does not.
     Mend: add the files, narrow the image glob, or remove `masks` if only `stability` is asked, `region` or
@@ -38,8 +38,11 @@ class MissingMask(RobspecError):
 class DuplicateStem(RobspecError):
     """Two images, two masks, two region files or two weight files have the same stem, so the pairing is ambiguous.
 
+    Where patterns have named parts, two files of one kind are alike in all of them.
+
     Example: `images/a/0001.png` and `images/b/0001.png` under `images "images/**/*.png"`.
-    Mend: rename one of them, or narrow the glob.
+    Mend: name the folder in both patterns, `images "images/{folder}/{stem}.png"`; rename one of them, or narrow the
+    glob.
     """
 
     code = "E0303"
@@ -62,7 +65,8 @@ class MaskSizeMismatch(RobspecError):
 class UnreadableFile(RobspecError):
     """A file of the data set cannot be decoded: damaged, truncated, of another format, or not permitted.
 
-    PNG, JPEG, .npy and .npz are read; arrays that would need unpickling are refused, since that runs code.
+    PNG, JPEG, GIF, TIFF, WebP, .npy and .npz are read; arrays that would need unpickling are refused, since that runs
+    code.
 
     Example: a PNG whose download stopped half-way.
     Mend: restore or re-save the file, or narrow the glob so that it is not matched.
@@ -88,10 +92,12 @@ class LabelOutOfRange(RobspecError):
 class ImageShapeMismatch(RobspecError):
     """An image does not have the shape of the declared input.
 
-    robspec never resizes or crops an image: eps is a distance between the exact arrays the model sees.
+    robspec never resizes or crops an image unless the data say so: eps is a distance between the exact arrays the
+    model sees.
 
     Example: the input is [3, 256, 256] and `images/0001.png` is grayscale, or 640 x 480.
-    Mend: resize or convert the images once, and save them; or correct the `input` of the specification.
+    Mend: resize or convert the images once, and save them; write `resize` or `crop` into the data block, which the
+    report then says; or correct the `input` of the specification.
     """
 
     code = "E0307"
@@ -138,11 +144,11 @@ class PixelOutOfRange(RobspecError):
 class UnsupportedFile(RobspecError):
     """A file matched by the glob is of a kind robspec does not read without loss.
 
-    Read: JPEG of 8 bits, grayscale PNG of 1 to 16 bits, RGB PNG of 8 bits, palette PNG, and arrays of uint8,
-    uint16, float16, float32 or float64; masks as grayscale or palette PNG, or as integer arrays. A 16-bit colour
-    PNG is refused because the decoder would silently drop the low bits; transparency and CMYK because what they
-    look like depends on more than the file; animations because it is not clear which frame is meant. The whole
-    table is in docs/reference/pixels.md.
+    Read: JPEG of 8 bits, grayscale PNG of 1 to 16 bits, RGB PNG of 8 bits, palette PNG, GIF, TIFF of one page, WebP,
+    and arrays of uint8, uint16, float16, float32 or float64; masks as files of one exact number per pixel, or of
+    colours where `map` says what they stand for. A 16-bit colour PNG is refused because the decoder would silently
+    drop the low bits; transparent pixels and CMYK because what they look like depends on more than the file;
+    animations because it is not clear which frame is meant. The whole table is in docs/reference/pixels.md.
 
     Mend: convert the files once, or narrow the glob.
     """
@@ -248,3 +254,110 @@ class BadLabelTable(RobspecError):
 
     code = "E0318"
     title = "table of labels cannot be read"
+
+
+class AmbiguousName(RobspecError):
+    """A file's path can be taken apart in two ways by a pattern with named parts.
+
+    Files are paired by these parts, so robspec does not guess.
+
+    Example: `{city}_{stem}.png` and a file `new_york_0001.png`: the city is `new` or `new_york`.
+    Mend: write more of the path out, or put * where nothing is paired, as in `new_york_{stem}.png`.
+    """
+
+    code = "E0330"
+    title = "path that named parts can read in two ways"
+
+
+class BadPairTable(RobspecError):
+    """The table of images and masks cannot be read.
+
+    It is a CSV file in UTF-8 whose first line names a column `image` and a column `mask`; other columns are passed
+    over. Paths start from the folder of the table.
+
+    Example: a first line `file,annotation`.
+    Mend: name the columns `image` and `mask`.
+    """
+
+    code = "E0331"
+    title = "table of images and masks cannot be read"
+
+
+class PathOutside(RobspecError):
+    """A file of the data set names another file outside its own folder.
+
+    A table or annotation from elsewhere could otherwise make robspec open any file of the machine. What the
+    specification itself writes is not restricted.
+
+    Example: a row `../../secret.png` in a table of pairs; an absolute path in a list of images.
+    Mend: give paths from the folder of the table on, or move the table.
+    """
+
+    code = "E0332"
+    title = "path that leaves its folder"
+
+
+class StepImpossible(RobspecError):
+    """An image cannot be cropped or resized as the data say.
+
+    A crop must lie within the image. Resampling is defined for 8-bit images; others can be cropped, or resized by the
+    nearest pixel.
+
+    Example: `crop [512, 512]` and an image of 480 x 640.
+    Mend: crop less, resize first, or bring the files to size once.
+    """
+
+    code = "E0333"
+    title = "crop or resize that an image does not admit"
+
+
+class UnknownLayout(RobspecError):
+    """The specification names a published data set whose layout robspec does not know, or a split it does not have.
+
+    `robspec explain --list` does not list them: docs/reference/layouts.md does.
+
+    Example: `data cityscape "ROOT" split val`.
+    Mend: correct the name, or write the patterns out with `images`, `masks` and `map`.
+    """
+
+    code = "E0334"
+    title = "unknown layout or split"
+
+
+class LayoutMismatch(RobspecError):
+    """The folder does not hold the data set as it is published.
+
+    Each layout states which files lie where, and where that is published. What differs is named.
+
+    Example: `data voc "ROOT" split val`, and no `ImageSets/Segmentation/val.txt` under ROOT.
+    Mend: point at the folder the archive unpacks to, or write the patterns out with `images` and `masks`.
+    """
+
+    code = "E0335"
+    title = "folder is not laid out as published"
+
+
+class ClassNotPublished(RobspecError):
+    """A class of the model is none of the published data set's, so that no pixel would be annotated with it.
+
+    Classes are matched by name; capitals, `-` and `_` make no difference.
+
+    Example: `classes background, vehicle` for Carvana, which publishes `background` and `car`.
+    Mend: use the published names, or map the published label: `map 1 to vehicle`.
+    """
+
+    code = "E0336"
+    title = "class that the published data set does not have"
+
+
+class MissingReader(RobspecError):
+    """A data set needs a package that is not installed.
+
+    The core of robspec reads images and masks; some annotation files are read by the package of their publishers.
+
+    Example: `data coco_instances "ROOT" split val2017` without pycocotools.
+    Mend: install the extra that the message names.
+    """
+
+    code = "E0337"
+    title = "package for this data set is not installed"

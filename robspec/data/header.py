@@ -17,7 +17,9 @@ class Header:
         orientation: 1 to 8, as EXIF numbers them; 1 for as stored.
         flat: whether it holds one number per pixel: a grey or palette PNG, or an array of one channel.
         palette: whether these are the numbers of colours.
-        exact: whether an image can be read without loss: no transparency, no CMYK, no colours of more than 8 bits.
+        exact: whether an image can be read without loss: no CMYK, no colours of more than 8 bits.
+        lossy: whether what is stored was compressed with loss.
+        alpha: whether each pixel has an opacity beside its channels.
     """
 
     height: int
@@ -28,6 +30,8 @@ class Header:
     flat: bool = True
     palette: bool = False
     exact: bool = True
+    lossy: bool = False
+    alpha: bool = False
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from robspec.data import patterns
 from robspec.data.errors import DuplicateStem, EmptyDataSet, MissingMask, UnreadableFile, UnsupportedFile
+from robspec.syntax.patterns import is_named
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".npy", ".npz"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".webp", ".npy", ".npz"})
+Key: TypeAlias = str | tuple[tuple[str, str], ...]
+"""A stem, or the named parts of a path."""
 _SHOWN = 10
 _NOUNS = {"masks": "mask", "region": "region file", "weights": "weight file"}
+
+
+class Drawn(Protocol):
+    """A mask that is not a file of its own, such as one of polygons in a table."""
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    def values(self) -> npt.NDArray[np.integer]:
+        """Draw it: integers [H, W]."""
+        ...
+
+    def digest(self) -> bytes:
+        """Hash all that it is drawn from."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +47,7 @@ class Pair:
         mask: where to read the other file, or None when the data set declares none.
         mask_name: its path as the glob matched it; empty for none.
         noun: what messages call it.
+        drawn: the mask, where it is not a file.
     """
 
     name: str
@@ -30,15 +55,16 @@ class Pair:
     mask: Path | None = None
     mask_name: str = ""
     noun: str = "mask"
+    drawn: Drawn | None = None
 
 
 def pair(root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True) -> tuple[Pair, ...]:
-    """Match the globs and pair images with masks, region files or weight files by stem.
+    """Match the patterns and pair images with masks, region files or weight files: by named parts, else by stem.
 
     Args:
-        root: the folder both globs are relative to.
-        images: glob of image files.
-        masks: glob of the other files; empty for none.
+        root: the folder both patterns are relative to.
+        images: pattern of image files.
+        masks: pattern of the other files; empty for none.
         statement: of the language that gives it: "masks", "region" or "weights".
         unique: whether images without other files must have different stems.
 
@@ -51,16 +77,17 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
         DuplicateStem: E0303.
         UnreadableFile: E0305, a match is a dangling link or a folder named like an image.
         UnsupportedFile: E0311, a matched file has an unknown suffix.
+        AmbiguousName: E0330, a path can be read in two ways.
     """
     found = _match(root, images, "images")
     if not masks:
         if unique:
-            _by_stem(found, images)
+            _by_key(found, images)
         return tuple(Pair(name, root / name) for name in found)
     noun = _NOUNS[statement]
-    by_stem = _by_stem(_match(root, masks, statement), masks)
-    stems = _by_stem(found, images)
-    orphans = [name for stem, name in stems.items() if stem not in by_stem]
+    by_key = _by_key(_match(root, masks, statement), masks)
+    keys = _by_key(found, images)
+    orphans = [name for key, name in keys.items() if key not in by_key]
     if orphans:
         shown = ", ".join(orphans[:_SHOWN])
         more = f" and {len(orphans) - _SHOWN} more" if len(orphans) > _SHOWN else ""
@@ -69,12 +96,16 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
             f"{len(orphans)} of {len(found)} images have no {noun} under {masks!r}: {shown}{more}",
             f"add the {noun}s, or narrow the image glob",
         )
-    return tuple(Pair(name, root / name, root / by_stem[stem], by_stem[stem], noun) for stem, name in stems.items())
+    return tuple(Pair(name, root / name, root / by_key[key], by_key[key], noun) for key, name in keys.items())
 
 
 def _match(root: Path, pattern: str, what: str) -> list[str]:
-    matched = glob.glob(pattern, root_dir=root, recursive=True)
-    names = sorted(PurePath(name).as_posix() for name in matched if not _passed_over(root / name))
+    named = is_named(pattern)
+    names = [
+        name
+        for name in patterns.listed(root, pattern)
+        if not _passed_over(root / name) and (not named or patterns.parts_of(name, pattern) is not None)
+    ]
     broken = [name for name in names if not (root / name).is_file()]
     if broken:
         raise UnreadableFile(
@@ -92,7 +123,7 @@ def _match(root: Path, pattern: str, what: str) -> list[str]:
     if other:
         raise UnsupportedFile(
             other[0],
-            f"{len(other)} files matched by {what} {pattern!r} are neither PNG, JPEG, .npy nor .npz",
+            f"{len(other)} files matched by {what} {pattern!r} are no PNG, JPEG, GIF, TIFF, WebP, .npy or .npz",
             "narrow the glob, or convert the files",
         )
     return names
@@ -103,15 +134,22 @@ def _passed_over(path: Path) -> bool:
     return path.is_dir() and path.suffix.lower() not in SUFFIXES
 
 
-def _by_stem(names: list[str], pattern: str) -> dict[str, str]:
-    stems: dict[str, str] = {}
+def _by_key(names: list[str], pattern: str) -> dict[Key, str]:
+    """The files by what pairs them: their stems, or the named parts of the pattern."""
+    named = is_named(pattern)
+    keys: dict[Key, str] = {}
     for name in names:
-        stem = PurePath(name).stem
-        if stem in stems:
+        key: Key | None = patterns.parts_of(name, pattern) if named else PurePath(name).stem
+        if key is None:
+            raise ValueError("a path that its pattern does not match")
+        if key in keys:
+            shown = f"the stem {key!r}" if isinstance(key, str) else ", ".join(f"{k} {v!r}" for k, v in key)
             raise DuplicateStem(
                 name,
-                f"{stems[stem]} and {name}, both matched by {pattern!r}, have the stem {stem!r}",
-                "rename one of them, or narrow the glob",
+                f"{keys[key]} and {name}, both matched by {pattern!r}, have {shown}",
+                "rename one of them, or narrow the pattern"
+                if named
+                else "name the folder in the patterns, as {folder}/{stem}.png; or rename one of them",
             )
-        stems[stem] = name
-    return stems
+        keys[key] = name
+    return keys

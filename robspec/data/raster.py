@@ -1,35 +1,20 @@
-"""PNG and JPEG: headers first, nothing decoded before its size is known to be the declared one."""
+"""Raster files as images, as one number per pixel, and as one colour per pixel: nothing is blended."""
 
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from robspec.data import jpeg, png
-from robspec.data.errors import FileTooLarge, UnreadableFile, UnsupportedFile
+from robspec.data import stored
+from robspec.data.errors import UnreadableFile, UnsupportedFile
 from robspec.data.header import Header
-from robspec.data.jpeg import Jpeg
-from robspec.data.orientation import upright
-from robspec.data.png import Png
+from robspec.data.stored import Stored
 
-_MOST_PIXELS = 89_478_485
 _CONVERT = "convert it once to 8-bit grayscale or RGB, or save it as an array"
-_OTHERS = (
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +31,14 @@ class Plane:
 
 
 def header(file: BinaryIO, where: str) -> Header:
-    """Read what a PNG or JPEG says of itself, decoding no pixel.
+    """Read what a raster file says of itself, decoding no pixel.
 
     Args:
         file: open at its start.
         where: the file, for the error.
 
     Returns:
-        Its height, width, number of channels (a palette counts as one), mode and orientation.
+        Its height, width, number of channels (a palette counts as one, opacity as none), mode and orientation.
 
     Raises:
         UnreadableFile: E0305.
@@ -61,17 +46,18 @@ def header(file: BinaryIO, where: str) -> Header:
         UnsupportedFile: E0311, an animation.
         OrientationUnclear: E0315.
     """
-    found = _walk(file, where)
-    flat = isinstance(found, Png) and found.colour in (png.GREY, png.PALETTE)
+    found = stored.walk(file, where)
     return Header(
         found.height,
         found.width,
         found.channels,
-        _kind(found),
+        found.kind,
         found.orientation,
-        flat,
-        _has_palette(found),
-        _is_exact(found),
+        found.flat,
+        bool(found.palette),
+        found.exact,
+        found.lossy,
+        found.alpha,
     )
 
 
@@ -82,11 +68,10 @@ def header_of(blob: bytes, where: str) -> Header:
 
 def not_flat(kind: str, where: str, noun: str) -> UnsupportedFile:
     """The error of a file in colour or compressed with loss, where one number per pixel is meant."""
-    return UnsupportedFile(
-        where,
-        f"a {noun} of kind {kind} does not hold one exact number per pixel",
-        "save one number per pixel as grayscale or palette PNG, or as an array; of a mask, the class ids",
-    )
+    mend = "save one number per pixel as grayscale or palette PNG, or as an array"
+    if noun == "mask":
+        mend += "; or say with `map #RRGGBB to ...` what its colours stand for"
+    return UnsupportedFile(where, f"a {noun} of kind {kind} does not hold one exact number per pixel", mend)
 
 
 def no_reading(kind: str, channels: int, where: str) -> UnsupportedFile:
@@ -107,23 +92,19 @@ def image_pixels(blob: bytes, channels: int, where: str) -> npt.NDArray[np.gener
 
     Raises:
         UnreadableFile: E0305.
-        UnsupportedFile: E0311, there is no exact reading as `channels` channels.
+        UnsupportedFile: E0311, there is no exact reading as `channels` channels, or a pixel is not opaque.
     """
-    found = _walk(io.BytesIO(blob), where)
-    if not _is_exact(found) or (found.channels != channels and not _has_palette(found)):
-        raise no_reading(_kind(found), channels, where)
-    if isinstance(found, Jpeg):
-        pixels = _decoded(jpeg.plain(blob, where), "JPEG", where)
-        return upright(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1), found.orientation)
-    stored = _decoded(png.plain(blob, found, where), "PNG", where)
-    if _has_palette(found):
-        pixels = _coloured(stored, found, channels, where)
-    else:
-        pixels = stored.transpose(2, 0, 1) if found.colour == png.RGB else stored[None]
-        _refuse_hidden(pixels, found, where)
-        if stored.dtype == np.bool_:
-            pixels = pixels.astype(np.uint8) * np.uint8(255)
-    return upright(pixels, found.orientation)
+    found = stored.walk(io.BytesIO(blob), where)
+    if not found.exact or (found.channels != channels and not found.palette):
+        raise no_reading(found.kind, channels, where)
+    samples = stored.samples(blob, found, where)
+    if found.palette:
+        return _coloured(samples, found, channels, where)
+    pixels = _opaque(samples if samples.ndim == 3 else samples[None], found, where)
+    _refuse_hidden(pixels, found, where)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def plane(blob: bytes, where: str, noun: str) -> Plane:
@@ -139,90 +120,69 @@ def plane(blob: bytes, where: str, noun: str) -> Plane:
 
     Raises:
         UnreadableFile: E0305.
-        UnsupportedFile: E0311, in colour, with transparency of its own, or a JPEG.
+        UnsupportedFile: E0311, in colour, with transparent pixels, or compressed with loss.
     """
-    found = _walk(io.BytesIO(blob), where)
-    if isinstance(found, Jpeg) or found.colour not in (png.GREY, png.PALETTE):
-        raise not_flat(_kind(found), where, noun)
-    stored = _decoded(png.plain(blob, found, where), "PNG", where)
-    if found.colour == png.GREY:
-        return Plane(upright(_unstretched(stored, found.depth, where), found.orientation))
-    indices = upright(stored, found.orientation)
-    return Plane(indices, _greys(indices, found.palette))
+    found = stored.walk(io.BytesIO(blob), where)
+    if not found.flat or not found.exact:
+        raise not_flat(found.kind, where, noun)
+    samples = stored.samples(blob, found, where)
+    if found.palette:
+        return Plane(samples, _greys(samples, found.palette))
+    return Plane(_unstretched(samples, found, where))
 
 
-def _has_palette(found: Png | Jpeg) -> bool:
-    return isinstance(found, Png) and found.colour == png.PALETTE
+def colours(blob: bytes, where: str) -> npt.NDArray[np.int64]:
+    """Decode the colour of every pixel of a mask.
 
+    Args:
+        blob: the file's bytes, of the expected size.
+        where: the file, for the error.
 
-def _is_exact(found: Png | Jpeg) -> bool:
-    if isinstance(found, Jpeg):
-        return found.depth == 8 and found.channels in (1, 3)
-    return found.colour in (png.GREY, png.PALETTE) or (found.colour == png.RGB and found.depth == 8)
+    Returns:
+        int64 [H, W]: 65536 red + 256 green + blue, of 8 bits each; greys have the three alike.
 
-
-def _kind(found: Png | Jpeg) -> str:
-    return f"{'JPEG' if isinstance(found, Jpeg) else 'PNG'}, mode {found.mode}"
-
-
-def _walk(file: BinaryIO, where: str) -> Png | Jpeg:
-    front = file.read(16)
-    file.seek(0)
-    found: Png | Jpeg
-    if front.startswith(png.SIGNATURE):
-        found = png.walk(file, where)
-    elif front.startswith(jpeg.SIGNATURE):
-        found = jpeg.walk(file, where)
-    else:
-        raise _other(front, where)
-    if found.height * found.width > _MOST_PIXELS:
-        raise FileTooLarge(
-            where, "its header claims an enormous image", "check its origin; re-save it at the declared shape"
+    Raises:
+        UnreadableFile: E0305.
+        UnsupportedFile: E0311, transparent pixels, more than 8 bits, or compressed with loss.
+    """
+    found = stored.walk(io.BytesIO(blob), where)
+    if found.lossy or found.depth > 8 or not found.exact:
+        raise UnsupportedFile(
+            where, f"a mask of kind {found.kind} does not hold exact colours of 8 bits", "save it as RGB PNG"
         )
-    return found
+    pixels = image_pixels(blob, 3 if found.palette else found.channels, where).astype(np.int64)
+    red, green, blue = pixels if len(pixels) == 3 else (pixels[0],) * 3
+    result: npt.NDArray[np.int64] = red * 65536 + green * 256 + blue
+    return result
 
 
-def _other(front: bytes, where: str) -> UnreadableFile:
-    names = [name for start, name in _OTHERS if front.startswith(start)]
-    names += ["WebP"] if front[:4] == b"RIFF" and front[8:12] == b"WEBP" else []
-    names += ["HEIF or AVIF"] if front[4:8] == b"ftyp" else []
-    if names:
-        what = f"it cannot be decoded as PNG or JPEG: whatever its name, it is a {names[0]} file"
-        return UnreadableFile(where, what, "convert it once to PNG, or narrow the glob")
-    return UnreadableFile(
-        where, "it cannot be decoded as PNG or JPEG: it is neither", "restore the file, or narrow the glob"
-    )
+def _opaque(samples: npt.NDArray[np.generic], found: Stored, where: str) -> npt.NDArray[np.generic]:
+    """The channels without opacity, which must be full everywhere."""
+    if not found.alpha:
+        return samples
+    most = 255 if found.depth == 8 else 65535
+    if bool((samples[-1] != most).any()):
+        raise _transparent(where)
+    return samples[:-1]
 
 
-def _decoded(blob: bytes, kind: str, where: str) -> npt.NDArray[np.generic]:
-    """What the decoder makes of a file that holds nothing but its pixels."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(io.BytesIO(blob), formats=(kind,)) as image:
-                return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, MemoryError, Warning) as error:
-        raise UnreadableFile(
-            where, f"it cannot be decoded as {kind}: {error}", "restore the file, or narrow the glob"
-        ) from error
-
-
-def _unstretched(stored: npt.NDArray[np.generic], depth: int, where: str) -> npt.NDArray[np.generic]:
+def _unstretched(samples: npt.NDArray[np.generic], found: Stored, where: str) -> npt.NDArray[np.generic]:
     """Samples of a grey file: the decoder stretches 2 and 4 bits to 8."""
+    depth = found.depth
     if depth in (1, 8):
-        return stored.astype(np.uint8)
+        return samples.astype(np.uint8)
     if depth == 16:
-        return stored.astype(np.uint16)
+        return samples.astype(np.uint16)
     factor = np.uint8(255 // (2**depth - 1))
-    levels = stored.astype(np.uint8)
-    if levels.shape != stored.shape or bool((levels % factor).any()):
+    levels = samples.astype(np.uint8)
+    if levels.shape != samples.shape or bool((levels % factor).any()):
         raise UnreadableFile(
             where, f"its samples of {depth} bits are not read as such", "save it with 8 bits a pixel"
         )
     return levels // factor
 
 
-def _coloured(indices: npt.NDArray[np.generic], found: Png, channels: int, where: str) -> npt.NDArray[np.generic]:
+def _coloured(indices: npt.NDArray[np.generic], found: Stored, channels: int, where: str) -> npt.NDArray[np.generic]:
     """The colours a palette gives; one channel where all of those used are grey."""
     table = np.frombuffer(found.palette, np.uint8).reshape(-1, 3)
     used = np.unique(indices).astype(np.intp)
@@ -230,9 +190,9 @@ def _coloured(indices: npt.NDArray[np.generic], found: Png, channels: int, where
         raise UnreadableFile(
             where, f"pixels have the index {int(used[-1])} and the palette {len(table)} colours", "restore the file"
         )
-    if found.transparent is not None:
+    if found.opacity is not None:
         opacity = np.full(len(table), 255, np.uint8)
-        given = np.frombuffer(found.transparent[: len(table)], np.uint8)
+        given = np.frombuffer(found.opacity[: len(table)], np.uint8)
         opacity[: len(given)] = given
         if bool((opacity[used] < 255).any()):
             raise _transparent(where)
@@ -241,7 +201,7 @@ def _coloured(indices: npt.NDArray[np.generic], found: Png, channels: int, where
         levels: npt.NDArray[np.generic] = table[indices.astype(np.intp), 0]
         return levels[None]
     if channels != 3:
-        raise no_reading(_kind(found), channels, where)
+        raise no_reading(found.kind, channels, where)
     coloured: npt.NDArray[np.generic] = table[indices.astype(np.intp)].transpose(2, 0, 1)
     return coloured
 
@@ -258,11 +218,11 @@ def _greys(indices: npt.NDArray[np.generic], palette: bytes) -> npt.NDArray[np.g
     return levels
 
 
-def _refuse_hidden(pixels: npt.NDArray[np.generic], found: Png, where: str) -> None:
+def _refuse_hidden(pixels: npt.NDArray[np.generic], found: Stored, where: str) -> None:
     """Stop where a pixel has the one colour that tRNS makes transparent."""
-    if found.transparent is None or len(found.transparent) != 2 * found.channels:
+    if found.key is None or len(found.key) != 2 * found.channels:
         return
-    key = np.frombuffer(found.transparent, ">u2").astype(np.int64) & (2**found.depth - 1)
+    key = np.frombuffer(found.key, ">u2").astype(np.int64) & (2**found.depth - 1)
     if found.depth in (2, 4):
         key = key * (255 // (2**found.depth - 1))
     if bool((pixels.astype(np.int64) == key[:, None, None]).all(axis=0).any()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from robspec.data.errors import (
     MaskSizeMismatch,
     OrientationUnclear,
     UnreadableFile,
+    UnsupportedFile,
 )
 from robspec.data.header import Header
 from robspec.data.orientation import swaps
@@ -22,8 +24,8 @@ from robspec.data.pairing import Pair
 from robspec.data.raster import Plane
 
 _MOST = 256 << 20
-_CONVERT = "convert the images once to the declared shape, or correct `input`"
-_WITHOUT_ALPHA = "save the images without their alpha channel: what shines through it is not in the file"
+_MOST_VALUES = 1 << 25
+_CONVERT = "write `resize` or `crop` into the data block, convert the images once, or correct `input`"
 _TURN = "turn the pixels once as you mean them, and save the files without EXIF"
 
 
@@ -44,13 +46,14 @@ def file_bytes(path: Path, where: str) -> bytes:
     return blob
 
 
-def image_header(path: Path, where: str, declared: tuple[int, int, int]) -> Header:
+def image_header(path: Path, where: str, declared: tuple[int, int, int], *, free: bool = False) -> Header:
     """Read what an image says of itself and check that it fits.
 
     Args:
         path: the file.
         where: its name, for the error.
         declared: C, H, W.
+        free: whether the image is brought to size, so that H and W may be any.
 
     Returns:
         Its header.
@@ -62,23 +65,49 @@ def image_header(path: Path, where: str, declared: tuple[int, int, int]) -> Head
         with path.open("rb") as file:
             if is_array(path):
                 shape, dtype = arrays.peek(file, _is_archive(path), where)
-                found = arrays.describe(shape, dtype, declared)
+                found = arrays.describe(shape, dtype, None if free else declared)
                 scaling.check_dtype(dtype, where)
+                if free:
+                    _check_free_array(shape, declared[0], where)
             else:
                 found = raster.header(file, where)
     except OSError as error:
         raise _closed(where, error) from error
-    _check_image(found, where, declared)
+    _check_image(found, where, (declared[0], *found.upright) if free else declared)
     return found
 
 
-def plane_header(p: Pair, image: Header, sides: tuple[int, int]) -> Header:
+def _check_free_array(shape: tuple[int, ...], channels: int, where: str) -> None:
+    """An array of no declared size must be one image only, and no larger than a file of that size would be."""
+    if math.prod(shape) > _MOST_VALUES:
+        raise FileTooLarge(where, f"its shape {list(shape)} is enormous", "check its origin")
+    if len(shape) == 3 and shape[0] == channels and shape[2] == channels:
+        raise UnsupportedFile(
+            where, f"an array of shape {list(shape)} can be read as [C, H, W] and as [H, W, C]", "save it as PNG"
+        )
+
+
+def refuse_sides(p: Pair, found: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Stop where a drawn mask has not the sides wanted.
+
+    Raises:
+        MaskSizeMismatch: E0304.
+    """
+    raise MaskSizeMismatch(
+        p.mask_name,
+        f"the annotation of {p.name} is of {found[0]} x {found[1]} pixels, and {wanted[0]} x {wanted[1]} are wanted",
+        "write `resize` into the data block, or correct `output`",
+    )
+
+
+def plane_header(p: Pair, image: Header, sides: tuple[int, int], *, colours: bool = False) -> Header:
     """Read what a mask, region file or weight file says of itself and check that it fits.
 
     Args:
         p: the image and the other file.
         image: the image's header.
-        sides: H and W of the logits.
+        sides: H and W of the logits, or of the image as stored where both are brought to size.
+        colours: whether colours are read off it.
 
     Returns:
         Its header.
@@ -97,7 +126,7 @@ def plane_header(p: Pair, image: Header, sides: tuple[int, int]) -> Header:
                 found = raster.header(file, where)
     except OSError as error:
         raise _closed(where, error) from error
-    _check_plane(found, image, p, sides)
+    _check_plane(found, image, p, sides, colours=colours)
     return found
 
 
@@ -159,6 +188,19 @@ def plane(blob: bytes, p: Pair, image: Header, sides: tuple[int, int], most_valu
     return raster.plane(blob, where, p.noun)
 
 
+def colours(blob: bytes, p: Pair, image: Header, sides: tuple[int, int]) -> Plane:
+    """Decode a mask whose colours are its labels; see `plane`.
+
+    Raises:
+        RobspecError: E0304, E0305, E0308, E0311 or E0315.
+    """
+    path, where = _other(p), p.mask_name
+    if is_array(path):
+        raise UnsupportedFile(where, "colours are read from image files, and this is an array", "map its numbers")
+    _check_plane(raster.header_of(blob, where), image, p, sides, colours=True)
+    return Plane(raster.colours(blob, where))
+
+
 def is_array(path: Path) -> bool:
     """Tell whether a file is read as an array."""
     return path.suffix.lower() in (".npy", ".npz")
@@ -181,6 +223,8 @@ def _check_image(found: Header, where: str, declared: tuple[int, int, int]) -> N
         if not found.exact:
             raise raster.no_reading(found.kind, channels, where)
         return
+    if found.alpha and channels == found.channels + 1:
+        raise raster.no_reading(found.kind, channels, where)
     if fits and found.sides == (height, width):
         raise OrientationUnclear(
             where,
@@ -198,11 +242,11 @@ def _shape_error(found: Header, where: str, declared: tuple[int, int, int]) -> I
         where,
         f"the image is {found.channels} x {height} x {width} ({found.kind}{turned}), "
         f"the declared input is {' x '.join(map(str, declared))}",
-        _WITHOUT_ALPHA if found.channels == declared[0] + 1 and found.channels in (2, 4) else _CONVERT,
+        _CONVERT,
     )
 
 
-def _check_plane(found: Header, image: Header, p: Pair, sides: tuple[int, int]) -> None:
+def _check_plane(found: Header, image: Header, p: Pair, sides: tuple[int, int], *, colours: bool = False) -> None:
     """A file without an orientation is taken as drawn on the upright image; another must have the image's."""
     where = p.mask_name
     if found.orientation not in (1, image.orientation):
@@ -225,7 +269,7 @@ def _check_plane(found: Header, image: Header, p: Pair, sides: tuple[int, int]) 
             f"the {p.noun} is {height} x {width}, the logits are {sides[0]} x {sides[1]}",
             f"resize the {p.noun}s once, with nearest-neighbour interpolation",
         )
-    if not found.flat:
+    if not found.flat and not colours:
         raise raster.not_flat(found.kind, where, p.noun)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from robspec.data import reading
+from robspec.data import reading, tables
 from robspec.data.errors import BadLabelTable, LabelOutOfRange, MissingMask
 from robspec.data.pairing import Pair
 from robspec.diagnostics.suggest import did_you_mean
@@ -52,7 +50,7 @@ def from_table(path: Path, name: str, pairs: Sequence[Pair], classes: tuple[str,
         LabelOutOfRange: E0306, no class is called so, or an index beside a class called by the index of another.
         MissingMask: E0302, an image has no row.
     """
-    rows = _rows(reading.file_bytes(path, name), name)
+    rows = tables.rows(reading.file_bytes(path, name), name, COLUMNS, BadLabelTable)
     folder = PurePosixPath(name).parent
     keys: dict[str, list[int]] = {}
     for number, pair in enumerate(pairs):
@@ -91,33 +89,6 @@ def from_table(path: Path, name: str, pairs: Sequence[Pair], classes: tuple[str,
             "add the rows, or narrow the image glob",
         )
     return tuple(label for label in found if label is not None)
-
-
-def _rows(blob: bytes, name: str) -> list[tuple[int, tuple[str, str]]]:
-    try:
-        reader = csv.reader(io.StringIO(blob.decode("utf-8-sig"), newline=""), strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadLabelTable(name, f"it is no CSV file in UTF-8: {error}", "save it as CSV, in UTF-8") from error
-    head = [cell.lower() for cell in lines[0][1]] if lines else []
-    if any(head.count(column) != 1 for column in COLUMNS):
-        shown = ", ".join(head[:_SHOWN]) or "nothing"
-        raise BadLabelTable(
-            name,
-            f"its first line names the columns {shown}, not one `image` and one `label`",
-            "give it a first line `image,label`",
-        )
-    image, label = (head.index(column) for column in COLUMNS)
-    found = []
-    for line, row in lines[1:]:
-        if len(row) != len(head):
-            raise BadLabelTable(
-                f"{name}, line {line}",
-                f"{len(row)} cells in a table of {len(head)} columns",
-                "give every row one cell for each column",
-            )
-        found.append((line, (row[image], row[label])))
-    return found
 
 
 def _class_of(text: str, classes: tuple[str, ...], where: str, said: str) -> int:

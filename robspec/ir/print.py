@@ -27,7 +27,7 @@ def _lines(program: ir.Program) -> Iterator[str]:
     for name, value in program.params:
         yield f"param {name} = {decimal_text(value)}"
     yield from _model(program.model)
-    yield from _data(program.data)
+    yield from _data(program.data, program.model.classes)
     for block in program.properties:
         yield from property_lines(block, program)
 
@@ -51,21 +51,55 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _data(data: ir.Data) -> Iterator[str]:
+def _data(data: ir.Data, classes: tuple[str, ...]) -> Iterator[str]:
     yield f"data {data.name}"
-    yield f'  images: "{data.images}"'
+    if data.layout:
+        yield f'  layout: {data.layout} in "{data.root}"' + (f", split {data.split}" if data.split else "")
+    if data.pairs:
+        yield f'  pairs: "{data.pairs}"' + (", binary" if data.binary else "")
+    if data.images:
+        yield f'  images: "{data.images}"'
     if data.masks:
         yield f'  masks: "{data.masks}"' + (", binary" if data.binary else "")
     if data.labels:
         yield f'  labels: "{data.labels}"'
     if data.by_folder:
         yield "  labels: the name of each image's folder"
-    if data.ignore is not None:
+    for part in data.mapping:
+        yield f"  map: {mapped_text(part, data.colours)} to {_target(part.target, classes)}"
+    if data.ignore is not None and data.ignore != ir.UNLABELLED:
+        also = "".join(f", {label}" for label in data.also_ignored)
+        yield f"  ignore: label{'s' if also else ''} {data.ignore}{also}"
+    elif data.ignore is not None and not data.mapping and not data.layout:
         yield f"  ignore: label {data.ignore}"
+    for step in data.steps:
+        yield f"  {step_text(step)}"
     if data.region:
         yield f'  region: "{data.region}"'
     if data.weights:
         yield f'  weights: "{data.weights}"'
+
+
+def mapped_text(part: ir.Mapped, colours: bool) -> str:
+    """The numbers or the colour that a part of a map is about."""
+    if part.first is None:
+        return "others"
+    if colours:
+        return f"#{part.first:06X}"
+    return str(part.first) if part.last == part.first else f"{part.first}..{part.last}"
+
+
+def _target(target: int | None, classes: tuple[str, ...]) -> str:
+    return "ignored" if target is None else f"{target} {classes[target]}"
+
+
+def step_text(step: ir.Step) -> str:
+    """What is done to images and masks, in words."""
+    size = f"{step.height} x {step.width}"
+    if isinstance(step, ir.Resize):
+        return f"resize: to {size}, {step.method}; masks by the nearest pixel"
+    place = "the middle" if step.row is None else f"from row {step.row}, column {step.column}"
+    return f"crop: to {size}, {place}"
 
 
 def property_lines(block: ir.Property, program: ir.Program) -> Iterator[str]:

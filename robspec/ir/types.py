@@ -13,7 +13,7 @@ from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
 from robspec.tasks import Task, of
 
-IR_VERSION = 4
+IR_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,19 +253,80 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """What some numbers, or one colour, in the masks stand for.
+
+    Args:
+        first: the smallest number, or the colour as 65536 red + 256 green + blue; None for all others.
+        last: the largest number; the colour again; or None.
+        target: a class index, or None for pixels that are left out of every metric.
+    """
+
+    first: int | None
+    last: int | None
+    target: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A part of the image as stored.
+
+    Args:
+        height: of the part, pixels.
+        width: of the part, pixels.
+        row: its first row; None for the middle.
+        column: its first column; None for the middle.
+    """
+
+    height: int
+    width: int
+    row: int | None = None
+    column: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The image resampled to another size, masks by the nearest pixel.
+
+    Args:
+        height: afterwards, pixels.
+        width: afterwards, pixels.
+        method: of images, "bilinear" or "nearest".
+    """
+
+    height: int
+    width: int
+    method: str
+
+
+Step: TypeAlias = Crop | Resize
+
+UNLABELLED = -1
+"""The ignore label of masks whose numbers or colours are mapped: no class has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """Where the images are, relative to the specification file.
 
     Args:
         name: the data set's name.
-        images: glob of image files.
-        masks: glob of mask files, paired by stem; empty when only stability is asked.
+        images: glob of image files, or a pattern with named parts; empty with `pairs` or `layout`.
+        masks: glob of mask files, paired by stem or by named parts; empty when only stability is asked.
         ignore: the label that is left out of every metric, or None.
         binary: masks hold 0 and 255 (or 0 and 1) for classes 0 and 1.
         region: glob of region files, 0 for pixels left out, paired by stem; empty when no metric asks for them.
         weights: glob of files of per-pixel weights, paired by stem; empty when no metric asks for them.
         labels: the CSV file of the images' labels; empty for none.
         by_folder: an image's label is the name of its folder.
+        pairs: the CSV file that names images and masks; empty for none.
+        layout: the published data set that lies under `root`; empty for none.
+        root: its folder.
+        split: the part of it that is meant; empty where it has none.
+        also_ignored: further labels of masks that count as `ignore`.
+        mapping: what the numbers in masks stand for, in order; empty for class indices, or what the layout says.
+        colours: whether `mapping` is of colours.
+        steps: what is done to images and masks once they are read, in order.
     """
 
     name: str
@@ -277,11 +338,24 @@ class Data:
     weights: str = ""
     labels: str = ""
     by_folder: bool = False
+    pairs: str = ""
+    layout: str = ""
+    root: str = ""
+    split: str = ""
+    also_ignored: tuple[int, ...] = ()
+    mapping: tuple[Mapped, ...] = ()
+    colours: bool = False
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def masked(self) -> bool:
+        """Whether it says what is right pixel by pixel."""
+        return bool(self.masks or self.pairs or self.layout)
 
     @property
     def annotated(self) -> bool:
         """Whether it says what is right, pixel by pixel or image by image."""
-        return bool(self.masks or self.labels) or self.by_folder
+        return self.masked or bool(self.labels) or self.by_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from robspec.checks import Spec
 from robspec.ir import types as ir
+from robspec.lower.data import lower_data
 from robspec.semantics.kappa import Inverted
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from robspec.semantics.objective import Threshold
@@ -36,7 +37,7 @@ def lower(spec: Spec) -> ir.Program:
     return ir.Program(
         language=int(_sure(spec.statement_of_file(ast.Language)).version.value),
         model=_model(spec),
-        data=_data(spec, _sure(spec.data)),
+        data=lower_data(spec, _sure(spec.data)),
         properties=tuple(_property(spec, p) for p in spec.properties),
         params=tuple((name, _sure(spec.param_value(name))) for name in spec.params),
     )
@@ -72,23 +73,6 @@ def _model(spec: Spec) -> ir.Model:
         input_name=model_input.name.id,
         output_name=output.name.id,
         sides=spec.of_model(ast.Annotation) is not None,
-    )
-
-
-def _data(spec: Spec, data: ast.Data) -> ir.Data:
-    masks, ignore = spec.statement(data, ast.Masks), spec.statement(data, ast.Ignore)
-    region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
-    labels = spec.statement(data, ast.Labels)
-    return ir.Data(
-        name=data.name.id,
-        images=_sure(spec.statement(data, ast.Images)).glob,
-        masks="" if masks is None else masks.glob,
-        ignore=None if ignore is None else int(_sure(spec.value(ignore.label))),
-        binary=masks is not None and masks.binary,
-        labels="" if labels is None or labels.glob is None else labels.glob,
-        by_folder=labels is not None and labels.glob is None,
-        region="" if region is None else region.glob,
-        weights="" if weights is None else weights.glob,
     )
 
 

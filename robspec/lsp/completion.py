@@ -97,6 +97,12 @@ def _names(document: Document, before: list[Token]) -> Iterator[Suggestion]:
     opening = _bracket(before)
     if opening == "LSQB" and first not in ("INPUT", "NORMALIZE", "OUTPUT"):
         yield from _classes(document)
+    elif first == "MAP":
+        yield from _classes(document)
+    elif first == "USE":
+        for one in occurrences(document):
+            if one.declares and one.symbol.kind == "data":
+                yield Suggestion(one.symbol.name, "class", "a data set of this specification")
     elif first == "ATTACK":
         yield Suggestion("both", "class", "both sides are attacked")
         yield from _classes(document)

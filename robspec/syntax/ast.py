@@ -240,10 +240,78 @@ class Labels(Node):
 
 
 @dataclass(frozen=True)
-class Ignore(Node):
-    """`ignore label`."""
+class Pairs(Node):
+    """`pairs "file.csv"`, a table of the columns image and mask, with `binary` as for masks."""
 
-    label: Expr
+    glob: str
+    binary: bool = False
+
+
+@dataclass(frozen=True)
+class Layout(Node):
+    """`layout name "folder" split name`: a published data set as it lies on disk."""
+
+    name: Name
+    root: str
+    split: Name | None = None
+
+
+@dataclass(frozen=True)
+class Ignore(Node):
+    """`ignore label, ...`."""
+
+    labels: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Stored(Node):
+    """The numbers of pixels, `7` or `0..6`, both ends included."""
+
+    first: Expr
+    last: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Colour(Node):
+    """The colour of pixels, `#804080`: red, green and blue in one number."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Others(Node):
+    """`others`: all that no other part of a `map` names."""
+
+
+@dataclass(frozen=True)
+class Mapping(Node):
+    """One part of a `map`; without a class, `to ignored`."""
+
+    source: Stored | Colour | Others
+    target: ClassName | None
+
+
+@dataclass(frozen=True)
+class Map(Node):
+    """`map 7 to road, 0..6 to ignored, others to ignored`."""
+
+    parts: tuple[Mapping, ...]
+
+
+@dataclass(frozen=True)
+class Crop(Node):
+    """`crop [height, width] at [row, column]`; in the middle where the place is left out."""
+
+    size: tuple[Expr, ...]
+    at: tuple[Expr, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Resize(Node):
+    """`resize [height, width] by method`."""
+
+    size: tuple[Expr, ...]
+    method: Name
 
 
 @dataclass(frozen=True)
@@ -260,15 +328,23 @@ class Weights(Node):
     glob: str
 
 
-DataStatement: TypeAlias = Images | Masks | Labels | Ignore | Region | Weights
+DataStatement: TypeAlias = Images | Masks | Pairs | Layout | Labels | Ignore | Map | Region | Weights | Crop | Resize
 
 
 @dataclass(frozen=True)
 class Data(Node):
-    """`data name { ... }`."""
+    """`data name { ... }`; `ready` for `data layout "folder" split name`, whose only statement is the layout."""
 
     name: Name
     statements: tuple[DataStatement, ...]
+    ready: bool = False
+
+
+@dataclass(frozen=True)
+class Use(Node):
+    """`use name`: which of several data blocks the properties are about."""
+
+    name: Name
 
 
 # property
@@ -384,7 +460,7 @@ class Property(Node):
     statements: tuple[PropertyStatement, ...]
 
 
-Statement: TypeAlias = Language | Param | Definition | Model | Data | Property
+Statement: TypeAlias = Language | Param | Definition | Model | Data | Use | Property
 Block: TypeAlias = Model | Data | Property
 
 

@@ -109,6 +109,30 @@ def _vector(tree: Tree[Token]) -> tuple[ast.Expr, ...]:
     return _all(tree.children)
 
 
+def _optional_name(token: Any) -> ast.Name | None:
+    return None if token is None else _name(token)
+
+
+def _ready_made(tree: Tree[Token]) -> ast.Data:
+    """`data name "root" split part`: a block of one layout of that name."""
+    name, root, split = tree.children
+    layout = ast.Layout(_name(name), _text(root), _optional_name(split), span=_span(tree))  # type: ignore[arg-type]
+    return ast.Data(layout.name, (layout,), ready=True, span=_span(tree))
+
+
+def _mapping(tree: Tree[Token]) -> ast.Mapping:
+    children: list[Any] = tree.children
+    first, target = children
+    source: ast.Stored | ast.Colour | ast.Others
+    if isinstance(first, Tree):
+        source = build(first)
+    elif first.type == "COLOUR":
+        source = ast.Colour(int(first[1:], 16), span=span_of(first))
+    else:
+        source = ast.Others(span=span_of(first))
+    return ast.Mapping(source, build(target) if isinstance(target, Tree) else None, span=_span(tree))
+
+
 _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "language": _simple(ast.Language, _number),
     "param": _simple(ast.Param, _name, lambda t: build(t)),
@@ -127,7 +151,16 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "images": _simple(ast.Images, _text),
     "masks": _simple(ast.Masks, _text, lambda t: t is not None),
     "labels": _simple(ast.Labels, lambda t: _text(t) if t.type == "STRING" else None),
-    "ignore": _simple(ast.Ignore, lambda t: build(t)),
+    "ignore": _parts(ast.Ignore),
+    "pairs": _simple(ast.Pairs, _text, lambda t: t is not None),
+    "layout": _simple(ast.Layout, _name, _text, _optional_name),
+    "ready_made": _ready_made,
+    "use": _simple(ast.Use, _name),
+    "map": _parts(ast.Map),
+    "mapping": _mapping,
+    "stored": _simple(ast.Stored, lambda t: build(t), _optional),
+    "crop": _simple(ast.Crop, _vector, lambda t: None if t is None else _vector(t)),
+    "resize": _simple(ast.Resize, _vector, _name),
     "region": _simple(ast.Region, _text),
     "weights": _simple(ast.Weights, _text),
     "property": _simple(ast.Property, _name, _statements),

@@ -48,7 +48,13 @@ class _Printer:
             block = isinstance(statement, (ast.Model, ast.Data, ast.Property))
             wide = previous is not None and (block or isinstance(previous, (ast.Model, ast.Data, ast.Property)))
             self.gap(statement, wide=wide)
-            if isinstance(statement, (ast.Model, ast.Data, ast.Property)):
+            if (
+                isinstance(statement, ast.Data)
+                and statement.ready
+                and isinstance(statement.statements[0], ast.Layout)
+            ):
+                self.simple(statement, f"data {write.ready_made(statement.statements[0])}", "")
+            elif isinstance(statement, (ast.Model, ast.Data, ast.Property)):
                 self.block(statement)
             else:
                 keyword, rest = write.statement(statement)

@@ -31,8 +31,19 @@ _LETTERS = str.maketrans(
 )
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
 
-_LATER = {"ANNOTATION": "", "LABELS": "", "ATTACK": "", "BY": "LABELS", "FOLDER": "BY"}
-"""Words of the language that came later, each with the token it follows; "" for the start of a statement."""
+_LATER: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ANNOTATION", "LABELS", "ATTACK", "USE", "PAIRS", "LAYOUT", "MAP", "CROP", "RESIZE"), ()),
+    "BY": ("LABELS", "RSQB"),
+    "FOLDER": ("BY",),
+    "SPLIT": ("STRING",),
+    "AT": ("RSQB",),
+    "OTHERS": ("MAP", "COMMA"),
+    "IGNORED": ("TO",),
+    "COLOUR": ("MAP", "COMMA"),
+}
+"""Words of the language that came later, each with the tokens it follows; none for the start of a statement."""
+_OF_MAP = {"OTHERS", "IGNORED", "COLOUR"}
+"""Those that are words only in a `map`."""
 _CARRY_ON = {"COMMA", "AND", "OR"}
 
 
@@ -82,10 +93,24 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
 
     tokens: list[Token] = []
     comments: list[Comment] = []
+    in_map, behind, last = False, 0, ""
     for token in grammar().lex(source.text, dont_ignore=True):
         if len(tokens) > MAX_TOKENS or len(comments) > MAX_TOKENS:
             break
-        if token.type == "COMMENT":
+        if (token.start_pos or 0) < behind:
+            continue
+        if tokens and tokens[-1].type != NEWLINE:
+            last = tokens[-1].type
+            in_map = last == "MAP" or (in_map and last not in ("LBRACE", "RBRACE"))
+        elif tokens and last not in _CARRY_ON:
+            in_map = False
+        if token.type == "COLOUR" and not (in_map and _is_wanted(token, tokens, last)):
+            # No colour here: the comment that starts so, to the end of its line.
+            start = token.start_pos or 0
+            behind = source.text.find("\n", start)
+            behind = len(source.text) if behind < 0 else behind
+            comments.append(Comment(source.text[start:behind].rstrip(), Span(start, behind)))
+        elif token.type == "COMMENT":
             comments.append(Comment(str(token).rstrip(), span_of(token)))
         elif token.type == "NAME" and not token.isascii():
             tokens.append(Token.new_borrow_pos("NAME", str(token).translate(_LETTERS), token))
@@ -93,22 +118,24 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             tokens.append(Token.new_borrow_pos("UNKNOWN", str(token), token))
         elif token in _SIGNS:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
-        elif token.type in _LATER and not _is_wanted(token, tokens):
+        elif token.type in _LATER and not (_is_wanted(token, tokens, last) and (in_map or token.type not in _OF_MAP)):
             tokens.append(Token.new_borrow_pos("NAME", str(token), token))
         elif token.type != "SPACE":
             tokens.append(token)
     return tokens, tuple(comments)
 
 
-def _is_wanted(token: Token, before: list[Token]) -> bool:
-    """Whether a later word stands where a statement wants it; elsewhere it is a name."""
+def _is_wanted(token: Token, before: list[Token], last: str) -> bool:
+    """Whether a later word stands where a statement wants it; elsewhere it is a name.
+
+    `last` is the type of the last token before it that is no newline.
+    """
     follows = _LATER[token.type]
     if follows:
-        return bool(before) and before[-1].type == follows
+        return bool(before) and (last if token.type in _OF_MAP else before[-1].type) in follows
     if not before or before[-1].type == "LBRACE":
         return True
-    lines = next((t for t in reversed(before) if t.type != NEWLINE), None)
-    return before[-1].type == NEWLINE and (lines is None or lines.type not in _CARRY_ON)
+    return before[-1].type == NEWLINE and last not in _CARRY_ON
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ def descend(node: Any) -> Iterator[ast.Node]:
 def constants_of(node: ast.Node) -> Iterator[ast.Expr]:
     """The expressions that are direct parts of a node and must be constant; names and metrics left out."""
     for part in fields(node):
-        if part.name not in ("name", "metric") and part.compare:
+        if part.name not in ("name", "metric", "split", "method") and part.compare:
             value = getattr(node, part.name)
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, ast.Expr):

@@ -112,7 +112,15 @@ def requirement(node: ast.Require) -> str:
     return text
 
 
-Simple = ast.Language | ast.Param | ast.Definition | ast.ModelStatement | ast.DataStatement | ast.PropertyStatement
+Simple = (
+    ast.Language
+    | ast.Param
+    | ast.Definition
+    | ast.Use
+    | ast.ModelStatement
+    | ast.DataStatement
+    | ast.PropertyStatement
+)
 
 
 def statement(node: Simple) -> tuple[str, str]:
@@ -125,7 +133,9 @@ def statement(node: Simple) -> tuple[str, str]:
         return "metric", definition(node)
     if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Annotation, ast.Normalize, ast.Lipschitz)):
         return _of_model(node)
-    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.Ignore, ast.Region, ast.Weights)):
+    if isinstance(node, ast.Use):
+        return "use", node.name.id
+    if isinstance(node, ast.DataStatement):
         return _of_data(node)
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)
@@ -142,12 +152,36 @@ def statement(node: Simple) -> tuple[str, str]:
     assert_never(node)
 
 
+def ready_made(node: ast.Layout) -> str:
+    """A layout without its keyword: name, folder, split."""
+    return f'{node.name.id} "{node.root}"' + ("" if node.split is None else f" split {node.split.id}")
+
+
+def mapping(node: ast.Mapping) -> str:
+    """One part of a `map`; a class called `ignored` is quoted."""
+    if isinstance(node.source, ast.Stored):
+        last = "" if node.source.last is None else f"..{expression(node.source.last)}"
+        source = f"{expression(node.source.first)}{last}"
+    else:
+        source = f"#{node.source.value:06X}" if isinstance(node.source, ast.Colour) else "others"
+    return f"{source} to {'ignored' if node.target is None else class_name(node.target)}"
+
+
 def _of_data(node: ast.DataStatement) -> tuple[str, str]:
     if isinstance(node, ast.Ignore):
-        return "ignore", expression(node.label)
+        return "ignore", expressions(node.labels)
+    if isinstance(node, ast.Map):
+        return "map", ", ".join(mapping(part) for part in node.parts)
+    if isinstance(node, ast.Layout):
+        return "layout", ready_made(node)
+    if isinstance(node, ast.Crop):
+        at = "" if node.at is None else f" at [{expressions(node.at)}]"
+        return "crop", f"[{expressions(node.size)}]{at}"
+    if isinstance(node, ast.Resize):
+        return "resize", f"[{expressions(node.size)}] by {node.method.id}"
     if isinstance(node, ast.Labels) and node.glob is None:
         return "labels", "by folder"
-    binary = " binary" if isinstance(node, ast.Masks) and node.binary else ""
+    binary = " binary" if isinstance(node, (ast.Masks, ast.Pairs)) and node.binary else ""
     return type(node).__name__.lower(), f'"{node.glob}"{binary}'
 
 

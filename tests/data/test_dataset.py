@@ -288,7 +288,7 @@ def test_gray_jpeg_for_a_colour_model(folder: Path) -> None:
     Image.fromarray(pixels(0, 1)).save(folder / "g.jpg")
     assert "1 x 4 x 5" in refused(folder, errors.ImageShapeMismatch, data=Data("d", "g.jpg")).what
     Image.fromarray(pixels(0, 4)).save(folder / "rgba.png")
-    refused(folder, errors.ImageShapeMismatch, data=Data("d", "rgba.png"))
+    assert "transparent" in refused(folder, errors.UnsupportedFile, data=Data("d", "rgba.png")).what
 
 
 @pytest.mark.parametrize("keep", [0, 4, 40, -20])
@@ -314,8 +314,8 @@ def test_an_array_header_that_python_cannot_tokenise(folder: Path) -> None:
 
 
 def test_a_suffix_proves_nothing(folder: Path) -> None:
-    Image.fromarray(pixels(0)).save(folder / "a.gif")
-    (folder / "a.gif").rename(folder / "g.png")
+    Image.fromarray(pixels(0)).save(folder / "a.bmp")
+    (folder / "a.bmp").rename(folder / "g.png")
     refused(folder, errors.UnreadableFile, data=Data("d", "g.png"))
     (folder / "t.txt").write_text("x")
     refused(folder, errors.UnsupportedFile, data=Data("d", "t.txt"))

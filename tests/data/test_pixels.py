@@ -103,11 +103,17 @@ class TestImages:
     @pytest.mark.parametrize(("colour", "channels"), [(GREY_ALPHA, 2), (RGBA, 4)])
     @pytest.mark.parametrize("depth", [8, 16])
     def test_alpha(self, tmp_path: Path, colour: int, channels: int, depth: int) -> None:
+        """Opacity is no channel; where it is full everywhere, an image of 8 bits is read without it."""
         blob = png(drawn(depth, channels), depth, colour)
         with pytest.raises(errors.UnsupportedFile):
             opened(tmp_path, channels, image=blob)
-        with pytest.raises(errors.ImageShapeMismatch):
-            opened(tmp_path, channels - 1, image=blob)
+        with pytest.raises(errors.UnsupportedFile, match="transparent" if depth == 8 else "no exact reading"):
+            read(tmp_path, channels - 1, image=blob)
+        if depth == 8:
+            opaque = drawn(8, channels)
+            opaque[..., -1] = 255
+            batch = read(tmp_path, channels - 1, image=png(opaque, 8, colour))
+            assert torch.equal(batch.images[0].permute(1, 2, 0), scaled(opaque[..., :-1], 8))
 
     def test_sixteen_bits_of_colour(self, tmp_path: Path) -> None:
         with pytest.raises(errors.UnsupportedFile, match="16 bits"):

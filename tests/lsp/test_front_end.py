@@ -22,7 +22,7 @@ def at(line: str) -> set[str]:
 
 
 def test_statements_of_the_place() -> None:
-    assert texts("|") == {"language", "param", "metric", "model", "data", "property"}
+    assert texts("|") == {"language", "param", "metric", "model", "data", "use", "property"}
     assert {"input", "output", "classes"} <= texts(TEXT.replace("model {", "model {\n  |"))
     assert at("|") >= {"metric", "norm", "budget", "require"}
     assert "norm" in at("no|")
@@ -34,6 +34,8 @@ def test_names_of_the_place() -> None:
     assert at("metric |") >= {"missed", "iou", "pixel_accuracy", "pooled"}
     assert at("metric iou[|") == {"road", '"no road"'}
     assert "budget_size" in at("budget |")
+    assert texts(TEXT + "use |") == {"val"}
+    assert '"no road"' in texts(TEXT.replace("data val {", "data val {\n  map 7 to |"))
     assert at("degraded when |") >= {"h", "h0", "budget_size", "iou"}
     assert at("require |") >= {"worst_case", "radius", "mean"}
 

@@ -10,7 +10,21 @@ from robspec.syntax import ast
 
 NAMES = st.sampled_from(["a", "eps", "gamma", "x1", "h", "h0", "mean_iou", "_b", "meanx", "l"])
 CLASSES = st.sampled_from(
-    ["road", "traffic light", "data", "region", "pooled", "Wüste", "b1", "", "a,b", "# no comment", "}"]
+    [
+        "road",
+        "traffic light",
+        "data",
+        "ignored",
+        "map",
+        "region",
+        "pooled",
+        "Wüste",
+        "b1",
+        "",
+        "a,b",
+        "# no comment",
+        "}",
+    ]
 )
 GLOBS = st.sampled_from(["a/*.png", "", "dir with blank/x_[0-9].npy", "ü/*.jpg", "a # b", "{"])
 name = NAMES.map(ast.Name)
@@ -90,12 +104,25 @@ model_statements = st.one_of(
     st.builds(ast.Normalize, vectors, vectors),
     st.builds(ast.Lipschitz, norms, st.none() | norms, exprs),
 )
+layouts_named = st.builds(ast.Layout, name, GLOBS, st.none() | name)
+sources = st.one_of(
+    st.builds(ast.Stored, exprs, st.none() | exprs),
+    st.integers(0, 0xFFFFFF).map(ast.Colour),
+    st.just(ast.Others()),
+)
 data_statements = st.one_of(
     GLOBS.map(ast.Images),
     st.builds(ast.Masks, GLOBS, st.booleans()),
-    exprs.map(ast.Ignore),
+    vectors.map(ast.Ignore),
     GLOBS.map(ast.Region),
     GLOBS.map(ast.Weights),
+    st.builds(ast.Pairs, GLOBS, st.booleans()),
+    layouts_named,
+    st.lists(st.builds(ast.Mapping, sources, st.none() | CLASSES.map(ast.ClassName)), min_size=1, max_size=3)
+    .map(tuple)
+    .map(ast.Map),
+    st.builds(ast.Crop, vectors, st.none() | vectors),
+    st.builds(ast.Resize, vectors, name),
 )
 property_statements = st.one_of(
     references.map(ast.MetricStatement),
@@ -117,6 +144,8 @@ files = st.lists(
         st.builds(ast.Definition, name, st.lists(name, max_size=2).map(tuple), st.booleans(), exprs),
         _some(model_statements).map(ast.Model),
         st.builds(ast.Data, name, _some(data_statements)),
+        layouts_named.map(lambda layout: ast.Data(layout.name, (layout,), ready=True)),
+        name.map(ast.Use),
         st.builds(ast.Property, name, _some(property_statements)),
     ),
     max_size=5,
