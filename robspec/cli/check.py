@@ -26,6 +26,13 @@ from robspec.syntax.source import read_source
 @click.option(
     "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
 )
+@_options.model_part
+@click.option(
+    "--claims",
+    type=click.Choice(["check", "ignore"]),
+    default="check",
+    help="`ignore`: another model's claim.  [check]",
+)
 @click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option(
     "--forward",
@@ -68,6 +75,10 @@ def command(
     arch: str | None,
     key: str | None,
     prefix: str,
+    model_output: str | None,
+    given: str | None,
+    fixed: tuple[str, ...],
+    claims: str,
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
@@ -80,8 +91,8 @@ def command(
 ) -> int:
     """Prove every property of SPEC for MODEL on its data set.
 
-    MODEL is a torch.export archive (`robspec export` writes one). Each property ends as PROVED, REFUTED (a witness
-    is written) or UNKNOWN with the gap between what is certified and what was attained.
+    MODEL is a torch.export archive (`robspec export` writes one) or an ONNX file. Each property ends as PROVED,
+    REFUTED (a witness is written) or UNKNOWN with the gap between what is certified and what was attained.
 
     \b
     Exit status: 0 all proved; 1 something refuted; 2 bad specification, model or
@@ -109,6 +120,7 @@ def command(
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
     # torch and numba are imported only once the specification is known to be right.
+    from robspec.models.choice import read_choice
     from robspec.recheck.document import MOST
     from robspec.report import render
     from robspec.session.check import Check, Options
@@ -131,6 +143,8 @@ def command(
         certificate=certificate is not None,
         witness_dir=witness_dir,
         allow_unknown=allow == "unknown",
+        choice=read_choice(model_output, given, fixed),
+        ignore_claims=claims == "ignore",
     )
     work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
     report = work.run(_options.with_progress)

@@ -16,6 +16,7 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
@@ -52,6 +53,8 @@ class Options:
         certificate: whether to derive everything anew in exact arithmetic, to be written down.
         witness_dir: where reproducers, and images that contradict a bound, are kept.
         allow_unknown: whether UNKNOWN counts as success.
+        choice: which part of the model file is meant.
+        ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
     """
 
     data: Path | None = None
@@ -68,8 +71,14 @@ class Options:
     certificate: bool = False
     witness_dir: Path = Path("robspec-out")
     allow_unknown: bool = False
+    choice: Choice = WHOLE
+    ignore_claims: bool = False
 
     def __post_init__(self) -> None:
+        if self.certificate and self.ignore_claims:
+            raise OptionValueError(
+                "--claims", "a certificate answers the whole specification", "leave out --claims, or --certificate"
+            )
         if self.certificate and self.attack is not None:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
@@ -116,6 +125,8 @@ class Check:
         spec: Path,
         options: Options,
     ) -> None:
+        if options.ignore_claims:
+            program = replace(program, model=replace(program.model, claim=None))
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -129,6 +140,7 @@ class Check:
             assume=options.assume,
             backend=options.backend,
             forward=options.forward,
+            choice=options.choice,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
