@@ -9,6 +9,7 @@ import click
 
 from robspec import stopping
 from robspec.cli import _options
+from robspec.cli._proving import proving
 from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
 
@@ -146,7 +147,9 @@ def command(
         choice=read_choice(model_output, given, fixed),
         ignore_claims=claims == "ignore",
     )
-    work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
+    with proving():
+        opened = Check(program, source, diagnostics, model, spec, options)
+    work = click.get_current_context().with_resource(opened)
     report = work.run(_options.with_progress)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
     with stopping.held():

@@ -14,6 +14,7 @@ import click
 
 from robspec import stopping
 from robspec.cli import _options
+from robspec.cli._proving import proving
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF
@@ -73,7 +74,8 @@ def command(
 
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
     program, shape = _load(model, read_choice(model_output, given, fixed))
-    derivation = cached(program, input_norm=p, output_norm=q)
+    with proving():
+        derivation = cached(program, input_norm=p, output_norm=q)
     pair = None
     stopped = False
     starts = None if images is None or seconds == 0 else _images(images, shape)
