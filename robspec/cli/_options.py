@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -51,6 +51,17 @@ def check_architecture(arch: str | None, key: str | None, prefix: str) -> None:
         raise click.UsageError(
             "--key and --strip-prefix choose from a file of weights: name their network with --arch"
         )
+
+
+def model_part(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose a part of a model file: `model_output`, `given` and `fixed`."""
+    for option in (
+        click.option("--fix", "fixed", multiple=True, metavar="CHANNEL=VALUE", help="ONNX: a channel of no image."),
+        click.option("--input", "given", metavar="[NAME=]C,H,W", help="Size of the images, the ONNX input, or both."),
+        click.option("--model-output", metavar="NAME", help="The logits, of several outputs or in an ONNX graph."),
+    ):
+        command = option(command)
+    return command
 
 
 def check_format(name: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from robspec import stopping
 from robspec.cli import _options
+from robspec.cli._proving import proving
 from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
 
@@ -52,6 +53,13 @@ from robspec.syntax.source import read_source
 @click.option("--key", metavar="NAME", help="With --arch: the table of weights in a checkpoint, such as state_dict.")
 @click.option(
     "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
+)
+@_options.model_part
+@click.option(
+    "--claims",
+    type=click.Choice(["check", "ignore"]),
+    default="check",
+    help="`ignore`: another model's claim.  [check]",
 )
 @click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option(
@@ -110,6 +118,10 @@ def command(
     arch: str | None,
     key: str | None,
     prefix: str,
+    model_output: str | None,
+    given: str | None,
+    fixed: tuple[str, ...],
+    claims: str,
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
@@ -123,8 +135,8 @@ def command(
 ) -> int:
     """Prove every property of SPEC for MODEL on its data set.
 
-    MODEL is a torch.export archive (`robspec export` writes one). Each property ends as PROVED, REFUTED (a witness
-    is written) or UNKNOWN with the gap between what is certified and what was attained.
+    MODEL is a torch.export archive (`robspec export` writes one) or an ONNX file. Each property ends as PROVED,
+    REFUTED (a witness is written) or UNKNOWN with the gap between what is certified and what was attained.
 
     \b
     Exit status: 0 all proved; 1 something refuted; 2 bad specification, model or
@@ -160,6 +172,7 @@ def command(
 
     # torch and numba are imported only once the specification is known to be right.
     from robspec.api import load_report
+    from robspec.models.choice import read_choice
     from robspec.recheck.document import MOST
     from robspec.report import _images, render
     from robspec.session.baseline import compare
@@ -189,11 +202,15 @@ def command(
         limit=limit,
         store=None if no_store else store or default_path(),
         pictures="html" in (form, *(other for other, _ in others)),
+        choice=read_choice(model_output, given, fixed),
+        ignore_claims=claims == "ignore",
     )
     earlier = None
     if baseline is not None and not (update_baseline and not baseline.exists()):
         earlier = load_report(baseline)
-    work = click.get_current_context().with_resource(Check(program, source, diagnostics, model, spec, options))
+    with proving():
+        opened = Check(program, source, diagnostics, model, spec, options)
+    work = click.get_current_context().with_resource(opened)
     report = work.run(silent if quiet else _options.with_progress)
     if resume:
         click.echo(f"resumed: the logits of {work.known} batches were kept", err=True)

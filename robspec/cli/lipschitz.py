@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robspec import stopping
+from robspec.cli import _options
+from robspec.cli._proving import proving
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from robspec.lipschitz.pair import Pair
+    from robspec.models.choice import Choice
 
 _NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
 _BAR = 8
@@ -35,6 +38,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: float) ->
 
 @click.command("lipschitz")
 @click.argument("model", type=click.Path(path_type=Path))
+@_options.model_part
 @click.option("--norm", type=click.Choice(list(_NORMS)), default="l2", help="Norm of images and logits alike.")
 @click.option("--input-norm", type=click.Choice(list(_NORMS)), help="Norm of images, if another.")
 @click.option("--output-norm", type=click.Choice(list(_NORMS)), help="Norm of logits, if another.")
@@ -45,6 +49,9 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: float) ->
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 def command(
     model: Path,
+    model_output: str | None,
+    given: str | None,
+    fixed: tuple[str, ...],
     norm: str,
     input_norm: str | None,
     output_norm: str | None,
@@ -56,17 +63,19 @@ def command(
 ) -> int:
     """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
 
-    MODEL is a torch.export archive (.pt2). Every node of its graph gets a row: how much it can multiply
-    distances, and the bound from the image up to it. The lower bound is realised by a pair of images that
-    is stored.
+    MODEL is a torch.export archive (.pt2) or an ONNX file. Every node of its graph gets a row: how much it can
+    multiply distances, and the bound from the image up to it. The lower bound is realised by a pair of images that is
+    stored.
     """
     from robspec.lipschitz.cache import cached
     from robspec.lipschitz.measure import measure
     from robspec.lipschitz.pair import decide_claim
+    from robspec.models.choice import read_choice
 
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
-    program, shape = _load(model)
-    derivation = cached(program, input_norm=p, output_norm=q)
+    program, shape = _load(model, read_choice(model_output, given, fixed))
+    with proving():
+        derivation = cached(program, input_norm=p, output_norm=q)
     pair = None
     stopped = False
     starts = None if images is None or seconds == 0 else _images(images, shape)
@@ -88,12 +97,14 @@ def command(
     return stopping.STATUS if stopped else 0
 
 
-def _load(path: Path) -> tuple[ExportedProgram, tuple[int, int, int]]:
+def _load(path: Path, choice: Choice) -> tuple[ExportedProgram, tuple[int, int, int]]:
     """Load an exported program; the only place that knows how."""
     from robspec.models.conduct import peeled_notes
     from robspec.models.loading import load
 
-    found = load(path)
+    found = load(path, choice=choice)
+    for line in found.remarks:
+        click.echo(line, err=True)
     for note in peeled_notes(found):
         click.echo(str(note), err=True)
     return found.program, found.input_shape

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from robspec import stopping
+from robspec.cli import _options
 
 if TYPE_CHECKING:
     from robspec.recheck.recheck import Derived
@@ -26,6 +27,7 @@ _SHOWN = 12
 @click.option(
     "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
 )
+@_options.model_part
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
 @click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
 @click.option("--forward", type=click.Choice(["model", "float64"]), default="model", help="As of the check.  [model]")
@@ -38,6 +40,9 @@ def command(
     arch: str | None,
     key: str | None,
     prefix: str,
+    model_output: str | None,
+    given: str | None,
+    fixed: tuple[str, ...],
     overrides: tuple[str, ...],
     assume_lipschitz: str | None,
     forward: str,
@@ -56,10 +61,10 @@ def command(
     that differ; 2 no certificate, an altered one, or a file that cannot be read;
     130 stopped by SIGINT or SIGTERM.
     """
-    from robspec.cli import _options
     from robspec.cli._confirmed import Beside
     from robspec.data.batching import default_batch_size
     from robspec.lower import compile_source, parse_overrides
+    from robspec.models.choice import read_choice
     from robspec.recheck import document
     from robspec.recheck.assemble import Inputs
     from robspec.recheck.errors import CertificateRejected
@@ -70,6 +75,7 @@ def command(
     from robspec.verify.backend import choose
 
     _options.check_architecture(arch, key, prefix)
+    choice = read_choice(model_output, given, fixed)
     written = document.read(certificate)
     source = read_source(spec)
     match_spec(written, source)
@@ -103,6 +109,7 @@ def command(
             arch=arch,
             key=key,
             prefix=prefix,
+            choice=choice,
             written=written,
             progress=step,
             early=early,

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from robspec.errors import RobspecError
-from robspec.lipschitz import directed
+from robspec.lipschitz import directed, watching
 from robspec.lipschitz.norms import operator_norm
 from robspec.lipschitz.stencil import Stencil
 from robspec.semantics.norm import Norm
@@ -120,6 +120,9 @@ class Value:
     separate: float | None = None
     _known: dict[Value, float] | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        watching.counted()
+
     @property
     def axis(self) -> int | None:
         """The batch axis."""
@@ -157,6 +160,7 @@ class Value:
         if not step.inputs:
             return {self: 1.0}
         start = time.perf_counter()
+        watching.begun(self.name, step.rule)
         if step.view is None:
             bounds = self._separate()
         else:
@@ -174,6 +178,7 @@ class Value:
             for stale in list(bounds)[1 : max(1, len(bounds) - _PIECES_KEPT)]:
                 del bounds[stale]
         self.seconds += time.perf_counter() - start
+        watching.finished()
         return bounds
 
     def _separate(self) -> dict[Value, float]:

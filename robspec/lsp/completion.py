@@ -95,9 +95,7 @@ def _words(terminals: frozenset[str], block: str, before: list[Token]) -> Iterat
 def _names(document: Document, before: list[Token]) -> Iterator[Suggestion]:
     first = before[0].type if before else ""
     opening = _bracket(before)
-    if opening == "LSQB" and first not in ("INPUT", "NORMALIZE", "OUTPUT"):
-        yield from _classes(document)
-    elif first == "MAP":
+    if (opening == "LSQB" and first not in ("INPUT", "NORMALIZE", "OUTPUT")) or first == "MAP":
         yield from _classes(document)
     elif first == "USE":
         for one in occurrences(document):

@@ -301,3 +301,20 @@ class NeverBelowZero(RobspecError):
 
     code = "E0219"
     title = "single output never below 0"
+
+
+class ModelChoice(RobspecError):
+    """A model returns several things, or leaves sides of its images free, and what was chosen does not fit it.
+
+    A model that returns a dictionary or a tuple needs the key or number, from 0, of its logits: `--output KEY` of
+    `import` and `export`, `--model-output KEY` of commands whose `--output` is a file, `output=` in Python. A model
+    that takes images of any height and width is proved for one size, as its constant depends on it: that of the
+    specification, or `--input C,H,W`.
+
+    Example: a DeepLab of torchvision, which returns `{"out": ..., "aux": ...}`.
+
+    Mend: the message lists the keys, or the sides that fit.
+    """
+
+    code = "E0225"
+    title = "model part not chosen"

@@ -46,6 +46,8 @@ def export_archive(
     shape: tuple[int, int, int],
     batch_max: int,
     where: str,
+    *,
+    traces: bool = True,
 ) -> Exported:
     """Turn a network into an archive of plain tensors, and compare what both compute.
 
@@ -55,6 +57,7 @@ def export_archive(
         shape: C, H, W.
         batch_max: largest batch the archive accepts; 1 for a fixed batch of one.
         where: the network's name, for errors.
+        traces: whether the archive says which lines of the network's code its nodes come from.
 
     Returns:
         The archive.
@@ -76,7 +79,7 @@ def export_archive(
             before = _settled(network, images, where)
         with torch.no_grad():
             plain, names = explicit(network)
-            program = _export(plain, images, batch_max)
+            program = _export(plain, images, batch_max, traces=traces)
     except ExportFailed:
         raise
     except Exception as error:
@@ -129,7 +132,7 @@ def _settled(network: nn.Module, images: Tensor, where: str) -> Tensor:
     return before
 
 
-def _export(plain: nn.Module, images: Tensor, batch_max: int) -> ExportedProgram:
+def _export(plain: nn.Module, images: Tensor, batch_max: int, *, traces: bool) -> ExportedProgram:
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     dynamic = None
@@ -139,8 +142,8 @@ def _export(plain: nn.Module, images: Tensor, batch_max: int) -> ExportedProgram
         warnings.simplefilter("ignore")
         program = torch.export.export(plain, (images,), dynamic_shapes=dynamic, strict=False)
     for node in program.graph.nodes:
-        trace = node.meta.get("stack_trace")
-        if trace:
+        trace = node.meta.pop("stack_trace", None)
+        if trace and traces:
             node.meta["stack_trace"] = _PATH.sub(r'File "\1"', trace)
     return program
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from robspec.models import operators, strict, symbols, tensors
-from robspec.models.errors import ModelInterface, UnknownOperator
+from robspec.models import operators, outputs, sides, strict, symbols, tensors
+from robspec.models.choice import WHOLE, Choice
+from robspec.models.errors import ModelChoice, ModelInterface, UnknownOperator
 
 _LEAF: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
 _IN_SPEC = (
@@ -33,22 +34,31 @@ _OWN_STATISTICS = (
 )
 
 
-def program(value: Any, where: str) -> dict[str, Any]:
+def program(
+    value: Any, where: str, choice: Choice = WHOLE, shape: tuple[int, int, int] | None = None
+) -> dict[str, Any]:
     """Check a serialised program and copy it, field by field.
 
     Args:
         value: the parsed `models/model.json`.
         where: the file and record, for the error.
+        choice: which of several outputs is meant.
+        shape: C, H, W, where the program leaves sides of its images free; or None.
 
     Returns:
-        A program of plain names, integers and allowed operators, with one image input and one output.
+        A program of plain names, integers and allowed operators, with one image input and one output, in which no
+        side but that of the batch is free.
 
     Raises:
         UnsafeArchive: E0207, text that torch would evaluate or paste into code.
         UnknownOperator: E0208.
         ModelInterface: E0209, not one input and one output.
+        ModelChoice: E0225, an output or a size that has to be chosen is not.
         InconsistentArchive: E0212, anything outside the format.
     """
+    if choice.fixed or choice.image:
+        what = "inputs are named and fixed in an ONNX graph; an archive of torch.export has one input"
+        raise ModelChoice(where, what, "leave out --fix and the name in --input")
     fields = strict.mapping(value, where)
     version = strict.mapping(fields.get("schema_version"), where)
     if version.get("major") != _SCHEMA_MAJOR:
@@ -57,6 +67,8 @@ def program(value: Any, where: str) -> dict[str, Any]:
     module = strict.mapping(fields.get("graph_module"), where)
     _refuse_written_images(module.get("signature"), where)
     _call_graph(module.get("module_call_graph"), where)
+    module = outputs.chosen(module, choice.output, where)
+    known = sides.fixed(module, fields.get("range_constraints"), choice.shape or shape, where)
     verifiers = strict.sequence(fields.get("verifiers", []), where, 8)
     if any(v not in _VERIFIERS for v in verifiers):
         strict.wrong(where, f"it names verifiers other than {', '.join(_VERIFIERS)}")
@@ -64,14 +76,14 @@ def program(value: Any, where: str) -> dict[str, Any]:
     root["forward_arg_names"] = None
     return {
         "graph_module": {
-            "graph": _graph(module.get("graph"), where),
+            "graph": _graph(module.get("graph"), where, known),
             "signature": _signature(module.get("signature"), where),
             "module_call_graph": [{"fqn": "", "signature": root}],
             "metadata": {},
             "treespec_namedtuple_fields": {},
         },
         "opset_version": {"aten": strict.integer(opsets.get("aten"), where, 0, 10_000)},
-        "range_constraints": symbols.ranges(fields.get("range_constraints"), where),
+        "range_constraints": symbols.ranges(fields.get("range_constraints"), where, known),
         "schema_version": {
             "major": _SCHEMA_MAJOR,
             "minor": strict.integer(version.get("minor"), where, 0, 10_000),
@@ -82,16 +94,16 @@ def program(value: Any, where: str) -> dict[str, Any]:
     }
 
 
-def _graph(value: Any, where: str) -> dict[str, Any]:
+def _graph(value: Any, where: str, known: Mapping[str, int]) -> dict[str, Any]:
     fields = strict.mapping(value, where)
     for kind in ("custom_obj_values", "sym_bool_values", "sym_float_values"):
         if fields.get(kind):
             strict.unsafe(where, f"the graph holds {kind.replace('_', ' ')}, which robspec does not read")
-    outputs = strict.sequence(fields.get("outputs"), where)
-    if len(outputs) != 1 or strict.union(outputs[0], where)[0] != "as_tensor":
+    returned = strict.sequence(fields.get("outputs"), where)
+    if len(returned) != 1 or strict.union(returned[0], where)[0] != "as_tensor":
         raise ModelInterface(
             where,
-            f"the model has {len(outputs)} outputs, or one that is not a tensor",
+            f"the model has {len(returned)} outputs, or one that is not a tensor",
             "export a module that returns the logits alone",
         )
     if fields.get("is_single_tensor_return"):
@@ -101,10 +113,10 @@ def _graph(value: Any, where: str) -> dict[str, Any]:
     size_values = strict.mapping(fields.get("sym_int_values"), where)
     return {
         "inputs": [_tensor(i, where) for i in strict.sequence(fields.get("inputs"), where)],
-        "outputs": [_tensor(outputs[0], where)],
+        "outputs": [_tensor(returned[0], where)],
         "nodes": [_node(n, f"{where}: node {i}") for i, n in enumerate(nodes)],
-        "tensor_values": {strict.name(k, where): tensors.meta(v, where) for k, v in tensor_values.items()},
-        "sym_int_values": {strict.name(k, where): symbols.size(v, where) for k, v in size_values.items()},
+        "tensor_values": {strict.name(k, where): tensors.meta(v, where, known) for k, v in tensor_values.items()},
+        "sym_int_values": {strict.name(k, where): symbols.size(v, where, known) for k, v in size_values.items()},
         "sym_bool_values": {},
         "is_single_tensor_return": False,
         "custom_obj_values": {},
@@ -261,22 +273,22 @@ def _signature(value: Any, where: str) -> dict[str, Any]:
         raise ModelInterface(
             where, f"the model takes {images} inputs", "export a module whose forward takes the images alone"
         )
-    outputs = strict.sequence(fields.get("output_specs"), where)
-    kinds = [strict.union(o, where)[0] for o in outputs]
+    ends = strict.sequence(fields.get("output_specs"), where)
+    kinds = [strict.union(o, where)[0] for o in ends]
     if kinds != ["user_output"]:
         raise ModelInterface(
             where,
             f"the model has outputs {', '.join(kinds)[:200]}: it must return the logits and change no state",
             "export it in evaluation mode, returning the logits alone",
         )
-    returned = strict.mapping(outputs[0]["user_output"], where).get("arg")
+    returned = strict.mapping(ends[0]["user_output"], where).get("arg")
     return {"input_specs": inputs, "output_specs": [{"user_output": {"arg": _tensor(returned, where)}}]}
 
 
 def _refuse_written_images(signature: Any, where: str) -> None:
     """A write to the input counts as an output of its own, and the reason is not that there are too many."""
-    outputs = strict.sequence(strict.mapping(signature, where).get("output_specs"), where)
-    if any(strict.union(o, where)[0] == "user_input_mutation" for o in outputs):
+    ends = strict.sequence(strict.mapping(signature, where).get("output_specs"), where)
+    if any(strict.union(o, where)[0] == "user_input_mutation" for o in ends):
         raise ModelInterface(
             where,
             "the model writes to its input, the images themselves",

@@ -40,6 +40,8 @@ _RESAVE = (
     '    found = torch.load("{name}", map_location="cpu", weights_only=False)\n'
     '    torch.save(found{keys}, "weights.pt")'
 )
+_AFTER_VERSION = frozenset(b"\x12\x1a\x22\x28\x32\x3a\x42")
+"""Tags of the fields that follow the version in an ONNX model, in the order in which every writer writes them."""
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _RESCRIPT = (
     "save its weights and export the original module:\n"
@@ -57,6 +59,7 @@ class Kind(enum.Enum):
     STATE_DICT = "weights saved by torch.save"
     OLD_STATE_DICT = "weights saved by torch.save in its format of before version 1.6"
     SAFETENSORS = "weights in safetensors"
+    ONNX = "ONNX model"
 
 
 def read_file(path: Path) -> bytes:
@@ -115,9 +118,16 @@ def recognise(blob: bytes, where: str) -> Kind:
         )
     if looks_like_safetensors(blob):
         return Kind.SAFETENSORS
+    if _looks_like_onnx(blob):
+        return Kind.ONNX
     if b"\0" not in blob[:4096] and blob[:4096].decode("utf-8", "ignore").strip():
         raise NotAModel(where, "the file is text", f"give a model written with {_EXPORT}")
     raise NotAModel(where, "its content is of no known kind", f"write a model with {_EXPORT}")
+
+
+def _looks_like_onnx(blob: bytes) -> bool:
+    """Tell by the first field, the version of the format, and by the tag of the next."""
+    return len(blob) > 8 and blob[0] == 0x08 and 3 <= blob[1] < 64 and blob[2] in _AFTER_VERSION
 
 
 def _archive(blob: bytes, where: str) -> Kind:

@@ -23,6 +23,7 @@ from robspec.function.ranges import output_range
 from robspec.function.running import FLOATS, Runner, exact_arithmetic
 from robspec.function.settle import settle
 from robspec.ir.types import Normalize
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.errors import ArchitectureError, BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
 from robspec.models.inspect import Kind, read_file, recognise
 from robspec.models.sanitise import clean_archive
@@ -70,6 +71,8 @@ class LoadedModel:
         normalize: applied before the program, or None.
         peeled: last operations of the file that were taken off, such as sigmoid, outermost first.
         left_out: names of a file of weights that `prefix` left out.
+        choice: which part of the file it is.
+        remarks: how the file was read, in lines for a report.
     """
 
     path: Path
@@ -84,6 +87,8 @@ class LoadedModel:
     normalize: Normalize | None
     peeled: tuple[str, ...]
     left_out: tuple[str, ...]
+    choice: Choice
+    remarks: tuple[str, ...]
     _runner: Runner = field(repr=False, compare=False)
     _checked: set[int] = field(repr=False, compare=False)
 
@@ -177,40 +182,49 @@ def load(
     forward_dtype: torch.dtype | None = None,
     device: str = "cpu",
     scores: bool = False,
+    choice: Choice = WHOLE,
 ) -> LoadedModel:
     """Load a model file, treating it as hostile until shown otherwise.
 
     Args:
-        path: a torch.export archive under any name; or, with `arch`, weights.
+        path: a torch.export archive or an ONNX model under any name; or, with `arch`, weights.
         arch: `package.module:factory` that builds the network of bare weights, from your own code; of weights only.
         key: which table of a checkpoint, with `arch`.
         prefix: what the wanted names of the weights begin with, taken off; with `arch`.
-        input_shape: C, H, W; needed with `arch` only.
+        input_shape: C, H, W; needed with `arch`, and where the file leaves sides of its images free.
         normalize: applied before the program.
         forward_dtype: float32 or float64; the program's own by default.
         device: where to run it.
         scores: whether the output is a number to rank and to compare with thresholds, not logits: it is taken as it
             is, with a last sigmoid, and may have one sign.
+        choice: which of several outputs and inputs is meant.
 
     Returns:
         The model, read from one reading of the file.
 
     Raises:
-        RobspecError: E0201 to E0212; E0211 also for an archive and an `arch`, which could not both hold.
+        RobspecError: E0201 to E0212, E0220 to E0225; E0211 also for an archive and an `arch`, which could not both
+            hold.
     """
     where = str(path)
     blob = read_file(path)
     kind = recognise(blob, where)
     digest = hashlib.sha256(blob).hexdigest()
-    if kind is Kind.EXPORTED and arch is not None:
+    if kind in (Kind.EXPORTED, Kind.ONNX) and arch is not None:
         raise ArchitectureError(
             where,
-            f"the file is an archive that holds its own network, so that --arch {arch} would have no effect",
+            f"the file holds its own network, so that --arch {arch} would have no effect",
             "leave --arch out, or name the file of weights that it is to build the network of",
         )
     left_out: list[str] = []
+    remarks: tuple[str, ...] = ()
     if kind is Kind.EXPORTED:
-        archive = clean_archive(blob, where)
+        archive = clean_archive(blob, where, choice, input_shape)
+    elif kind is Kind.ONNX:
+        from robspec.models.onnx.convert import import_onnx
+
+        imported = import_onnx(blob, path, choice, input_shape)
+        archive, digest, remarks = imported.archive, imported.sha256, (imported.described(),)
     else:
         archive, left_out = _export_weights(blob, kind, arch, key, prefix, input_shape, where)
     del blob
@@ -251,6 +265,8 @@ def load(
         normalize=normalize,
         peeled=head.peeled,
         left_out=tuple(left_out),
+        choice=choice,
+        remarks=remarks,
         _runner=Runner(head.program, dtype, chosen, place),
         _checked=sizes,
     )

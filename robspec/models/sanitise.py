@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from robspec.models import graph, strict, tensors
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.pickles import holds_only_tensors
 from robspec.models.records import ZIP_MAGIC, read_records
 
@@ -17,19 +18,23 @@ _SAMPLES = "data/sample_inputs/model.pt"
 _PASSED_OVER = (".data/", "extra/", "byteorder", "archive_format", "archive_version", _SAMPLES, _MODEL)
 
 
-def clean_archive(blob: bytes, where: str) -> bytes:
+def clean_archive(
+    blob: bytes, where: str, choice: Choice = WHOLE, shape: tuple[int, int, int] | None = None
+) -> bytes:
     """Check a torch.export archive and rebuild it from the parts that passed.
 
     Args:
         blob: the file's bytes.
         where: the file, for the error.
+        choice: which of several outputs is meant.
+        shape: C, H, W, where the archive leaves sides of its images free and `choice` does not say; or None.
 
     Returns:
         An archive of plain tensors and one checked program, with no sample input, no custom object, no
         compiled code and no text that torch would evaluate.
 
     Raises:
-        RobspecError: E0203, E0207, E0208, E0209, E0210 or E0212.
+        RobspecError: E0203, E0207, E0208, E0209, E0210, E0212 or E0225.
 
     Source:
         torch 2.13.0, torch/export/pt2_archive/_package.py and torch/_export/serde/serialize.py; what each
@@ -46,7 +51,7 @@ def clean_archive(blob: bytes, where: str) -> bytes:
         strict.wrong(where, f"it holds no {_MODEL}")
     _check_samples(records.get(_SAMPLES, b""), f"{where}: {_SAMPLES}")
     at = f"{where}: {_MODEL}"
-    checked = graph.program(strict.parse(records[_MODEL], at), at)
+    checked = graph.program(strict.parse(records[_MODEL], at), at, choice, shape)
     weights = _table(records, _WEIGHTS, "model_weights_config.json", where)
     constants = _table(records, _CONSTANTS, "model_constants_config.json", where)
     _check_targets(checked, weights, constants, where)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from robspec.models import strict, symbols
@@ -14,6 +16,7 @@ ITEM_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
 _STRIDED = 7
 _DIMENSIONS = 16
 _MOST_VALUES = 1 << 31
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 _PAYLOAD = re.compile(r"(?:weight|tensor)_\d{1,9}", re.ASCII)
 
 
@@ -40,7 +43,7 @@ def device(value: Any, where: str) -> dict[str, Any]:
     return {"type": "cpu", "index": None}
 
 
-def meta(value: Any, where: str) -> dict[str, Any]:
+def meta(value: Any, where: str, known: Mapping[str, int] = _NOTHING) -> dict[str, Any]:
     """Check a tensor's description and copy it, without gradients.
 
     Raises:
@@ -48,13 +51,19 @@ def meta(value: Any, where: str) -> dict[str, Any]:
         UnsafeArchive: E0207, a size that is not a plain expression.
     """
     fields = strict.mapping(value, where)
+
+    def sizes(name: str) -> list[dict[str, Any]]:
+        return [symbols.size(s, where, known) for s in strict.sequence(fields.get(name), where, _DIMENSIONS)]
+
     return {
         "dtype": dtype(fields.get("dtype"), where),
-        "sizes": [symbols.size(s, where) for s in strict.sequence(fields.get("sizes"), where, _DIMENSIONS)],
+        "sizes": sizes("sizes"),
         "requires_grad": False,
         "device": device(fields.get("device"), where),
-        "strides": [symbols.size(s, where) for s in strict.sequence(fields.get("strides"), where, _DIMENSIONS)],
-        "storage_offset": symbols.size(fields.get("storage_offset"), where),
+        "strides": [
+            symbols.size(s, where, known) for s in strict.sequence(fields.get("strides"), where, _DIMENSIONS)
+        ],
+        "storage_offset": symbols.size(fields.get("storage_offset"), where, known),
         "layout": layout(fields.get("layout"), where),
     }
 

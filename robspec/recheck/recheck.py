@@ -19,6 +19,7 @@ from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
@@ -66,6 +67,7 @@ def derive(
     arch: str | None = None,
     key: str | None = None,
     prefix: str = "",
+    choice: Choice = WHOLE,
     written: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
     early: list[document.Difference] | None = None,
@@ -82,6 +84,7 @@ def derive(
         arch: architecture of bare weights, or None.
         key: which table of a checkpoint, with `arch`.
         prefix: what the weights' names have more, with `arch`.
+        choice: which part of the model file is meant.
         written: the one certificate to compare with; each image is compared as soon as it is derived, and its costs
             are dropped. None keeps the costs of all images, to compare with any number of certificates.
         progress: told how many images are done, of how many.
@@ -101,6 +104,7 @@ def derive(
         arch=arch,
         key=key,
         prefix=prefix,
+        choice=choice,
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,

@@ -21,11 +21,14 @@ from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Program
+from robspec.lipschitz.cache import key
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
+from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.certificate import Certificate
 from robspec.session.cross_check import cross_checked
@@ -65,6 +68,8 @@ class Options:
         limit: how many images to look at, the first by name, or None for all.
         pictures: whether to draw the worst images, for a report that shows them.
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
+        choice: which part of the model file is meant.
+        ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
     """
 
     data: Path | None = None
@@ -85,11 +90,17 @@ class Options:
     limit: int | None = None
     pictures: bool = False
     store: Path | None = None
+    choice: Choice = WHOLE
+    ignore_claims: bool = False
 
     def __post_init__(self) -> None:
         if self.certificate and (self.limit is not None or self.properties):
             refused = "a certificate is about the whole specification and data set"
             raise OptionValueError("--certificate", refused, "leave out --limit and --property")
+        if self.certificate and self.ignore_claims:
+            raise OptionValueError(
+                "--claims", "a certificate answers the whole specification", "leave out --claims, or --certificate"
+            )
         if self.certificate and self.attack is not None:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
@@ -137,6 +148,8 @@ class Check:
         options: Options,
     ) -> None:
         program = _chosen(program, options.properties)
+        if options.ignore_claims:
+            program = replace(program, model=replace(program.model, claim=None))
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -151,6 +164,7 @@ class Check:
             backend=options.backend,
             forward=options.forward,
             limit=options.limit,
+            choice=options.choice,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
@@ -283,7 +297,7 @@ def identity(model: LoadedModel) -> dict[str, str]:
     """Name all that decides a model's logits besides the pixels."""
     return {
         "model": model.sha256,
-        "peeled": " ".join(model.peeled),
+        "program": key(model.program, L2, L2),
         "normalize": repr(model.normalize),
         "dtype": f"{model.dtype} {model.forward_dtype} {model.device}",
         "versions": json.dumps(versions(), sort_keys=True),

@@ -15,6 +15,7 @@ import torch
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
@@ -60,6 +61,7 @@ def open_session(
     backend: str,
     forward: str,
     limit: int | None = None,
+    choice: Choice = WHOLE,
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -75,6 +77,7 @@ def open_session(
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
         limit: how many images to look at, or None for all.
+        choice: which part of the model file is meant.
 
     Returns:
         The session.
@@ -94,6 +97,7 @@ def open_session(
         normalize=program.model.normalize,
         scores=program.model.task.scores,
         forward_dtype=dtype,
+        choice=choice,
     )
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
@@ -114,8 +118,9 @@ def open_session(
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:
-    """Say which weights of a file were put into the network, where an option chose them."""
+    """Say which weights and which part of a file were taken, where an option chose them, and how it was read."""
     lines = [] if key is None else [f"weights: {key} of the model file"]
+    lines += [*model.choice.described(), *model.remarks]
     if prefix:
         left = f"left out {len(model.left_out)}: {listed(model.left_out)}" if model.left_out else "none left out"
         lines.append(f"weights: those whose names begin with {prefix}; {left}")

@@ -1,0 +1,1 @@
+"""ONNX files: read as hostile, written anew as a torch.export archive, compared with onnxruntime."""

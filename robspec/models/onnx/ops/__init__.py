@@ -1,0 +1,1 @@
+"""Readings of ONNX operators, one file per family; each lists what it reads as OPERATORS."""
