@@ -1,0 +1,166 @@
+"""`robspec compare`: several models under one specification."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from robspec.cli import _options
+from robspec.diagnostics import SpecError, render_all
+from robspec.syntax.source import read_source
+
+if TYPE_CHECKING:
+    from robspec.session.compare import Row
+
+
+@click.command("compare", short_help="Set several models side by side under one specification.")
+@click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
+@click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this property; repeatable.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
+@click.option("--attack", type=click.IntRange(1, 10_000), metavar="STEPS", help="Attack each image, as `check` does.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the table here instead of standard output.")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Draw it here; FILE.svg or FILE.png (extra `plots`)."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    models: tuple[Path, ...],
+    spec: Path,
+    data: Path | None,
+    overrides: tuple[str, ...],
+    properties: tuple[str, ...],
+    limit: int | None,
+    attack: int | None,
+    form: str,
+    output: Path | None,
+    picture: Path | None,
+    quiet: bool,
+) -> int:
+    """Check every one of MODELS under SPEC, whose Lipschitz claim is left aside, and set the results side by side.
+
+    Worst cases are means over the images, rounded to the worse side; radii are medians. `found` is what the worst
+    images found attain: without --attack these are the clean ones.
+
+    \b
+    Example:
+      robspec compare specs/runway/standard.pt2 specs/runway/strong.pt2 specs/runway/runway.rspec --limit 4
+    """
+    from robspec.lower import compile_source, parse_overrides
+
+    for path in (output, picture):
+        if path is not None:
+            _options.check_writable(path)
+    if picture is not None and picture.suffix.lower() not in (".svg", ".png"):
+        raise click.UsageError("--picture is FILE.svg or FILE.png")
+    source = read_source(spec)
+    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    if program is None:
+        raise SpecError(diagnostics, source)
+    if diagnostics:
+        click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
+
+    from robspec.session.check import Options
+    from robspec.session.compare import compare, document
+    from robspec.session.progress import silent
+    from robspec.store import default_path
+
+    options = Options(data=data, properties=properties, limit=limit, attack=attack, store=default_path())
+    rows = compare(
+        models,
+        program,
+        source,
+        diagnostics,
+        spec,
+        options,
+        progress=silent if quiet else _options.with_progress,
+        told=lambda name: None if quiet else click.echo(name, err=True),
+    )
+    if form == "json":
+        text = json.dumps(document(rows, attack is not None), indent=2) + "\n"
+    else:
+        text = "".join(f"{line}\n" for line in _table(rows, markdown=form == "markdown"))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        _options.write_atomically(output, text)
+    if picture is not None:
+        _options.write_atomically(picture, _drawn(rows, picture.suffix.lower()[1:]))
+    return 0 if len(rows) == len(models) and all(r.report.complete for r in rows) else 130
+
+
+def _table(rows: Sequence[Row], *, markdown: bool) -> Iterator[str]:
+    from robspec.session.compare import shown
+
+    head = ("model", "clean", "certified", "found", "s/image", "forward s/image", "verdict")
+    for index, cell in enumerate(rows[0].cells if rows else ()):
+        yield f"{'### ' if markdown else ''}{cell.property}: {cell.query} ({cell.of} over {rows[0].images} images)"
+        lines: list[tuple[str, ...]] = [head]
+        for row in rows:
+            one = row.cells[index]
+            values = [shown(v, lower_is_better=one.lower_is_better) for v in (one.clean, one.certified, one.attained)]
+            name = Path(row.model).name
+            lines.append((name, *values, f"{row.seconds:.3f}", f"{row.forward:.3f}", one.label))
+        yield ""
+        yield from _laid_out(lines, markdown=markdown)
+        yield ""
+    for row in rows:
+        yield f"{'- ' if markdown else ''}{Path(row.model).name}: {row.constant}"
+    notes = dict.fromkeys(n for row in rows for n in (*row.report.notes, *map(str, row.report.remarks)))
+    yield from (f"{'- ' if markdown else ''}{note}" for note in notes)
+
+
+def _laid_out(lines: Sequence[tuple[str, ...]], *, markdown: bool) -> Iterator[str]:
+    if markdown:
+        escaped = [tuple(c.replace("|", "\\|") for c in line) for line in lines]
+        yield f"| {' | '.join(escaped[0])} |"
+        yield "|---" + "|---:" * 5 + "|---|"
+        yield from (f"| {' | '.join(line)} |" for line in escaped[1:])
+        return
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    for line in lines:
+        cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:-1], strict=True))]
+        yield "  ".join((*cells, line[-1]))
+
+
+def _drawn(rows: Sequence[Row], form: str) -> bytes:
+    """Bars of what is certified, within what was found, for each property."""
+    import io
+    import math
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise click.UsageError("a picture needs matplotlib: pip install 'robspec[plots]'") from error
+    cells = rows[0].cells if rows else ()
+    figure = Figure(figsize=(5, 0.9 + len(cells) * (0.7 + 0.34 * len(rows))), layout="constrained")
+    panels = figure.subplots(max(len(cells), 1), 1, squeeze=False)[:, 0]
+
+    def number(value: object) -> float:
+        found = math.nan if value is None else float(value)  # type: ignore[arg-type]
+        return found if math.isfinite(found) else math.nan
+
+    for index, cell in enumerate(cells):
+        panel, names = panels[index], [Path(r.model).name for r in rows]
+        panel.barh(names, [number(r.cells[index].certified) for r in rows], color="#1f5a8a", label="certified")
+        found = [number(r.cells[index].attained) for r in rows]
+        panel.plot(found, names, "|", color="#c0622b", markersize=16, label="found")
+        clean = [number(r.cells[index].clean) for r in rows]
+        if cell.of != "median":
+            panel.plot(clean, names, ".", color="#333333", label="clean")
+        panel.set_title(f"{cell.property}: {cell.query}", fontsize=8, loc="left")
+        panel.invert_yaxis()
+        panel.tick_params(labelsize=7)
+    if cells:
+        panels[0].legend(fontsize=7, frameon=False, loc="lower left")
+    out = io.BytesIO()
+    figure.savefig(out, format=form, dpi=150)
+    return out.getvalue()

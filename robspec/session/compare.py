@@ -1,0 +1,203 @@
+"""Several models under one specification: what each certifies, attains and costs, side by side."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from robspec.diagnostics import Diagnostic, Source
+from robspec.ir.types import Program, WorstCaseQuery
+from robspec.report._words import point_text, query_text
+from robspec.semantics.norm import directed_text, exact_text
+from robspec.session.check import Check, Options
+from robspec.session.progress import Progress, silent
+from robspec.verify.result import CheckReport, PropertyResult, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One property of one model at one swept point, over all images on which it is defined.
+
+    Args:
+        property: its name.
+        query: what is asked, in words, with the swept point.
+        of: how images are summed up: "mean" of values, "median" of radii, "pooled".
+        clean: of clean images.
+        certified: rounded to the worse side when shown.
+        attained: of the worst images found; the clean ones where none was searched; None for radii.
+        lower_is_better: the metric's sense.
+        label: the verdict of the property as it must be shown.
+    """
+
+    property: str
+    query: str
+    of: str
+    clean: Value | None
+    certified: Value | None
+    attained: Value | None
+    lower_is_better: bool
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model.
+
+    Args:
+        model: its file.
+        constant: the proved Lipschitz constant of the first property, in words.
+        cells: by property and swept point.
+        images: how many were looked at.
+        seconds: wall time of everything per image, the proof and the start left out.
+        forward: seconds of forward passes per image.
+        report: all else.
+    """
+
+    model: str
+    constant: str
+    cells: tuple[Cell, ...]
+    images: int
+    seconds: float
+    forward: float
+    report: CheckReport
+
+
+def compare(
+    models: Sequence[Path],
+    program: Program,
+    source: Source,
+    diagnostics: Sequence[Diagnostic],
+    spec: Path,
+    options: Options,
+    *,
+    progress: Progress = silent,
+    told: Callable[[str], None] = lambda _: None,
+) -> tuple[Row, ...]:
+    """Check every model, its claim left aside.
+
+    Args:
+        models: files.
+        program: the compiled specification.
+        source: its text.
+        diagnostics: warnings about it.
+        spec: its file.
+        options: of each check.
+        progress: shows how far each is.
+        told: of each model that begins.
+
+    Returns:
+        One row for each, in their order; fewer after an interruption.
+
+    Raises:
+        RobspecError: a model or the data is wrong.
+    """
+    rows = []
+    for model in models:
+        told(str(model))
+        with Check(program, source, diagnostics, model, spec, replace(options, ignore_claims=True)) as work:
+            began = time.perf_counter()
+            report = work.finish(work.run(progress)).report
+            spent = time.perf_counter() - began
+        count = max(report.evaluated, 1)
+        constant = report.properties[0].constant
+        rows.append(
+            Row(
+                str(model),
+                f"L <= {constant.text} ({constant.input_norm} -> {constant.output_norm}){constant.qualifier}",
+                tuple(c for p in report.properties for c in _cells(p, report)),
+                report.evaluated,
+                spent / count,
+                report.times.forward / count,
+                report,
+            )
+        )
+        if not report.complete:
+            break
+    return tuple(rows)
+
+
+def _cells(prop: PropertyResult, report: CheckReport) -> list[Cell]:
+    query, classes = prop.source.query, report.program.model.classes
+    worst = isinstance(query, WorstCaseQuery)
+    pooled = isinstance(query, WorstCaseQuery) and query.metric.of_data_set
+    lower = isinstance(query, WorstCaseQuery) and query.metric.lower_is_better
+    count = len(prop.images[0].certified) if prop.images else 0
+    summed = _mean if worst else _median
+    found = []
+    for k in range(count):
+        point = point_text(query, k, classes)
+        found.append(
+            Cell(
+                prop.source.name,
+                query_text(query, classes) + (f" [{point}]" if point else ""),
+                "pooled" if pooled else "mean" if worst else "median",
+                _mean([i.clean for i in prop.images]),
+                summed([i.certified[k] for i in prop.images]),
+                summed([i.attained[k] for i in prop.images]) if worst else None,
+                lower,
+                prop.label,
+            )
+        )
+    return found
+
+
+def _mean(values: Sequence[Value | None]) -> Value | None:
+    known = [v for v in values if v is not None]
+    if not known or math.inf in known:
+        return math.inf if known else None
+    return sum((Fraction(v) for v in known), Fraction(0)) / len(known)
+
+
+def _median(values: Sequence[Value | None]) -> Value | None:
+    """The lower of the two in the middle: a radius that half of the images reach."""
+    known = sorted(v for v in values if v is not None)
+    return known[(len(known) - 1) // 2] if known else None
+
+
+def shown(value: Value | None, *, lower_is_better: bool) -> str:
+    """Write a value of a cell, rounded so that it claims no more than it holds."""
+    if value is None:
+        return "-"
+    return "inf" if value == math.inf else directed_text(Fraction(value), 4, up=lower_is_better)
+
+
+def document(rows: Sequence[Row], attacked: bool) -> dict[str, Any]:
+    """Write the comparison as JSON values."""
+    return {
+        "schema": "robspec-comparison",
+        "schema_version": 1,
+        "attacked": attacked,
+        "models": [
+            {
+                "model": r.model,
+                "sha256": r.report.hashes.get("model", ""),
+                "lipschitz": r.constant,
+                "images": r.images,
+                "seconds_per_image": r.seconds,
+                "forward_seconds_per_image": r.forward,
+                "properties": [
+                    {
+                        "property": c.property,
+                        "query": c.query,
+                        "of": c.of,
+                        "clean": _value(c.clean),
+                        "certified": _value(c.certified),
+                        "attained": _value(c.attained),
+                        "label": c.label,
+                    }
+                    for c in r.cells
+                ],
+                "notes": [*map(str, r.report.remarks), *r.report.notes],
+            }
+            for r in rows
+        ],
+    }
+
+
+def _value(value: Value | None) -> str | None:
+    return None if value is None else "inf" if value == math.inf else exact_text(Fraction(value))
