@@ -160,7 +160,8 @@ def _drawn(rows: Sequence[Row], form: str) -> bytes:
         panel.invert_yaxis()
         panel.tick_params(labelsize=7)
     if cells:
-        panels[0].legend(fontsize=7, frameon=False, loc="lower left")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=3)
     out = io.BytesIO()
     figure.savefig(out, format=form, dpi=150)
     return out.getvalue()
