@@ -1,7 +1,8 @@
 """robspec: a formal specification language and verifier for the robustness of vision models.
 
-`robspec.check`, `robspec.prove`, `robspec.compile` and `robspec.load_report` are the commands from Python; they are
-imported when they are first asked for, so that `import robspec` needs no torch.
+`robspec.check`, `robspec.prove`, `robspec.compile` and `robspec.load_report` are the commands from Python, and
+`robspec.Spec` builds a specification; they are imported when they are first asked for, so that `import robspec` needs
+no torch.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robspec.api import check, compile, load_report, prove  # noqa: A004
+    from robspec.api import Spec, check, compile, load_report, prove  # noqa: A004
 
-__all__ = ["check", "compile", "load_report", "prove"]
+__all__ = ["Spec", "check", "compile", "load_report", "prove"]
 __version__ = "0.1.0"
 
 

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robspec.diagnostics import SpecError
+from robspec.diagnostics import Source, SpecError
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lower import compile_source
-from robspec.lower.compile import compile_file
 from robspec.report.json import SCHEMA, SCHEMA_VERSION
 from robspec.semantics.norm import L1, L2, LINF
+from robspec.syntax.building import Spec
+from robspec.syntax.parse import parse
 from robspec.syntax.source import read_source
 from robspec.verify.errors import BadReport
 from robspec.verify.result import CheckReport
 
+Specification = Path | str | Spec
+"""A file, a text (of several lines, or with a block in it), or an object."""
 Number = int | str | Decimal | Fraction
 """An exact number: no float, whose decimal somebody may not have meant."""
 _MOST = 1 << 30
 
 
-def compile(spec: Path | str, *, params: Mapping[str, Number] | None = None) -> Program:  # noqa: A001
+def compile(spec: Specification, *, params: Mapping[str, Number] | None = None) -> Program:  # noqa: A001
     """Compile a specification, as `robspec compile` does.
 
     Args:
-        spec: its file.
+        spec: its file, its text, or a `Spec`.
         params: exact values that replace those of declared params.
 
     Returns:
@@ -39,44 +43,64 @@ def compile(spec: Path | str, *, params: Mapping[str, Number] | None = None) -> 
     Raises:
         SpecError: the specification has errors; carries all diagnostics.
     """
-    return compile_file(spec, _exact(params))
+    source, _ = _source(spec)
+    program, diagnostics = compile_source(source, _exact(params))
+    if program is None:
+        raise SpecError(diagnostics, source)
+    return program
 
 
-def prove(model: Path | str, *, input_norm: str = "l2", output_norm: str = "l2") -> Derivation:
+def prove(
+    model: Any,
+    *,
+    input_norm: str = "l2",
+    output_norm: str = "l2",
+    shape: tuple[int, int, int] | None = None,
+    output: str | None = None,
+) -> Derivation:
     """Prove a model's Lipschitz constant from its graph, as `robspec lipschitz` does.
 
     Args:
-        model: a torch.export archive.
+        model: an archive, an ONNX file, an ExportedProgram, or an nn.Module in evaluation mode.
         input_norm: "l1", "l2" or "linf", of images.
         output_norm: the same, of logits.
+        shape: C, H, W of one image; of a module, and where a file leaves it open.
+        output: which of several outputs, or which value of an ONNX graph, the logits are.
 
     Returns:
         The derivation: its `bound` is rounded up, its rows say where it comes from.
 
     Raises:
-        RobspecError: the file is refused, or no constant can be proved.
+        RobspecError: the model is refused, or no constant can be proved.
     """
     from robspec.lipschitz.cache import cached
+    from robspec.models.choice import Choice
     from robspec.models.loading import load
+    from robspec.session.given import model_file
 
     norms = {norm.name: norm for norm in (L1, L2, LINF)}
     unknown = {input_norm, output_norm} - set(norms)
     if unknown:
         raise ValueError(f"no norm is called {', '.join(sorted(unknown))}; there are {', '.join(norms)}")
-    loaded = load(Path(model))
+    with tempfile.TemporaryDirectory(prefix="robspec-") as folder:
+        path, choice = model_file(model, Path(folder), shape, Choice(output=output, shape=shape))
+        loaded = load(path, choice=choice)
     return cached(loaded.program, input_norm=norms[input_norm], output_norm=norms[output_norm])
 
 
 def check(
-    model: Path | str, spec: Path | str, *, params: Mapping[str, Number] | None = None, **options: Any
+    model: Any, spec: Specification, *, params: Mapping[str, Number] | None = None, data: Any = None, **options: Any
 ) -> CheckReport:
     """Check every property of a specification for a model, as `robspec check` does, and write nothing.
 
     Args:
-        model: a torch.export archive, or weights with `arch`.
-        spec: the specification's file.
+        model: an archive, an ONNX file, weights with `arch`, an ExportedProgram, or an nn.Module in evaluation mode.
+        spec: the specification's file, its text, or a `Spec`.
         params: exact values that replace those of declared params.
-        options: fields of `robspec.session.check.Options`: `data`, `attack`, `cross_check`, `forward`, ...
+        data: the folder that the data globs start from, by default that of the specification's file, or the current
+            one; or a torch Dataset or DataLoader of (image, mask) or (image, label), which takes the place of what
+            the specification says of its data, `ignore` excepted.
+        options: fields of `robspec.session.check.Options`: `attack`, `cross_check`, `forward`, `choice`, ...
 
     Returns:
         The report: `exit_status()` is that of the command, `properties` hold verdicts and every value.
@@ -86,19 +110,31 @@ def check(
         RobspecError: the model, the data or an option is wrong, or a bound does not hold.
     """
     from robspec.session.check import Check, Options
+    from robspec.session.given import data_files, model_file
 
-    source = read_source(spec)
-    program, diagnostics = compile_source(source, _exact(params))
-    if program is None:
-        raise SpecError(diagnostics, source)
-    known = {field.name for field in fields(Options)}
+    known = {field.name for field in fields(Options)} - {"data"}
     if not set(options) <= known:
         raise TypeError(f"no option {', '.join(sorted(set(options) - known))}; there are {', '.join(sorted(known))}")
-    for name in ("data", "witness_dir"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    with Check(program, source, diagnostics, Path(model), Path(spec), Options(**options)) as work:
-        return work.finish(work.run()).report
+    if options.get("witness_dir") is not None:
+        options["witness_dir"] = Path(options["witness_dir"])
+    with tempfile.TemporaryDirectory(prefix="robspec-") as folder:
+        source, place = _source(spec)
+        if data is None or isinstance(data, str | Path):
+            options["data"] = None if data is None else Path(data)
+        else:
+            options["data"] = Path(folder)
+            source = _on(source, data_files(data, Path(folder)))
+        program, diagnostics = compile_source(source, _exact(params))
+        if program is None:
+            raise SpecError(diagnostics, source)
+        asked = Options(**options)
+        path, choice = model_file(model, Path(folder), program.model.input_shape, asked.choice)
+        asked = replace(asked, choice=choice)
+        with Check(program, source, diagnostics, path, place, asked) as work:
+            report = work.finish(work.run()).report
+    if path.parent == Path(folder):
+        report = replace(report, files={**report.files, "model": path.stem})
+    return report
 
 
 def load_report(path: Path | str) -> dict[str, Any]:
@@ -126,6 +162,23 @@ def load_report(path: Path | str) -> dict[str, Any]:
         said = found.get("schema_version")
         raise BadReport(str(where), f"it is of version {said!r}, this robspec reads {SCHEMA_VERSION}", "check again")
     return found
+
+
+def _source(spec: Specification) -> tuple[Source, Path]:
+    """A specification's text, and the file that its data globs start beside."""
+    if isinstance(spec, Spec):
+        return Source(spec.text, "Spec"), Path("Spec")
+    if isinstance(spec, str) and ("\n" in spec or "{" in spec):
+        return Source(spec, "text"), Path("text")
+    return read_source(spec), Path(spec)
+
+
+def _on(source: Source, statements: tuple[Any, ...]) -> Source:
+    """A specification on other data."""
+    parsed = parse(source)
+    if parsed.diagnostics:
+        raise SpecError(parsed.diagnostics, source)
+    return Source(Spec(*parsed.file.statements).with_data(*statements).text, source.name)
 
 
 def _exact(params: Mapping[str, Number] | None) -> dict[str, Fraction]:

@@ -25,6 +25,7 @@ def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option("--key", metavar="NAME", help="The table of weights in a checkpoint, such as state_dict.")
 @click.option("--strip-prefix", "prefix", default="", metavar="PREFIX", help="What the weights' names have more.")
 @click.option("--input", "shape", required=True, callback=_shape, metavar="C,H,W", help="Shape of one image.")
+@click.option("--output", "picked", metavar="KEY", help="The logits, where the network returns several things.")
 @click.option("--batch-max", default=64, show_default=True, type=click.IntRange(min=1), help="Largest batch.")
 def command(
     output: Path,
@@ -33,6 +34,7 @@ def command(
     key: str | None,
     prefix: str,
     shape: tuple[int, int, int],
+    picked: str | None,
     batch_max: int,
 ) -> None:
     """Write OUTPUT, an archive of the network with its weights made explicit.
@@ -44,15 +46,21 @@ def command(
     for it lists those there are. --strip-prefix takes what it names off the weights' names, such as `module.` of
     DataParallel; weights whose names begin otherwise are left out.
     """
-    from robspec.models.architecture import build, load_weights
+    from robspec.models.architecture import build, load_weights, put_weights
     from robspec.models.export import export_archive
     from robspec.models.names import listed
+    from robspec.models.picked import Picked
     from robspec.models.writing import write_whole
 
     if weights is None and (key is not None or prefix):
         raise click.UsageError("--key and --strip-prefix choose from a file: name it with --weights")
     found, left = (None, []) if weights is None else load_weights(weights, key=key, prefix=prefix)
-    made = export_archive(build(arch), found, shape, batch_max, arch)
+    network = build(arch)
+    if picked is not None:
+        if found is not None:
+            put_weights(network, found, arch)
+        network, found = Picked(network, picked), None
+    made = export_archive(network, found, shape, batch_max, arch)
     _refuse_what_check_refuses(made.archive, output)
     write_whole(output, made.archive)
     sides = " x ".join(map(str, made.output_shape))

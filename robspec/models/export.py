@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from robspec.function.running import Runner, exact_arithmetic
 from robspec.models.architecture import put_weights
-from robspec.models.errors import ExportFailed
+from robspec.models.errors import ExportFailed, ModelChoice
 from robspec.models.explicit import explicit
 from robspec.models.sanitise import clean_archive
 
@@ -80,7 +80,7 @@ def export_archive(
         with torch.no_grad():
             plain, names = explicit(network)
             program = _export(plain, images, batch_max, traces=traces)
-    except ExportFailed:
+    except (ExportFailed, ModelChoice):
         raise
     except Exception as error:
         raise ExportFailed(
@@ -122,7 +122,8 @@ def _settled(network: nn.Module, images: Tensor, where: str) -> Tensor:
         raise ExportFailed(
             where,
             f"the module returns a {type(before).__name__}{keys}, not one tensor"[:300],
-            "wrap it in a module whose `forward` returns the logits alone; `robspec explain E0213` shows one",
+            "name the logits with --output KEY; or wrap it in a module whose `forward` returns the logits alone, "
+            "`robspec explain E0213` shows one",
         )
     for _ in range(_MOST_PASSES):
         after: Tensor = network(images)

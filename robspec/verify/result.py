@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from robspec.ir.types import Aggregate, Program, Property, Requirement
 from robspec.lipschitz.derivation import Cost
@@ -15,6 +15,7 @@ from robspec.lipschitz.pair import Pair
 from robspec.notes import Note
 from robspec.oracle.compare import Comparison
 from robspec.semantics.constant import Constant
+from robspec.verify import frame as frames
 
 Value: TypeAlias = Fraction | float
 """An exact rational, or math.inf for a radius no attack can reach."""
@@ -332,6 +333,27 @@ class CheckReport:
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
     pictures: tuple[Pictures, ...] = ()
+
+    @property
+    def proved(self) -> bool:
+        """Whether every property, and a declared constant, is proved on every image; also on an assumed constant."""
+        return self.exit_status() == 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """List values image by image, as floats: property, image, point of a sweep, clean, certified, attained."""
+        return frames.rows(self)
+
+    def frame(self) -> Any:
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            PackageMissing: E0610, pandas is not installed.
+        """
+        return frames.frame(self)
+
+    def _repr_html_(self) -> str:
+        """Show verdicts as a table in a notebook."""
+        return frames.page(self)
 
     @property
     def complete(self) -> bool:

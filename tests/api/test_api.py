@@ -79,4 +79,4 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
 def test_importing_costs_nothing_and_names_are_there() -> None:
     code = "import sys, robspec; print(robspec.__all__, 'torch' in sys.modules, hasattr(robspec, 'nothing'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['check', 'compile', 'load_report', 'prove'] False False"
+    assert done.stdout.strip() == "['Spec', 'check', 'compile', 'load_report', 'prove'] False False"

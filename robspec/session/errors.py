@@ -1,0 +1,35 @@
+"""What can be wrong with the objects that Python hands over; each class is one page of `robspec explain`."""
+
+from __future__ import annotations
+
+from robspec.errors import RobspecError
+
+
+class UnsuitableModel(RobspecError):
+    """The model given from Python is none that can be checked as it is.
+
+    A model is a path, a `torch.export.ExportedProgram`, or an `nn.Module` in evaluation mode: in training mode batch
+    normalisation and dropout make another function of it on every call.
+
+    Example: `robspec.check(network.train(), "a.rspec")`.
+
+    Mend: call `model.eval()`; give `robspec.prove` the size of the images, `shape=(3, 64, 64)`.
+    """
+
+    code = "E0611"
+    title = "unsuitable model object"
+
+
+class UnsuitableData(RobspecError):
+    """The data given from Python holds something else than images with masks or labels.
+
+    Items are pairs: an image, floats [C, H, W] in the declared range of the input (before any normalisation the
+    specification states), and a mask, whole numbers [H, W], or one whole number for the image.
+
+    Example: a data set of dictionaries.
+
+    Mend: wrap it: `[(item["image"], item["mask"]) for item in data]`.
+    """
+
+    code = "E0612"
+    title = "unsuitable data object"

@@ -1,0 +1,75 @@
+"""Specifications built in Python, of the same typed objects that a text is read into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from robspec.diagnostics import Source, SpecError
+from robspec.syntax import ast
+from robspec.syntax.format import format_file
+from robspec.syntax.parse import parse
+
+_LANGUAGE = ast.Language(ast.Number(Fraction(1), "1"))
+
+
+@dataclass(frozen=True, init=False)
+class Spec:
+    """A specification made of parts.
+
+    Args:
+        parts: statements of `robspec.syntax.ast`, or texts of one statement or several; `language 1` is put in front
+            where it is missing.
+
+    Raises:
+        SpecError: a text has syntax errors.
+    """
+
+    file: ast.File
+
+    def __init__(self, *parts: ast.Statement | str) -> None:
+        found: list[ast.Statement] = []
+        for part in parts:
+            found += _read(part) if isinstance(part, str) else [part]
+        if not any(isinstance(statement, ast.Language) for statement in found):
+            found.insert(0, _LANGUAGE)
+        object.__setattr__(self, "file", ast.File(tuple(found)))
+
+    @property
+    def text(self) -> str:
+        """The specification as `robspec fmt` lays it out."""
+        return format_file(self.file)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __add__(self, part: ast.Statement | str) -> Spec:
+        """The same with a further statement."""
+        return Spec(*self.file.statements, part)
+
+    def with_data(self, *statements: ast.DataStatement) -> Spec:
+        """The same on other data: what these statements say takes the place of what the data block says of it.
+
+        Args:
+            statements: of a data block; of its own block only `ignore` is kept.
+        """
+        found = [s for s in self.file.statements if isinstance(s, ast.Data)]
+        name = found[0].name if found else ast.Name("given")
+        kept = tuple(s for s in (found[0].statements if found else ()) if isinstance(s, ast.Ignore))
+        block = ast.Data(name, (*statements, *kept))
+        others = [s for s in self.file.statements if not isinstance(s, ast.Data)]
+        at = next((i + 1 for i, s in enumerate(others) if isinstance(s, ast.Model)), len(others))
+        return Spec(*others[:at], block, *others[at:])
+
+
+def _read(text: str) -> list[ast.Statement]:
+    source = Source(text, "a part of Spec")
+    parsed = parse(source)
+    if parsed.diagnostics:
+        raise SpecError(parsed.diagnostics, source)
+    return [_plain(statement) for statement in parsed.file.statements]
+
+
+def _plain(statement: ast.Statement) -> ast.Statement:
+    """A statement without its place in a text that is no more."""
+    return replace(statement, span=ast.NOWHERE)
