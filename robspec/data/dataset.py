@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import content, reading, scaling, steps, tables, whole
+from robspec.data import content, layouts, reading, scaling, steps, tables, whole
 from robspec.data.errors import (
     AmbiguousPalette,
     BadWeights,
@@ -25,7 +25,7 @@ from robspec.data.errors import (
 )
 from robspec.data.header import Header
 from robspec.data.labels import Meaning
-from robspec.data.pairing import Pair, pair
+from robspec.data.pairing import Drawn, Pair, pair
 from robspec.data.raster import Plane
 from robspec.ir.print import step_text
 from robspec.ir.types import Data, Model
@@ -158,7 +158,7 @@ class Dataset:
                     self._read(path, name)
                 total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
             if p.drawn is not None:
-                total.update(p.drawn.digest())
+                total.update(self._noticed(p.drawn, p))
         named = [(name, self.root / name) for name in (self.data.labels, self.data.pairs) if name]
         for name, path in (*named, *self.tables):
             blob = reading.file_bytes(path, name)
@@ -274,7 +274,9 @@ class Dataset:
     def _plane(self, p: Pair) -> Plane:
         header = self._headers[p.image]
         if p.drawn is not None:
-            return Plane(steps.plane(p.drawn.values(), self.data.steps, p.mask_name))
+            values = p.drawn.values()
+            self._noticed(p.drawn, p)
+            return Plane(steps.plane(values, self.data.steps, p.mask_name))
         if p.mask is None:
             raise ValueError("an unpaired file")
         blob = self._read(p.mask, p.mask_name)
@@ -325,10 +327,17 @@ class Dataset:
 
     def _read(self, path: Path, where: str) -> bytes:
         blob = reading.file_bytes(path, where)
-        digest = hashlib.sha256(blob).digest()
-        if self._seen.setdefault(path, digest) != digest:
-            raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
+        self._same(path, hashlib.sha256(blob).digest(), where)
         return blob
+
+    def _noticed(self, drawn: Drawn, p: Pair) -> bytes:
+        """The digest of a drawn mask, the same whenever it is asked for."""
+        return self._same(p.image / ":mask", drawn.digest(), p.mask_name)
+
+    def _same(self, key: Path, digest: bytes, where: str) -> bytes:
+        if self._seen.setdefault(key, digest) != digest:
+            raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
+        return digest
 
     def _most(self, header: Header) -> int:
         """How many values an array may hold."""
@@ -351,10 +360,26 @@ def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) ->
         The data set, not yet decoded.
 
     Raises:
-        RobspecError: E0301 to E0311, E0315.
+        RobspecError: E0301 to E0311, E0315, E0330 to E0337.
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()
+    if data.layout:
+        found = layouts.find(data, root)
+        stands_for = layouts.meaning(found, data, model)
+        dataset = Dataset(
+            data.name,
+            root,
+            found.pairs,
+            data,
+            model,
+            wide=wide,
+            meaning=stands_for,
+            tables=found.tables,
+            noted=found.noted,
+        )
+        dataset.check_headers()
+        return dataset
     if data.pairs:
         pairs = tables.pairs(root, data.pairs)
     else:

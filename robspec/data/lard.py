@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,19 +36,21 @@ _LONGEST_FIELD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The runway of one image.
+    """The runways of one image.
 
     Args:
         image: its path as the file gives it.
         height: of the image, pixels.
         width: of the image, pixels.
-        corners: (x, y) in pixels, going round the runway.
+        corners: (x, y) in pixels, going round the first runway.
+        more: the same of further runways.
     """
 
     image: str
     height: int
     width: int
     corners: polygon.Corners
+    more: tuple[polygon.Corners, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -56,21 +58,24 @@ class Annotation:
         return PurePosixPath(self.image.replace("\\", "/")).stem
 
     def mask(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
-        """Draw the runway, clipped to the image.
+        """Draw the runways, clipped to the image.
 
         Args:
             size: height and width of the mask, the corners being scaled; None for the image's own.
 
         Returns:
-            uint8 [height, width]: 1 where the centre of the pixel is on the runway, else 0.
+            uint8 [height, width]: 1 where the centre of the pixel is on a runway, else 0.
         """
         height, width = size or (self.height, self.width)
         across, down = width / self.width, height / self.height
-        a, b, c, d = ((x * across, y * down) for x, y in self.corners)
-        return polygon.filled((a, b, c, d), height, width)
+        drawn = np.zeros((height, width), np.uint8)
+        for corners in (self.corners, *self.more):
+            a, b, c, d = ((x * across, y * down) for x, y in corners)
+            drawn |= polygon.filled((a, b, c, d), height, width)
+        return drawn
 
     def box(self) -> tuple[float, float, float, float]:
-        """Bound the corners: x_min, y_min, x_max, y_max, clipped to the image."""
+        """Bound the first runway's corners: x_min, y_min, x_max, y_max, clipped to the image."""
         return polygon.box(self.corners, self.height, self.width)
 
 
@@ -81,7 +86,7 @@ def read(path: Path) -> tuple[Annotation, ...]:
         path: semicolons (or commas) between fields; columns in any order, others ignored.
 
     Returns:
-        One annotation per line, in order.
+        One annotation for each image, in order; several lines of one image are several runways.
 
     Raises:
         UnreadableFile: E0305, no such file, or not UTF-8 text.
@@ -89,27 +94,40 @@ def read(path: Path) -> tuple[Annotation, ...]:
         BadAnnotation: E0314, naming the line: a column is missing, a number is none, the corners make no runway.
         DuplicateStem: E0303, two images of one stem: their masks would be one file.
     """
-    found: list[Annotation] = []
-    stems: dict[str, int] = {}
+    found: dict[str, Annotation] = {}
+    lines: dict[str, int] = {}
+    count = 0
     rows = _rows(_text(path), path.name)
     header = next(rows, (0, []))[1]
     missing = [name for name in _NEEDED if name not in header]
     if missing:
         raise BadAnnotation(path.name, f"its first line has no column {missing[0]!r}", "is this a LARD annotation?")
     for line, fields in rows:
-        if len(found) >= _MOST_ROWS:
+        count += 1
+        if count > _MOST_ROWS:
             raise FileTooLarge(path.name, f"more than {_MOST_ROWS} lines", "split the file")
         where = f"{path.name}, line {line}"
         if len(fields) != len(header):
             what = f"{len(fields)} fields under {len(header)} columns"
             raise BadAnnotation(where, what, "separate fields as in the first line")
         annotation = _annotation(dict(zip(header, fields, strict=True)), where)
-        if annotation.stem in stems:
-            what = f"{annotation.stem!r} is annotated in line {stems[annotation.stem]} as well"
+        before = found.get(annotation.stem)
+        if before is None:
+            lines[annotation.stem] = line
+            found[annotation.stem] = annotation
+            continue
+        said = f"line {lines[annotation.stem]}"
+        if before.image != annotation.image:
+            what = f"{annotation.stem!r} is the name of another image in {said}"
             raise DuplicateStem(where, what, "split the file by folder, or rename images")
-        stems[annotation.stem] = line
-        found.append(annotation)
-    return tuple(found)
+        if (before.height, before.width) != (annotation.height, annotation.width):
+            what = f"{annotation.image!r:.60} has another size than in {said}"
+            raise BadAnnotation(where, what, "give the image one size")
+        if annotation.corners in (before.corners, *before.more):
+            what = f"the runway is annotated twice, in {said} too"
+            raise BadAnnotation(where, what, "keep one of the lines")
+        found[annotation.stem] = replace(before, more=(*before.more, annotation.corners))
+    return tuple(found.values())
 
 
 def write(rows: Sequence[Mapping[str, object]], extra: Sequence[str] = ()) -> str:

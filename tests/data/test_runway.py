@@ -227,6 +227,9 @@ class TestReader:
         twice = write_lines(tmp_path, "x/a.png;4;4;0;0;9;0;0;9;9;9", "y/a.jpg;4;4;0;0;9;0;0;9;9;9")
         with pytest.raises(errors.DuplicateStem, match="line 2"):
             lard.read(twice)
+        for second in ("a.png;4;4;0;0;9;0;0;9;9;9", "a.png;5;4;0;0;9;0;0;9;9;8"):
+            with pytest.raises(errors.BadAnnotation, match="line 2"):
+                lard.read(write_lines(tmp_path, "a.png;4;4;0;0;9;0;0;9;9;9", second))
         monkeypatch.setattr(lard, "_MOST_ROWS", 1)
         many = write_lines(tmp_path, *(f"{k}.png;4;4;0;0;9;0;0;9;9;9" for k in range(2)))
         with pytest.raises(errors.FileTooLarge):
