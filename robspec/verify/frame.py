@@ -54,16 +54,13 @@ def frame(report: CheckReport) -> Any:
 
 def page(report: CheckReport) -> str:
     """A table of requirements and verdicts in HTML, and all that qualifies them."""
-    from robspec.verify.result import verdict_label
-
     lines = []
     for found in report.properties:
         for item in found.requirements:
             # Rounded against the claim, so that what is shown holds.
             up = not item.requirement.relation.upward
             numbers = (_text(item.certified, up=up), _text(item.attained, up=up))
-            verdict = verdict_label(item.verdict, found.constant)
-            lines.append(_row(found.source.name, item.requirement.text, *numbers, verdict))
+            lines.append(_row(found.source.name, item.requirement.text, *numbers, found.worded(item.verdict)))
     lines += [_row("Lipschitz claim", claim.text, "", "", claim.verdict.value) for claim in report.claims]
     head = "".join(f"<th>{name}</th>" for name in ("property", "requirement", "certified", "attained", "verdict"))
     below = [f"{report.evaluated} of {report.images} images", *report.notes, *(str(r) for r in report.remarks)]

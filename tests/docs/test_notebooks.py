@@ -18,7 +18,7 @@ def run(cell: str, names: dict[str, Any]) -> Any:
     """Run one cell as a notebook does: the value of a last expression is shown."""
     tree = ast.parse(cell)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)  # noqa: S102: the notebook is our own
+    exec(compile(tree, "cell", "exec"), names)  # noqa: S102
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
 
 
