@@ -16,10 +16,16 @@ NOTEBOOKS = sorted(ROOT.glob("docs/**/*.ipynb"))
 
 def run(cell: str, names: dict[str, Any]) -> Any:
     """Run one cell as a notebook does: the value of a last expression is shown."""
-    tree = ast.parse(cell)
+    tree = ast.parse(cell)  # the notebook is our own
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)  # noqa: S102
+<<<<<<< HEAD
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
+=======
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
+>>>>>>> onnx
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
