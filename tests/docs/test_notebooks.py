@@ -19,13 +19,9 @@ def run(cell: str, names: dict[str, Any]) -> Any:
     tree = ast.parse(cell)  # the notebook is our own
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)  # noqa: S102
-<<<<<<< HEAD
-    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
-=======
     if last is None:
         return None
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
->>>>>>> onnx
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
