@@ -14,6 +14,7 @@ from robspec.kernels.detection import (
     Objects,
     Pipeline,
     Reach,
+    Threshold,
     above,
     below,
 )
@@ -41,7 +42,7 @@ def read(scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeli
     Source: DETECTION.md D2 and D3.
     """
     real = objects.real(k)
-    places = np.flatnonzero(scores >= below(pipeline.threshold.low - reach.one))
+    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
     # The highest scores first, the lower index first where they are equal.
     places = places[np.argsort(-scores[places], kind="stable")]
     z, where = scores[places], Boxes.moved(boxes[places], reach.rho)
@@ -56,6 +57,11 @@ def read(scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeli
     alone, cliques = _cliques(z, where, free, loose, pipeline, reach)
     kept, appear = _groups(z, where, np.flatnonzero(alone), owner, pipeline, reach)
     return Ledger(len(real), tuple(sorted(vanish.values())), cliques + kept, appear, reach.budget.limit)
+
+
+def floor(threshold: Threshold, reach: Reach) -> float:
+    """The least clean score that an attack can make fire, rounded down."""
+    return below(threshold.low - reach.one)
 
 
 def owners(where: Boxes, real: FloatArray, pipeline: Pipeline) -> tuple[IntArray, BoolArray]:
@@ -114,7 +120,7 @@ def can_outrank(z: FloatArray, mine: IntArray, pipeline: Pipeline, reach: Reach)
         [len(mine), n], generous where rounding leaves a doubt.
     """
     bars = np.array([below(below(x - pipeline.threshold.slack(x)) - reach.two) for x in z[mine].tolist()])
-    return np.asarray(z[None, :] >= np.maximum(bars, below(pipeline.threshold.low - reach.one))[:, None])
+    return np.asarray(z[None, :] >= np.maximum(bars, floor(pipeline.threshold, reach))[:, None])
 
 
 def _by_distance(where: Boxes, owner: IntArray, real: FloatArray, pipeline: Pipeline) -> BoolArray:
@@ -230,4 +236,4 @@ def _count(
     return firing + int(now.sum()), costs + [c for c in priced.tolist() if c <= reach.budget.limit]
 
 
-__all__ = ["NOWHERE", "SHARED", "owners", "read", "witnesses"]
+__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "witnesses"]

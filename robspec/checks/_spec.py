@@ -81,6 +81,15 @@ class Spec:
         return next(iter(self._declared(ast.Model)), None)
 
     @cached_property
+    def detector(self) -> ast.Detector | None:
+        """The first detector block."""
+        return next(iter(self._declared(ast.Detector)), None)
+
+    def of_detector(self, kind: type[_Kind]) -> _Kind | None:
+        """The first statement of a kind in the detector block."""
+        return self.statement(self.detector, kind)
+
+    @cached_property
     def data(self) -> ast.Data | None:
         """The first data block."""
         return next(iter(self._declared(ast.Data)), None)
@@ -118,7 +127,9 @@ class Spec:
     @cached_property
     def damaged_outside(self) -> bool:
         """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
-        blocks = self._declared(ast.Model) + self._declared(ast.Data) + self.properties
+        blocks = (
+            self._declared(ast.Model) + self._declared(ast.Detector) + self._declared(ast.Data) + self.properties
+        )
         return any(not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage)
 
     def value(self, expr: ast.Expr) -> Fraction | None:
@@ -175,9 +186,9 @@ class Spec:
         return None if found is None or len(found) != 3 else (found[0], found[1], found[2])
 
     def output_shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
-        """A shape of three positive integers or of one, or None when it is malformed."""
+        """A shape of one to three positive integers, or None when it is malformed."""
         found = self._sides(exprs)
-        return None if found is None or len(found) not in (1, 3) else found
+        return None if found is None or len(found) not in (1, 2, 3) else found
 
     def _sides(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
         found = self.values(exprs)

@@ -165,11 +165,20 @@ class Input(Node):
 
 
 @dataclass(frozen=True)
-class Output(Node):
-    """`output name [K, H, W]`."""
+class BoxesOutput(Node):
+    """The second output of a detector, `boxes [4, N]`."""
 
     name: Name
     shape: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Output(Node):
+    """`output name [K, H, W]`, or of a detector `output scores [K, N], boxes [4, N]`."""
+
+    name: Name
+    shape: tuple[Expr, ...]
+    boxes: BoxesOutput | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,64 @@ class Model(Node):
     statements: tuple[ModelStatement, ...]
 
 
+# detector
+
+
+@dataclass(frozen=True)
+class Threshold(Node):
+    """`threshold sigmoid 0.3`, or `threshold score 1.5`: what a location's score must reach."""
+
+    of: Literal["sigmoid", "score"]
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Nms(Node):
+    """`nms greedy 0.6`, or `nms none`."""
+
+    name: Name
+    value: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Match(Node):
+    """`match overlap 0.5`, or `match location`, or `match location 3`."""
+
+    name: Name
+    value: Expr | None = None
+
+
+@dataclass(frozen=True)
+class BoxesStatement(Node):
+    """`boxes free`, `boxes frozen` or `boxes proved`."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Strides(Node):
+    """`strides 8, 16, 32`."""
+
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Limit(Node):
+    """`limit 100`: detections kept per image."""
+
+    value: Expr
+
+
+DetectorStatement: TypeAlias = Threshold | Nms | Match | BoxesStatement | Strides | Limit
+
+
+@dataclass(frozen=True)
+class Detector(Node):
+    """`detector { ... }`: what stands between the outputs and the detections."""
+
+    statements: tuple[DetectorStatement, ...]
+
+
 # data
 
 
@@ -240,6 +307,14 @@ class Labels(Node):
 
 
 @dataclass(frozen=True)
+class ObjectsStatement(Node):
+    """`objects coco "annotations.json"`, and the like for `yolo` and `voc`."""
+
+    name: Name
+    glob: str
+
+
+@dataclass(frozen=True)
 class Ignore(Node):
     """`ignore label`."""
 
@@ -260,7 +335,7 @@ class Weights(Node):
     glob: str
 
 
-DataStatement: TypeAlias = Images | Masks | Labels | Ignore | Region | Weights
+DataStatement: TypeAlias = Images | Masks | Labels | ObjectsStatement | Ignore | Region | Weights
 
 
 @dataclass(frozen=True)
@@ -384,8 +459,8 @@ class Property(Node):
     statements: tuple[PropertyStatement, ...]
 
 
-Statement: TypeAlias = Language | Param | Definition | Model | Data | Property
-Block: TypeAlias = Model | Data | Property
+Statement: TypeAlias = Language | Param | Definition | Model | Detector | Data | Property
+Block: TypeAlias = Model | Detector | Data | Property
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,11 @@ _LETTERS = str.maketrans(
 )
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
 
-_LATER = {"ANNOTATION": "", "LABELS": "", "ATTACK": "", "BY": "LABELS", "FOLDER": "BY"}
+_LATER = {
+    **dict.fromkeys(("ANNOTATION", "LABELS", "ATTACK", "DETECTOR", "OBJECTS"), ""),
+    **dict.fromkeys(("THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"), ""),
+    **{"BY": "LABELS", "FOLDER": "BY", "SIGMOID": "THRESHOLD", "SCORE": "THRESHOLD"},
+}
 """Words of the language that came later, each with the token it follows; "" for the start of a statement."""
 _CARRY_ON = {"COMMA", "AND", "OR"}
 

@@ -112,7 +112,15 @@ def requirement(node: ast.Require) -> str:
     return text
 
 
-Simple = ast.Language | ast.Param | ast.Definition | ast.ModelStatement | ast.DataStatement | ast.PropertyStatement
+Simple = (
+    ast.Language
+    | ast.Param
+    | ast.Definition
+    | ast.ModelStatement
+    | ast.DetectorStatement
+    | ast.DataStatement
+    | ast.PropertyStatement
+)
 
 
 def statement(node: Simple) -> tuple[str, str]:
@@ -125,7 +133,9 @@ def statement(node: Simple) -> tuple[str, str]:
         return "metric", definition(node)
     if isinstance(node, (ast.Input, ast.Output, ast.Classes, ast.Annotation, ast.Normalize, ast.Lipschitz)):
         return _of_model(node)
-    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.Ignore, ast.Region, ast.Weights)):
+    if isinstance(node, (ast.Threshold, ast.Nms, ast.Match, ast.BoxesStatement, ast.Strides, ast.Limit)):
+        return _of_detector(node)
+    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.ObjectsStatement, ast.Ignore, ast.Region, ast.Weights)):
         return _of_data(node)
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)
@@ -147,15 +157,31 @@ def _of_data(node: ast.DataStatement) -> tuple[str, str]:
         return "ignore", expression(node.label)
     if isinstance(node, ast.Labels) and node.glob is None:
         return "labels", "by folder"
+    if isinstance(node, ast.ObjectsStatement):
+        return "objects", f'{node.name.id} "{node.glob}"'
     binary = " binary" if isinstance(node, ast.Masks) and node.binary else ""
     return type(node).__name__.lower(), f'"{node.glob}"{binary}'
+
+
+def _of_detector(node: ast.DetectorStatement) -> tuple[str, str]:
+    if isinstance(node, ast.Threshold):
+        return "threshold", f"{node.of} {expression(node.value)}"
+    if isinstance(node, ast.BoxesStatement):
+        return "boxes", node.name.id
+    if isinstance(node, ast.Strides):
+        return "strides", expressions(node.values)
+    if isinstance(node, ast.Limit):
+        return "limit", expression(node.value)
+    value = "" if node.value is None else f" {expression(node.value)}"
+    return type(node).__name__.lower(), f"{node.name.id}{value}"
 
 
 def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
     if isinstance(node, ast.Input):
         return "input", f"{node.name.id} [{expressions(node.shape)}] in [{expressions(node.range)}]"
     if isinstance(node, ast.Output):
-        return "output", f"{node.name.id} [{expressions(node.shape)}]"
+        outputs = [node] if node.boxes is None else [node, node.boxes]
+        return "output", ", ".join(f"{o.name.id} [{expressions(o.shape)}]" for o in outputs)
     if isinstance(node, ast.Classes):
         return "classes", ", ".join(class_name(c) for c in node.names)
     if isinstance(node, ast.Annotation):
