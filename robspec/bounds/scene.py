@@ -113,7 +113,7 @@ def certain(
         total += ledger
     if detector.limit is None or not total.found:
         return total
-    crowded = _most(scene, detector, reach, at) > detector.limit
+    crowded = _most(scene, reach, at) > detector.limit
     return Ledger(total.objects, (), total.kept, total.appear, total.limit) if crowded else total
 
 
@@ -130,9 +130,9 @@ def _one(
     return cpu.read(scene.scores[k], scene.boxes, scene.objects, k, line, reach)
 
 
-def _most(scene: Scene, detector: Detector, reach: Reach, at: Threshold) -> int:
+def _most(scene: Scene, reach: Reach, at: Threshold) -> int:
     """How many detections of all classes together an attack can have kept, crowds and all; generous."""
-    # One score moves at most `one`, so whatever fires is among these, and of each class as many as its groups are kept.
+    # One score moves at most `one`, so that whatever fires is among these.
     return int((scene.scores >= cpu.floor(at, reach)).sum())
 
 

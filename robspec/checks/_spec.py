@@ -89,6 +89,12 @@ class Spec:
         """The first statement of a kind in the detector block."""
         return self.statement(self.detector, kind)
 
+    @property
+    def boxes_mode(self) -> str:
+        """What the specification says of boxes under attack: "free" where it says nothing."""
+        statement = self.of_detector(ast.BoxesStatement)
+        return "free" if statement is None else statement.name.id
+
     @cached_property
     def data(self) -> ast.Data | None:
         """The first data block."""

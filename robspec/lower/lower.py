@@ -72,13 +72,35 @@ def _model(spec: Spec) -> ir.Model:
         input_name=model_input.name.id,
         output_name=output.name.id,
         sides=spec.of_model(ast.Annotation) is not None,
+        boxes_name="" if output.boxes is None else output.boxes.name.id,
+        detector=_detector(spec),
+    )
+
+
+def _detector(spec: Spec) -> ir.Detector | None:
+    if spec.detector is None:
+        return None
+    threshold, nms, match = (_sure(spec.of_detector(k)) for k in (ast.Threshold, ast.Nms, ast.Match))
+    strides, limit = spec.of_detector(ast.Strides), spec.of_detector(ast.Limit)
+    value = None if match.value is None else spec.value(match.value)
+    by_overlap = match.name.id == "overlap"
+    return ir.Detector(
+        of=threshold.of,
+        threshold=_sure(spec.value(threshold.value)),
+        nms=None if nms.value is None else spec.value(nms.value),
+        match=match.name.id,
+        overlap=value if by_overlap else None,
+        least=1 if by_overlap or value is None else int(value),
+        boxes=spec.boxes_mode,
+        strides=() if strides is None else tuple(int(v) for v in _sure(spec.values(strides.values))),
+        limit=None if limit is None else int(_sure(spec.value(limit.value))),
     )
 
 
 def _data(spec: Spec, data: ast.Data) -> ir.Data:
     masks, ignore = spec.statement(data, ast.Masks), spec.statement(data, ast.Ignore)
     region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
-    labels = spec.statement(data, ast.Labels)
+    labels, objects = spec.statement(data, ast.Labels), spec.statement(data, ast.ObjectsStatement)
     return ir.Data(
         name=data.name.id,
         images=_sure(spec.statement(data, ast.Images)).glob,
@@ -87,6 +109,8 @@ def _data(spec: Spec, data: ast.Data) -> ir.Data:
         binary=masks is not None and masks.binary,
         labels="" if labels is None or labels.glob is None else labels.glob,
         by_folder=labels is not None and labels.glob is None,
+        objects="" if objects is None else objects.glob,
+        objects_format="" if objects is None else objects.name.id,
         region="" if region is None else region.glob,
         weights="" if weights is None else weights.glob,
     )
