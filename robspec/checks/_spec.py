@@ -33,7 +33,9 @@ class Spec:
         self.file = file
         self.overrides = dict(overrides or {})
         self.constants = Constants(self.params, self.overrides)
-        self.definitions = Definitions(self._declared(ast.Definition), self.constants, self.classes)
+        objects = self.task is not None and self.task.objects
+        own = self._declared(ast.Definition)
+        self.definitions = Definitions(own, self.constants, self.classes, objects=objects)
         self.metrics: Mapping[str, MetricInfo] = self.definitions.infos
         self.conditions = Conditions(self.constants, self.metrics)
         self._derivations = Derivations(self.definitions, self.constants, self.classes, self.task)
@@ -220,6 +222,8 @@ class Spec:
     def of_data_set(self, use: ast.MetricReference) -> bool:
         """Whether a metric, as it is used, is of the whole data set rather than of each image."""
         info = self.metric(use)
+        if info is not None and self.task is not None and self.task.objects:
+            return use.adjective == "pooled" or info.items == "average_precision"
         if use.adjective == "pooled" or info is None or self.task is None or self.task.each:
             return use.adjective == "pooled"
         return info.scores or not info.items

@@ -25,10 +25,10 @@ from robspec.syntax.forms import FORMS
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look at the patterns, and at the table of labels."""
-    for kind in (ast.Images, ast.Masks, ast.Labels):
+    for kind in (ast.Images, ast.Masks, ast.Labels, ast.ObjectsStatement):
         statement = spec.statement(spec.data, kind)
         glob = getattr(statement, "glob", None)
         if statement is not None and glob is not None and not glob.strip():
-            word = kind.__name__.lower()
+            word = kind.__name__.lower().removesuffix("statement")
             mend = f"name the files: `{FORMS[word]}`"
             yield error(__name__, statement.span, f"`{word}` names no file", mend)
