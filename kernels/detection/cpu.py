@@ -227,9 +227,7 @@ def _groups(
     return firing, tuple(sorted(costs))
 
 
-def _count(
-    z: FloatArray, pipeline: Pipeline, reach: Reach, firing: int, costs: list[int]
-) -> tuple[int, list[int]]:
+def _count(z: FloatArray, pipeline: Pipeline, reach: Reach, firing: int, costs: list[int]) -> tuple[int, list[int]]:
     """Add locations that stand for their groups: each fires, or costs something."""
     now = z >= pipeline.threshold.low
     priced = reach.costs(pipeline.threshold.low - z[~now])

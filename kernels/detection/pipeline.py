@@ -104,5 +104,3 @@ def _covered(box: FloatArray, region: FloatArray, share: Fraction) -> bool:
     p, q = [Fraction(x) for x in box.tolist()], [Fraction(x) for x in region.tolist()]
     both = _area([max(p[0], q[0]), max(p[1], q[1]), min(p[2], q[2]), min(p[3], q[3])])
     return bool(_area(p)) and both >= share * _area(p)
-
-

@@ -31,9 +31,7 @@ def spent(ledger: Ledger) -> Iterator[tuple[int, int, int]]:
         yield tp, max(ledger.kept - ledger.found + b, 0), ledger.objects - tp
 
 
-def worst(
-    ledger: Ledger, value: Callable[[int, int, int], Fraction], *, lower_is_better: bool
-) -> Fraction:
+def worst(ledger: Ledger, value: Callable[[int, int, int], Fraction], *, lower_is_better: bool) -> Fraction:
     """The worst value of a metric that falls with lost objects and with false alarms.
 
     Args:

@@ -73,7 +73,16 @@ class Context:
 
     def by_pairs(self) -> Context:
         """Give the same batch with every item priced by the pair bound."""
-        return Context(self.backend, self.logits, self.labels, self._ignore, self.region, self.weights, scenes=self._scenes, water=False)
+        return Context(
+            self.backend,
+            self.logits,
+            self.labels,
+            self._ignore,
+            self.region,
+            self.weights,
+            scenes=self._scenes,
+            water=False,
+        )
 
     def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
         """Give the labels as a metric sees them.

@@ -80,7 +80,9 @@ class AveragePrecisions:
             return self._worst(eps) or Fraction(0)
 
         still = not self.constant.value and not self.constant.boxes
-        return search.radius(self.metric, value, worst(Fraction(1)) if still else Fraction(0), gamma, worst, strict=strict)
+        return search.radius(
+            self.metric, value, worst(Fraction(1)) if still else Fraction(0), gamma, worst, strict=strict
+        )
 
     def close(self) -> None:
         """Delete what was kept."""

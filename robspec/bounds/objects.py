@@ -69,10 +69,7 @@ class Bound:
                 hopeless = self._worst(i, Fraction(1))
             query = partial(self._worst, i)
             found.append(
-                tuple(
-                    None if g is None else self._radius(value, hopeless, g, query, strict=strict)
-                    for g in row
-                )
+                tuple(None if g is None else self._radius(value, hopeless, g, query, strict=strict) for g in row)
             )
         return found
 
@@ -137,5 +134,3 @@ def vanishing(metric: Metric, ledger: Ledger) -> bool:
     return any(
         below.at(tp, 0, ledger.objects - tp, ALWAYS_SOME_NEGATIVE) <= 0 for tp in range(least, ledger.objects + 1)
     )
-
-

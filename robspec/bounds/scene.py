@@ -117,9 +117,7 @@ def certain(
     return Ledger(total.objects, (), total.kept, total.appear, total.limit) if crowded else total
 
 
-def _one(
-    scene: Scene, detector: Detector, k: int, reach: Reach, at: Threshold, overlap: Fraction | None
-) -> Ledger:
+def _one(scene: Scene, detector: Detector, k: int, reach: Reach, at: Threshold, overlap: Fraction | None) -> Ledger:
     if detector.match == "location":
         if scene.centres is None:
             raise ValueError("locations need centres")

@@ -133,7 +133,9 @@ class Derivations:
         ratio = value.total()
         if any(exponents[3] for part in (ratio.numerator, ratio.denominator) for exponents, _ in part.terms):
             raise Refused(_over_nothing(definition, use))
-        found = _of_one_class(info, arguments, self._indices(value.classes[0]), self._classified(ratio, definition, use))
+        found = _of_one_class(
+            info, arguments, self._indices(value.classes[0]), self._classified(ratio, definition, use)
+        )
         found = replace(found, family="objects", items="", objects=True)
         return self._pooled(info, found, use) if use.adjective == "pooled" else found
 
@@ -324,7 +326,9 @@ def _average_precision(
         message = f"{decimal_text(arguments[wrong])} is no overlap of boxes"
         raise Refused(Problem("E0150", use.arguments[wrong].span, message, "write a number above 0 and up to 1"))
     if use.adjective == "pooled":
-        raise Refused(Problem("E0147", use.span, f"`{info.name}` is of the whole data set already", "leave out `pooled`"))
+        raise Refused(
+            Problem("E0147", use.span, f"`{info.name}` is of the whole data set already", "leave out `pooled`")
+        )
     return Metric(
         info.name,
         classes=classes,
@@ -351,7 +355,9 @@ def _of_several(info: MetricInfo, use: ast.MetricReference) -> Problem:
 
 def _over_nothing(definition: Definition, use: ast.MetricReference) -> Problem:
     message = f"`{definition.info.name}` counts TN or N, and a detector has no places where rightly nothing is found"
-    return Problem("E0151", _place(definition, use), message, "write a formula over TP, FP and FN", _used(definition, use))
+    return Problem(
+        "E0151", _place(definition, use), message, "write a formula over TP, FP and FN", _used(definition, use)
+    )
 
 
 def _linear(ratio: Ratio) -> bool:

@@ -135,9 +135,7 @@ class Spec:
     @cached_property
     def damaged_outside(self) -> bool:
         """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
-        blocks = (
-            self._declared(ast.Model) + self._declared(ast.Detector) + self._declared(ast.Data) + self.properties
-        )
+        blocks = self._declared(ast.Model) + self._declared(ast.Detector) + self._declared(ast.Data) + self.properties
         return any(not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage)
 
     def value(self, expr: ast.Expr) -> Fraction | None:

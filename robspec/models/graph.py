@@ -20,6 +20,7 @@ _SCHEMA_MAJOR = 8
 _VERIFIERS = ("ATEN", "TRAINING")
 _NODES = 200_000
 _STANDARD = "export the model in evaluation mode with standard operators only"
+_PAIR = "export it in evaluation mode, returning the scores and the boxes, in this order"
 _MENDS = {
     "torch.ops.higher_order.wrap_with_set_grad_enabled": (
         "export with `robspec export --arch package.module:factory`, or call `torch.export.export` yourself, in "
@@ -33,12 +34,14 @@ _OWN_STATISTICS = (
 )
 
 
-def program(value: Any, where: str) -> dict[str, Any]:
+def program(value: Any, where: str, *, output: int = 0, outputs: int = 1) -> dict[str, Any]:
     """Check a serialised program and copy it, field by field.
 
     Args:
         value: the parsed `models/model.json`.
         where: the file and record, for the error.
+        output: which output is kept; what it does not need stays in the graph.
+        outputs: how many there are.
 
     Returns:
         A program of plain names, integers and allowed operators, with one image input and one output.
@@ -46,7 +49,7 @@ def program(value: Any, where: str) -> dict[str, Any]:
     Raises:
         UnsafeArchive: E0207, text that torch would evaluate or paste into code.
         UnknownOperator: E0208.
-        ModelInterface: E0209, not one input and one output.
+        ModelInterface: E0209, not one input, or another number of outputs.
         InconsistentArchive: E0212, anything outside the format.
     """
     fields = strict.mapping(value, where)
@@ -64,8 +67,8 @@ def program(value: Any, where: str) -> dict[str, Any]:
     root["forward_arg_names"] = None
     return {
         "graph_module": {
-            "graph": _graph(module.get("graph"), where),
-            "signature": _signature(module.get("signature"), where),
+            "graph": _graph(module.get("graph"), where, output, outputs),
+            "signature": _signature(module.get("signature"), where, output, outputs),
             "module_call_graph": [{"fqn": "", "signature": root}],
             "metadata": {},
             "treespec_namedtuple_fields": {},
@@ -82,17 +85,17 @@ def program(value: Any, where: str) -> dict[str, Any]:
     }
 
 
-def _graph(value: Any, where: str) -> dict[str, Any]:
+def _graph(value: Any, where: str, output: int, count: int) -> dict[str, Any]:
     fields = strict.mapping(value, where)
     for kind in ("custom_obj_values", "sym_bool_values", "sym_float_values"):
         if fields.get(kind):
             strict.unsafe(where, f"the graph holds {kind.replace('_', ' ')}, which robspec does not read")
     outputs = strict.sequence(fields.get("outputs"), where)
-    if len(outputs) != 1 or strict.union(outputs[0], where)[0] != "as_tensor":
+    if len(outputs) != count or any(strict.union(o, where)[0] != "as_tensor" for o in outputs):
         raise ModelInterface(
             where,
             f"the model has {len(outputs)} outputs, or one that is not a tensor",
-            "export a module that returns the logits alone",
+            "export a module that returns the logits alone" if count == 1 else _PAIR,
         )
     if fields.get("is_single_tensor_return"):
         strict.wrong(where, "the graph is a sub-graph")
@@ -101,7 +104,7 @@ def _graph(value: Any, where: str) -> dict[str, Any]:
     size_values = strict.mapping(fields.get("sym_int_values"), where)
     return {
         "inputs": [_tensor(i, where) for i in strict.sequence(fields.get("inputs"), where)],
-        "outputs": [_tensor(outputs[0], where)],
+        "outputs": [_tensor(outputs[output], where)],
         "nodes": [_node(n, f"{where}: node {i}") for i, n in enumerate(nodes)],
         "tensor_values": {strict.name(k, where): tensors.meta(v, where) for k, v in tensor_values.items()},
         "sym_int_values": {strict.name(k, where): symbols.size(v, where) for k, v in size_values.items()},
@@ -253,7 +256,7 @@ _INPUT_TARGETS = {
 }
 
 
-def _signature(value: Any, where: str) -> dict[str, Any]:
+def _signature(value: Any, where: str, output: int, count: int) -> dict[str, Any]:
     fields = strict.mapping(value, where)
     inputs = [_input(i, where) for i in strict.sequence(fields.get("input_specs"), where)]
     images = sum("user_input" in i for i in inputs)
@@ -263,13 +266,13 @@ def _signature(value: Any, where: str) -> dict[str, Any]:
         )
     outputs = strict.sequence(fields.get("output_specs"), where)
     kinds = [strict.union(o, where)[0] for o in outputs]
-    if kinds != ["user_output"]:
+    if kinds != ["user_output"] * count:
         raise ModelInterface(
             where,
             f"the model has outputs {', '.join(kinds)[:200]}: it must return the logits and change no state",
-            "export it in evaluation mode, returning the logits alone",
+            "export it in evaluation mode, returning the logits alone" if count == 1 else _PAIR,
         )
-    returned = strict.mapping(outputs[0]["user_output"], where).get("arg")
+    returned = strict.mapping(outputs[output]["user_output"], where).get("arg")
     return {"input_specs": inputs, "output_specs": [{"user_output": {"arg": _tensor(returned, where)}}]}
 
 

@@ -17,12 +17,14 @@ _SAMPLES = "data/sample_inputs/model.pt"
 _PASSED_OVER = (".data/", "extra/", "byteorder", "archive_format", "archive_version", _SAMPLES, _MODEL)
 
 
-def clean_archive(blob: bytes, where: str) -> bytes:
+def clean_archive(blob: bytes, where: str, *, output: int = 0, outputs: int = 1) -> bytes:
     """Check a torch.export archive and rebuild it from the parts that passed.
 
     Args:
         blob: the file's bytes.
         where: the file, for the error.
+        output: which of the program's outputs is kept.
+        outputs: how many it has.
 
     Returns:
         An archive of plain tensors and one checked program, with no sample input, no custom object, no
@@ -46,7 +48,7 @@ def clean_archive(blob: bytes, where: str) -> bytes:
         strict.wrong(where, f"it holds no {_MODEL}")
     _check_samples(records.get(_SAMPLES, b""), f"{where}: {_SAMPLES}")
     at = f"{where}: {_MODEL}"
-    checked = graph.program(strict.parse(records[_MODEL], at), at)
+    checked = graph.program(strict.parse(records[_MODEL], at), at, output=output, outputs=outputs)
     weights = _table(records, _WEIGHTS, "model_weights_config.json", where)
     constants = _table(records, _CONSTANTS, "model_constants_config.json", where)
     _check_targets(checked, weights, constants, where)

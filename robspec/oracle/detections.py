@@ -82,7 +82,9 @@ def suppressed(order: Sequence[int], boxes: Sequence[Box], nms: Fraction | None)
     return kept
 
 
-def matched(kept: Sequence[int], boxes: Sequence[Box], objects: Sequence[Annotated], o: Fraction) -> list[bool | None]:
+def matched(
+    kept: Sequence[int], boxes: Sequence[Box], objects: Sequence[Annotated], o: Fraction
+) -> list[bool | None]:
     """Match detections, the best first, as COCO does.
 
     A detection takes the unmatched object that counts and that it overlaps most, if by at least o (of equal overlaps

@@ -17,6 +17,7 @@ from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program
 from robspec.models.conduct import Conduct, peeled_notes
+from robspec.models.conduct_scores import DetectorConduct
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.session import trained
@@ -30,7 +31,7 @@ from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport
-from robspec.verify.run import Answers, check
+from robspec.verify.run import Answers, Watch, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ class Check:
         spec: Path,
         options: Options,
     ) -> None:
+        if program.model.detector is not None:
+            _refuse_of_detectors(options)
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -168,6 +171,11 @@ class Check:
             for look in observers:
                 look(context, names, answers)
 
+        detector = program.model.detector
+        watch: Watch = Conduct(session.model, scores=program.model.task.scores)
+        if detector is not None:
+            watch = DetectorConduct(session.model, detector)
+
         def run(told: Callable[[int], None]) -> CheckReport:
             return check(
                 program,
@@ -181,7 +189,7 @@ class Check:
                 progress=told,
                 observe=observe,
                 times=session.times,
-                watch=Conduct(session.model, scores=program.model.task.scores),
+                watch=watch,
             )
 
         report = progress(run, len(session.data), "checking")
@@ -226,3 +234,15 @@ class Check:
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
         parts = (self._program, self._session.model, self._session.backend, self._options.attack)
         return Attacker(*parts, Path(finds), self._options.witness_dir)
+
+
+def _refuse_of_detectors(options: Options) -> None:
+    """Stop where an option has no meaning for a detector yet."""
+    asked = {
+        "--attack": options.attack is not None,
+        "--cross-check": options.cross_check is not None,
+        "--certificate": options.certificate,
+    }
+    for name, given in asked.items():
+        if given:
+            raise OptionValueError(name, "it does not cover detectors yet", "leave it out")

@@ -34,7 +34,10 @@ _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*
 _LATER = {
     **dict.fromkeys(("ANNOTATION", "LABELS", "ATTACK", "DETECTOR", "OBJECTS"), ""),
     **dict.fromkeys(("THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"), ""),
-    **{"BY": "LABELS", "FOLDER": "BY", "SIGMOID": "THRESHOLD", "SCORE": "THRESHOLD"},
+    "BY": "LABELS",
+    "FOLDER": "BY",
+    "SIGMOID": "THRESHOLD",
+    "SCORE": "THRESHOLD",
 }
 """Words of the language that came later, each with the token it follows; "" for the start of a statement."""
 _CARRY_ON = {"COMMA", "AND", "OR"}

@@ -135,7 +135,9 @@ def statement(node: Simple) -> tuple[str, str]:
         return _of_model(node)
     if isinstance(node, (ast.Threshold, ast.Nms, ast.Match, ast.BoxesStatement, ast.Strides, ast.Limit)):
         return _of_detector(node)
-    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.ObjectsStatement, ast.Ignore, ast.Region, ast.Weights)):
+    if isinstance(
+        node, (ast.Images, ast.Masks, ast.Labels, ast.ObjectsStatement, ast.Ignore, ast.Region, ast.Weights)
+    ):
         return _of_data(node)
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)

@@ -94,10 +94,8 @@ class _Batches:
         program, model, data, backend, size = self._given
         for batch in data.batches(size):
             logits = model.logits(batch.images)
-            yield (
-                Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights),
-                batch.names,
-            )
+            boxes = None if model.second is None else model.second.logits(batch.images)
+            yield seen.context(program, backend, logits, boxes, batch), batch.names
 
 
 def _proved(

@@ -14,7 +14,7 @@ import torch
 
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
-from robspec.bounds.pooled import Pool, _cheapest, Frontier, _frontier, pooled_extreme
+from robspec.bounds.pooled import Frontier, Pool, _cheapest, _frontier, pooled_extreme
 from robspec.ir.types import Metric, Property, WorstCaseQuery
 from robspec.oracle import pooled as oracle
 from robspec.oracle.scene import Scene

@@ -144,7 +144,9 @@ def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int]:
     return both, area(a) + area(b) - both
 
 
-def outcome(scene: Scene, k: int, scores: list[float], boxes: list[tuple[int, ...]], key: list[float]) -> tuple[int, int]:
+def outcome(
+    scene: Scene, k: int, scores: list[float], boxes: list[tuple[int, ...]], key: list[float]
+) -> tuple[int, int]:
     """TP and FP of one class.
 
     Args:
@@ -212,7 +214,11 @@ def examine(seed: int, tries: int = TRIES) -> Outcome:
     allowed = list(spent(ledger))
     detail, reached = "", False
     for attempt in range(tries):
-        scores, key = attack(scene, rng) if attempt else ([list(map(float, r)) for r in scene.scores], [float(n) for n in range(99)])
+        scores, key = (
+            attack(scene, rng)
+            if attempt
+            else ([list(map(float, r)) for r in scene.scores], [float(n) for n in range(99)])
+        )
         boxes = scene.boxes
         if scene.rho and attempt:
             boxes = [tuple(c + rng.choice([-1, 0, 1]) * scene.rho for c in b) for b in boxes]
@@ -236,9 +242,7 @@ def attack(scene: Scene, rng: random.Random) -> tuple[list[list[float]], list[fl
     for k, i in cells:
         z = scene.scores[k][i]
         chance = rng.random()
-        if z >= 4 * THETA and chance < 0.5:
-            wanted.append([(k, i, 4.0 * THETA)])
-        elif z < 4 * THETA and chance < 0.5:
+        if (z >= 4 * THETA and chance < 0.5) or (z < 4 * THETA and chance < 0.5):
             wanted.append([(k, i, 4.0 * THETA)])
         elif chance < 0.8:
             j = rng.randrange(len(scene.scores[k]))
@@ -271,7 +275,9 @@ def attack(scene: Scene, rng: random.Random) -> tuple[list[list[float]], list[fl
 
 def _affordable(scene: Scene, moved: list[list[float]]) -> bool:
     """Whether the scores may move so far; all of them are multiples of an eighth, so that doubles are exact."""
-    changes = [abs(b - a) / 4 for old, new in zip(scene.scores, moved, strict=True) for a, b in zip(old, new, strict=True)]
+    changes = [
+        abs(b - a) / 4 for old, new in zip(scene.scores, moved, strict=True) for a, b in zip(old, new, strict=True)
+    ]
     eps = float(scene.eps)
     if scene.norm is None:
         return max(changes, default=0.0) <= eps
