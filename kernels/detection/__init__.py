@@ -29,7 +29,7 @@ OVERLAP_MARGIN = Fraction(1, 2**20)
 SCORE_MARGIN = Fraction(1, 2**22)
 """How far a sigmoid computed in float32, with a threshold rounded to float32, may lie from the true one."""
 ORDER_MARGIN = Fraction(1, 2**21)
-"""How far two sigmoids computed in float32 may be apart in truth where they are equal as computed: two such errors."""
+"""How far two sigmoids that are equal as computed in float32 may be apart in truth: two such errors."""
 MOST_SEEDS = 512
 """Groups of boxes that surely overlap are sought around so many locations, the highest scores first."""
 MOST_TOGETHER = 128
@@ -213,11 +213,11 @@ class Objects:
 
     def real(self, k: int) -> FloatArray:
         """Boxes of the objects of a class that count."""
-        return self.boxes[(self.classes == k) & ~self.crowd & ~self.ignored]
+        return np.asarray(self.boxes[(self.classes == k) & ~self.crowd & ~self.ignored])
 
     def crowds(self, k: int) -> FloatArray:
         """Regions of a class in which nothing is wrong."""
-        return self.boxes[(self.classes == k) & self.crowd]
+        return np.asarray(self.boxes[(self.classes == k) & self.crowd])
 
 
 @dataclass(frozen=True, slots=True)

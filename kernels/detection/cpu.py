@@ -152,9 +152,9 @@ def _cliques(
 ) -> tuple[BoolArray, int]:
     """Count dominant cliques: sets of which exactly one is kept, whatever happens.
 
-    A location c that fires in spite of the attack is kept, or suppressed by a kept one that overlaps it and can outrank
-    it. Where c and all of these surely overlap each other, exactly one of them is kept, and nothing else is that
-    surely overlaps them all.
+    A location c that fires in spite of the attack is kept, or suppressed by a kept one that overlaps it and can
+    outrank it. Where c and all of these surely overlap each other, exactly one of them is kept, and nothing else is
+    that surely overlaps them all.
 
     Args:
         z: [n], descending.
@@ -209,7 +209,8 @@ def _groups(
     Returns:
         How many groups fire, and what it costs to make the others fire, ascending.
     """
-    firing, costs = 0, []
+    firing = 0
+    costs: list[int] = []
     left = places
     for _ in range(MOST_SEEDS if pipeline.nms is not None else 0):
         if not len(left):

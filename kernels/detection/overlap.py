@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -43,11 +44,9 @@ class Boxes:
         """Whether no box moves."""
         return self.low is self.high
 
-    def __getitem__(self, index: object) -> Boxes:
-        if self.still:
-            found = self.low[index]  # type: ignore[index]
-            return Boxes(found, found)
-        return Boxes(self.low[index], self.high[index])  # type: ignore[index]
+    def __getitem__(self, index: Any) -> Boxes:
+        found = self.low[index]
+        return Boxes(found, found if self.still else self.high[index])
 
 
 def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:

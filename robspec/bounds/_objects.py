@@ -1,4 +1,4 @@
-"""From what is certain of an image's objects to a bound on a metric: one budget, spent on two lists (DETECTION.md)."""
+"""From what is certain of an image's objects to bounds: one budget, spent on two lists (DETECTION.md D2, D3)."""
 
 from __future__ import annotations
 

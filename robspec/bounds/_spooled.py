@@ -50,7 +50,7 @@ class Scenes:
         for number in range(self.images):
             with np.load(self._path(number)) as kept:
                 objects = Objects(kept["boxes"], kept["classes"], kept["crowd"], kept["ignored"])
-                boxes = kept["places"] if "places" in kept else None
+                boxes = kept["places"] if "places" in kept.files else None
                 yield Scene(kept["scores"], boxes, self._centres, objects)
 
     def close(self) -> None:

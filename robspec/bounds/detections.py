@@ -80,9 +80,8 @@ class AveragePrecisions:
             return self._worst(eps) or Fraction(0)
 
         still = not self.constant.value and not self.constant.boxes
-        return search.radius(
-            self.metric, value, worst(Fraction(1)) if still else Fraction(0), gamma, worst, strict=strict
-        )
+        last = worst(Fraction(1)) if still else Fraction(0)
+        return search.radius(self.metric, value, last, gamma, worst, strict=strict)
 
     def close(self) -> None:
         """Delete what was kept."""
@@ -118,7 +117,7 @@ class AveragePrecisions:
         return average([(tp, n - tp) for n, tp in enumerate(hits, start=1)], self._objects[k])
 
     def _levels(self, pair: tuple[int, Fraction], detector: Detector, eps: Fraction) -> Iterator[Threshold]:
-        """Thresholds to read the bound at, any being sound: the detector's own, clean scores and what remains of them."""
+        """Thresholds to read the bound at, any being sound: the detector's, clean scores and what is left of them."""
         yield threshold_of(detector)
         scores, right = (np.concatenate(parts) for parts in self._found[pair])
         hits = np.unique(scores[right > 0])

@@ -17,7 +17,7 @@ from robspec.kernels.detection import Ledger
 from robspec.semantics.constant import Constant
 
 ALWAYS_SOME_NEGATIVE = 1
-"""Stands for the places where nothing is: a formula over TN is refused, and a definition over FP + TN always holds."""
+"""Stands for the places where nothing is: no formula is over TN, and a definition over FP + TN always holds."""
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
@@ -60,7 +60,7 @@ class Bound:
                 found.append((None,) * len(row))
                 continue
             # An attack of any size can make all objects vanish and everything fire.
-            tp, fp, fn = self._counts(i)
+            tp, _, fn = self._counts(i)
             scene = self._scenes[i]
             every = scene.scores.shape[1] * len(self._classes)
             last = value_at(self.metric, 0, every, tp + fn)

@@ -253,9 +253,9 @@ class BadLabelTable(RobspecError):
 class BadObjects(RobspecError):
     """The annotation of a detector's objects cannot be read, or is of other images than the model sees.
 
-    `objects coco "file.json"` names one file with `images`, `annotations` and `categories`; `objects yolo "*.txt"` and
-    `objects voc "*.xml"` one file for each image, paired by name, and empty where nothing is on it. Categories and
-    names are class names of the model. Boxes are in pixels of the images as the model sees them: robspec scales
+    `objects coco "file.json"` names one file with `images`, `annotations` and `categories`; `objects yolo "*.txt"`
+    and `objects voc "*.xml"` one file for each image, paired by name, and empty where nothing is on it. Categories
+    and names are class names of the model. Boxes are in pixels of the images as the model sees them: robspec scales
     neither, and refuses a file that speaks of another size, or images that EXIF turns. Of VOC pixels are counted from
     1, both ends included. XML with a document type is not read.
 

@@ -175,7 +175,7 @@ def from_voc(blob: bytes, name: str, classes: tuple[str, ...], size: tuple[int, 
     """Read the objects of one image from a Pascal VOC file.
 
     Args:
-        blob: its bytes. Pixels are counted from 1 there, both ends included: xmin - 1, ymin - 1, xmax, ymax is the box.
+        blob: its bytes. Pixels are counted from 1, both ends included: the box is xmin - 1, ymin - 1, xmax, ymax.
         name: what messages call it.
         classes: the class names.
         size: height and width of the input.

@@ -66,8 +66,8 @@ def peel(program: ExportedProgram) -> Head:
 def peel_sigmoid(program: ExportedProgram) -> Head:
     """Take one last sigmoid off a settled program whose output is [B, K, N], scores of locations.
 
-    A threshold of the sigmoid is then one of what lies under it. A second sigmoid stays: it is part of the scores that
-    the first is taken of.
+    A threshold of the sigmoid is then one of what lies under it. A second sigmoid stays: it is part of the scores
+    that the first is taken of.
 
     Args:
         program: a settled program.

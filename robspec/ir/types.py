@@ -28,8 +28,8 @@ class Metric:
         lower_is_better: the metric's polarity.
         formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
         family: how its worst case is found: "counting", "weighted", "ratio", "macro", "pooled" (MATH.md 3.A to E) or,
-            for ranked scores, "scores" (3.H); of objects that a detector finds, "objects", "pooled" over the data set, or
-            "detections" for averages of precision (DETECTION.md D2 to D4).
+            for ranked scores, "scores" (3.H); of objects a detector finds, "objects", over the data set "pooled",
+            or "detections" for averages of precision (DETECTION.md D2 to D4).
         items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
             "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
         ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
@@ -223,7 +223,8 @@ class Detector:
         match: an object is found by "overlap" with a kept box, or by "location" where its own locations fire.
         overlap: the least overlap of a match; None for "location".
         least: of "location", how many of an object's own locations have to fire.
-        boxes: what is known of boxes under attack: "free" for nothing, "frozen" where they are taken to stay, "proved".
+        boxes: what is known of boxes under attack: "free" for nothing, "frozen" where they are taken to stay, or
+            "proved".
         strides: of the levels the locations come from; empty where nothing asks for centres.
         limit: detections kept per image, or None.
     """

@@ -186,6 +186,8 @@ def _defined(polynomial: Polynomial | None) -> str:
 
 
 def _whole_defined(metric: ir.Metric) -> str:
+    if metric.family == "objects" and metric.defined is None:
+        return "on every image"
     if metric.family == "pooled":
         return "for the data set as a whole; no image is left out"
     if metric.family == "detections":

@@ -80,7 +80,8 @@ def _model(spec: Spec) -> ir.Model:
 def _detector(spec: Spec) -> ir.Detector | None:
     if spec.detector is None:
         return None
-    threshold, nms, match = (_sure(spec.of_detector(k)) for k in (ast.Threshold, ast.Nms, ast.Match))
+    threshold = _sure(spec.of_detector(ast.Threshold))
+    nms, match = _sure(spec.of_detector(ast.Nms)), _sure(spec.of_detector(ast.Match))
     strides, limit = spec.of_detector(ast.Strides), spec.of_detector(ast.Limit)
     value = None if match.value is None else spec.value(match.value)
     by_overlap = match.name.id == "overlap"

@@ -50,8 +50,8 @@ class DetectorConduct:
         if self._detector.of == "sigmoid" and self._low >= 0.0 and self._high <= 1.0:
             raise ScoresAreProbabilities(
                 str(self._model.path),
-                f"all scores lie between {self._low:g} and {self._high:g}, and `threshold sigmoid` takes a sigmoid of "
-                "them",
+                f"all scores lie between {self._low:g} and {self._high:g}, and `threshold sigmoid` takes a sigmoid "
+                "of them",
                 "let the model return logits, or end with one sigmoid as its very last operation; or write "
                 "`threshold score` to compare what it returns",
             )

@@ -154,13 +154,11 @@ def statement(node: Simple) -> tuple[str, str]:
     assert_never(node)
 
 
-def _of_data(node: ast.DataStatement) -> tuple[str, str]:
+def _of_data(node: ast.Images | ast.Masks | ast.Labels | ast.Ignore | ast.Region | ast.Weights) -> tuple[str, str]:
     if isinstance(node, ast.Ignore):
         return "ignore", expression(node.label)
     if isinstance(node, ast.Labels) and node.glob is None:
         return "labels", "by folder"
-    if isinstance(node, ast.ObjectsStatement):
-        return "objects", f'{node.name.id} "{node.glob}"'
     binary = " binary" if isinstance(node, ast.Masks) and node.binary else ""
     return type(node).__name__.lower(), f'"{node.glob}"{binary}'
 

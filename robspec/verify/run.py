@@ -15,7 +15,6 @@ from robspec import stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.ir.types import Detector, Program, Property, WorstCaseQuery
-from robspec.kernels.detection import Objects
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
 from robspec.verify import seen
@@ -58,11 +57,6 @@ class ImageBatch(Protocol):
         """float64 [B, H, W], or None."""
         ...
 
-    @property
-    def objects(self) -> tuple[Objects, ...] | None:
-        """What is on each image, of a detector; else None."""
-        ...
-
 
 class ImageSource(Protocol):
     """What the check needs of a data set."""
@@ -87,11 +81,6 @@ class LogitsModel(Protocol):
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Classes, height, width."""
-        ...
-
-    @property
-    def second(self) -> LogitsModel | None:
-        """Of a detector with boxes, the same model's second output; else None."""
         ...
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -147,7 +136,8 @@ def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
         ("output", program.model.output_shape, model.output_shape),
     ]
     if program.model.boxes_name:
-        given = () if model.second is None else model.second.output_shape
+        second = seen.second(model)
+        given = () if second is None else second.output_shape
         pairs.append((f"output {program.model.boxes_name}", (4, program.model.output_shape[-1]), given))
     for name, declared, actual in pairs:
         if tuple(declared) != tuple(actual):
@@ -225,8 +215,7 @@ def check(
             if watch is not None:
                 watch.meet(batch.names, batch.images, logits)
             mark = time.perf_counter()
-            boxes = None if model.second is None else model.second.logits(batch.images)
-            context = seen.context(program, backend, logits, boxes, batch)
+            context = seen.context(program, backend, model, logits, batch)
             refuse_non_finite(context, batch.names)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]

@@ -16,12 +16,30 @@ from robspec.kernels.knapsack import Backend
 from robspec.verify.errors import NonFiniteLogitsError
 
 
-class Annotation(Protocol):
-    """What is annotated on a batch of images."""
+class BoxesModel(Protocol):
+    """The second output of a detector."""
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """4, and the number of locations."""
+        ...
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute boxes, [B, 4, 1, N]."""
+        ...
+
+
+class Batch(Protocol):
+    """A batch of images, and of a detector also its `objects`."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The images' names."""
+        ...
+
+    @property
+    def images(self) -> torch.Tensor:
+        """Float32 [B, C, H, W] in the declared range."""
         ...
 
     @property
@@ -39,35 +57,37 @@ class Annotation(Protocol):
         """float64 [B, H, W], or None."""
         ...
 
-    @property
-    def objects(self) -> tuple[Objects, ...] | None:
-        """What is on each image, of a detector; else None."""
-        ...
+
+def second(model: object) -> BoxesModel | None:
+    """The boxes of a model that is a detector and returns some; None of any other."""
+    found: BoxesModel | None = getattr(model, "second", None)
+    return found
 
 
-def context(
-    program: Program, backend: Backend, logits: torch.Tensor, boxes: torch.Tensor | None, batch: Annotation
-) -> Context:
+def context(program: Program, backend: Backend, model: object, logits: torch.Tensor, batch: Batch) -> Context:
     """Put a batch together.
 
     Args:
         program: the compiled specification.
         backend: computes the knapsacks.
-        logits: [B, K, H, W]; of a detector [B, K, 1, N].
-        boxes: [B, 4, 1, N] of a detector that returns them; else None.
-        batch: what is annotated.
+        model: asked for boxes where it has some.
+        logits: what it made of the images, [B, K, H, W]; of a detector [B, K, 1, N].
+        batch: the images and what is annotated.
 
     Raises:
         NonFiniteLogitsError: E0401, a box is not finite.
     """
-    detector = program.model.detector
-    scenes = None if detector is None else (detector, _scenes(program, detector, logits, boxes, batch))
+    detector, boxes = program.model.detector, second(model)
+    scenes = None
+    if detector is not None:
+        places = None if boxes is None else boxes.logits(batch.images)
+        scenes = (detector, _scenes(program, detector, logits, places, batch))
     rest = (batch.labels, program.data.ignore, batch.region, batch.weights)
     return Context(backend, logits, *rest, scenes=scenes)
 
 
 def _scenes(
-    program: Program, detector: Detector, logits: torch.Tensor, boxes: torch.Tensor | None, batch: Annotation
+    program: Program, detector: Detector, logits: torch.Tensor, boxes: torch.Tensor | None, batch: Batch
 ) -> tuple[Scene, ...]:
     _, height, width = program.model.input_shape
     centres = centres_of(detector.strides, height, width) if detector.strides else None
@@ -79,7 +99,7 @@ def _scenes(
                 what = "the model's boxes hold a NaN or an infinity on this image"
                 raise NonFiniteLogitsError(name, what, "run the model on this image alone")
     none = Objects(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0, np.bool_))
-    objects = batch.objects or (none,) * len(batch.names)
+    objects: tuple[Objects, ...] = getattr(batch, "objects", None) or (none,) * len(batch.names)
     return tuple(
         Scene(s, None if places is None else places[i], centres, o)
         for i, (s, o) in enumerate(zip(scores, objects, strict=True))
