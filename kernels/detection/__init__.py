@@ -175,7 +175,7 @@ class Reach:
         """
         reach = eps * constant
         # The double nearest to the square root of 2 lies above it.
-        pair = {None: Fraction(2), 1: Fraction(1), 2: Fraction(math.sqrt(2))}[norm]
+        pair = Fraction(2) if norm is None else Fraction(1) if norm == 1 else Fraction(math.sqrt(2))
         budget = Budget.of(eps, constant, norm, cells, single=True)
         return Reach(budget, round_up(reach), round_up(pair * reach), round_up(eps * boxes))
 

@@ -135,9 +135,9 @@ def statement(node: Simple) -> tuple[str, str]:
         return _of_model(node)
     if isinstance(node, (ast.Threshold, ast.Nms, ast.Match, ast.BoxesStatement, ast.Strides, ast.Limit)):
         return _of_detector(node)
-    if isinstance(
-        node, (ast.Images, ast.Masks, ast.Labels, ast.ObjectsStatement, ast.Ignore, ast.Region, ast.Weights)
-    ):
+    if isinstance(node, ast.ObjectsStatement):
+        return "objects", f'{node.name.id} "{node.glob}"'
+    if isinstance(node, (ast.Images, ast.Masks, ast.Labels, ast.Ignore, ast.Region, ast.Weights)):
         return _of_data(node)
     if isinstance(node, ast.MetricStatement):
         return "metric", metric(node.metric)
@@ -180,8 +180,8 @@ def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
     if isinstance(node, ast.Input):
         return "input", f"{node.name.id} [{expressions(node.shape)}] in [{expressions(node.range)}]"
     if isinstance(node, ast.Output):
-        outputs = [node] if node.boxes is None else [node, node.boxes]
-        return "output", ", ".join(f"{o.name.id} [{expressions(o.shape)}]" for o in outputs)
+        boxes = "" if node.boxes is None else f", {node.boxes.name.id} [{expressions(node.boxes.shape)}]"
+        return "output", f"{node.name.id} [{expressions(node.shape)}]{boxes}"
     if isinstance(node, ast.Classes):
         return "classes", ", ".join(class_name(c) for c in node.names)
     if isinstance(node, ast.Annotation):
