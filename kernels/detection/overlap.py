@@ -8,6 +8,7 @@ its minimum over moves is at corners and its maximum where coordinates meet (DET
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -95,7 +96,7 @@ def surely_at_least(boxes: Boxes, fixed: FloatArray, threshold: Fraction) -> Boo
     """Tell which boxes overlap fixed ones by at least a threshold however they move."""
     if boxes.still:
         return np.asarray(sign(boxes.low, fixed, threshold) >= 0)
-    return _every(np.asarray(sign(_corner(boxes, side), fixed, threshold) >= 0) for side in _SIDES)
+    return _every(boxes, Boxes(fixed, fixed), [(side, side) for side in _SIDES], threshold, least=0)
 
 
 def surely_less(boxes: Boxes, fixed: FloatArray, threshold: Fraction) -> BoolArray:
@@ -108,28 +109,36 @@ def surely_more(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
     """Tell which pairs overlap by more than a threshold however both move."""
     if a.still and b.still:
         return np.asarray(sign(a.low, b.low, threshold) > 0)
-    opposite = [tuple(not s for s in side) for side in _SIDES]
-    return _every(
-        np.asarray(sign(_corner(a, side), _corner(b, other), threshold) > 0)
-        for side, other in zip(_SIDES, opposite, strict=True)
-    )
+    return _every(a, b, [(side, tuple(not s for s in side)) for side in _SIDES], threshold, least=1)
 
 
 def perhaps_more(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
     """Tell which pairs can overlap by more than a threshold."""
     if a.still and b.still:
         return np.asarray(sign(a.low, b.low, threshold) > 0)
+    first, second = _paired(a, b)
+    found = np.zeros(first.low.shape[:-1], dtype=np.bool_)
+    # Where even the largest boxes are apart nothing overlaps; a negative threshold is met all the same.
+    wide = np.minimum(first.high[..., 2], second.high[..., 2]) >= np.maximum(first.low[..., 0], second.low[..., 0])
+    tall = np.minimum(first.high[..., 3], second.high[..., 3]) >= np.maximum(first.low[..., 1], second.low[..., 1])
+    near = (wide & tall) if threshold >= 0 else np.ones_like(found)
+    found[near] = _somewhere(first[near], second[near], threshold)
+    return found
+
+
+def _somewhere(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
     low, high = np.maximum(a.low, b.low), np.minimum(a.high, b.high)
     # Where the ranges of a side do not meet, the nearest ends: of a its end towards b, and the other way round.
     meet = low <= high
     a_near = np.where(a.low > b.high, a.low, a.high)
     b_near = np.where(a.low > b.high, b.high, b.low)
-    found: BoolArray | None = None
+    found = np.zeros(len(low), dtype=np.bool_)
     for side in _SIDES:
-        end = np.where(np.array(side), high, low)
-        more = np.asarray(sign(np.where(meet, end, a_near), np.where(meet, end, b_near), threshold) > 0)
-        found = more if found is None else found | more
-    return np.asarray(found)
+        left = np.flatnonzero(~found)
+        end = np.where(np.array(side), high[left], low[left])
+        mine, other = (np.where(meet[left], end, near[left]) for near in (a_near, b_near))
+        found[left] = sign(mine, other, threshold) > 0
+    return found
 
 
 def surely_inside(boxes: Boxes, regions: FloatArray, threshold: Fraction) -> BoolArray:
@@ -163,8 +172,28 @@ def _corner(boxes: Boxes, side: tuple[bool, ...]) -> FloatArray:
     return np.where(np.array(side), boxes.high, boxes.low)
 
 
-def _every(parts: object) -> BoolArray:
-    found: BoolArray | None = None
-    for part in parts:  # type: ignore[attr-defined]
-        found = part if found is None else found & part
-    return np.asarray(found)
+def _paired(a: Boxes, b: Boxes) -> tuple[Boxes, Boxes]:
+    """Write every pair out."""
+    low_a, low_b, high_a, high_b = np.broadcast_arrays(a.low, b.low, a.high, b.high)
+    return Boxes(low_a, high_a), Boxes(low_b, high_b)
+
+
+def _every(
+    a: Boxes,
+    b: Boxes,
+    sides: Sequence[tuple[tuple[bool, ...], tuple[bool, ...]]],
+    threshold: Fraction,
+    *,
+    least: int,
+) -> BoolArray:
+    """Tell which pairs compare as at least `least` at every one of some corners; few are left after the first."""
+    first, second = _paired(a, b)
+    shape = first.low.shape[:-1]
+    mine, other = (Boxes(x.low.reshape(-1, 4), x.high.reshape(-1, 4)) for x in (first, second))
+    left = np.arange(len(mine.low))
+    for side, opposite in sides:
+        if len(left):
+            left = left[sign(_corner(mine[left], side), _corner(other[left], opposite), threshold) >= least]
+    found = np.zeros(len(mine.low), dtype=np.bool_)
+    found[left] = True
+    return found.reshape(shape)

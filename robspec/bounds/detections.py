@@ -20,7 +20,7 @@ from robspec.semantics.constant import Constant
 
 POINTS = (*(i * 0.01 for i in range(100)), 1.0)
 """Recalls at which COCO reads the envelope of the precision, doubles as numpy's linspace gives them."""
-MOST_THRESHOLDS = 24
+MOST_THRESHOLDS = 12
 """Clean scores that the bound is read at, and as many that an attack has lowered them to."""
 _ROUNDING = 1 - Fraction(1, 2**50)
 """COCO adds 2^-52 to each divisor and adds up 101 doubles."""
@@ -81,7 +81,7 @@ class AveragePrecisions:
 
         still = not self.constant.value and not self.constant.boxes
         last = worst(Fraction(1)) if still else Fraction(0)
-        return search.radius(self.metric, value, last, gamma, worst, strict=strict)
+        return search.coarse_radius(self.metric, value, last, gamma, worst, strict=strict)
 
     def close(self) -> None:
         """Delete what was kept."""

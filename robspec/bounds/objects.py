@@ -76,7 +76,7 @@ class Bound:
     def _radius(
         self, value: Fraction, hopeless: Fraction, gamma: Fraction, query: partial[Fraction], *, strict: bool
     ) -> Fraction | float:
-        return search.radius(self.metric, value, hopeless, gamma, query, strict=strict)
+        return search.coarse_radius(self.metric, value, hopeless, gamma, query, strict=strict)
 
     def _worst(self, i: int, eps: Fraction) -> Fraction:
         scene = self._scenes[i]

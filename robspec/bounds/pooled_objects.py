@@ -74,7 +74,7 @@ class PooledObjects:
         hopeless = worst_value(self.metric) if last is None else last
         if not self.constant.value and not self.constant.boxes:
             hopeless = self._worst(Fraction(1))
-        return search.radius(self.metric, value, hopeless, gamma, self._worst, strict=strict)
+        return search.coarse_radius(self.metric, value, hopeless, gamma, self._worst, strict=strict)
 
     def close(self) -> None:
         """Delete what was kept."""
