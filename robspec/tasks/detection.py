@@ -5,7 +5,7 @@ from robspec.tasks._task import Task
 TASK = Task(
     name="detection",
     form="[classes, locations]",
-    example="output scores [3, 84], boxes [4, 84]",
+    example="output scores [3, 84]",
     dimensions=2,
     item="object",
     annotation="objects",
