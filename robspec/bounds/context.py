@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from robspec.bounds import _ranks as ranks
-from robspec.ir.types import Metric
+from robspec.bounds.scene import Scene
+from robspec.ir.types import Detector, Metric
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
 LARGEST_LOGIT = 2.0**500
@@ -27,6 +28,7 @@ class Context:
         ignore: the label left out, or None.
         region: bool [B, H, W] from region files, or None.
         weights: float64 [B, H, W] from weight files, non-negative, or None.
+        scenes: of a detector, what is done with its scores, and each image with its boxes and objects; or None.
         water: False to price entering a class by the pair bound even where water filling is exact, for comparison.
     """
 
@@ -39,6 +41,7 @@ class Context:
         region: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         *,
+        scenes: tuple[Detector, tuple[Scene, ...]] | None = None,
         water: bool = True,
     ) -> None:
         self.backend = backend
@@ -46,6 +49,7 @@ class Context:
         self.labels = labels
         self.region = region
         self.weights = weights
+        self._scenes = scenes
         self._ignore = ignore
         self._water = water
         self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
@@ -61,9 +65,24 @@ class Context:
         """Number of classes, 2 for a single logit."""
         return max(int(self.logits.shape[1]), 2)
 
+    def detections(self) -> tuple[Detector, tuple[Scene, ...]]:
+        """Give each image as a detector sees it."""
+        if self._scenes is None:
+            raise ValueError("the metric needs a detector")
+        return self._scenes
+
     def by_pairs(self) -> Context:
         """Give the same batch with every item priced by the pair bound."""
-        return Context(self.backend, self.logits, self.labels, self._ignore, self.region, self.weights, water=False)
+        return Context(
+            self.backend,
+            self.logits,
+            self.labels,
+            self._ignore,
+            self.region,
+            self.weights,
+            scenes=self._scenes,
+            water=False,
+        )
 
     def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
         """Give the labels as a metric sees them.

@@ -7,7 +7,9 @@ from fractions import Fraction
 from typing import Protocol
 
 from robspec.bounds.context import Context
+from robspec.bounds.detections import AveragePrecisions
 from robspec.bounds.pooled import Pool
+from robspec.bounds.pooled_objects import PooledObjects
 from robspec.bounds.ranking import Ranking
 from robspec.bounds.search import Found
 from robspec.bounds.wholes import Wholes
@@ -16,13 +18,12 @@ from robspec.semantics.constant import Constant
 
 
 class DatasetBound(Protocol):
-    """A metric of all images together, fed batch by batch.
+    """A metric of all images together, fed batch by batch."""
 
-    Attributes:
-        images: how many it was given.
-    """
-
-    images: int
+    @property
+    def images(self) -> int:
+        """How many images it was given."""
+        ...
 
     def add(self, context: Context) -> None:
         """Read one batch."""
@@ -56,6 +57,10 @@ def open_dataset_bound(
         constant: Lipschitz constant for the attack's norm.
         largest: the largest budget that will be asked, None when that is not known.
     """
+    if metric.family == "detections":
+        return AveragePrecisions(metric, constant)
+    if metric.objects:
+        return PooledObjects(metric, constant)
     if metric.family == "scores":
         return Ranking(metric, constant)
     classes = max(plane[0], 2)

@@ -28,7 +28,7 @@ _Flips: TypeAlias = Callable[[Confusion], tuple[IntArray, IntArray]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Frontier:
+class Frontier:
     """Reachable numerators and denominators of one image: int64, or Python integers where those might not fit."""
 
     above: IntArray
@@ -135,7 +135,7 @@ class Pool:
         return replace(confusion, lists=lambda _leave, _enter: kept)
 
 
-def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> _Frontier:
+def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontier:
     """Numerator and denominator, integers, for each pair of flips."""
     if metric.ratio is None:
         raise ValueError(f"{metric.name} has no formula")
@@ -151,10 +151,10 @@ def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> _Fronti
             total += coefficient * columns[exponents.index(1)]
         return total
 
-    return _Frontier(linear(metric.ratio.numerator.terms), linear(metric.ratio.denominator.terms))
+    return Frontier(linear(metric.ratio.numerator.terms), linear(metric.ratio.denominator.terms))
 
 
-def pooled_extreme(metric: Metric, images: Sequence[_Frontier]) -> Fraction | None:
+def pooled_extreme(metric: Metric, images: Sequence[Frontier]) -> Fraction | None:
     """Find the worst pooled ratio over every choice of one reachable pair per image, exactly.
 
     Args:

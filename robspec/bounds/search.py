@@ -60,6 +60,54 @@ def radius(
     return Fraction(found)
 
 
+def coarse_radius(
+    metric: Metric,
+    clean: Fraction,
+    hopeless: Fraction,
+    gamma: Fraction,
+    worst: Callable[[Fraction], Fraction],
+    *,
+    strict: bool,
+) -> Fraction | float:
+    """Find a budget that certifies as `radius` does, short of the largest one by at most one part in 2^20.
+
+    It is for bounds that are looked for anew at every budget, where each question costs time.
+
+    Args:
+        metric: the metric.
+        clean: its clean value.
+        hopeless: a bound on its value under an attack of any size.
+        gamma: the threshold.
+        worst: bound on the value within a budget, never better than the truth.
+        strict: whether the objective is strict.
+    """
+    if meets(metric, clean, gamma, strict=strict):
+        return Fraction(0)
+    if not meets(metric, hopeless, gamma, strict=strict):
+        return math.inf
+
+    def certifies(eps: Fraction) -> bool:
+        return not meets(metric, worst(eps), gamma, strict=strict)
+
+    low, high = Fraction(0), Fraction(1)
+    while certifies(high):
+        if high >= _FARTHEST:
+            return high
+        low, high = high, 4 * high
+    while not low and high > 1 / _FARTHEST:
+        if certifies(high / 4):
+            low = high / 4
+        else:
+            high /= 4
+    while low and high - low > low / 2**20:
+        middle = (low + high) / 2
+        low, high = (middle, high) if certifies(middle) else (low, middle)
+    return low
+
+
+_FARTHEST = Fraction(2) ** 40
+
+
 def radii(
     metric: Metric,
     constant: Constant,

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from robspec.checks._constants import Constants, Found, Trouble
 from robspec.diagnostics import Source, Span, did_you_mean
-from robspec.metrics import MetricInfo, Takes, built_in
+from robspec.metrics import MetricInfo, Takes, built_in, of_objects
 from robspec.semantics.formula import COUNTS
 from robspec.syntax import ast, parse, write
 from robspec.syntax.walk import operands
@@ -44,14 +44,13 @@ class Definition:
 
 
 @lru_cache(maxsize=64)
-def built_in_definition(name: str) -> Definition:
+def built_in_definition(info: MetricInfo) -> Definition:
     """A built-in metric's formula, read by the parser of the language."""
-    info = built_in()[name]
     parameters = ", ".join((*info.arguments, *info.parameters))
     parsed = parse(Source(f"metric {info.name}({parameters}) = {info.formula}\n", info.name))
     statement = parsed.file.statements[0]
     if parsed.diagnostics or not isinstance(statement, ast.Definition):
-        raise RuntimeError(f"the formula of the built-in metric {name} cannot be read")
+        raise RuntimeError(f"the formula of the built-in metric {info.name} cannot be read")
     return Definition(info, statement.formula, own=False)
 
 
@@ -71,15 +70,22 @@ class Definitions:
         statements: the definitions.
         constants: the constants of the specification.
         classes: the classes of the model, or None while unknown.
+        objects: whether the model is a detector, whose metrics count objects.
     """
 
     def __init__(
-        self, statements: tuple[ast.Definition, ...], constants: Constants, classes: tuple[str, ...] | None
+        self,
+        statements: tuple[ast.Definition, ...],
+        constants: Constants,
+        classes: tuple[str, ...] | None,
+        *,
+        objects: bool = False,
     ) -> None:
         self.constants = constants
         self.classes = classes
         self.problems: dict[Problem, None] = {}
-        self.infos: dict[str, MetricInfo] = dict(built_in())
+        self.built_in = {**built_in(), **of_objects()} if objects else built_in()
+        self.infos: dict[str, MetricInfo] = dict(self.built_in)
         self._own: dict[str, Definition] = {}
         self._broken: set[str] = set()
         for statement in statements:
@@ -99,7 +105,7 @@ class Definitions:
         if name in self._own:
             return None if name in self._broken else self._own[name]
         info = self.infos.get(name)
-        return built_in_definition(name) if info is not None and info.has_formula else None
+        return built_in_definition(info) if info is not None and info.has_formula else None
 
     def examples(self, uses: Sequence[ast.MetricReference]) -> Iterator[ast.MetricReference]:
         """A use of every definition that nothing uses and that takes no numbers, so that it is looked at too."""
@@ -116,7 +122,7 @@ class Definitions:
 
     def _declare(self, statement: ast.Definition) -> None:
         name = statement.name.id
-        if name in built_in() or name in RESERVED or name in self._own or name in ("h", "h0"):
+        if name in self.built_in or name in RESERVED or name in self._own or name in ("h", "h0"):
             return
         used = {c.text for a in atoms(statement.formula) if isinstance(a, ast.MetricReference) for c in a.classes}
         names = [p.id for p in statement.parameters]

@@ -12,6 +12,7 @@ from robspec.checks._formulas import Formulas, Refused, too_large
 from robspec.diagnostics import Span
 from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
+from robspec.metrics._objects import COCO
 from robspec.semantics import classify as proofs
 from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
 from robspec.semantics.formula import FormulaTooLarge, Ratio, TooMuchWork, Work, polynomial_text, ratio_text
@@ -46,6 +47,8 @@ class Derivations:
         self._classes = classes
         self._formulas = Formulas(definitions, constants, classes)
         self._each = Formulas(definitions, constants, None)
+        # All classes together are no set that nothing can enter: places without an object are never written down.
+        self._objects = Formulas(definitions, constants, None)
         self._known: dict[ast.MetricReference, Metric | None] = {}
         self._work = Work()
 
@@ -75,6 +78,8 @@ class Derivations:
             raise Refused(None)
         arguments = tuple(n for n in numbers if n is not None)
         task = self._task
+        if task is not None and task.objects:
+            return self._of_objects(info, use, arguments)
         if task is not None and task.scores is not info.scores:
             raise Refused(_other_task(info, task, use))
         if info.scores:
@@ -105,6 +110,34 @@ class Derivations:
             region=self._indices(tuple(c.text for c in within)),
             region_mask=use.within is not None and not within,
         )
+
+    def _of_objects(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
+        """A metric over objects found, missed and wrongly reported."""
+        if info.scores or info.mean_of or (info.items and info.items != "average_precision"):
+            raise Refused(_not_of_objects(info, use))
+        if use.adjective == "weighted" or use.within is not None:
+            raise Refused(None)
+        if info.items:
+            return _average_precision(info, arguments, self._indices(tuple(c.text for c in use.classes)), use)
+        if info.parameters == ("k",) and not use.classes:
+            use = replace(use, classes=tuple(ast.ClassName(name) for name in self._classes or ()))
+        definition = self._definitions.find(info.name)
+        if definition is None:
+            raise Refused(None)
+        names: list[ClassSet] = [(c.text,) for c in use.classes]
+        if len(info.parameters) == 1:
+            names = [tuple(sorted({c.text for c in use.classes}))]
+        value = self._objects.value(definition, arguments, tuple(names), use.span)
+        if len(value.classes) != 1:
+            raise Refused(_of_several(info, use))
+        ratio = value.total()
+        if any(exponents[3] for part in (ratio.numerator, ratio.denominator) for exponents, _ in part.terms):
+            raise Refused(_over_nothing(definition, use))
+        found = _of_one_class(
+            info, arguments, self._indices(value.classes[0]), self._classified(ratio, definition, use)
+        )
+        found = replace(found, family="objects", items="", objects=True)
+        return self._pooled(info, found, use) if use.adjective == "pooled" else found
 
     def _indices(self, names: ClassSet) -> tuple[int, ...]:
         return tuple(sorted((self._classes or ()).index(name) for name in set(names)))
@@ -282,6 +315,49 @@ def _other_task(info: MetricInfo, task: Task, use: ast.MetricReference) -> Probl
         message = f"`{info.name}` counts decisions among classes, and the output is one score"
         mend = "use `auroc`, `average_precision`, `tpr_at(T)`, `fpr_at(T)` or `fpr_at_tpr(0.95)`"
     return Problem("E0151", use.span, message, mend)
+
+
+def _average_precision(
+    info: MetricInfo, arguments: tuple[Fraction, ...], classes: tuple[int, ...], use: ast.MetricReference
+) -> Metric:
+    overlaps = arguments or COCO
+    wrong = next((k for k, o in enumerate(arguments) if not 0 < o <= 1), None)
+    if wrong is not None:
+        message = f"{decimal_text(arguments[wrong])} is no overlap of boxes"
+        raise Refused(Problem("E0150", use.arguments[wrong].span, message, "write a number above 0 and up to 1"))
+    if use.adjective == "pooled":
+        raise Refused(
+            Problem("E0147", use.span, f"`{info.name}` is of the whole data set already", "leave out `pooled`")
+        )
+    return Metric(
+        info.name,
+        classes=classes,
+        arguments=overlaps,
+        formula=info.formula,
+        family="detections",
+        low=info.low,
+        high=info.high,
+        objects=True,
+    )
+
+
+def _not_of_objects(info: MetricInfo, use: ast.MetricReference) -> Problem:
+    message = f"`{info.name}` counts no objects, and the output is of a detector"
+    mend = "use recall, precision, f_beta(b), false_positives, missed, average_precision(0.5) or a formula over them"
+    return Problem("E0151", use.span, message, mend)
+
+
+def _of_several(info: MetricInfo, use: ast.MetricReference) -> Problem:
+    message = f"`{info.name}` mixes counts of several classes, which objects of a detector are not bounded for"
+    mend = "name one set of classes, as in `TP[car, truck]`, or ask for each class in a property of its own"
+    return Problem("E0151", use.span, message, mend)
+
+
+def _over_nothing(definition: Definition, use: ast.MetricReference) -> Problem:
+    message = f"`{definition.info.name}` counts TN or N, and a detector has no places where rightly nothing is found"
+    return Problem(
+        "E0151", _place(definition, use), message, "write a formula over TP, FP and FN", _used(definition, use)
+    )
 
 
 def _linear(ratio: Ratio) -> bool:

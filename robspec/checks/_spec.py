@@ -33,7 +33,9 @@ class Spec:
         self.file = file
         self.overrides = dict(overrides or {})
         self.constants = Constants(self.params, self.overrides)
-        self.definitions = Definitions(self._declared(ast.Definition), self.constants, self.classes)
+        objects = self.task is not None and self.task.objects
+        own = self._declared(ast.Definition)
+        self.definitions = Definitions(own, self.constants, self.classes, objects=objects)
         self.metrics: Mapping[str, MetricInfo] = self.definitions.infos
         self.conditions = Conditions(self.constants, self.metrics)
         self._derivations = Derivations(self.definitions, self.constants, self.classes, self.task)
@@ -81,6 +83,21 @@ class Spec:
         return next(iter(self._declared(ast.Model)), None)
 
     @cached_property
+    def detector(self) -> ast.Detector | None:
+        """The first detector block."""
+        return next(iter(self._declared(ast.Detector)), None)
+
+    def of_detector(self, kind: type[_Kind]) -> _Kind | None:
+        """The first statement of a kind in the detector block."""
+        return self.statement(self.detector, kind)
+
+    @property
+    def boxes_mode(self) -> str:
+        """What the specification says of boxes under attack: "free" where it says nothing."""
+        statement = self.of_detector(ast.BoxesStatement)
+        return "free" if statement is None else statement.name.id
+
+    @cached_property
     def data(self) -> ast.Data | None:
         """The data block that is used: the one `use` names, else the first."""
         use = self.statement_of_file(ast.Use)
@@ -125,7 +142,7 @@ class Spec:
     @cached_property
     def damaged_outside(self) -> bool:
         """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
-        blocks = self._declared(ast.Model) + self._declared(ast.Data) + self.properties
+        blocks = self._declared(ast.Model) + self._declared(ast.Detector) + self._declared(ast.Data) + self.properties
         return any(not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage)
 
     def value(self, expr: ast.Expr) -> Fraction | None:
@@ -182,9 +199,9 @@ class Spec:
         return None if found is None or len(found) != 3 else (found[0], found[1], found[2])
 
     def output_shape(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
-        """A shape of three positive integers or of one, or None when it is malformed."""
+        """A shape of one to three positive integers, or None when it is malformed."""
         found = self._sides(exprs)
-        return None if found is None or len(found) not in (1, 3) else found
+        return None if found is None or len(found) not in (1, 2, 3) else found
 
     def _sides(self, exprs: tuple[ast.Expr, ...]) -> tuple[int, ...] | None:
         found = self.values(exprs)
@@ -210,6 +227,8 @@ class Spec:
     def of_data_set(self, use: ast.MetricReference) -> bool:
         """Whether a metric, as it is used, is of the whole data set rather than of each image."""
         info = self.metric(use)
+        if info is not None and self.task is not None and self.task.objects:
+            return use.adjective == "pooled" or info.items == "average_precision"
         if use.adjective == "pooled" or info is None or self.task is None or self.task.each:
             return use.adjective == "pooled"
         return info.scores or not info.items

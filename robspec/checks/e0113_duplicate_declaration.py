@@ -31,12 +31,12 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     statements = spec.file.statements
     params: list[tuple[str, ast.Node]] = [(f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)]
     single: list[tuple[str, ast.Node]] = [
-        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Data, ast.Use))
+        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Detector, ast.Data, ast.Use))
     ]
     own = [(f"metric `{s.name.id}`", s) for s in statements if isinstance(s, ast.Definition)]
     yield from _repeated(spec, [*params, *single, *own])
     for block in statements:
-        if isinstance(block, (ast.Model, ast.Data, ast.Property)):
+        if isinstance(block, (ast.Model, ast.Detector, ast.Data, ast.Property)):
             inner = [
                 (f"`{_word(s)}` statement", s)
                 for s in block.statements
@@ -53,8 +53,19 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
 def _word(statement: ast.Node) -> str:
     if isinstance(statement, ast.Data):
         return f"`data {statement.name.id}` block"
-    words = {ast.Model: "`model` block", ast.Use: "`use` statement", ast.Language: "`language` statement"}
-    special = {ast.MetricStatement: "metric", ast.NormStatement: "norm", ast.AttackStatement: "attack"}
+    words = {
+        ast.Model: "`model` block",
+        ast.Detector: "`detector` block",
+        ast.Use: "`use` statement",
+        ast.Language: "`language` statement",
+    }
+    special = {
+        ast.MetricStatement: "metric",
+        ast.NormStatement: "norm",
+        ast.AttackStatement: "attack",
+        ast.BoxesStatement: "boxes",
+        ast.ObjectsStatement: "objects",
+    }
     kind = type(statement)
     return words.get(kind) or special.get(kind) or kind.__name__.lower()
 

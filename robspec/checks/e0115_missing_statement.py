@@ -4,7 +4,7 @@ A model has an `input`, an `output` and its `classes` (or, of one score, the
 `annotation` that says what it separates); data have `images`, or `pairs`, or a
 `layout`; a property has a
 `norm`, a `require` and, unless its condition names the metrics itself, a `metric`;
-of scores also an `attack`.
+of scores also an `attack`. A detector has a `threshold`, an `nms` and a `match`.
 
 Example::
 
@@ -36,6 +36,7 @@ from robspec.syntax import ast
 from robspec.syntax.forms import FORMS
 
 _MODEL: dict[str, type[ast.Node]] = {"input": ast.Input, "output": ast.Output, "classes": ast.Classes}
+_DETECTOR: dict[str, type[ast.Node]] = {"threshold": ast.Threshold, "nms": ast.Nms, "match": ast.Match}
 _DATA = {"images": ast.Images}
 _PROPERTY = {"norm": ast.NormStatement, "require": ast.Require}
 
@@ -47,6 +48,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         if spec.of_model(ast.Annotation) is not None:
             needed.pop("classes")
         yield from _missing(spec, spec.model, "model", needed)
+    if spec.detector is not None:
+        yield from _missing(spec, spec.detector, "detector", _DETECTOR)
     for data in spec.data_blocks:
         if not any(isinstance(s, (ast.Pairs, ast.Layout)) for s in data.statements):
             yield from _missing(spec, data, "data", _DATA)
@@ -70,13 +73,14 @@ def _missing(spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[
     if spec.damaged(block):
         return
     span = Span(block.span.start, block.span.start + len(word))
-    if not isinstance(block, ast.Model):
+    if not isinstance(block, (ast.Model, ast.Detector)):
         span, word = block.name.span, f"{word} `{block.name.id}`"
     for keyword, kind in needed.items():
         if not any(isinstance(s, kind) for s in block.statements):
             example = FORMS[keyword]
             if keyword == "metric":
                 task = spec.task
-                plain = "auroc" if task is not None and task.scores else "accuracy"
-                example = f"metric {'pixel_accuracy' if task is None or task.each else plain}"
+                plain = "recall" if task is not None and task.objects else "accuracy"
+                plain = "auroc" if task is not None and task.scores else plain
+                example = f"metric {'pixel_accuracy' if task is None or (task.each and not task.objects) else plain}"
             yield error(__name__, span, f"{word} has no `{keyword}` statement", f"add one, such as `{example}`")

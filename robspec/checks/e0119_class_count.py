@@ -2,7 +2,7 @@
 
 The output has one channel for each class, in the order of `classes`. A model for
 two classes may also have a single channel: one logit, positive for the second
-class.
+class. A detector has one row of scores for each class, and no row for the background.
 
 Example::
 
@@ -32,6 +32,11 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     if classes is None or shape is None:
         return
     channels, given = shape[0], len(classes.names)
+    if spec.task is not None and spec.task.objects:
+        if channels != given:
+            message = f"{count(given, 'class')} for {count(channels, 'row')} of scores"
+            yield error(__name__, classes.span, message, "name one class for each row of the scores, in its order")
+        return
     span = Span(classes.names[0].span.start, classes.names[-1].span.end)
     if channels == 1 and given != 2:
         message = f"a model with one output channel tells two classes apart, {given} given"

@@ -1,7 +1,8 @@
 """Metric that needs an annotation, data without one.
 
 Pixel accuracy compares with an annotation, so the data must say where the masks
-are; of a model that judges whole images, where the labels are. Stability compares
+are; of a model that judges whole images, where the labels are; of a detector, where
+its objects are. Stability compares
 with the prediction on the clean image and needs none.
 
 Example::
@@ -35,16 +36,16 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for masks wherever a metric needs them."""
     data = spec.data
     wanted = "masks" if spec.task is None else spec.task.annotation
-    kinds = (ast.Masks, ast.Labels, ast.Pairs, ast.Layout)
+    kinds = (ast.Masks, ast.Labels, ast.Pairs, ast.Layout, ast.ObjectsStatement)
     given = [k.__name__.lower() for k in kinds if spec.statement(data, k) is not None]
     if data is None or spec.damaged(data) or given:
         return
-    form = FORMS[wanted] if wanted == "labels" else 'masks "..."'
+    form = FORMS[wanted] if wanted != "masks" else 'masks "..."'
     for block in spec.properties:
         for use in spec.metric_uses(block):
             info, region = spec.metric(use), use.within is not None and bool(use.within.classes)
             if info is not None and (info.needs_masks or region):
                 message = f"`{info.name}` needs annotations, and `data {data.name.id}` has no `{wanted}`"
-                instead = "" if info.scores else ", or use `stability`"
+                instead = "" if info.scores or wanted == "objects" else ", or use `stability`"
                 mend = f"add `{form}` to the data (line {spec.line(data)}){instead}"
                 yield error(__name__, use.span, message, mend)

@@ -2,7 +2,8 @@
 
 The input is channels, height, width. The output is classes (or one logit), height,
 width, for a model that judges every pixel; or classes alone, in one number, for a
-model that judges an image as a whole. Each is a positive integer of at most 1048576.
+model that judges an image as a whole; or classes and locations, for a detector, whose
+second output, `boxes`, is 4 by locations. Each is a positive integer of at most 1048576.
 
 Example::
 
@@ -31,9 +32,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         (spec.of_model(ast.Input), (3,), "a shape has three numbers", "[channels, height, width]"),
         (
             spec.of_model(ast.Output),
-            (1, 3),
-            "an output has three numbers, or one for whole images",
-            "[classes, height, width], or [classes] for one decision about each image",
+            (1, 2, 3),
+            "an output has three numbers, two for a detector, or one for whole images",
+            "[classes, height, width], [classes, locations], or [classes] for one decision about each image",
         ),
     ):
         if statement is None:

@@ -24,7 +24,6 @@ from robspec.checks._definitions import RESERVED
 from robspec.checks._report import error
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
-from robspec.metrics import built_in
 from robspec.syntax import ast
 
 
@@ -37,7 +36,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     for statement in spec.file.statements:
         if isinstance(statement, ast.Definition):
             name = statement.name.id
-            if name in built_in():
+            if name in spec.definitions.built_in:
                 message = f"`{name}` is a built-in metric"
                 yield error(__name__, statement.name.span, message, "choose another name, or use the built-in one")
             elif name in (H, H0) or name.lower() in NOT_FINITE or name in RESERVED:

@@ -27,6 +27,6 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     for statement in (s for data in spec.data_blocks for s in data.statements):
         path = getattr(statement, "glob", getattr(statement, "root", None))
         if path is not None and not path.strip():
-            word = type(statement).__name__.lower()
+            word = type(statement).__name__.lower().removesuffix("statement")
             mend = f"name the files: `{FORMS[word]}`"
             yield error(__name__, statement.span, f"`{word}` names no file", mend)

@@ -4,7 +4,8 @@ What a model is for follows from its output. `output logits [K, H, W]` judges ev
 pixel: the data have `masks`. `output scores [K]` judges images as a whole: the data
 have `labels`, and nothing is counted by region or weight. `output score [1]` with an
 `annotation` gives each image one number: its metrics rank the scores, and a property
-says whose images are attacked.
+says whose images are attacked. `output scores [K, N]` is of a detector: the data have
+`objects`, and its metrics count objects found, missed and wrongly reported.
 
 Example::
 
@@ -52,6 +53,9 @@ def _data(data: ast.Data, task: Task) -> Iterator[Diagnostic]:
     whole = task.item == "image"
     for statement in data.statements:
         word = type(statement).__name__.lower()
+        if task.objects or isinstance(statement, ast.ObjectsStatement):
+            yield from _objects(statement, task, word)
+            continue
         of_pixels = isinstance(statement, _OF_PIXELS)
         if whole and of_pixels:
             message = f"`{word}` is about pixels, and the output judges images as a whole"
@@ -64,10 +68,21 @@ def _data(data: ast.Data, task: Task) -> Iterator[Diagnostic]:
             yield error(__name__, statement.span, message, f"write `{FORMS['masks']}`, or `output scores [K]`")
 
 
+def _objects(statement: ast.DataStatement, task: Task, word: str) -> Iterator[Diagnostic]:
+    if task.objects and not isinstance(statement, (ast.Images, ast.ObjectsStatement)):
+        message = f"`{word}` is not about objects, and the output is of a detector"
+        mend = f"write `{FORMS['objects']}`" if word in ("masks", "labels") else "leave it out"
+        yield error(__name__, statement.span, message, mend)
+    elif not task.objects and isinstance(statement, ast.ObjectsStatement):
+        message = f"`objects` are of a detector, and the output is of {task.name}"
+        yield error(__name__, statement.span, message, f"write `{FORMS[task.annotation]}`")
+
+
 def _use(use: ast.MetricReference, task: Task) -> Iterator[Diagnostic]:
-    if task.item == "image" and use.within is not None:
-        message = "`in` names pixels, and the output judges images as a whole"
+    judges = "is of a detector" if task.objects else "judges images as a whole"
+    if task.item != "pixel" and use.within is not None:
+        message = f"`in` names pixels, and the output {judges}"
         yield error(__name__, use.within.span, message, "leave it out")
-    if task.item == "image" and use.adjective == "weighted":
-        message = "`weighted` is about pixels, and the output judges images as a whole"
+    if task.item != "pixel" and use.adjective == "weighted":
+        message = f"`weighted` is about pixels, and the output {judges}"
         yield error(__name__, use.span, message, "leave `weighted` out")

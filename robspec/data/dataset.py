@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.data import content, layouts, reading, scaling, steps, tables, whole
+from robspec.data import content, layouts, objects, reading, scaling, steps, tables, whole
 from robspec.data.errors import (
     AmbiguousPalette,
     BadWeights,
     FileChanged,
     LabelOutOfRange,
+    OrientationUnclear,
     PixelOutOfRange,
     UnsupportedFile,
 )
@@ -29,6 +30,7 @@ from robspec.data.pairing import Drawn, Pair, pair
 from robspec.data.raster import Plane
 from robspec.ir.print import step_text
 from robspec.ir.types import Data, Model
+from robspec.kernels.detection import Objects
 from robspec.notes import Figure, Note, listed
 
 _EXACT = 2**53
@@ -46,6 +48,7 @@ class Batch:
             no annotation.
         region: bool [B, H, W], False for pixels left out; None when the data set has no region files.
         weights: float64 [B, H, W], non-negative and finite; None when the data set has no weight files.
+        objects: of a detector, what is annotated on each image; None when the data set has no objects.
     """
 
     names: tuple[str, ...]
@@ -53,6 +56,7 @@ class Batch:
     labels: Tensor | None
     region: Tensor | None = None
     weights: Tensor | None = None
+    objects: tuple[Objects, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Dataset:
         meaning: what the numbers in masks stand for; None for what the specification says.
         tables: further files that say what belongs to what, hashed as well: name and path.
         noted: what the report should say of how the data set was read.
+        files: each image with its file of objects, in the same order; empty for none, or one file for all.
+        objects: what is annotated on each image; empty for none.
     """
 
     name: str
@@ -86,6 +92,8 @@ class Dataset:
     meaning: Meaning | None = None
     tables: tuple[tuple[str, Path], ...] = ()
     noted: tuple[Note, ...] = ()
+    files: tuple[Pair, ...] = ()
+    objects: tuple[Objects, ...] = ()
     _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
     _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
 
@@ -105,6 +113,8 @@ class Dataset:
             regions=tuple(self.regions[i] for i in places if self.regions),
             weights=tuple(self.weights[i] for i in places if self.weights),
             labels=tuple(self.labels[i] for i in places if self.labels),
+            files=tuple(self.files[i] for i in places if self.files),
+            objects=tuple(self.objects[i] for i in places if self.objects),
         )
 
     @property
@@ -141,6 +151,7 @@ class Dataset:
                 masks,
                 _stacked([self._region(p) for p in regions]),
                 _stacked([self._weight(p) for p in weights]),
+                self.objects[start : start + size] if self.data.objects else None,
             )
 
     def digest(self) -> str:
@@ -159,12 +170,13 @@ class Dataset:
                 total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self._seen[path])
             if p.drawn is not None:
                 total.update(self._noticed(p.drawn, p))
-        named = [(name, self.root / name) for name in (self.data.labels, self.data.pairs) if name]
+        coco = self.data.objects if self.data.objects_format == "coco" else ""
+        named = [(name, self.root / name) for name in (self.data.labels, self.data.pairs, coco) if name]
         for name, path in (*named, *self.tables):
             blob = reading.file_bytes(path, name)
             for part in (name.encode(), hashlib.sha256(blob).digest()):
                 total.update(len(part).to_bytes(8, "big") + part)
-        for p in (*self.regions, *self.weights):
+        for p in (*self.regions, *self.weights, *self.files):
             if p.mask is not None:
                 if p.mask not in self._seen:
                     self._read(p.mask, p.mask_name)
@@ -234,6 +246,12 @@ class Dataset:
         declared, free = self.model.input_shape, bool(self.data.steps)
         for p in self.pairs:
             self._headers[p.image] = reading.image_header(p.image, p.name, declared, free=free)
+            if self.data.objects and self._headers[p.image].orientation != 1:
+                raise OrientationUnclear(
+                    p.name,
+                    "EXIF turns it, and boxes may be meant for the image before or after it is turned",
+                    "turn the pixels once, save the image without EXIF, and annotate that",
+                )
         for p in (*self.pairs, *self.regions, *self.weights):
             image, sides = self._headers[p.image], self._sides(p)
             if p.mask is not None:
@@ -325,6 +343,12 @@ class Dataset:
             raise BadWeights(p.mask_name, "a weight has more digits than a double", "write weights that are doubles")
         return weights
 
+    def bytes_of(self, p: Pair) -> bytes:
+        """Read the file that belongs to an image."""
+        if p.mask is None:
+            raise ValueError("an unpaired file")
+        return self._read(p.mask, p.mask_name)
+
     def _read(self, path: Path, where: str) -> bytes:
         blob = reading.file_bytes(path, where)
         self._same(path, hashlib.sha256(blob).digest(), where)
@@ -387,7 +411,19 @@ def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) ->
     labels = _of_images(data, model, root, pairs)
     dataset = Dataset(data.name, root, pairs, data, model, regions, weights, wide, labels)
     dataset.check_headers()
-    return dataset
+    return dataset if not data.objects else _with_objects(dataset)
+
+
+def _with_objects(dataset: Dataset) -> Dataset:
+    data, model = dataset.data, dataset.model
+    files: tuple[Pair, ...] = ()
+    if data.objects_format != "coco":
+        files = pair(dataset.root, data.images, data.objects, "objects")
+    blobs = (dataset.bytes_of(p) for p in files)
+    size = model.input_shape[1:]
+    pairs = files or dataset.pairs
+    found = objects.read(data.objects_format, dataset.root, data.objects, pairs, model.classes, size, blobs)
+    return replace(dataset, files=files, objects=found)
 
 
 def _of_images(data: Data, model: Model, root: Path, pairs: tuple[Pair, ...]) -> tuple[int, ...]:

@@ -361,3 +361,20 @@ class MissingReader(RobspecError):
 
     code = "E0337"
     title = "package for this data set is not installed"
+
+
+class BadObjects(RobspecError):
+    """The annotation of a detector's objects cannot be read, or is of other images than the model sees.
+
+    `objects coco "file.json"` names one file with `images`, `annotations` and `categories`; `objects yolo "*.txt"`
+    and `objects voc "*.xml"` one file for each image, paired by name, and empty where nothing is on it. Categories
+    and names are class names of the model. Boxes are in pixels of the images as the model sees them: robspec scales
+    neither, and refuses a file that speaks of another size, or images that EXIF turns. Of VOC pixels are counted from
+    1, both ends included. XML with a document type is not read.
+
+    Example: `"width": 640, "height": 480` beside `input image [3, 256, 256] in [0, 1]`.
+    Mend: scale the images and their boxes together, once, and annotate the scaled ones.
+    """
+
+    code = "E0319"
+    title = "annotation of objects cannot be read"

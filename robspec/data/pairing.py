@@ -17,7 +17,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".webp",
 Key: TypeAlias = str | tuple[tuple[str, str], ...]
 """A stem, or the named parts of a path."""
 _SHOWN = 10
-_NOUNS = {"masks": "mask", "region": "region file", "weights": "weight file"}
+_NOUNS = {"masks": "mask", "region": "region file", "weights": "weight file", "objects": "file of objects"}
+_OBJECTS = frozenset({".txt", ".xml"})
 
 
 class Drawn(Protocol):
@@ -65,7 +66,7 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
         root: the folder both patterns are relative to.
         images: pattern of image files.
         masks: pattern of the other files; empty for none.
-        statement: of the language that gives it: "masks", "region" or "weights".
+        statement: of the language that gives it: "masks", "region", "weights" or "objects".
         unique: whether images without other files must have different stems.
 
     Returns:
@@ -119,11 +120,12 @@ def _match(root: Path, pattern: str, what: str) -> list[str]:
             f"no file matches {what} {pattern!r}",
             "correct the glob, or give its folder with --data",
         )
-    other = [name for name in names if PurePath(name).suffix.lower() not in SUFFIXES]
+    known, kinds = (_OBJECTS, ".txt nor .xml") if what == "objects" else (SUFFIXES, "PNG, JPEG, .npy nor .npz")
+    other = [name for name in names if PurePath(name).suffix.lower() not in known]
     if other:
         raise UnsupportedFile(
             other[0],
-            f"{len(other)} files matched by {what} {pattern!r} are no PNG, JPEG, GIF, TIFF, WebP, .npy or .npz",
+            f"{len(other)} files matched by {what} {pattern!r} are neither {kinds}",
             "narrow the glob, or convert the files",
         )
     return names

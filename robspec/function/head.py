@@ -63,6 +63,28 @@ def peel(program: ExportedProgram) -> Head:
     return Head(_ending_at(program, result), tuple(names))
 
 
+def peel_sigmoid(program: ExportedProgram) -> Head:
+    """Take one last sigmoid off a settled program whose output is [B, K, N], scores of locations.
+
+    A threshold of the sigmoid is then one of what lies under it. A second sigmoid stays: it is part of the scores
+    that the first is taken of.
+
+    Args:
+        program: a settled program.
+    """
+    node = read(program).output
+    while (found := _under(node, single=True)) is not None:
+        name, node = found
+        if name:
+            return Head(_ending_at(program, node), (name,))
+    return Head(program, ())
+
+
+def needed(program: ExportedProgram) -> ExportedProgram:
+    """Leave out of a settled program what its output is not computed from."""
+    return _ending_at(program, read(program).output)
+
+
 def _channels(node: fx.Node) -> int:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):

@@ -27,6 +27,8 @@ def _lines(program: ir.Program) -> Iterator[str]:
     for name, value in program.params:
         yield f"param {name} = {decimal_text(value)}"
     yield from _model(program.model)
+    if program.model.detector is not None:
+        yield from _detector(program.model.detector)
     yield from _data(program.data, program.model.classes)
     for block in program.properties:
         yield from property_lines(block, program)
@@ -39,12 +41,29 @@ def _model(model: ir.Model) -> Iterator[str]:
     yield f"  output {model.output_name}: {_shape(model.output_shape)}"
     word = "sides" if model.sides else "classes"
     yield f"  {word}: {', '.join(f'{k} {name}' for k, name in enumerate(model.classes))}"
+    if model.boxes_name:
+        yield f"  output {model.boxes_name}: 4 x {model.output_shape[-1]}"
     if model.normalize is not None:
         mean, std = (", ".join(map(decimal_text, v)) for v in (model.normalize.mean, model.normalize.std))
         yield f"  normalize: (x - [{mean}]) / [{std}]"
     if model.claim is not None:
         claim = model.claim
         yield f"  claim: Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
+
+
+def _detector(detector: ir.Detector) -> Iterator[str]:
+    yield "detector"
+    yield f"  fires: {detector.of} >= {decimal_text(detector.threshold)}"
+    suppression = "none" if detector.nms is None else f"greedy, overlap > {decimal_text(detector.nms)}"
+    yield f"  suppression: {suppression}"
+    if detector.overlap is not None:
+        yield f"  match: overlap >= {decimal_text(detector.overlap)}, boxes {detector.boxes}"
+    else:
+        yield f"  match: {detector.least} of an object's own locations fire"
+    if detector.strides:
+        yield f"  strides: {', '.join(map(str, detector.strides))}"
+    if detector.limit is not None:
+        yield f"  limit: {detector.limit} detections per image"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -65,6 +84,8 @@ def _data(data: ir.Data, classes: tuple[str, ...]) -> Iterator[str]:
         yield f'  labels: "{data.labels}"'
     if data.by_folder:
         yield "  labels: the name of each image's folder"
+    if data.objects:
+        yield f'  objects: {data.objects_format} "{data.objects}"'
     for part in data.mapping:
         yield f"  map: {mapped_text(part, data.colours)} to {_target(part.target, classes)}"
     if data.ignore is not None and data.ignore != ir.UNLABELLED:

@@ -28,7 +28,8 @@ class Metric:
         lower_is_better: the metric's polarity.
         formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
         family: how its worst case is found: "counting", "weighted", "ratio", "macro", "pooled" (MATH.md 3.A to E) or,
-            for ranked scores, "scores" (3.H).
+            for ranked scores, "scores" (3.H); of objects a detector finds, "objects", over the data set "pooled",
+            or "detections" for averages of precision (DETECTION.md D2 to D4).
         items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
             "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
         ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
@@ -51,6 +52,7 @@ class Metric:
         asked: the classes a user's metric of several was asked of, in order, where `classes` does not say it.
         rank: of "correct" items, among how many of the largest logits the annotated class must be; else 1.
         attack: of "scores", whose images are attacked: "anomalous" or "both"; else empty.
+        objects: whether it counts objects found and wrong detections, not pixels or images.
     """
 
     name: str
@@ -73,11 +75,12 @@ class Metric:
     asked: tuple[int, ...] = ()
     rank: int = 1
     attack: str = ""
+    objects: bool = False
 
     @property
     def of_data_set(self) -> bool:
         """Whether it has one value for all images together, and none for each."""
-        return self.family in ("pooled", "scores")
+        return self.family in ("pooled", "scores", "detections")
 
     @property
     def needs_masks(self) -> bool:
@@ -210,6 +213,39 @@ class LipschitzClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Detector:
+    """What stands between the outputs of a model and its detections.
+
+    Args:
+        of: what is compared with the threshold: the "sigmoid" of the scores, or each "score" itself.
+        threshold: a location fires for a class from it on.
+        nms: overlap above which a kept box suppresses another of its class; None for no suppression.
+        match: an object is found by "overlap" with a kept box, or by "location" where its own locations fire.
+        overlap: the least overlap of a match; None for "location".
+        least: of "location", how many of an object's own locations have to fire.
+        boxes: what is known of boxes under attack: "free" for nothing, "frozen" where they are taken to stay, or
+            "proved".
+        strides: of the levels the locations come from; empty where nothing asks for centres.
+        limit: detections kept per image, or None.
+    """
+
+    of: str
+    threshold: Fraction
+    nms: Fraction | None
+    match: str
+    overlap: Fraction | None
+    least: int
+    boxes: str
+    strides: tuple[int, ...] = ()
+    limit: int | None = None
+
+    @property
+    def assumption(self) -> str:
+        """What a proof takes for granted of the boxes; empty for nothing."""
+        return "frozen boxes" if self.boxes == "frozen" and self.match == "overlap" else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """What the specification says about the model.
 
@@ -225,6 +261,8 @@ class Model:
         input_name: what the specification calls the input.
         output_name: what the specification calls the output.
         sides: whether the output is one score, and the classes are the two sides of its annotation.
+        boxes_name: what the specification calls a second output, boxes of shape 4, locations; empty for none.
+        detector: what stands between the outputs and the detections, or None.
     """
 
     input_shape: tuple[int, int, int]
@@ -237,6 +275,8 @@ class Model:
     input_name: str = "image"
     output_name: str = "logits"
     sides: bool = False
+    boxes_name: str = ""
+    detector: Detector | None = None
 
     @property
     def task(self) -> Task:
@@ -327,6 +367,8 @@ class Data:
         mapping: what the numbers in masks stand for, in order; empty for class indices, or what the layout says.
         colours: whether `mapping` is of colours.
         steps: what is done to images and masks once they are read, in order.
+        objects: the file of all objects, or a glob of one file an image; empty for none.
+        objects_format: "coco", "yolo" or "voc"; empty for none.
     """
 
     name: str
@@ -346,6 +388,8 @@ class Data:
     mapping: tuple[Mapped, ...] = ()
     colours: bool = False
     steps: tuple[Step, ...] = ()
+    objects: str = ""
+    objects_format: str = ""
 
     @property
     def masked(self) -> bool:
@@ -355,7 +399,7 @@ class Data:
     @property
     def annotated(self) -> bool:
         """Whether it says what is right, pixel by pixel or image by image."""
-        return self.masked or bool(self.labels) or self.by_folder
+        return self.masked or bool(self.labels or self.objects) or self.by_folder
 
 
 @dataclass(frozen=True, slots=True)

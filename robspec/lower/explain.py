@@ -17,7 +17,7 @@ _ITEMS = {
     "leave": "pixels of the class that are found, each leaving it (TP to FN)",
     "enter": "pixels of other classes, each entering the class (TN to FP)",
 }
-_A = {"pixel": "a pixel", "image": "an image"}
+_A = {"pixel": "a pixel", "image": "an image", "object": "an object"}
 _FLIPS = {"a": "a hit that is lost (TP to FN)", "b": "a false alarm (TN to FP)"}
 _METHODS = {
     "counting": (
@@ -44,6 +44,16 @@ _METHODS = {
         "3.H",
         "every image moved as far as its ball allows, at once: no image's move hinders another's",
         "exact over the scores within reach",
+    ),
+    "objects": (
+        "DETECTION.md D2 and D3",
+        "for each number of objects that vanish, the most detections the rest of the budget adds",
+        "a sound bound, not always attained; by location, exact over the scores within reach",
+    ),
+    "detections": (
+        "DETECTION.md D4",
+        "at any thresholds, the objects certainly found and the detections that may be wrong",
+        "a sound bound, not always attained",
     ),
     "pooled": (
         "3.E",
@@ -105,6 +115,11 @@ def _costs(norm: Norm, task: Task) -> str:
     through = "" if norm == L2 else f", and L goes from {norm} to l2"
     if task.scores:
         return f"costs: a score moves by at most L * eps, each image in its own ball{through} (section 3.H)"
+    if task.objects:
+        return (
+            f"costs: squared distances of scores to the threshold, of all locations and classes of an image from one "
+            f"(L * eps)^2{through} (DETECTION.md D2)"
+        )
     shared = "all pixels of an image share" if task.item == "pixel" else "each image has"
     return (
         f"costs: squared l2 distances of logits, of each {task.item} exact; {shared} (L * eps)^2{through} (section 2)"
@@ -146,7 +161,9 @@ def _metric(metric: ir.Metric, classes: tuple[str, ...], task: Task) -> Iterator
     section, method, kind = _METHODS[metric.family]
     if metric.family == "pooled" and metric.average:
         method, kind = "the mean of the pooled worst cases of the classes", _METHODS["macro"][2]
-    yield f"  family: {metric.family} (section {section})"
+    if metric.objects and metric.family == "pooled":
+        section, kind = "3.E and DETECTION.md D3", _METHODS["objects"][2]
+    yield f"  family: {metric.family} ({section if 'DETECTION' in section else f'section {section}'})"
     yield f"  algorithm: {method}; {kind}"
 
 
@@ -169,8 +186,12 @@ def _defined(polynomial: Polynomial | None) -> str:
 
 
 def _whole_defined(metric: ir.Metric) -> str:
+    if metric.family == "objects" and metric.defined is None:
+        return "on every image"
     if metric.family == "pooled":
         return "for the data set as a whole; no image is left out"
+    if metric.family == "detections":
+        return "for the data set as a whole, if it holds an object of the classes"
     if metric.family == "scores":
         return "for the data set as a whole, if it holds both sides"
     if metric.parts:

@@ -73,6 +73,29 @@ def _model(spec: Spec) -> ir.Model:
         input_name=model_input.name.id,
         output_name=output.name.id,
         sides=spec.of_model(ast.Annotation) is not None,
+        boxes_name="" if output.boxes is None else output.boxes.name.id,
+        detector=_detector(spec),
+    )
+
+
+def _detector(spec: Spec) -> ir.Detector | None:
+    if spec.detector is None:
+        return None
+    threshold = _sure(spec.of_detector(ast.Threshold))
+    nms, match = _sure(spec.of_detector(ast.Nms)), _sure(spec.of_detector(ast.Match))
+    strides, limit = spec.of_detector(ast.Strides), spec.of_detector(ast.Limit)
+    value = None if match.value is None else spec.value(match.value)
+    by_overlap = match.name.id == "overlap"
+    return ir.Detector(
+        of=threshold.of,
+        threshold=_sure(spec.value(threshold.value)),
+        nms=None if nms.value is None else spec.value(nms.value),
+        match=match.name.id,
+        overlap=value if by_overlap else None,
+        least=1 if by_overlap or value is None else int(value),
+        boxes=spec.boxes_mode,
+        strides=() if strides is None else tuple(int(v) for v in _sure(spec.values(strides.values))),
+        limit=None if limit is None else int(_sure(spec.value(limit.value))),
     )
 
 

@@ -8,9 +8,10 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from robspec import registry
+from robspec.metrics import _objects
 from robspec.metrics._info import MetricInfo, Takes
 
-__all__ = ["MetricInfo", "Takes", "built_in"]
+__all__ = ["MetricInfo", "Takes", "built_in", "of_objects"]
 
 
 @lru_cache(maxsize=1)
@@ -22,3 +23,8 @@ def built_in() -> Mapping[str, MetricInfo]:
         for name in (info.name, *info.aliases):
             found[name] = info
     return MappingProxyType(found)
+
+
+def of_objects() -> Mapping[str, MetricInfo]:
+    """Every metric of a detector that is not as in `built_in`, under its name and its aliases."""
+    return _objects.of_objects(tuple(dict.fromkeys(built_in().values())))

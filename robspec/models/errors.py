@@ -318,3 +318,18 @@ class ModelChoice(RobspecError):
 
     code = "E0225"
     title = "model part not chosen"
+
+
+class ScoresAreProbabilities(RobspecError):
+    """A threshold of a sigmoid is asked of scores that look like probabilities already.
+
+    `threshold sigmoid 0.3` means that a location fires where the sigmoid of its score is at least 0.3. A sigmoid that
+    ends the model is taken off, so that it is taken once; one further inside, under a concatenation or a reshape, is
+    not seen, and a sigmoid of a probability is never below 0.5: everything would fire, whatever the image.
+
+    Example: a forward that ends with `torch.cat([torch.sigmoid(a), torch.sigmoid(b)], -1)`.
+    Mend: `torch.sigmoid(torch.cat([a, b], -1))`, or return the logits; or write `threshold score 0.3`.
+    """
+
+    code = "E0220"
+    title = "scores look like probabilities"

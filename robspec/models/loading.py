@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +17,13 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from robspec.function.errors import OneSign
-from robspec.function.head import Head, peel
+from robspec.function.head import Head, needed, peel, peel_sigmoid
 from robspec.function.layout import read
 from robspec.function.nodes import operation
 from robspec.function.ranges import output_range
 from robspec.function.running import FLOATS, Runner, exact_arithmetic
 from robspec.function.settle import settle
-from robspec.ir.types import Normalize
+from robspec.ir.types import Detector, Normalize
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.errors import ArchitectureError, BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
 from robspec.models.inspect import Kind, read_file, recognise
@@ -73,6 +74,7 @@ class LoadedModel:
         left_out: names of a file of weights that `prefix` left out.
         choice: which part of the file it is.
         remarks: how the file was read, in lines for a report.
+        second: of a detector with boxes, the same file's second output; else None.
     """
 
     path: Path
@@ -91,6 +93,7 @@ class LoadedModel:
     remarks: tuple[str, ...]
     _runner: Runner = field(repr=False, compare=False)
     _checked: set[int] = field(repr=False, compare=False)
+    second: LoadedModel | None = None
 
     def logits(self, images: Tensor) -> Tensor:
         """Compute the logits of any number of images, with gradients, autocast and TF32 off.
@@ -123,7 +126,8 @@ class LoadedModel:
 
     @property
     def _plane(self) -> tuple[int, ...]:
-        return self.output_shape if len(self.output_shape) == 3 else (*self.output_shape, 1, 1)
+        first, *sides = self.output_shape
+        return (first, *(1,) * (2 - len(sides)), *sides)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Compute the logits as `logits` does, so that gradients reach the images.
@@ -183,6 +187,8 @@ def load(
     device: str = "cpu",
     scores: bool = False,
     choice: Choice = WHOLE,
+    detector: Detector | None = None,
+    boxes: bool = False,
 ) -> LoadedModel:
     """Load a model file, treating it as hostile until shown otherwise.
 
@@ -198,6 +204,8 @@ def load(
         scores: whether the output is a number to rank and to compare with thresholds, not logits: it is taken as it
             is, with a last sigmoid, and may have one sign.
         choice: which of several outputs and inputs is meant.
+        detector: of a model that scores locations, what becomes of the scores; None for any other.
+        boxes: whether it returns boxes too, as its second output.
 
     Returns:
         The model, read from one reading of the file.
@@ -219,6 +227,8 @@ def load(
     left_out: list[str] = []
     remarks: tuple[str, ...] = ()
     if kind is Kind.EXPORTED:
+        if boxes:
+            return _detector(blob, path, digest, normalize, forward_dtype, device, detector, choice, input_shape)
         archive = clean_archive(blob, where, choice, input_shape)
     elif kind is Kind.ONNX:
         from robspec.models.onnx.convert import import_onnx
@@ -228,17 +238,67 @@ def load(
     else:
         archive, left_out = _export_weights(blob, kind, arch, key, prefix, input_shape, where)
     del blob
-    program = _load_clean(archive, where)
+    found = _opened(
+        _load_clean(archive, where), path, digest, normalize, forward_dtype, device, scores, detector, left_out
+    )
+    return replace(found, choice=choice, remarks=remarks)
+
+
+def _detector(
+    blob: bytes,
+    path: Path,
+    digest: str,
+    normalize: Normalize | None,
+    forward_dtype: torch.dtype | None,
+    device: str,
+    detector: Detector | None,
+    choice: Choice,
+    shape: tuple[int, int, int] | None,
+) -> LoadedModel:
+    """Read one file as two functions of the image: its scores and its boxes."""
+    where = str(path)
+    if choice.output is not None:
+        mend = "leave out --model-output, or declare no boxes in the specification"
+        raise ModelInterface(where, "a detector with boxes is its first two outputs, scores and boxes", mend)
+    given = (path, digest, normalize, forward_dtype, device, False)
+    first, second = (
+        _opened(
+            _load_clean(clean_archive(blob, where, replace(choice, output=str(n)), shape), where), *given, kind, []
+        )
+        for n, kind in ((0, detector), (1, _BOXES))
+    )
+    return replace(first, second=second)
+
+
+_BOXES = Detector("score", Fraction(0), None, "overlap", None, 1, "free")
+"""Boxes are taken as they are, as scores are that are compared with a threshold themselves."""
+
+
+def _opened(
+    program: ExportedProgram,
+    path: Path,
+    digest: str,
+    normalize: Normalize | None,
+    forward_dtype: torch.dtype | None,
+    device: str,
+    scores: bool,
+    detector: Detector | None,
+    left_out: Sequence[str],
+) -> LoadedModel:
+    where = str(path)
     dtype, shape, batch = _image_input(program, where)
     sizes = {batch.low, batch.low + 1 if batch.high is None else min(batch.high, batch.low + 1)}
     outputs = [check_shapes(program, (n, *shape), dtype, where) for n in sorted(sizes)]
     output = outputs[0]
-    if output.ndim not in (1, 2, 4) or output.dtype != dtype or output.shape[0] != min(sizes):
+    ranks = (1, 2, 4) if detector is None else (3,)
+    if output.ndim not in ranks or output.dtype != dtype or output.shape[0] != min(sizes):
         raise ModelInterface(
             where,
             f"the model maps {[min(sizes), *shape]} {dtype} to {list(output.shape)} {output.dtype}, "
             "not to one map of logits, or one row of them, per image",
-            "export a module that returns logits of shape [B, K, H, W], or [B, K] for one decision about each image",
+            "export a module that returns logits of shape [B, K, H, W], or [B, K] for one decision about each image"
+            if detector is None
+            else "export a module that returns scores of shape [B, K, N], and boxes of shape [B, 4, N]",
         )
     place = torch.device(device)
     chosen = dtype if forward_dtype is None else forward_dtype
@@ -249,8 +309,12 @@ def load(
             "run it in its own type, or export the model after .float()",
         )
     settled = settle(program)
-    head = Head(settled, ()) if scores else peel(settled)
-    if not scores and (output.ndim == 1 or output.shape[1] == 1):
+    if detector is not None:
+        alone = needed(settled)
+        head = peel_sigmoid(alone) if detector.of == "sigmoid" else Head(alone, ())
+    else:
+        head = Head(settled, ()) if scores else peel(settled)
+    if not scores and detector is None and (output.ndim == 1 or output.shape[1] == 1):
         _check_sign(head, where)
     return LoadedModel(
         path=path,
@@ -265,8 +329,8 @@ def load(
         normalize=normalize,
         peeled=head.peeled,
         left_out=tuple(left_out),
-        choice=choice,
-        remarks=remarks,
+        choice=WHOLE,
+        remarks=(),
         _runner=Runner(head.program, dtype, chosen, place),
         _checked=sizes,
     )

@@ -28,6 +28,8 @@ class Constant:
         output_norm: q.
         status: proved from the graph, or assumed.
         note: one line on where it comes from (a conversion between norms, a claim that was not met, ...).
+        boxes: of a detector whose boxes are proved: a constant of every coordinate of every box; else 0.
+        assuming: what else a proof takes for granted, such as frozen boxes; empty for nothing.
     """
 
     value: Fraction
@@ -35,13 +37,15 @@ class Constant:
     output_norm: Norm
     status: ConstantStatus
     note: str = ""
+    boxes: Fraction = Fraction(0)
+    assuming: str = ""
 
     @property
     def qualifier(self) -> str:
         """The words a verdict must carry: empty for a proved constant."""
-        if self.status is ConstantStatus.PROVED:
-            return ""
-        return f", assuming L <= {self.text} (not proved)"
+        taken = [] if self.status is ConstantStatus.PROVED else [f"L <= {self.text} (not proved)"]
+        taken += [self.assuming] if self.assuming else []
+        return f", assuming {' and '.join(taken)}" if taken else ""
 
     @property
     def text(self) -> str:
@@ -68,7 +72,7 @@ class Constant:
         factor = power_up(dimension, max(Fraction(0), r - p))
         text = f"||.||_{self.input_norm} <= {directed_text(factor, 3, up=True)} ||.||_{norm} on {dimension} inputs"
         note = f"{self.note}; {text}" if self.note else text
-        return replace(self, value=self.value * factor, input_norm=norm, note=note)
+        return replace(self, value=self.value * factor, boxes=self.boxes * factor, input_norm=norm, note=note)
 
 
 def power_up(base: int, exponent: Fraction) -> Fraction:

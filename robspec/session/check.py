@@ -24,6 +24,7 @@ from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
+from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 from robspec.recheck.assemble import Inputs
@@ -42,7 +43,7 @@ from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport
-from robspec.verify.run import Answers, check, versions
+from robspec.verify.run import Answers, Watch, check, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ class Check:
         program = _chosen(program, options.properties)
         if options.ignore_claims:
             program = replace(program, model=replace(program.model, claim=None))
+        if program.model.detector is not None:
+            _refuse_of_detectors(options)
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -208,7 +211,13 @@ class Check:
                 look(context, names, answers)
 
         store = Store(options.store) if options.store is not None and options.arch is None else None
+        detector = program.model.detector
+        if detector is not None:
+            store = None
         model = session.model if store is None else Remembering(session.model, store, identity(session.model))
+        watch: Watch = Conduct(session.model, scores=program.model.task.scores)
+        if detector is not None:
+            watch = DetectorConduct(session.model, detector)
 
         def run(told: Callable[[int], None]) -> CheckReport:
             return check(
@@ -223,7 +232,7 @@ class Check:
                 progress=told,
                 observe=observe,
                 times=session.times,
-                watch=Conduct(session.model, scores=program.model.task.scores),
+                watch=watch,
             )
 
         report = progress(run, len(session.data), "checking")
@@ -303,3 +312,15 @@ def identity(model: LoadedModel) -> dict[str, str]:
         "versions": json.dumps(versions(), sort_keys=True),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
     }
+
+
+def _refuse_of_detectors(options: Options) -> None:
+    """Stop where an option has no meaning for a detector yet."""
+    asked = {
+        "--attack": options.attack is not None,
+        "--cross-check": options.cross_check is not None,
+        "--certificate": options.certificate,
+    }
+    for name, given in asked.items():
+        if given:
+            raise OptionValueError(name, "it does not cover detectors yet", "leave it out")

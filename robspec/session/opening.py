@@ -98,6 +98,8 @@ def open_session(
         scores=program.model.task.scores,
         forward_dtype=dtype,
         choice=choice,
+        detector=program.model.detector,
+        boxes=bool(program.model.boxes_name),
     )
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
@@ -108,7 +110,13 @@ def open_session(
         images = images.only(range(limit))
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
-    established = establish(program, loaded.program, assume=assume, starts=_first_images(images, program))
+    established = establish(
+        program,
+        loaded.program,
+        assume=assume,
+        starts=_first_images(images, program),
+        boxes=None if loaded.second is None else loaded.second.program,
+    )
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove
     notes = (*weights_notes(loaded, key, prefix), images.scaling)

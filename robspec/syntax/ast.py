@@ -165,11 +165,20 @@ class Input(Node):
 
 
 @dataclass(frozen=True)
-class Output(Node):
-    """`output name [K, H, W]`."""
+class BoxesOutput(Node):
+    """The second output of a detector, `boxes [4, N]`."""
 
     name: Name
     shape: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Output(Node):
+    """`output name [K, H, W]`, or of a detector `output scores [K, N], boxes [4, N]`."""
+
+    name: Name
+    shape: tuple[Expr, ...]
+    boxes: BoxesOutput | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,64 @@ class Model(Node):
     statements: tuple[ModelStatement, ...]
 
 
+# detector
+
+
+@dataclass(frozen=True)
+class Threshold(Node):
+    """`threshold sigmoid 0.3`, or `threshold score 1.5`: what a location's score must reach."""
+
+    of: Literal["sigmoid", "score"]
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Nms(Node):
+    """`nms greedy 0.6`, or `nms none`."""
+
+    name: Name
+    value: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Match(Node):
+    """`match overlap 0.5`, or `match location`, or `match location 3`."""
+
+    name: Name
+    value: Expr | None = None
+
+
+@dataclass(frozen=True)
+class BoxesStatement(Node):
+    """`boxes free`, `boxes frozen` or `boxes proved`."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Strides(Node):
+    """`strides 8, 16, 32`."""
+
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Limit(Node):
+    """`limit 100`: detections kept per image."""
+
+    value: Expr
+
+
+DetectorStatement: TypeAlias = Threshold | Nms | Match | BoxesStatement | Strides | Limit
+
+
+@dataclass(frozen=True)
+class Detector(Node):
+    """`detector { ... }`: what stands between the outputs and the detections."""
+
+    statements: tuple[DetectorStatement, ...]
+
+
 # data
 
 
@@ -237,6 +304,14 @@ class Labels(Node):
     """`labels "file.csv"`, or, with None for a file, `labels by folder`."""
 
     glob: str | None
+
+
+@dataclass(frozen=True)
+class ObjectsStatement(Node):
+    """`objects coco "annotations.json"`, and the like for `yolo` and `voc`."""
+
+    name: Name
+    glob: str
 
 
 @dataclass(frozen=True)
@@ -328,7 +403,9 @@ class Weights(Node):
     glob: str
 
 
-DataStatement: TypeAlias = Images | Masks | Pairs | Layout | Labels | Ignore | Map | Region | Weights | Crop | Resize
+DataStatement: TypeAlias = (
+    Images | Masks | Pairs | Layout | Labels | ObjectsStatement | Ignore | Map | Region | Weights | Crop | Resize
+)
 
 
 @dataclass(frozen=True)
@@ -460,8 +537,8 @@ class Property(Node):
     statements: tuple[PropertyStatement, ...]
 
 
-Statement: TypeAlias = Language | Param | Definition | Model | Data | Use | Property
-Block: TypeAlias = Model | Data | Property
+Statement: TypeAlias = Language | Param | Definition | Model | Detector | Data | Use | Property
+Block: TypeAlias = Model | Detector | Data | Property
 
 
 @dataclass(frozen=True)

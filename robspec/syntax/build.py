@@ -133,13 +133,23 @@ def _mapping(tree: Tree[Token]) -> ast.Mapping:
     return ast.Mapping(source, build(target) if isinstance(target, Tree) else None, span=_span(tree))
 
 
+def _output(tree: Tree[Token]) -> ast.Output:
+    children: list[Any] = tree.children
+    name, shape, *rest = children
+    boxes = None
+    if len(rest) == 2 and rest[0] is not None:
+        span = Span(span_of(rest[0]).start, _span(rest[1]).end)
+        boxes = ast.BoxesOutput(_name(rest[0]), _vector(rest[1]), span=span)
+    return ast.Output(_name(name), _vector(shape), boxes, span=_span(tree))
+
+
 _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "language": _simple(ast.Language, _number),
     "param": _simple(ast.Param, _name, lambda t: build(t)),
     "definition": _simple(ast.Definition, _name, _parameters, lambda t: t is not None, lambda t: build(t)),
     "model": _simple(ast.Model, _statements),
     "input": _simple(ast.Input, _name, _vector, _vector),
-    "output": _simple(ast.Output, _name, _vector),
+    "output": _output,
     "classes": _parts(ast.Classes),
     "annotation": _simple(ast.Annotation, lambda t: build(t), lambda t: build(t)),
     "normalize": _simple(ast.Normalize, _vector, _vector),
@@ -147,6 +157,14 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
         build(tree.children[0]), _optional(tree.children[1]), build(tree.children[3]), span=_span(tree)
     ),
     "class_name": _class_name,
+    "detector": _simple(ast.Detector, _statements),
+    "threshold": _simple(ast.Threshold, str, lambda t: build(t)),
+    "nms": _simple(ast.Nms, _name, _optional),
+    "match": _simple(ast.Match, _name, _optional),
+    "boxes": _simple(ast.BoxesStatement, _name),
+    "strides": _parts(ast.Strides),
+    "limit": _simple(ast.Limit, lambda t: build(t)),
+    "objects": _simple(ast.ObjectsStatement, _name, _text),
     "data": _simple(ast.Data, _name, _statements),
     "images": _simple(ast.Images, _text),
     "masks": _simple(ast.Masks, _text, lambda t: t is not None),

@@ -14,7 +14,8 @@ from robspec.syntax import ast, write
 
 WIDTH = 100
 _INDENT = "  "
-_COLUMN = {ast.Model: 10, ast.Data: 7, ast.Property: 9}
+_COLUMN = {ast.Model: 10, ast.Detector: 10, ast.Data: 7, ast.Property: 9}
+_BLOCKS = (ast.Model, ast.Detector, ast.Data, ast.Property)
 
 
 def format_file(file: ast.File) -> str:
@@ -45,8 +46,8 @@ class _Printer:
         previous: ast.Statement | None = None
         widths = self.param_widths()
         for statement in self.file.statements:
-            block = isinstance(statement, (ast.Model, ast.Data, ast.Property))
-            wide = previous is not None and (block or isinstance(previous, (ast.Model, ast.Data, ast.Property)))
+            block = isinstance(statement, _BLOCKS)
+            wide = previous is not None and (block or isinstance(previous, _BLOCKS))
             self.gap(statement, wide=wide)
             if (
                 isinstance(statement, ast.Data)
@@ -54,7 +55,7 @@ class _Printer:
                 and isinstance(statement.statements[0], ast.Layout)
             ):
                 self.simple(statement, f"data {write.ready_made(statement.statements[0])}", "")
-            elif isinstance(statement, (ast.Model, ast.Data, ast.Property)):
+            elif isinstance(statement, _BLOCKS):
                 self.block(statement)
             else:
                 keyword, rest = write.statement(statement)
@@ -156,8 +157,8 @@ class _Printer:
 
     def block(self, node: ast.Block) -> None:
         """Write a block, its statements indented and aligned."""
-        word = {ast.Model: "model", ast.Data: "data", ast.Property: "property"}[type(node)]
-        name = "" if isinstance(node, ast.Model) else f" {node.name.id}"
+        word = type(node).__name__.lower()
+        name = "" if isinstance(node, (ast.Model, ast.Detector)) else f" {node.name.id}"
         open_end = self.opening(node)
         self.own_lines(open_end, "")
         self.emit(f"{word}{name} {{{self.trailing(open_end)}", node.span.start, open_end)
@@ -183,7 +184,7 @@ class _Printer:
         """The offset behind a block's `{`."""
         if self.file.source is None:
             return node.span.start
-        after = node.span.start if isinstance(node, ast.Model) else node.name.span.end
+        after = node.span.start if isinstance(node, (ast.Model, ast.Detector)) else node.name.span.end
         skipped = [c.span for c in self.comments if after <= c.span.start < node.span.end]
         at = after
         while self.source.text[at] != "{":

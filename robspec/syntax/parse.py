@@ -20,7 +20,7 @@ MAX_DEPTH = 40
 MAX_ERRORS = 20
 MAX_DIGITS = 60
 MAX_EXPONENT = 300
-_BLOCKS = {"MODEL": "model", "DATA": "data", "PROPERTY": "property"}
+_BLOCKS = {"MODEL": "model", "DETECTOR": "detector", "DATA": "data", "PROPERTY": "property"}
 _OPEN = {"LPAR", "LSQB"}
 _CLOSE = {"RPAR", "RSQB"}
 _CARRY_ON = {"COMMA", "AND", "OR"}
@@ -89,7 +89,7 @@ def _copy(parser: InteractiveParser) -> InteractiveParser:
 
 
 def _header(terminal: str) -> tuple[str, ...]:
-    return (terminal, "LBRACE") if terminal == "MODEL" else (terminal, "NAME", "LBRACE")
+    return (terminal, "LBRACE") if terminal in ("MODEL", "DETECTOR") else (terminal, "NAME", "LBRACE")
 
 
 def parse(source: Source) -> Parsed:

@@ -31,8 +31,12 @@ _LETTERS = str.maketrans(
 )
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
 
+_STARTS = (
+    *("ANNOTATION", "LABELS", "ATTACK", "USE", "PAIRS", "LAYOUT", "MAP", "CROP", "RESIZE"),
+    *("DETECTOR", "OBJECTS", "THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"),
+)
 _LATER: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ANNOTATION", "LABELS", "ATTACK", "USE", "PAIRS", "LAYOUT", "MAP", "CROP", "RESIZE"), ()),
+    **dict.fromkeys(_STARTS, ()),
     "BY": ("LABELS", "RSQB"),
     "FOLDER": ("BY",),
     "SPLIT": ("STRING",),
@@ -40,6 +44,8 @@ _LATER: dict[str, tuple[str, ...]] = {
     "OTHERS": ("MAP", "COMMA"),
     "IGNORED": ("TO",),
     "COLOUR": ("MAP", "COMMA"),
+    "SIGMOID": ("THRESHOLD",),
+    "SCORE": ("THRESHOLD",),
 }
 """Words of the language that came later, each with the tokens it follows; none for the start of a statement."""
 _OF_MAP = {"OTHERS", "IGNORED", "COLOUR"}

@@ -118,6 +118,7 @@ Simple = (
     | ast.Definition
     | ast.Use
     | ast.ModelStatement
+    | ast.DetectorStatement
     | ast.DataStatement
     | ast.PropertyStatement
 )
@@ -135,6 +136,10 @@ def statement(node: Simple) -> tuple[str, str]:
         return _of_model(node)
     if isinstance(node, ast.Use):
         return "use", node.name.id
+    if isinstance(node, (ast.Threshold, ast.Nms, ast.Match, ast.BoxesStatement, ast.Strides, ast.Limit)):
+        return _of_detector(node)
+    if isinstance(node, ast.ObjectsStatement):
+        return "objects", f'{node.name.id} "{node.glob}"'
     if isinstance(node, ast.DataStatement):
         return _of_data(node)
     if isinstance(node, ast.MetricStatement):
@@ -185,11 +190,25 @@ def _of_data(node: ast.DataStatement) -> tuple[str, str]:
     return type(node).__name__.lower(), f'"{node.glob}"{binary}'
 
 
+def _of_detector(node: ast.DetectorStatement) -> tuple[str, str]:
+    if isinstance(node, ast.Threshold):
+        return "threshold", f"{node.of} {expression(node.value)}"
+    if isinstance(node, ast.BoxesStatement):
+        return "boxes", node.name.id
+    if isinstance(node, ast.Strides):
+        return "strides", expressions(node.values)
+    if isinstance(node, ast.Limit):
+        return "limit", expression(node.value)
+    value = "" if node.value is None else f" {expression(node.value)}"
+    return type(node).__name__.lower(), f"{node.name.id}{value}"
+
+
 def _of_model(node: ast.ModelStatement) -> tuple[str, str]:
     if isinstance(node, ast.Input):
         return "input", f"{node.name.id} [{expressions(node.shape)}] in [{expressions(node.range)}]"
     if isinstance(node, ast.Output):
-        return "output", f"{node.name.id} [{expressions(node.shape)}]"
+        boxes = "" if node.boxes is None else f", {node.boxes.name.id} [{expressions(node.boxes.shape)}]"
+        return "output", f"{node.name.id} [{expressions(node.shape)}]{boxes}"
     if isinstance(node, ast.Classes):
         return "classes", ", ".join(class_name(c) for c in node.names)
     if isinstance(node, ast.Annotation):

@@ -292,7 +292,7 @@ def searchable(query: WorstCaseQuery, task: Task) -> bool:
     It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item.
     """
     known = not query.metric.of_data_set or task.item == "image"
-    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known
+    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known and not task.objects
 
 
 def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:

@@ -100,11 +100,21 @@ class Census:
             context: their logits and annotations.
         """
         self.images += len(names)
-        self.predicted.update(_predicted(context.logits))
+        if self._program.model.detector is None:
+            self.predicted.update(_predicted(context.logits))
+        else:
+            self._count_objects(context)
         if context.labels is not None:
             self._annotated(names, context.labels)
         for view in self.views.values():
             self._look(view, names, context)
+
+    def _count_objects(self, context: Context) -> None:
+        """Count the objects that have to be found, class by class."""
+        for scene in context.detections()[1]:
+            for k in range(len(self.by_class)):
+                self.by_class[k] += len(scene.objects.real(k))
+            self.pixels += len(scene.objects.boxes)
 
     def _annotated(self, names: Sequence[str], labels: torch.Tensor) -> None:
         ignore = self._program.data.ignore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -50,6 +50,7 @@ def establish(
     *,
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
+    boxes: ExportedProgram | None = None,
 ) -> Established:
     """Prove the constants a specification needs from the model's own graph, and decide its claim.
 
@@ -58,6 +59,7 @@ def establish(
         graph: the exported program the logits come from, without the specification's normalisation.
         assume: `--assume-lipschitz`, an l2 constant to stand on where the graph cannot be analysed, or None.
         starts: images, normalised, from which a search for a counterexample to the claim starts.
+        boxes: of a detector, the program its boxes come from; else None.
 
     Returns:
         A proved constant for each property's norm, rounded up; an assumed one only where the proof is refused and
@@ -67,6 +69,43 @@ def establish(
         NotProvableError: the graph has no provable constant and none is assumed (E0403).
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
+    found = _of_scores(program, graph, assume=assume, starts=starts)
+    detector = program.model.detector
+    if detector is None or detector.match == "location":
+        return found
+    moves = _of_boxes(program, boxes) if detector.boxes == "proved" else {}
+    constants = tuple(
+        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), assuming=detector.assumption)
+        for c, p in zip(found.constants, program.properties, strict=True)
+    )
+    notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
+    return replace(found, constants=constants, notes=(*found.notes, *notes))
+
+
+def _of_boxes(program: Program, graph: ExportedProgram | None) -> dict[Norm, Fraction]:
+    """A constant of every coordinate of every box, for each norm that is asked about."""
+    tightest, _ = scales(program.model.normalize)
+    if graph is None:
+        raise ValueError("boxes are to be proved, and the model returns none")
+    try:
+        return {p.query.norm: _prove(graph, p.query.norm, L2).value / tightest for p in program.properties}
+    except SoundnessAlarm:
+        raise
+    except RobspecError as refusal:
+        raise NotProvableError(
+            refusal.where,
+            f"no Lipschitz constant can be proved for the boxes: {refusal.what} ({refusal.code})",
+            f"{refusal.mend}; or write `boxes frozen`, an assumption that every verdict names",
+        ) from refusal
+
+
+def _of_scores(
+    program: Program,
+    graph: ExportedProgram,
+    *,
+    assume: Fraction | None,
+    starts: Iterable[npt.NDArray[np.floating]] | None,
+) -> Established:
     norms = {p.query.norm for p in program.properties}
     claim = program.model.claim
     try:

@@ -11,6 +11,7 @@ from robspec.bounds.context import Context
 from robspec.ir.types import Program, Property, Requirement, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
+from robspec.verify import seen
 from robspec.verify.decide import decide
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
 from robspec.verify.result import ImageResult, Verdict
@@ -94,10 +95,7 @@ class _Batches:
         program, model, data, backend, size = self._given
         for batch in data.batches(size):
             logits = model.logits(batch.images)
-            yield (
-                Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights),
-                batch.names,
-            )
+            yield seen.context(program, backend, model, logits, batch), batch.names
 
 
 def _proved(

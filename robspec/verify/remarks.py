@@ -66,7 +66,7 @@ def _images(program: Program, census: Census) -> Iterator[Note]:
         text = f"{which}, {extra} {'is a copy' if extra == 1 else 'are copies'} of another: {shown}"
         repeated = tuple(name for group in groups for name in group[1:])
         yield Note("images-repeated", where, text, {"copies": extra, "images": repeated})
-    if len(census.predicted) == 1 and not program.model.task.scores:
+    if len(census.predicted) == 1 and not (program.model.task.scores or program.model.task.objects):
         everywhere = (
             "at every pixel of every clean image" if program.model.task.item == "pixel" else "for every clean image"
         )

@@ -14,9 +14,10 @@ import robspec
 from robspec import stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
-from robspec.ir.types import Program, Property, WorstCaseQuery
+from robspec.ir.types import Detector, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
+from robspec.verify import seen
 from robspec.verify.census import Census
 from robspec.verify.constant import Established
 from robspec.verify.decide import decide
@@ -130,10 +131,14 @@ def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
     Raises:
         ShapeMismatchError: input or output shapes differ (E0402).
     """
-    pairs = (
+    pairs = [
         ("input", program.model.input_shape, model.input_shape),
         ("output", program.model.output_shape, model.output_shape),
-    )
+    ]
+    if program.model.boxes_name:
+        second = seen.second(model)
+        given = () if second is None else second.output_shape
+        pairs.append((f"output {program.model.boxes_name}", (4, program.model.output_shape[-1]), given))
     for name, declared, actual in pairs:
         if tuple(declared) != tuple(actual):
             raise ShapeMismatchError(
@@ -210,7 +215,7 @@ def check(
             if watch is not None:
                 watch.meet(batch.names, batch.images, logits)
             mark = time.perf_counter()
-            context = Context(backend, logits, batch.labels, program.data.ignore, batch.region, batch.weights)
+            context = seen.context(program, backend, model, logits, batch)
             refuse_non_finite(context, batch.names)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
@@ -316,6 +321,16 @@ def notes(program: Program, forward: str) -> tuple[str, ...]:
         One line each.
     """
     lines = [f"arithmetic: forward pass in {forward} taken as exact"]
+    if program.model.detector is not None:
+        lines.append(_detections(program.model.detector))
     if program.model.normalize is not None:
         lines.append("normalisation: applied by robspec before the model file; eps and L are in image units")
     return tuple(lines)
+
+
+def _detections(detector: Detector) -> str:
+    """What verdicts on objects take for granted, and how near their bounds come to the worst that is within reach."""
+    if detector.match == "location":
+        return "detections: by location, box-free; exact over the scores within reach but for the stated roundings"
+    known = "frozen boxes, an assumption" if detector.boxes == "frozen" else "boxes that move as far as is proved"
+    return f"detections: by overlap with {known}; a sound bound, not always attained over the scores within reach"

@@ -14,7 +14,7 @@ import torch
 
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
-from robspec.bounds.pooled import Pool, _cheapest, _Frontier, _frontier, pooled_extreme
+from robspec.bounds.pooled import Frontier, Pool, _cheapest, _frontier, pooled_extreme
 from robspec.ir.types import Metric, Property, WorstCaseQuery
 from robspec.oracle import pooled as oracle
 from robspec.oracle.scene import Scene
@@ -34,8 +34,8 @@ def constant(norm: Norm, value: Fraction = F(1)) -> Constant:
     return Constant(value, norm, norm, ConstantStatus.PROVED)
 
 
-def frontier(above: list[int], below: list[int]) -> _Frontier:
-    return _Frontier(np.array(above, dtype=np.int64), np.array(below, dtype=np.int64))
+def frontier(above: list[int], below: list[int]) -> Frontier:
+    return Frontier(np.array(above, dtype=np.int64), np.array(below, dtype=np.int64))
 
 
 def image(margins: list[float], labels: list[int]) -> Context:

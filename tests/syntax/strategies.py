@@ -99,7 +99,7 @@ requires = st.builds(
 )
 model_statements = st.one_of(
     st.builds(ast.Input, name, vectors, vectors),
-    st.builds(ast.Output, name, vectors),
+    st.builds(ast.Output, name, vectors, st.none() | st.builds(ast.BoxesOutput, name, vectors)),
     class_names.map(ast.Classes),
     st.builds(ast.Normalize, vectors, vectors),
     st.builds(ast.Lipschitz, norms, st.none() | norms, exprs),
@@ -110,7 +110,16 @@ sources = st.one_of(
     st.integers(0, 0xFFFFFF).map(ast.Colour),
     st.just(ast.Others()),
 )
+detector_statements = st.one_of(
+    st.builds(ast.Threshold, st.sampled_from(["sigmoid", "score"]), exprs),
+    st.builds(ast.Nms, name, st.none() | exprs),
+    st.builds(ast.Match, name, st.none() | exprs),
+    name.map(ast.BoxesStatement),
+    vectors.map(ast.Strides),
+    exprs.map(ast.Limit),
+)
 data_statements = st.one_of(
+    st.builds(ast.ObjectsStatement, name, GLOBS),
     GLOBS.map(ast.Images),
     st.builds(ast.Masks, GLOBS, st.booleans()),
     vectors.map(ast.Ignore),
@@ -143,6 +152,7 @@ files = st.lists(
         st.builds(ast.Param, name, exprs),
         st.builds(ast.Definition, name, st.lists(name, max_size=2).map(tuple), st.booleans(), exprs),
         _some(model_statements).map(ast.Model),
+        _some(detector_statements).map(ast.Detector),
         st.builds(ast.Data, name, _some(data_statements)),
         layouts_named.map(lambda layout: ast.Data(layout.name, (layout,), ready=True)),
         name.map(ast.Use),

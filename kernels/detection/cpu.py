@@ -1,0 +1,238 @@
+"""What is certain of the detections of one image, in arrays (DETECTION.md D2 and D3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robspec.kernels.detection import (
+    MOST_SEEDS,
+    MOST_TOGETHER,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Ledger,
+    Objects,
+    Pipeline,
+    Reach,
+    Threshold,
+    above,
+    below,
+)
+from robspec.kernels.detection.overlap import Boxes, perhaps_more, surely_at_least, surely_inside, surely_less
+from robspec.kernels.detection.overlap import surely_more as surely_more_pairs
+
+NOWHERE, SHARED = -1, -2
+"""A location that certainly belongs to no object; one that may belong to some."""
+
+
+def read(scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeline: Pipeline, reach: Reach) -> Ledger:
+    """Find what is certain of one class of an image.
+
+    Args:
+        scores: [N], logits of the class.
+        boxes: [N, 4].
+        objects: the annotation.
+        k: the class.
+        pipeline: what is done with the scores.
+        reach: what an attack can do.
+
+    Returns:
+        What is found, what may be kept beside, and what each change costs.
+
+    Source: DETECTION.md D2 and D3.
+    """
+    real = objects.real(k)
+    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
+    # The highest scores first, the lower index first where they are equal.
+    places = places[np.argsort(-scores[places], kind="stable")]
+    z, where = scores[places], Boxes.moved(boxes[places], reach.rho)
+    owner, clear = owners(where, real, pipeline)
+    witness = witnesses(z, where, owner, real, pipeline, reach)
+    gaps = np.where(witness, z - pipeline.threshold.high, np.inf)
+    costs = reach.costs(gaps)
+    vanish = {m: int(costs[witness & (owner == m)].sum()) for m in sorted(set(owner[witness].tolist()))}
+    vanish = {m: min(cost, reach.budget.limit + 1) for m, cost in vanish.items()}
+    loose = np.isin(owner, [m for m, cost in vanish.items() if cost <= reach.budget.limit]) & witness
+    free = ~_excused(where, clear, objects.crowds(k), pipeline)
+    alone, cliques = _cliques(z, where, free, loose, pipeline, reach)
+    kept, appear = _groups(z, where, np.flatnonzero(alone), owner, pipeline, reach)
+    return Ledger(len(real), tuple(sorted(vanish.values())), cliques + kept, appear, reach.budget.limit)
+
+
+def floor(threshold: Threshold, reach: Reach) -> float:
+    """The least clean score that an attack can make fire, rounded down."""
+    return below(threshold.low - reach.one)
+
+
+def owners(where: Boxes, real: FloatArray, pipeline: Pipeline) -> tuple[IntArray, BoolArray]:
+    """Find the one object each location certainly belongs to, however its box moves.
+
+    Returns:
+        [n], the object, NOWHERE or SHARED; and [n], True where no object can be matched.
+    """
+    n = len(where.low)
+    owner = np.full(n, NOWHERE, dtype=np.int64)
+    if not len(real) or not n:
+        return owner, np.ones(n, dtype=np.bool_)
+    clear = surely_less(where[:, None], real[None], pipeline.overlap - pipeline.margin)
+    i, m = np.nonzero(~clear)
+    sure = surely_at_least(where[i], real[m], pipeline.overlap + pipeline.margin)
+    touched = (~clear).sum(axis=1)
+    owner[touched > 0] = SHARED
+    mine = sure & (touched[i] == 1)
+    owner[i[mine]] = m[mine]
+    return owner, np.asarray(touched == 0)
+
+
+def witnesses(
+    z: FloatArray, where: Boxes, owner: IntArray, real: FloatArray, pipeline: Pipeline, reach: Reach
+) -> BoolArray:
+    """Find the firing locations whose object is matched as long as one of them fires.
+
+    Args:
+        z: [n], descending.
+        where: the boxes.
+        owner: of `owners`.
+        real: the objects.
+        pipeline: what is done with the scores.
+        reach: what an attack can do.
+    """
+    found = (owner >= 0) & (z >= pipeline.threshold.high)
+    mine = np.flatnonzero(found)
+    if pipeline.nms is None or not len(mine):
+        return found
+    rivals = owner[mine][:, None] != owner[None, :]
+    rivals &= can_outrank(z, mine, pipeline, reach)
+    i, j = np.nonzero(rivals)
+    hit = perhaps_more(where[mine[i]], where[j], pipeline.nms - pipeline.margin)
+    lost = np.zeros(len(mine), dtype=np.bool_)
+    lost[i[hit]] = True
+    if lost.any() and not where.still:
+        lost &= ~_by_distance(where[mine], owner[mine], real, pipeline)
+    found[mine[lost]] = False
+    return found
+
+
+def can_outrank(z: FloatArray, mine: IntArray, pipeline: Pipeline, reach: Reach) -> BoolArray:
+    """Tell which locations can come before others in the order of suppression.
+
+    Returns:
+        [len(mine), n], generous where rounding leaves a doubt.
+    """
+    bars = np.array([below(below(x - pipeline.threshold.slack(x)) - reach.two) for x in z[mine].tolist()])
+    return np.asarray(z[None, :] >= np.maximum(bars, floor(pipeline.threshold, reach))[:, None])
+
+
+def _by_distance(where: Boxes, owner: IntArray, real: FloatArray, pipeline: Pipeline) -> BoolArray:
+    """Tell which locations are so near their object that whatever suppresses them belongs to it.
+
+    One minus the overlap is a distance: a box that overlaps i by more than t is within 1 - t of it.
+    """
+    if pipeline.nms is None:
+        return np.ones(len(owner), dtype=np.bool_)
+    t, margin = pipeline.nms - pipeline.margin, pipeline.margin
+    near = surely_at_least(where, real[owner], 1 + pipeline.overlap + margin - t)
+    others = surely_less(where[:, None], real[None], pipeline.overlap - margin + t - 1)
+    others[np.arange(len(owner)), owner] = True
+    return near & others.all(axis=1)
+
+
+def _excused(where: Boxes, clear: BoolArray, crowds: FloatArray, pipeline: Pipeline) -> BoolArray:
+    """Tell which locations lie in a crowd, and can be matched with no object: what is kept there is not counted."""
+    found = np.zeros(len(clear), dtype=np.bool_)
+    some = np.flatnonzero(clear)
+    if len(crowds) and len(some):
+        inside = surely_inside(where[some][:, None], crowds[None], pipeline.overlap + pipeline.margin)
+        found[some] = inside.any(axis=1)
+    return found
+
+
+def _cliques(
+    z: FloatArray, where: Boxes, free: BoolArray, loose: BoolArray, pipeline: Pipeline, reach: Reach
+) -> tuple[BoolArray, int]:
+    """Count dominant cliques: sets of which exactly one is kept, whatever happens.
+
+    A location c that fires in spite of the attack is kept, or suppressed by a kept one that overlaps it and can
+    outrank it. Where c and all of these surely overlap each other, exactly one of them is kept, and nothing else is
+    that surely overlaps them all.
+
+    Args:
+        z: [n], descending.
+        where: the boxes.
+        free: what counts as a false positive when it is kept.
+        loose: witnesses whose object can vanish; they stay, so that their group is counted when they die.
+        pipeline: what is done with the scores.
+        reach: what an attack can do.
+
+    Returns:
+        What is left, and how many cliques there are.
+    """
+    left, count = free.copy(), 0
+    if pipeline.nms is None:
+        return left, 0
+    sure = np.flatnonzero(z > above(pipeline.threshold.high + reach.one))[:MOST_SEEDS]
+    for c in sure.tolist():
+        if not left[c]:
+            continue
+        rivals = np.flatnonzero(can_outrank(z, np.array([c]), pipeline, reach)[0])
+        near = perhaps_more(where[c][None], where[rivals], pipeline.nms - pipeline.margin)
+        members = sorted({c, *rivals[near].tolist()})
+        if len(members) > MOST_TOGETHER or loose[members].any():
+            continue
+        inner = where[np.array(members)]
+        pairs = surely_more_pairs(inner[:, None], inner[None], pipeline.nms + pipeline.margin)
+        np.fill_diagonal(pairs, True)
+        if not pairs.all():
+            continue
+        rest = np.flatnonzero(left & ~loose)
+        rest = rest[_overlapping(where, rest, members[0], pipeline)]
+        for member in members[1:]:
+            rest = rest[_overlapping(where, rest, member, pipeline)]
+        left[rest] = False
+        left[members] = False
+        count += 1
+    return left, count
+
+
+def _overlapping(where: Boxes, places: IntArray, one: int, pipeline: Pipeline) -> BoolArray:
+    """Which places surely overlap one location."""
+    if pipeline.nms is None:
+        return np.zeros(len(places), dtype=np.bool_)
+    return surely_more_pairs(where[places], where[one][None], pipeline.nms + pipeline.margin)
+
+
+def _groups(
+    z: FloatArray, where: Boxes, places: IntArray, owner: IntArray, pipeline: Pipeline, reach: Reach
+) -> tuple[int, tuple[int, ...]]:
+    """Partition locations into groups of which at most one is kept; none holds locations of an object and others.
+
+    Returns:
+        How many groups fire, and what it costs to make the others fire, ascending.
+    """
+    firing = 0
+    costs: list[int] = []
+    left = places
+    for _ in range(MOST_SEEDS if pipeline.nms is not None else 0):
+        if not len(left):
+            break
+        seed = int(left[0])
+        near = left[1:][owner[left[1:]] == owner[seed]]
+        near = near[_overlapping(where, near, seed, pipeline)]
+        members = [seed]
+        while len(near) and len(members) < MOST_TOGETHER:
+            members.append(int(near[0]))
+            near = near[1:][_overlapping(where, near[1:], members[-1], pipeline)]
+        left = left[~np.isin(left, members)]
+        firing, costs = _count(z[seed : seed + 1], pipeline, reach, firing, costs)
+    firing, costs = _count(z[left], pipeline, reach, firing, costs)
+    return firing, tuple(sorted(costs))
+
+
+def _count(z: FloatArray, pipeline: Pipeline, reach: Reach, firing: int, costs: list[int]) -> tuple[int, list[int]]:
+    """Add locations that stand for their groups: each fires, or costs something."""
+    now = z >= pipeline.threshold.low
+    priced = reach.costs(pipeline.threshold.low - z[~now])
+    return firing + int(now.sum()), costs + [c for c in priced.tolist() if c <= reach.budget.limit]
+
+
+__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "witnesses"]

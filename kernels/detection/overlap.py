@@ -1,0 +1,199 @@
+"""Overlaps of boxes, compared exactly: doubles decide where they are sure, rationals where they are not.
+
+Widths and heights are clamped at 0 each for itself, and two boxes without area overlap by 0. A box that moves is two
+boxes, the least and the largest of each coordinate. The overlap rises and then falls with every single coordinate, so
+its minimum over moves is at corners and its maximum where coordinates meet (DETECTION.md D2).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from robspec.kernels.detection import BoolArray, FloatArray, IntArray
+
+_SIDES = list(itertools.product((False, True), repeat=4))
+_ROUNDING = 2.0**-46
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """Boxes and how far each coordinate can go.
+
+    Args:
+        low: [..., 4], least coordinates.
+        high: [..., 4], largest coordinates.
+    """
+
+    low: FloatArray
+    high: FloatArray
+
+    @staticmethod
+    def moved(boxes: FloatArray, rho: float) -> Boxes:
+        """Let every coordinate move by rho, rounded outwards."""
+        if rho == 0.0:
+            return Boxes(boxes, boxes)
+        return Boxes(np.nextafter(boxes - rho, -np.inf), np.nextafter(boxes + rho, np.inf))
+
+    @property
+    def still(self) -> bool:
+        """Whether no box moves."""
+        return self.low is self.high
+
+    def __getitem__(self, index: Any) -> Boxes:
+        found = self.low[index]
+        return Boxes(found, found if self.still else self.high[index])
+
+
+def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:
+    """Compare overlaps with a threshold, exactly.
+
+    Args:
+        a: [..., 4], finite.
+        b: [..., 4], broadcast against a.
+        threshold: exact.
+
+    Returns:
+        -1, 0 or 1 where the overlap is below, at or above the threshold.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+        tall = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+        both = np.maximum(wide, 0.0) * np.maximum(tall, 0.0)
+        total = _area(a) + _area(b)
+        share = float(threshold)
+        gap = both - share * (total - both)
+        sure = np.abs(gap) > _ROUNDING * (1.0 + abs(share)) * (total + both)
+    found = np.where(gap > 0, 1, -1).astype(np.int64)
+    apart = (wide < 0) | (tall < 0)
+    if threshold > 0:
+        found[apart] = -1
+        sure |= apart
+    if not sure.all():
+        wide_a, wide_b = np.broadcast_arrays(a, b)
+        for place in zip(*np.nonzero(~sure), strict=True):
+            found[place] = exact_sign(wide_a[place].tolist(), wide_b[place].tolist(), threshold)
+    return found
+
+
+def exact_sign(a: list[float], b: list[float], threshold: Fraction) -> int:
+    """Compare one overlap with a threshold in rationals."""
+    p, q = [Fraction(x) for x in a], [Fraction(x) for x in b]
+    zero = Fraction(0)
+    both = max(zero, min(p[2], q[2]) - max(p[0], q[0])) * max(zero, min(p[3], q[3]) - max(p[1], q[1]))
+    areas = [max(zero, x[2] - x[0]) * max(zero, x[3] - x[1]) for x in (p, q)]
+    union = sum(areas) - both
+    gap = both - threshold * union if union else -threshold
+    return (gap > 0) - (gap < 0)
+
+
+def surely_at_least(boxes: Boxes, fixed: FloatArray, threshold: Fraction) -> BoolArray:
+    """Tell which boxes overlap fixed ones by at least a threshold however they move."""
+    if boxes.still:
+        return np.asarray(sign(boxes.low, fixed, threshold) >= 0)
+    return _every(boxes, Boxes(fixed, fixed), [(side, side) for side in _SIDES], threshold, least=0)
+
+
+def surely_less(boxes: Boxes, fixed: FloatArray, threshold: Fraction) -> BoolArray:
+    """Tell which boxes overlap fixed ones by less than a threshold however they move."""
+    nearest = np.minimum(np.maximum(fixed, boxes.low), boxes.high)
+    return np.asarray(sign(nearest, fixed, threshold) < 0)
+
+
+def surely_more(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
+    """Tell which pairs overlap by more than a threshold however both move."""
+    if a.still and b.still:
+        return np.asarray(sign(a.low, b.low, threshold) > 0)
+    return _every(a, b, [(side, tuple(not s for s in side)) for side in _SIDES], threshold, least=1)
+
+
+def perhaps_more(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
+    """Tell which pairs can overlap by more than a threshold."""
+    if a.still and b.still:
+        return np.asarray(sign(a.low, b.low, threshold) > 0)
+    first, second = _paired(a, b)
+    found = np.zeros(first.low.shape[:-1], dtype=np.bool_)
+    # Where even the largest boxes are apart nothing overlaps; a negative threshold is met all the same.
+    wide = np.minimum(first.high[..., 2], second.high[..., 2]) >= np.maximum(first.low[..., 0], second.low[..., 0])
+    tall = np.minimum(first.high[..., 3], second.high[..., 3]) >= np.maximum(first.low[..., 1], second.low[..., 1])
+    near = (wide & tall) if threshold >= 0 else np.ones_like(found)
+    found[near] = _somewhere(first[near], second[near], threshold)
+    return found
+
+
+def _somewhere(a: Boxes, b: Boxes, threshold: Fraction) -> BoolArray:
+    low, high = np.maximum(a.low, b.low), np.minimum(a.high, b.high)
+    # Where the ranges of a side do not meet, the nearest ends: of a its end towards b, and the other way round.
+    meet = low <= high
+    a_near = np.where(a.low > b.high, a.low, a.high)
+    b_near = np.where(a.low > b.high, b.high, b.low)
+    found = np.zeros(len(low), dtype=np.bool_)
+    for side in _SIDES:
+        left = np.flatnonzero(~found)
+        end = np.where(np.array(side), high[left], low[left])
+        mine, other = (np.where(meet[left], end, near[left]) for near in (a_near, b_near))
+        found[left] = sign(mine, other, threshold) > 0
+    return found
+
+
+def surely_inside(boxes: Boxes, regions: FloatArray, threshold: Fraction) -> BoolArray:
+    """Tell which boxes have at least a share of their own area in a region, however they move.
+
+    The least intersection is compared with the largest area.
+
+    Args:
+        boxes: [..., 4].
+        regions: [..., 4], broadcast.
+        threshold: the share, above 0.
+    """
+    small = np.stack([boxes.high[..., 0], boxes.high[..., 1], boxes.low[..., 2], boxes.low[..., 3]], -1)
+    large = np.stack([boxes.low[..., 0], boxes.low[..., 1], boxes.high[..., 2], boxes.high[..., 3]], -1)
+    first, second, third = np.broadcast_arrays(small, large, regions)
+    found = np.zeros(first.shape[:-1], dtype=np.bool_)
+    for place in np.ndindex(*found.shape):
+        s, g, r = ([Fraction(x) for x in part[place].tolist()] for part in (first, second, third))
+        zero = Fraction(0)
+        both = max(zero, min(s[2], r[2]) - max(s[0], r[0])) * max(zero, min(s[3], r[3]) - max(s[1], r[1]))
+        area = max(zero, g[2] - g[0]) * max(zero, g[3] - g[1])
+        found[place] = area > 0 and both >= threshold * area
+    return found
+
+
+def _area(a: FloatArray) -> FloatArray:
+    return np.asarray(np.maximum(a[..., 2] - a[..., 0], 0.0) * np.maximum(a[..., 3] - a[..., 1], 0.0))
+
+
+def _corner(boxes: Boxes, side: tuple[bool, ...]) -> FloatArray:
+    return np.where(np.array(side), boxes.high, boxes.low)
+
+
+def _paired(a: Boxes, b: Boxes) -> tuple[Boxes, Boxes]:
+    """Write every pair out."""
+    low_a, low_b, high_a, high_b = np.broadcast_arrays(a.low, b.low, a.high, b.high)
+    return Boxes(low_a, high_a), Boxes(low_b, high_b)
+
+
+def _every(
+    a: Boxes,
+    b: Boxes,
+    sides: Sequence[tuple[tuple[bool, ...], tuple[bool, ...]]],
+    threshold: Fraction,
+    *,
+    least: int,
+) -> BoolArray:
+    """Tell which pairs compare as at least `least` at every one of some corners; few are left after the first."""
+    first, second = _paired(a, b)
+    shape = first.low.shape[:-1]
+    mine, other = (Boxes(x.low.reshape(-1, 4), x.high.reshape(-1, 4)) for x in (first, second))
+    left = np.arange(len(mine.low))
+    for side, opposite in sides:
+        if len(left):
+            left = left[sign(_corner(mine[left], side), _corner(other[left], opposite), threshold) >= least]
+    found = np.zeros(len(mine.low), dtype=np.bool_)
+    found[left] = True
+    return found.reshape(shape)

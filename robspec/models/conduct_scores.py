@@ -1,0 +1,57 @@
+"""What scores of locations must not look like, held against what they are on the images of a check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from robspec.ir.types import Detector
+from robspec.models.conduct import Conduct
+from robspec.models.errors import ScoresAreProbabilities
+from robspec.models.loading import LoadedModel
+
+
+class DetectorConduct:
+    """Watches scores and boxes of a check, batch by batch; as `Conduct`.
+
+    Args:
+        model: the loaded model.
+        detector: what is compared with the threshold.
+    """
+
+    def __init__(self, model: LoadedModel, detector: Detector) -> None:
+        self._model, self._detector = model, detector
+        self._scores = Conduct(model, scores=True)
+        self._boxes = None if model.second is None else Conduct(model.second, scores=True)
+        self._low, self._high = math.inf, -math.inf
+
+    def meet(self, names: Sequence[str], images: Tensor, logits: Tensor) -> None:
+        """Look at one batch: neither scores nor boxes may depend on company.
+
+        Raises:
+            LogitsDependOnCompany: E0218.
+        """
+        self._scores.meet(names, images, logits)
+        if self._boxes is not None and self._model.second is not None:
+            self._boxes.meet(names, images, self._model.second.logits(images))
+            self._boxes = None  # the first batch tells
+        if logits.numel():
+            self._low = min(self._low, float(logits.min()))
+            self._high = max(self._high, float(logits.max()))
+
+    def finish(self) -> None:
+        """Look back once all images are done.
+
+        Raises:
+            ScoresAreProbabilities: E0220, a sigmoid is to be taken of scores that are all from 0 to 1.
+        """
+        if self._detector.of == "sigmoid" and self._low >= 0.0 and self._high <= 1.0:
+            raise ScoresAreProbabilities(
+                str(self._model.path),
+                f"all scores lie between {self._low:g} and {self._high:g}, and `threshold sigmoid` takes a sigmoid "
+                "of them",
+                "let the model return logits, or end with one sigmoid as its very last operation; or write "
+                "`threshold score` to compare what it returns",
+            )

@@ -1,0 +1,110 @@
+"""A batch as the bounds see it: what the model makes of the images, beside what is annotated."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from robspec.bounds.context import Context
+from robspec.bounds.scene import Scene, centres_of
+from robspec.ir.types import Detector, Program
+from robspec.kernels.detection import FloatArray, Objects
+from robspec.kernels.knapsack import Backend
+from robspec.verify.errors import NonFiniteLogitsError
+
+
+class BoxesModel(Protocol):
+    """The second output of a detector."""
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """4, and the number of locations."""
+        ...
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute boxes, [B, 4, 1, N]."""
+        ...
+
+
+class Batch(Protocol):
+    """A batch of images, and of a detector also its `objects`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The images' names."""
+        ...
+
+    @property
+    def images(self) -> torch.Tensor:
+        """Float32 [B, C, H, W] in the declared range."""
+        ...
+
+    @property
+    def labels(self) -> torch.Tensor | None:
+        """int64 [B, H, W], or None."""
+        ...
+
+    @property
+    def region(self) -> torch.Tensor | None:
+        """bool [B, H, W], or None."""
+        ...
+
+    @property
+    def weights(self) -> torch.Tensor | None:
+        """float64 [B, H, W], or None."""
+        ...
+
+
+def second(model: object) -> BoxesModel | None:
+    """The boxes of a model that is a detector and returns some; None of any other."""
+    found: BoxesModel | None = getattr(model, "second", None)
+    return found
+
+
+def context(program: Program, backend: Backend, model: object, logits: torch.Tensor, batch: Batch) -> Context:
+    """Put a batch together.
+
+    Args:
+        program: the compiled specification.
+        backend: computes the knapsacks.
+        model: asked for boxes where it has some.
+        logits: what it made of the images, [B, K, H, W]; of a detector [B, K, 1, N].
+        batch: the images and what is annotated.
+
+    Raises:
+        NonFiniteLogitsError: E0401, a box is not finite.
+    """
+    detector, boxes = program.model.detector, second(model)
+    scenes = None
+    if detector is not None:
+        places = None if boxes is None else boxes.logits(batch.images)
+        scenes = (detector, _scenes(program, detector, logits, places, batch))
+    rest = (batch.labels, program.data.ignore, batch.region, batch.weights)
+    return Context(backend, logits, *rest, scenes=scenes)
+
+
+def _scenes(
+    program: Program, detector: Detector, logits: torch.Tensor, boxes: torch.Tensor | None, batch: Batch
+) -> tuple[Scene, ...]:
+    _, height, width = program.model.input_shape
+    centres = centres_of(detector.strides, height, width) if detector.strides else None
+    scores = _doubles(logits)[:, :, 0, :]
+    places = None if boxes is None else np.ascontiguousarray(_doubles(boxes)[:, :, 0, :].transpose(0, 2, 1))
+    if places is not None:
+        for name, rows in zip(batch.names, places, strict=True):
+            if not math.isfinite(float(np.abs(rows).max(initial=0.0))):
+                what = "the model's boxes hold a NaN or an infinity on this image"
+                raise NonFiniteLogitsError(name, what, "run the model on this image alone")
+    none = Objects(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0, np.bool_))
+    objects: tuple[Objects, ...] = getattr(batch, "objects", None) or (none,) * len(batch.names)
+    return tuple(
+        Scene(s, None if places is None else places[i], centres, o)
+        for i, (s, o) in enumerate(zip(scores, objects, strict=True))
+    )
+
+
+def _doubles(values: torch.Tensor) -> FloatArray:
+    return np.asarray(values.detach().cpu().to(torch.float64).numpy())
