@@ -25,10 +25,10 @@ from robspec.data.errors import (
     UnsupportedFile,
 )
 from robspec.data.header import Header
+from robspec.data.objects import Objects
 from robspec.data.pairing import Pair, pair
 from robspec.data.raster import Plane
 from robspec.ir.types import Data, Model
-from robspec.kernels.detection import Objects
 from robspec.notes import Note, listed
 
 _EXACT = 2**53
