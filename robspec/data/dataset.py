@@ -26,11 +26,11 @@ from robspec.data.errors import (
 )
 from robspec.data.header import Header
 from robspec.data.labels import Meaning
+from robspec.data.objects import Objects
 from robspec.data.pairing import Drawn, Pair, pair
 from robspec.data.raster import Plane
 from robspec.ir.print import step_text
 from robspec.ir.types import Data, Model
-from robspec.kernels.detection import Objects
 from robspec.notes import Figure, Note, listed
 
 _EXACT = 2**53

@@ -11,17 +11,34 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from robspec.data import reading, voc
 from robspec.data.errors import BadObjects, LabelOutOfRange, MissingMask
 from robspec.data.pairing import Pair
 from robspec.diagnostics.suggest import did_you_mean
-from robspec.kernels.detection import Objects
 
 MOST_OBJECTS = 10_000
 """Of one image."""
 _SHOWN = 10
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?|[+-]?\.[0-9]{1,40}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """What is annotated on one image.
+
+    Args:
+        boxes: [M, 4], x1, y1, x2, y2 in input pixels.
+        classes: [M], class indices.
+        crowd: [M], regions of many.
+        ignored: [M], objects that need not be found; no crowds.
+    """
+
+    boxes: npt.NDArray[np.float64]
+    classes: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    ignored: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def lower_data(spec: Spec, data: ast.Data) -> ir.Data:
     )
     region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
     labels, layout = spec.statement(data, ast.Labels), spec.statement(data, ast.Layout)
+    objects = spec.statement(data, ast.ObjectsStatement)
     mapping = tuple(_mapped(spec, p) for s in data.statements if isinstance(s, ast.Map) for p in s.parts)
     ignored = tuple(int(_sure(spec.value(e))) for s in data.statements if isinstance(s, ast.Ignore) for e in s.labels)
     if mapping or layout is not None:
@@ -48,6 +49,8 @@ def lower_data(spec: Spec, data: ast.Data) -> ir.Data:
         binary=any(s is not None and s.binary for s in (masks, pairs)),
         labels="" if labels is None or labels.glob is None else labels.glob,
         by_folder=labels is not None and labels.glob is None,
+        objects="" if objects is None else objects.glob,
+        objects_format="" if objects is None else objects.name.id,
         region="" if region is None else region.glob,
         weights="" if weights is None else weights.glob,
         pairs="" if pairs is None else pairs.glob,

@@ -10,6 +10,7 @@ import torch
 
 from robspec.bounds.context import Context
 from robspec.bounds.scene import Scene, centres_of
+from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
 from robspec.kernels.detection import FloatArray, Objects
 from robspec.kernels.knapsack import Backend
@@ -98,8 +99,11 @@ def _scenes(
             if not math.isfinite(float(np.abs(rows).max(initial=0.0))):
                 what = "the model's boxes hold a NaN or an infinity on this image"
                 raise NonFiniteLogitsError(name, what, "run the model on this image alone")
+    given: tuple[Annotated, ...] | None = getattr(batch, "objects", None)
     none = Objects(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0, np.bool_))
-    objects: tuple[Objects, ...] = getattr(batch, "objects", None) or (none,) * len(batch.names)
+    objects = [none] * len(batch.names)
+    if given is not None:
+        objects = [Objects(o.boxes, o.classes, o.crowd, o.ignored) for o in given]
     return tuple(
         Scene(s, None if places is None else places[i], centres, o)
         for i, (s, o) in enumerate(zip(scores, objects, strict=True))

@@ -22,7 +22,7 @@ def at(line: str) -> set[str]:
 
 
 def test_statements_of_the_place() -> None:
-    assert texts("|") == {"language", "param", "metric", "model", "data", "use", "property"}
+    assert texts("|") == {"language", "param", "metric", "model", "detector", "data", "use", "property"}
     assert {"input", "output", "classes"} <= texts(TEXT.replace("model {", "model {\n  |"))
     assert at("|") >= {"metric", "norm", "budget", "require"}
     assert "norm" in at("no|")

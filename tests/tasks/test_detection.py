@@ -128,9 +128,9 @@ def test_scores_that_look_like_probabilities_are_refused(folder: Path) -> None:
 
 def test_a_limit_that_could_cut_witnesses_out_certifies_nothing(folder: Path) -> None:
     properties = ASKED.format(metric="recall", budget="0.5", require="mean(worst_case) >= 1")
-    text = SPEC.format(properties=properties).replace("boxes     frozen", "boxes     frozen\n  limit     {n}")
-    assert certified(run(folder, "fixed", text.format(n=2)))[:3] == [1.0, 1.0, 1.0]
-    assert certified(run(folder, "fixed", text.format(n=1)))[:3] == [0.0, 1.0, 1.0]
+    text = SPEC.format(properties=properties).replace("boxes     frozen", "boxes     frozen\n  limit     {}")
+    assert certified(run(folder, "fixed", text.replace("{}", "2")))[:3] == [1.0, 1.0, 1.0]
+    assert certified(run(folder, "fixed", text.replace("{}", "1")))[:3] == [0.0, 1.0, 1.0]
 
 
 def test_boxes_that_are_not_of_the_scores_are_refused(folder: Path) -> None:
