@@ -1,4 +1,4 @@
-"""Symbolic sizes: a grammar of integers, symbols, sums, products and extremes, written anew before torch parses it."""
+"""Symbolic sizes: integers, symbols, sums, products and extremes, written anew before torch parses them."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def expression(value: Any, where: str, known: Mapping[str, int] = MappingProxyTy
         known: numbers to put in place of symbols.
 
     Returns:
-        An equal expression made of `Integer`, `Symbol`, `Add`, `Mul`, `Max`, `Min` and symbol names; a number where it holds
-        no symbol.
+        An equal expression made of `Integer`, `Symbol`, `Add`, `Mul`, `Max`, `Min` and symbol names; a number where
+        it holds no symbol.
 
     Raises:
         UnsafeArchive: E0207, anything else.
