@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robspec.diagnostics import Source, SpecError
+from robspec.diagnostics.span import NOWHERE
 from robspec.syntax import ast
 from robspec.syntax.format import format_file
 from robspec.syntax.parse import parse
@@ -72,4 +73,4 @@ def _read(text: str) -> list[ast.Statement]:
 
 def _plain(statement: ast.Statement) -> ast.Statement:
     """A statement without its place in a text that is no more."""
-    return replace(statement, span=ast.NOWHERE)
+    return replace(statement, span=NOWHERE)
