@@ -17,7 +17,7 @@ from robspec.lipschitz.derivation import Derivation
 from robspec.lower import compile_source
 from robspec.report.json import SCHEMA, SCHEMA_VERSION
 from robspec.semantics.norm import L1, L2, LINF
-from robspec.syntax.building import Spec
+from robspec.syntax.building import Spec as Spec
 from robspec.syntax.parse import parse
 from robspec.syntax.source import read_source
 from robspec.verify.errors import BadReport
