@@ -45,7 +45,7 @@ class DetectorConduct:
         """Look back once all images are done.
 
         Raises:
-            ScoresAreProbabilities: E0220, a sigmoid is to be taken of scores that are all from 0 to 1.
+            ScoresAreProbabilities: E0226, a sigmoid is to be taken of scores that are all from 0 to 1.
         """
         if self._detector.of == "sigmoid" and self._low >= 0.0 and self._high <= 1.0:
             raise ScoresAreProbabilities(

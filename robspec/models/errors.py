@@ -331,5 +331,5 @@ class ScoresAreProbabilities(RobspecError):
     Mend: `torch.sigmoid(torch.cat([a, b], -1))`, or return the logits; or write `threshold score 0.3`.
     """
 
-    code = "E0220"
+    code = "E0226"
     title = "scores look like probabilities"

@@ -1,4 +1,4 @@
-"""Symbolic sizes: a grammar of integers, symbols, sums and products, written anew before torch parses it."""
+"""Symbolic sizes: integers, symbols, sums, products and extremes, written anew before torch parses them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class _Expression:
         numbers = [part for part in parts if isinstance(part, int)]
         if len(numbers) == len(parts) and self._known:
             return self._computed(head, numbers)
-        if head not in ("Add", "Mul"):
+        if head not in ("Add", "Mul", "Max", "Min"):
             self._refuse()
         return f"{head}({', '.join(_written(part) for part in parts)})"
 
@@ -150,8 +150,8 @@ def expression(value: Any, where: str, known: Mapping[str, int] = MappingProxyTy
         known: numbers to put in place of symbols.
 
     Returns:
-        An equal expression made of `Integer`, `Symbol`, `Add`, `Mul` and symbol names only; a number where it holds
-        no symbol.
+        An equal expression made of `Integer`, `Symbol`, `Add`, `Mul`, `Max`, `Min` and symbol names; a number where
+        it holds no symbol.
 
     Raises:
         UnsafeArchive: E0207, anything else.

@@ -52,6 +52,11 @@ def write(folder: Path, images: list[Image.Image], masks: list[np.ndarray], **op
     return path
 
 
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
 def test_an_onnx_file_is_checked_and_imported(tmp_path: Path, robspec: Run) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     (tmp_path / "m.onnx").write_bytes(network().SerializeToString())
@@ -80,8 +85,8 @@ def test_carvana_counts_the_pixels_that_onnxruntime_counts(tmp_path: Path, robsp
     path = CARVANA / "unet_simp_small.onnx"
     files = sorted((CARVANA / "images").glob("*.jpg"))
     assert len(files) == 16
-    pictures = [Image.open(f).convert("RGB").resize((47, 31), Image.Resampling.BILINEAR) for f in files]
-    drawn = [Image.open(CARVANA / "masks" / f"{f.stem}_mask.gif").convert("L").resize((47, 31)) for f in files]
+    pictures = [opened(f).convert("RGB").resize((47, 31), Image.Resampling.BILINEAR) for f in files]
+    drawn = [opened(CARVANA / "masks" / f"{f.stem}_mask.gif").convert("L").resize((47, 31)) for f in files]
     masks = np.stack([np.asarray(mask) > 127 for mask in drawn])
     images = np.stack([np.asarray(p, dtype=np.float32).transpose(2, 0, 1) / 255 for p in pictures])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "robspec counterfactual specs/runway/runway.pt2 specs/runway/images/*.png --spec specs/runway/runway.rspec "
     "--property hard_to_degrade": "two minutes; tests/specs asks about some of the scenes",
     "pytest --robspec-model specs/runway/runway.pt2 specs/runway/runway.rspec": "tests/cli/test_pytest_plugin.py",
+    "python make_onnx.py": "saved and run before the commands of its page",
     "cd specs/runway": "only changes the folder",
     "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",
     "python certify.py": "tests/specs compares the table",
@@ -115,7 +116,10 @@ def _prepare(page: Path, folder: Path) -> None:
             (folder / named[1]).write_text(match[2])
         if match[1] == "python" and named:
             (folder / named[1]).write_text(match[2])
-            state = importlib.import_module(named[1][:-3]).build().state_dict()
+            module = importlib.import_module(named[1][:-3])
+            if not hasattr(module, "build"):
+                continue  # a script, which has run now
+            state = module.build().state_dict()
             torch.save(state, folder / "weights.pt")
             named_so = {"model." + name: value for name, value in state.items()}
             torch.save({"epoch": 7, "state_dict": named_so}, folder / "last.ckpt")

@@ -17,6 +17,7 @@ from robspec.models.errors import (
     BareWeights,
     ForwardFailed,
     InconsistentArchive,
+    ModelChoice,
     ModelInterface,
     UnknownOperator,
 )
@@ -151,7 +152,7 @@ class Writing(Two):
 @pytest.mark.parametrize(
     ("module", "kind"),
     [
-        (Two(), ModelInterface),
+        (Two(), ModelChoice),
         (Pooled(), ModelInterface),
         (Dropping(), UnknownOperator),
         (Counting(), ModelInterface),

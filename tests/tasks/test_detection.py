@@ -120,7 +120,7 @@ def test_scores_that_look_like_probabilities_are_refused(folder: Path) -> None:
     properties = ASKED.format(metric="recall", budget="0.1", require="mean(worst_case) >= 0")
     with pytest.raises(RobspecError) as refused:
         run(folder, "inside", SPEC.format(properties=properties))
-    assert refused.value.code == "E0220"
+    assert refused.value.code == "E0226"
     # Compared as they are, they are fine: 0.88 fires at 0.7, and falls below it by 0.18 / (1/4).
     text = SPEC.format(properties=properties).replace("threshold sigmoid 0.5", "threshold score 0.7")
     assert run(folder, "inside", text).properties[0].verdict is Verdict.PROVED
