@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from robspec import stopping
+from robspec import extras, stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
@@ -70,6 +70,8 @@ class Options:
     allow_unknown: bool = False
 
     def __post_init__(self) -> None:
+        if self.cross_check is not None:
+            extras.require("oracle", "--cross-check")
         if self.certificate and self.attack is not None:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
