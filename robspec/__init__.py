@@ -8,6 +8,7 @@ no torch.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Spec", "check", "compile", "load_report", "prove"]
 __version__ = "0.1.0"
+
+
+def _require_links(folder: str) -> None:
+    """Say what is wrong where a checkout has text files in place of its symbolic links, as on Windows."""
+    broken = [name for name in ("grammars", "kernels") if os.path.isfile(os.path.join(folder, name))]
+    if broken:
+        raise ImportError(
+            f"robspec/{broken[0]} should be a symbolic link, and this checkout has none: run `git config "
+            "core.symlinks true` and `git checkout -- robspec`, or install the wheel, which needs none"
+        )
+
+
+_require_links(os.path.dirname(__file__))
 
 
 def __getattr__(name: str) -> Any:

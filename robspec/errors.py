@@ -39,3 +39,18 @@ class SoundnessAlarm(RobspecError):
     code = "E0901"
     title = "soundness alarm"
     exit_status = 4
+
+
+class MissingExtra(RobspecError):
+    """A command needs a package that is not installed, because it belongs to an extra of robspec.
+
+    The core compiles, formats, checks and proves; other work needs more: `gpu` the kernels for GPUs, `oracle` the
+    independent solvers of `--cross-check`, `train` the layers that networks are trained with, `coco` the polygons of
+    COCO's annotations. `robspec doctor` lists them.
+
+    Example: `robspec train` after a plain `pip install robspec`.
+    Mend: install the extra that the message names, `pip install 'robspec[train]'`, or all of them: `robspec[all]`.
+    """
+
+    code = "E0870"
+    title = "an extra is not installed"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from robspec import extras
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
@@ -61,6 +62,8 @@ def command(
             _options.check_writable(path)
     if picture is not None and picture.suffix.lower() not in (".svg", ".png"):
         raise click.UsageError("--picture is FILE.svg or FILE.png")
+    if picture is not None:
+        extras.require("plots", "--picture")
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides))
     if program is None:
@@ -136,10 +139,8 @@ def _drawn(rows: Sequence[Row], form: str) -> bytes:
     import io
     import math
 
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise click.UsageError("a picture needs matplotlib: pip install 'robspec[plots]'") from error
+    from matplotlib.figure import Figure
+
     cells = rows[0].cells if rows else ()
     figure = Figure(figsize=(5, 0.9 + len(cells) * (0.7 + 0.34 * len(rows))), layout="constrained")
     panels = figure.subplots(max(len(cells), 1), 1, squeeze=False)[:, 0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from robspec import extras
+
 
 @click.command(short_help="Serve editors: diagnostics, hover, completion, rename.")
 def command() -> None:
@@ -11,8 +13,7 @@ def command() -> None:
 
     An editor starts this; it opens no model and no image. Needs the extra `lsp`.
     """
-    try:
-        from robspec.lsp.server import server
-    except ImportError as error:
-        raise click.UsageError(f"the language server needs {error.name}: pip install 'robspec[lsp]'") from error
+    extras.require("lsp", "robspec lsp")
+    from robspec.lsp.server import server
+
     server.start_io()

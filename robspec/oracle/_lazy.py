@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from robspec import extras
+
 
 class LazyModule:
     """Stands for a module until an attribute of it is asked for.
@@ -17,4 +19,5 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        extras.require("oracle", self._name)
         return getattr(importlib.import_module(self._name), attribute)

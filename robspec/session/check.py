@@ -15,7 +15,7 @@ from types import TracebackType
 
 import torch
 
-from robspec import stopping
+from robspec import extras, stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
@@ -102,6 +102,8 @@ class Options:
             raise OptionValueError(
                 "--claims", "a certificate answers the whole specification", "leave out --claims, or --certificate"
             )
+        if self.cross_check is not None:
+            extras.require("oracle", "--cross-check")
         if self.certificate and self.attack is not None:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"

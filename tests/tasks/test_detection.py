@@ -136,8 +136,8 @@ def test_a_limit_that_could_cut_witnesses_out_certifies_nothing(folder: Path) ->
 def test_boxes_that_are_not_of_the_scores_are_refused(folder: Path) -> None:
     properties = ASKED.format(metric="recall", budget="0.1", require="mean(worst_case) >= 0")
     for model, text, code in (
-        ("none", SPEC, "E0209"),
-        ("fixed", BY_LOCATION, "E0209"),
+        ("none", SPEC, "E0225"),
+        ("fixed", BY_LOCATION, "E0225"),
         ("fixed", SPEC.replace("16]", "9]").replace("[4, 9]", "[4, 9]"), "E0402"),
     ):
         with pytest.raises(RobspecError) as refused:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from robspec import extras
 from robspec.models.lipnets.activations import activation
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    extras.require("train", "orthogonal layers")
     from orthogonium.layers import AdaptiveOrthoConv2d, AdaptiveOrthoConvTranspose2d
 
 

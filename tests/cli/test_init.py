@@ -1,0 +1,128 @@
+"""A first specification is accepted as it is, and `doctor` says what there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robspec as package
+from robspec import extras
+from robspec.errors import MissingExtra
+from robspec.lower import compile_text
+from tests.cli.conftest import Project, Run
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+MASK = np.tri(8, dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def test_what_init_writes_is_checked(robspec: Run, project: Project) -> None:
+    done = robspec("init", project.model, project.root, "--output", project.root / "first.rspec")
+    assert done.status == 0, done.err
+    text = (project.root / "first.rspec").read_text()
+    assert '"images/*.png"' in text.replace("./", "")
+    assert "# " in text
+    checked = robspec("check", project.model, project.root / "first.rspec")
+    assert checked.status in (0, 1, 3), checked.err
+    assert "accuracy" in checked.out
+    again = robspec("init", project.model, project.root, "--output", project.root / "first.rspec")
+    assert again.status == 2
+    assert "E0602" in again.err
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "mask", "expected"),
+    [
+        ("train/a.jpg", "train_masks/a_mask.gif", MASK, "layout carvana"),
+        ("images/a.png", "masks/a.png", MASK * 255, "binary"),
+        ("img/a.png", "gt/a_gt.png", MASK + 254 * (MASK == 0), "ignore 254"),
+        ("val/images/a.png", "val/labels/a.png", MASK, "val/labels/*.png"),
+        ("images/a.png", "masks/a.png", np.stack([MASK * 255] * 3, axis=-1), "#000000"),
+        ("a [1].png", "", MASK, "stability"),
+    ],
+)
+def test_what_is_recognised(
+    robspec: Run, project: Project, tmp_path: Path, images: str, masks: str, mask: np.ndarray, expected: str
+) -> None:
+    root = tmp_path / "set [x]"
+    save(root / images, PICTURE)
+    if masks:
+        save(root / masks, mask.astype(np.uint8))
+    done = robspec("init", project.model, root, "--output", tmp_path / "out.rspec")
+    assert done.status == 0, done.err
+    text = (tmp_path / "out.rspec").read_text()
+    assert expected in text
+    program, diagnostics = compile_text(text)
+    assert program is not None
+    assert not diagnostics
+
+
+def test_another_size_is_resized(robspec: Run, project: Project, tmp_path: Path) -> None:
+    save(tmp_path / "set/images/a.png", np.kron(PICTURE, np.ones((2, 3, 1), np.uint8)))
+    save(tmp_path / "set/masks/a.png", np.kron(MASK, np.ones((2, 3), np.uint8)))
+    assert robspec("init", project.model, tmp_path / "set", "--output", tmp_path / "out.rspec").status == 0
+    assert "resize [8, 8] by bilinear" in (tmp_path / "out.rspec").read_text()
+
+
+def test_nothing_recognised(robspec: Run, project: Project, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "none"):
+        done = robspec("init", project.model, folder, "--output", tmp_path / "out.rspec")
+        assert done.status == 2
+        assert "E0871" in done.err
+        assert not (tmp_path / "out.rspec").exists()
+
+
+def test_doctor(robspec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extras.EXTRAS, "plots", ("no_such_module",))
+    done = robspec("doctor")
+    assert done.status == 0
+    for said in (package.__version__, "torch ", "reference: available", "caches", "MiB"):
+        assert said in done.out
+    assert "plots: not installed (no_such_module): pip install 'robspec[plots]'" in done.out
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras.require("oracle", "--cross-check")
+    monkeypatch.setitem(extras.EXTRAS, "oracle", ("no_such_module",))
+    with pytest.raises(MissingExtra, match="no_such_module") as caught:
+        extras.require("oracle", "--cross-check")
+    assert "robspec[oracle]" in caught.value.mend
+
+
+def test_the_front_end_needs_none_of_the_extras() -> None:
+    """In a process of its own, where torch, numba and every extra cannot be imported."""
+    barred = ["torch", "numba", "triton", "cvxpy", "orthogonium", "PIL", *sum(extras.EXTRAS.values(), ())]
+    lines = [
+        "import sys",
+        f"sys.modules.update(dict.fromkeys({barred!r}))",
+        "before = set(sys.modules)",
+        "import robspec",
+        "own = {m for m in set(sys.modules) - before if m.startswith('robspec')}",
+        "assert own == {'robspec'}, own",
+        "assert len(set(sys.modules) - before) < 40, set(sys.modules) - before",
+        "from robspec.cli import main",
+        "sys.argv = ['robspec', 'compile', sys.argv[1]]",
+        "main()",
+    ]
+    spec = Path(__file__).parents[2] / "specs" / "runway" / "runway.rspec"
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), str(spec)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "property accurate_under_attack" in done.stdout
+
+
+def test_a_checkout_without_links_is_told(tmp_path: Path) -> None:
+    (tmp_path / "grammars").write_text("../grammars")
+    with pytest.raises(ImportError, match=r"core\.symlinks"):
+        package._require_links(str(tmp_path))
