@@ -36,7 +36,7 @@ class Finished:
     """What a run leaves behind.
 
     Args:
-        folder: holds model.pt2, card.json and model.rspec where masks were learned from.
+        folder: holds model.pt2, card.json and model.rspec.
         card: the content of the card.
     """
 
@@ -61,7 +61,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         RobspecError: whatever is wrong with configuration, data, checkpoint or output.
     """
     _prepare(out, fresh=fresh)
-    task: Task = ScoreTask(config) if config.one_class else PixelTask(config, out, generator, console)
+    task: Task = ScoreTask(config, out) if config.one_class else PixelTask(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
     remarks = (
         *(note for part in (task.training, *task.validation) for note in part.remarks),

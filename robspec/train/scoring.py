@@ -31,6 +31,7 @@ from robspec.semantics.norm import L2, decimal_text
 from robspec.train import certify
 from robspec.train.building import check_design
 from robspec.train.config import Config
+from robspec.train.score_spec import SPEC, write_specification
 from robspec.train.task import Console
 
 METRIC = "auroc"
@@ -96,14 +97,16 @@ class ScoreTask:
 
     Args:
         config: the configuration.
+        out: the run's folder, where the specification is written.
 
     Raises:
         RobspecError: whatever is wrong with network or data.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, out: Path) -> None:
         check_design(config)
-        self._config = config
+        self._config, self._out = config, out
+        self._written = False
         names = ("train_images", "val_images", "val_anomalous")
         self.training, self._normal, self._anomalous = (_open(config, name) for name in names)
         self.validation: tuple[Dataset, ...] = (self._normal, self._anomalous)
@@ -124,7 +127,7 @@ class ScoreTask:
         return {"validation": {METRIC: self._row(sides, constant)}}
 
     def proved(self, archive: Path, console: Console) -> dict[str, Any]:
-        """See `Task.proved`."""
+        """See `Task.proved`; writes the specification, and the table of labels that it names."""
         model = open_scores(archive)
         console.line(f"proved: L <= {model.constant.text} (l2 -> l2)")
         sides = []
@@ -139,6 +142,9 @@ class ScoreTask:
         listed = ", ".join(f"{worst:.4f} within {eps}" for eps, worst in row["certified"].items())
         console.line(f"{METRIC}: clean {row['clean']:.4f}, anomalies attacked: certified {listed}")
         bound = float(certify.rounded_up(model.constant))
+        self._written = write_specification(
+            self._config, self._out, [p.pairs for p in self.validation], row, model.constant
+        )
         return {
             "lipschitz": {"norms": "l2 -> l2", "bound": bound, "status": model.constant.status.value},
             "metrics": {METRIC: row},
@@ -148,8 +154,12 @@ class ScoreTask:
         }
 
     def told(self) -> Iterable[str]:
-        """See `Task.told`: nothing but the archive and the card is written."""
-        return ()
+        """See `Task.told`."""
+        if not self._written:
+            yield "no specification: no one pattern matches the validation images and no others"
+            return
+        yield f"wrote {self._out / SPEC}"
+        yield f"again: robspec check {self._out / 'model.pt2'} {self._out / SPEC}"
 
     def _row(self, sides: Sequence[Scores], constant: Constant) -> dict[str, Any]:
         normal, anomalous = sides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import robspec
 from robspec.kernels.scores import Shifts, backends
 from robspec.train.config import Objective, read_config
 from robspec.train.errors import ConfigValue
 from robspec.train.one_class import complement, one_class_loss
 from robspec.train.run import train
+from robspec.train.score_spec import common
 from robspec.train.scoring import open_scores
 
 from .conftest import Lines
@@ -40,8 +43,8 @@ std = [0.5]
 [data]
 input = [1, 4, 4]
 train_images = "train/*.png"
-val_images = "val/*.png"
-val_anomalous = "odd/*.png"
+val_images = "val/own/*.png"
+val_anomalous = "val/odd/*.png"
 
 [loss]
 kind = "one_class_hkr"
@@ -116,11 +119,11 @@ def test_the_loss_is_that_of_a_pair_of_classes() -> None:
 def folder(tmp_path: Path) -> Path:
     """Images brighter at the top; odd ones are brighter at the bottom."""
     rng = np.random.default_rng(0)
-    for name, count in (("train", 24), ("val", 8), ("odd", 8)):
-        (tmp_path / name).mkdir()
+    for name, count in (("train", 24), ("val/own", 8), ("val/odd", 8)):
+        (tmp_path / name).mkdir(parents=True)
         for k in range(count):
             image = rng.integers(0, 60, (4, 4))
-            image[slice(2) if name != "odd" else slice(2, 4)] += 180
+            image[slice(2) if name != "val/odd" else slice(2, 4)] += 180
             Image.fromarray(image.astype(np.uint8)).save(tmp_path / name / f"{k}.png")
     (tmp_path / "config.toml").write_text(CONFIG)
     return tmp_path
@@ -143,12 +146,19 @@ def test_a_run_ends_with_a_proved_constant_and_a_certified_area(folder: Path, ar
     assert auroc["certified"]["0"] == auroc["clean"] == 1
     assert 0.9 < auroc["certified"]["0.05"] <= 1
     assert len(card["data"]["trained_on"]["images"]) == 24
-    assert console.said[-1] == f"wrote {folder / 'out' / 'card.json'}"
+    assert f"wrote {folder / 'out' / 'card.json'}" in console.said
+    # The specification beside it is proved by the command that is named last.
+    again = console.said[-1].removeprefix("again: robspec ").split()
+    report = robspec.check(again[1], again[2], batch_size=16)
+    assert report.exit_status() == 0
+    assert [i.certified[0] for i in report.properties[1].images] == [
+        pytest.approx(auroc["certified"]["0.05"], abs=1e-6)
+    ]
     assert console.bars["certifying"] == (16, 16)
     # What the card says is what the archive gives.
     model = open_scores(folder / "out" / "model.pt2")
     sides = []
-    for name in ("odd", "val"):
+    for name in ("val/odd", "val/own"):
         arrays = [np.asarray(Image.open(p), dtype=np.float32) / 255 for p in sorted((folder / name).glob("*.png"))]
         sides.append(model.scores(torch.from_numpy(np.stack(arrays))[:, None]))
     exact = backends()["reference"].read(*sides).auroc(Shifts(down=model.constant.value / 20))
@@ -157,6 +167,32 @@ def test_a_run_ends_with_a_proved_constant_and_a_certified_area(folder: Path, ar
     images = torch.rand(70, 1, 4, 4, requires_grad=True)
     assert model.differentiable(images).shape == (70,)
     assert np.array_equal(model.differentiable(images).detach().double().numpy(), model.scores(images))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("val/3/*.png", "val/[!3]/*.png", "val/*/*.png"),
+        ("val/normal/*.png", "val/other/*.png", "val/*/*.png"),
+        ("normal_*.npy", "odd_*.npy", "*_*.npy"),
+        ("a/b/*.png", "c/*.png", "**/*.png"),
+        ("same/*.png", "same/*.png", "same/*.png"),
+    ],
+)
+def test_one_pattern_for_both_sides(first: str, second: str, expected: str) -> None:
+    assert common(first, second) == expected
+
+
+def test_where_no_pattern_fits_nothing_is_written(folder: Path) -> None:
+    """Of `val/own` and `train` the only common pattern matches `val/odd` too."""
+    text = CONFIG.replace("val/odd/*.png", "other/*.png").replace("val/own", "own")
+    for name in ("own", "other", "third"):
+        shutil.copytree(folder / "val" / "odd", folder / name)
+    (folder / "config.toml").write_text(text)
+    console = Lines()
+    train(read_config(folder / "config.toml"), folder / "out", None, console)
+    assert console.said[-1].startswith("no specification")
+    assert not (folder / "out" / "model.rspec").exists()
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(folder: Path) -> None:
@@ -187,7 +223,7 @@ MISTAKES = [
     ("input = [1, 4, 4]", 'input = [1, 4, 4]\nclasses = ["a", "b"]', "`classes`", "all training images are normal"),
     ("input = [1, 4, 4]", 'input = [1, 4, 4]\ntrain_masks = "m/*.png"', "masks", "all training images are normal"),
     ("input = [1, 4, 4]", "input = [1, 4, 4]\ntrain_scenes = 4", "drawn scenes", "val_anomalous"),
-    ('val_anomalous = "odd/*.png"', "", "val_anomalous", "all three"),
+    ('val_anomalous = "val/odd/*.png"', "", "val_anomalous", "all three"),
     ("[validation]", "[augment]\ncrop = [2, 2]\n[validation]", "crop", "one size"),
     ("[validation]", '[validation]\nmetrics = ["pixel_accuracy"]', "metrics", '["auroc"]'),
     ("[validation]", "[validation]\nmetrics = []", "no metric", "one of each"),
