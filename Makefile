@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OF ?= robspec/lower
 
-.PHONY: demo test test-deep mutants lint format bench results clean
+.PHONY: demo test test-deep mutants lint format bench results release-check clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -34,6 +34,19 @@ bench: $(STAMP)  ## check equality, then time the kernels against the memory flo
 
 results: $(STAMP)  ## train and measure the three models of the runway table
 	$(BIN)/python specs/runway/results.py
+
+release-check: $(STAMP)  ## build sdist and wheel, install each in an environment of its own, run the demo there
+	rm -rf build/release
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --outdir build/release .
+	for made in build/release/*.whl build/release/*.tar.gz; do \
+	  rm -rf build/release/env && $(PYTHON) -m venv build/release/env && \
+	  build/release/env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch && \
+	  build/release/env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$made" && \
+	  (cd specs && ../build/release/env/bin/robspec check runway/runway.pt2 runway/runway.rspec --output html=../build/release/demo.html) && \
+	  build/release/env/bin/robspec compile specs/runway/runway.rspec >/dev/null && \
+	  build/release/env/bin/robspec doctor || exit 1; \
+	done
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
