@@ -136,7 +136,9 @@ def _store_attacks(report: CheckReport, prop: PropertyResult, folder: Path) -> N
             attack = image.attacks[result.point] if image.attacks else None
             if attack is not None and image.image in result.witnesses:
                 shutil.copyfile(attack.path, folder / attack.path.name)
-                _preview(report, attack.path).save((folder / attack.path.name).with_suffix(".png"))
+                # Of a metric of the whole data set, one file holds the images of all; they have no view.
+                if attack.path.suffix == ".npy":
+                    _preview(report, attack.path).save((folder / attack.path.name).with_suffix(".png"))
 
 
 def _preview(report: CheckReport, path: Path) -> Image.Image:
