@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robspec.data import raster, reading
+from robspec.data import raster, reading, tables, whole
 from robspec.data.dataset import open_dataset
+from robspec.data.errors import BadLabelTable
 from robspec.data.layouts._layout import plain
 from robspec.data.pairing import Pair, pair
 from robspec.data.reading import is_array
@@ -24,6 +25,11 @@ from robspec.syntax.ast import ClassName
 
 _LOOKED_AT = 16
 """Masks whose numbers are looked at."""
+
+_LOW = ("normal", "good", "ok", "healthy", "negative", "no", "clean")
+"""Names of the side that a low score stands for, as far as a name tells."""
+
+_SIDES = ("normal", "anomalous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,10 @@ def write_specification(model: Path, data: Path, output: Path) -> str:
     if not data.is_dir():
         raise NothingRecognised(str(data), "there is no such folder", "name the folder that holds the images")
     shape = loaded.output_shape
-    count = 2 if len(shape) == 3 and shape[0] == 1 else shape[0]
+    count = 2 if len(shape) in (1, 3) and shape[0] == 1 else shape[0]
     root = Path(os.path.relpath(data, output.parent)).as_posix()
-    block = _whole(data, root, count) if len(shape) == 1 else _pixels(data, root, loaded, count)
+    judged = len(shape) == 1
+    block = _whole(data, root, count, score=shape[0] == 1) if judged else _pixels(data, root, loaded, count)
     text = _text(model, data, loaded, block, count)
     source = Source(text, str(output))
     text = format_file(parse(source).file)
@@ -73,11 +80,15 @@ def _text(model: Path, data: Path, loaded: LoadedModel, block: _Block, count: in
     names = block.classes or tuple(f"class_{k}" for k in range(count))
     classes = ", ".join(write.class_name(ClassName(name)) for name in names)
     known = "as the data call them" if block.classes else "the model does not name its classes: correct these"
-    judged = "annotation normal | anomalous" if score else f"classes {classes} # {known}"
+    judged = f"classes {classes} # {known}"
+    if score:
+        sides = sorted(names, key=lambda name: (name.lower() not in _LOW, name)) if block.classes else _SIDES
+        low, high = (write.class_name(ClassName(name)) for name in sides)
+        judged = f"annotation {low} | {high} # what a low score stands for, and what a high one does: correct this"
     metric = "auroc" if score else "stability"
     if block.annotated and not score:
         metric = "pixel_accuracy" if len(shape) == 3 else "accuracy"
-    sides = ", ".join(map(str, loaded.input_shape))
+    size = ", ".join(map(str, loaded.input_shape))
     return "\n".join(
         [
             f"# {_plain(model.name)} on {_plain(data.name)}: written by `robspec init`, to be read and corrected.",
@@ -85,7 +96,7 @@ def _text(model: Path, data: Path, loaded: LoadedModel, block: _Block, count: in
             "param eps = 0.1 # the budget of an attack, in units of the declared input",
             "model {",
             "# The range of the pixels the model was trained on. Stored integers are scaled to it.",
-            f"input image [{sides}] in [0, 1]",
+            f"input image [{size}] in [0, 1]",
             f"output {'logits' if len(shape) == 3 else 'scores'} [{', '.join(map(str, shape))}]",
             judged,
             "# If the model file does not normalise its input itself, say so here:",
@@ -111,29 +122,43 @@ def _plain(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
-def _whole(data: Path, root: str, count: int) -> _Block:
+def _whole(data: Path, root: str, count: int, *, score: bool) -> _Block:
     """Labels of whole images: a table, or one folder for each class."""
     start = recognise.escaped(root)
-    if (data / "labels.csv").is_file():
-        place = recognise.folders(data)
-        if place is not None:
-            return _Block((f'images "{start}/{place.images}"', f'labels "{root}/labels.csv"'), (), True)
-    inner = sorted(p.name for p in itertools.islice(data.iterdir(), 10_000) if p.is_dir())
-    if count > 1 and len(inner) == count:
-        lines = (
-            "# One folder for each class, in the order of their names.",
-            f'images "{start}/*/*"',
-            "labels by folder",
-        )
-        return _Block(lines, tuple(inner), True)
     place = recognise.folders(data)
-    if place is None or count == 1:
+    if (data / "labels.csv").is_file() and place is not None:
+        lines = [f'images "{start}/{place.images}"', f'labels "{root}/labels.csv"']
+        names = _named(data / "labels.csv", count)
+        if names and not score:
+            lines.insert(0, "# The classes are in the order of their names: is it the outputs'?")
+        return _Block(tuple(lines), names, True)
+    inner = sorted(p.name for p in itertools.islice(data.iterdir(), 10_000) if p.is_dir())
+    if len(inner) == count > 1:
+        return _Block(
+            (
+                "# One folder for each class, in the order of their names.",
+                f'images "{start}/*/*"',
+                "labels by folder",
+            ),
+            tuple(inner),
+            True,
+        )
+    if place is None or score:
         raise NothingRecognised(
             str(data),
             f"there are neither {count} folders, one for each class, nor a table labels.csv beside images",
             "name the folder that holds the images, or write the data block by hand",
         )
     return _Block((f'images "{start}/{place.images}"',))
+
+
+def _named(table: Path, count: int) -> tuple[str, ...]:
+    """The class names that a table of labels holds; none where its labels are indices, or are not as many."""
+    rows = tables.rows(reading.file_bytes(table, table.name), table.name, whole.COLUMNS, BadLabelTable)
+    found = {label for _, (_, label) in rows}
+    indices = found <= {str(k) for k in range(count)}
+    writable = all(name and name.isprintable() and '"' not in name for name in found)
+    return tuple(sorted(found)) if len(found) == count and writable and not indices else ()
 
 
 def _pixels(data: Path, root: str, loaded: LoadedModel, count: int) -> _Block:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import robspec as package
 from robspec import extras
 from robspec.errors import MissingExtra
 from robspec.lower import compile_text
-from tests.cli.conftest import Project, Run
+from tests.cli.conftest import Project, Run, export
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 MASK = np.tri(8, dtype=np.uint8)
@@ -80,6 +81,30 @@ def test_nothing_recognised(robspec: Run, project: Project, tmp_path: Path) -> N
         assert done.status == 2
         assert "E0871" in done.err
         assert not (tmp_path / "out.rspec").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "expected"),
+    [
+        (2, ("dark", "bright"), "classes bright, dark"),
+        (2, ("0", "1"), "classes class_0, class_1"),
+        (1, ("bad", "good"), "annotation good | bad"),
+        (1, ("0", "1"), "annotation normal | anomalous"),
+        (1, None, "annotation bright | dark"),
+    ],
+)
+def test_labels_have_names(
+    robspec: Run, tmp_path: Path, outputs: int, labels: tuple[str, str] | None, expected: str
+) -> None:
+    """Of a table and of folders, for a classifier and for a score."""
+    model = export(nn.Sequential(nn.Flatten(), nn.Linear(192, outputs)), tmp_path / "m.pt2")
+    for k, side in enumerate(labels or ("dark", "bright")):
+        save(tmp_path / "set" / (side if labels is None else "img") / f"{k}.png", PICTURE)
+    if labels is not None:
+        (tmp_path / "set/labels.csv").write_text(f"image,label\n0.png,{labels[0]}\n1.png,{labels[1]}\n")
+    done = robspec("init", model, tmp_path / "set", "--output", tmp_path / "out.rspec")
+    assert done.status == 0, done.err
+    assert expected in " ".join((tmp_path / "out.rspec").read_text().split())
 
 
 def test_doctor(robspec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
