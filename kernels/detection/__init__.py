@@ -254,3 +254,16 @@ class Ledger:
             tuple(sorted(self.appear + other.appear)),
             self.limit,
         )
+
+
+def as_stored(annotated: FloatArray) -> tuple[FloatArray, ...]:
+    """Give annotated boxes as they are, and as a pipeline in float32 stores them where that is something else.
+
+    Rounding moves a coordinate by half a unit in the last place of where it lies, which may be much of a small box:
+    what is certain of matches has to be so for either.
+
+    Args:
+        annotated: float64 [M, 4].
+    """
+    stored = annotated.astype(np.float32).astype(np.float64)
+    return (annotated,) if np.array_equal(stored, annotated) else (annotated, stored)

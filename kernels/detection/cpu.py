@@ -16,6 +16,7 @@ from robspec.kernels.detection import (
     Reach,
     Threshold,
     above,
+    as_stored,
     below,
 )
 from robspec.kernels.detection.overlap import Boxes, perhaps_more, surely_at_least, surely_inside, surely_less
@@ -74,9 +75,13 @@ def owners(where: Boxes, real: FloatArray, pipeline: Pipeline) -> tuple[IntArray
     owner = np.full(n, NOWHERE, dtype=np.int64)
     if not len(real) or not n:
         return owner, np.ones(n, dtype=np.bool_)
-    clear = surely_less(where[:, None], real[None], pipeline.overlap - pipeline.margin)
+    clear = np.ones((n, len(real)), dtype=np.bool_)
+    for each in as_stored(real):
+        clear &= surely_less(where[:, None], each[None], pipeline.overlap - pipeline.margin)
     i, m = np.nonzero(~clear)
-    sure = surely_at_least(where[i], real[m], pipeline.overlap + pipeline.margin)
+    sure = np.ones(len(i), dtype=np.bool_)
+    for each in as_stored(real):
+        sure &= surely_at_least(where[i], each[m], pipeline.overlap + pipeline.margin)
     touched = (~clear).sum(axis=1)
     owner[touched > 0] = SHARED
     mine = sure & (touched[i] == 1)
@@ -131,10 +136,12 @@ def _by_distance(where: Boxes, owner: IntArray, real: FloatArray, pipeline: Pipe
     if pipeline.nms is None:
         return np.ones(len(owner), dtype=np.bool_)
     t, margin = pipeline.nms - pipeline.margin, pipeline.margin
-    near = surely_at_least(where, real[owner], 1 + pipeline.overlap + margin - t)
-    others = surely_less(where[:, None], real[None], pipeline.overlap - margin + t - 1)
-    others[np.arange(len(owner)), owner] = True
-    return near & others.all(axis=1)
+    found = np.ones(len(owner), dtype=np.bool_)
+    for each in as_stored(real):
+        others = surely_less(where[:, None], each[None], pipeline.overlap - margin + t - 1)
+        others[np.arange(len(owner)), owner] = True
+        found &= surely_at_least(where, each[owner], 1 + pipeline.overlap + margin - t) & others.all(axis=1)
+    return found
 
 
 def _excused(where: Boxes, clear: BoolArray, crowds: FloatArray, pipeline: Pipeline) -> BoolArray:
@@ -142,7 +149,9 @@ def _excused(where: Boxes, clear: BoolArray, crowds: FloatArray, pipeline: Pipel
     found = np.zeros(len(clear), dtype=np.bool_)
     some = np.flatnonzero(clear)
     if len(crowds) and len(some):
-        inside = surely_inside(where[some][:, None], crowds[None], pipeline.overlap + pipeline.margin)
+        inside = np.ones((len(some), len(crowds)), dtype=np.bool_)
+        for each in as_stored(crowds):
+            inside &= surely_inside(where[some][:, None], each[None], pipeline.overlap + pipeline.margin)
         found[some] = inside.any(axis=1)
     return found
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from robspec.kernels.detection import (
     MOST_SEEDS,
     MOST_TOGETHER,
@@ -42,6 +44,7 @@ class _Scene:
     ) -> None:
         self.pipeline, self.reach = pipeline, reach
         self.real: list[list[float]] = objects.real(k).tolist()
+        self.stored = [_stored(g) for g in self.real]
         self.crowds: list[list[float]] = objects.crowds(k).tolist()
         floor = below(pipeline.threshold.low - reach.one)
         order = sorted((i for i, z in enumerate(scores) if z >= floor), key=lambda i: (-scores[i], i))
@@ -65,11 +68,11 @@ class _Scene:
 
     def _owner(self, box: Range) -> int:
         low = self.pipeline.overlap - self.pipeline.margin
-        touched = [m for m, g in enumerate(self.real) if not _always_less(box, g, low)]
+        touched = [m for m in range(len(self.real)) if not all(_always_less(box, g, low) for g in self._both_of(m))]
         if not touched:
             return NOWHERE
         high = self.pipeline.overlap + self.pipeline.margin
-        if len(touched) == 1 and all(exact_sign(c, self.real[touched[0]], high) >= 0 for c in _corners(box)):
+        if len(touched) == 1 and self._surely_on(box, touched[0], high):
             return touched[0]
         return SHARED
 
@@ -85,13 +88,18 @@ class _Scene:
         o, t, margin = self.pipeline.overlap, self.pipeline.nms, self.pipeline.margin
         if t is None:
             return True
-        mine = self.real[self.owner[i]]
-        least = 1 + o + margin - (t - margin)
-        if not all(exact_sign(c, mine, least) >= 0 for c in _corners(self.boxes[i])):
+        if not self._surely_on(self.boxes[i], self.owner[i], 1 + o + margin - (t - margin)):
             return False
         most = o - margin + t - margin - 1
-        others = [g for m, g in enumerate(self.real) if m != self.owner[i]]
+        others = [g for m in range(len(self.real)) if m != self.owner[i] for g in self._both_of(m)]
         return all(_always_less(self.boxes[i], g, most) for g in others)
+
+    def _both_of(self, m: int) -> tuple[list[float], list[float]]:
+        """An object as it is annotated, and as float32 has it."""
+        return self.real[m], self.stored[m]
+
+    def _surely_on(self, box: Range, m: int, least: Fraction) -> bool:
+        return all(exact_sign(c, g, least) >= 0 for c in _corners(box) for g in self._both_of(m))
 
     def _outranks(self, j: int, i: int) -> bool:
         threshold = self.pipeline.threshold
@@ -109,11 +117,14 @@ class _Scene:
     def _excused(self, box: Range) -> bool:
         """Whether what is kept here is in a crowd and can be no object's."""
         o, margin = self.pipeline.overlap, self.pipeline.margin
-        if any(not _always_less(box, g, o - margin) for g in self.real):
+        if any(not _always_less(box, g, o - margin) for g in (*self.real, *self.stored)):
             return False
         low, high = box
         small, large = [high[0], high[1], low[2], low[3]], [low[0], low[1], high[2], high[3]]
-        return any(_area(large) and _both(small, g) >= (o + margin) * _area(large) for g in self.crowds)
+        if not _area(large):
+            return False
+        least = (o + margin) * _area(large)
+        return any(all(_both(small, c) >= least for c in (g, _stored(g))) for g in self.crowds)
 
     def _cliques(self, left: list[bool], loose: list[bool]) -> tuple[list[bool], int]:
         left, count = list(left), 0
@@ -159,6 +170,11 @@ class _Scene:
             return int(gap > b.scale)
         power = gap * b.scale if b.exponent == 1 else gap * gap * b.scale
         return min(math.floor(min(power, 2.0**62)), b.limit + 1)
+
+
+def _stored(box: list[float]) -> list[float]:
+    """A box as float32 has it."""
+    return [float(np.float32(c)) for c in box]
 
 
 def _moved(box: Sequence[float], rho: float) -> Range:

@@ -32,8 +32,8 @@ class Compared:
 def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     """Compare a report with the document of an earlier one.
 
-    Requirements are the same when property, text and swept point are. One that is weaker than before is another one:
-    it has to be proved.
+    Requirements are the same when property, query, text and swept point are. Any other is new, also where it asks for
+    less: it has to be proved.
 
     Args:
         report: the check.
@@ -48,7 +48,7 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     moved: list[str] = []
     for key, place, verdict, said, value in _now(report):
         names.add(key)
-        where = ", ".join(key)
+        where = f"{key[0]}, {key[2]}"
         old = before.get(key)
         if old is None:
             (moved if verdict is Verdict.PROVED else regressions).append(f"new: {where}: {said}")
@@ -64,34 +64,38 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
             moved.append(f"better: {where}: {was} before, now {said}")
         elif value != was_value:
             moved.append(f"moved: {where}: certified {_shown(was_value)} before, now {said}")
-    moved += [f"gone: {', '.join(key)}: {was} before" for key, (was, _) in before.items() if key not in names]
+    moved += [f"gone: {key[0]}, {key[2]}: {was} before" for key, (was, _) in before.items() if key not in names]
     return Compared(replace(report, accepted=frozenset(accepted)), tuple(regressions), tuple(moved))
 
 
-def _now(report: CheckReport) -> Iterator[tuple[tuple[str, str], tuple[str, int], Verdict, str, Any]]:
+_Key = tuple[str, str, str]
+"""Property, query and requirement."""
+
+
+def _now(report: CheckReport) -> Iterator[tuple[_Key, tuple[str, int], Verdict, str, Any]]:
     classes = report.program.model.classes
     for place, claim in enumerate(report.claims):
-        yield ("model", claim.text), ("", place), claim.verdict, claim.verdict.value, None
+        yield ("model", "", claim.text), ("", place), claim.verdict, claim.verdict.value, None
     listed = document(report)["properties"]
     for prop, written in zip(report.properties, listed, strict=True):
         for place, (item, row) in enumerate(zip(prop.requirements, written["requirements"], strict=True)):
             said = f"{prop.worded(item.verdict)}, certified {certified_text(item)}"
             said += f" ({'higher' if higher_is_better(item) else 'lower'} is better)"
-            key = (prop.source.name, requirement_text(prop, item, classes))
+            key = (prop.source.name, written["query"], requirement_text(prop, item, classes))
             yield key, (prop.source.name, place), item.verdict, said, row["certified"]
 
 
-def _known(earlier: dict[str, Any]) -> dict[tuple[str, str], tuple[str, Any]]:
+def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any]]:
     """Verdicts and certified values by requirement; what is not written as it should be is not known."""
-    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    found: dict[_Key, tuple[str, Any]] = {}
     for claim in _rows(earlier, "claims"):
         if claim.get("verdict") in _RANK:
-            found["model", str(claim.get("claim"))] = (claim["verdict"], None)
+            found["model", "", str(claim.get("claim"))] = (claim["verdict"], None)
     for prop in _rows(earlier, "properties"):
         for row in _rows(prop, "requirements"):
             if row.get("verdict") in _RANK:
                 point = f" [{row['point']}]" if row.get("point") else ""
-                key = (str(prop.get("name")), f"{row.get('requirement')}{point}")
+                key = (str(prop.get("name")), str(prop.get("query")), f"{row.get('requirement')}{point}")
                 found[key] = (row["verdict"], row.get("certified"))
     return found
 

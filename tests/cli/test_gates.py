@@ -88,6 +88,18 @@ def test_a_baseline_fails_on_what_became_worse_alone(project: Project, robspec: 
     assert "baseline: gone: accurate, mean(worst_case) >= 0.97: UNKNOWN before" in new.err
 
 
+def test_another_budget_is_another_requirement(project: Project, robspec: Run) -> None:
+    """What was unknown at 1.5 is not accepted at 1.6, nor at a budget that asks for less."""
+    kept = project.root / "baseline.json"
+    project.write_spec(UNKNOWN)
+    robspec("check", project.model, project.spec, "--baseline", kept, "--update-baseline")
+    for budget in ("1.6", "1.4"):
+        project.write_spec(UNKNOWN.replace("budget 1.5", f"budget {budget}"))
+        result = robspec("check", project.model, project.spec, "--baseline", kept)
+        assert result.status == 3
+        assert "baseline: new: accurate" in result.err
+
+
 def test_a_baseline_that_is_none_is_an_error(project: Project, robspec: Run) -> None:
     missing = robspec("check", project.model, project.spec, "--baseline", project.root / "none.json")
     assert missing.status == 2

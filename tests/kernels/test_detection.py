@@ -112,6 +112,21 @@ def test_an_overlap_exactly_at_a_threshold(where: Fraction) -> None:
     assert read([1.0], [part], objects(GOOD), ZERO, o=where, margin=F(1, 2**20)).found == 0
 
 
+def test_an_annotation_that_float32_moves_is_matched_in_either() -> None:
+    """By more than the margin: the overlap is 0.69999 as annotated, and below 0.69998 as float32 has it."""
+    g = (1443.4404188698031, 1478.725706498792, 1447.4745515463842, 1483.3403385770946)
+    d = (1443.4404296875, 1478.7257080078125, 1446.2642822265625, 1483.34033203125)
+    between, margin = F("0.6999857"), F(1, 2**20)
+    assert exact_sign(list(d), list(g), between + margin) > 0
+    assert exact_sign(list(d), [float(np.float32(c)) for c in g], between - margin) < 0
+    unsure = read([5.0], [d], objects(g), F(1), o=between, margin=margin)
+    assert not unsure.vanish
+    assert len(read([5.0], [d], objects(g), F(1), o=F("0.6999"), margin=margin).vanish) == 1
+    wide = (1440.0, 1475.0, 1450.1, 1490.0)
+    both = objects(g, wide, crowd=(1,))
+    assert read([5.0], [d], both, F(1), o=between, margin=margin).kept <= 1
+
+
 def test_boxes_without_area_and_inverted_ones_overlap_nothing() -> None:
     flat, turned = (0.0, 0.0, 10.0, 0.0), (10.0, 10.0, 0.0, 0.0)
     found = read([5.0, 6.0], [flat, turned], objects(GOOD), ZERO)

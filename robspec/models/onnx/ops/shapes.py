@@ -188,7 +188,8 @@ def _one_hot(call: Call) -> Tensor:
     place = axis % (indices.dim() + 1)
     steps = torch.arange(depth).reshape([-1] + [1] * (indices.dim() - place))
     # An index below 0 counts from the end; one outside is nowhere.
-    hit = indices.unsqueeze(place).remainder(depth) == steps
+    there = indices.unsqueeze(place)
+    hit = (there == steps) | (there + depth == steps)
     return torch.where(hit, values[1].item(), values[0].item()).to(torch.from_numpy(values).dtype)
 
 
