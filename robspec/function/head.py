@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -130,11 +130,14 @@ def _ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.meta.update(program.graph_module.meta)
     signature = program.graph_signature
+    # A copy is named anew where torch keeps the name for Python, as the `input` of an nn.Sequential.
+    names = {old.name: copy.name for old, copy in copies.items()}
+    begins = [replace(s, arg=replace(s.arg, name=names.get(s.arg.name, s.arg.name))) for s in signature.input_specs]
     ends = [OutputSpec(s.kind, TensorArgument(copies[node].name), s.target) for s in signature.output_specs]
     return ExportedProgram(
         root=module,
         graph=module.graph,
-        graph_signature=type(signature)(list(signature.input_specs), ends),
+        graph_signature=type(signature)(begins, ends),
         state_dict=program.state_dict,
         range_constraints=program.range_constraints,
         module_call_graph=program.module_call_graph,

@@ -76,6 +76,17 @@ def test_what_is_taken_off(export: Any, name: str) -> None:
         assert torch.equal(got.argmax(1), full.argmax(1))
 
 
+def test_the_input_may_be_called_input(export: Any) -> None:
+    """As that of every `nn.Sequential` is; torch.fx renames what is called as a builtin of Python."""
+    under = torch.nn.Conv2d(2, 2, 1)
+    found = peel(settle(export(torch.nn.Sequential(under, torch.nn.Sigmoid()))))
+    assert found.peeled == ("sigmoid",)
+    images = torch.rand(3, 2, 4, 4)
+    with torch.no_grad():
+        got = Runner(found.program, torch.float32, torch.float32, torch.device("cpu")).images_to_logits(images)
+        assert torch.equal(got, under(images))
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_what_stays(export: Any, name: str) -> None:
     assert peel(settle(export(KEPT[name]))).peeled == ()
