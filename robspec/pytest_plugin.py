@@ -43,12 +43,14 @@ class SpecFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         """List the properties, and what is declared of the model where anything is."""
+        from robspec.diagnostics import render_all
         from robspec.lower import compile_source
         from robspec.syntax.source import read_source
 
-        program, diagnostics = compile_source(read_source(self.path))
+        source = read_source(self.path)
+        program, diagnostics = compile_source(source)
         if program is None:
-            raise self.CollectError("\n".join(f"{d.code}: {d.message}" for d in diagnostics))
+            raise self.CollectError(render_all(diagnostics, source, colour=False))
         if program.model.claim is not None:
             yield PropertyItem.from_parent(self, name="model")
         for prop in program.properties:

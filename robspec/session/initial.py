@@ -167,7 +167,8 @@ def _pixels(data: Path, root: str, loaded: LoadedModel, count: int) -> _Block:
         return _of_layout(published, root, loaded, count)
     place = recognise.folders(data)
     if place is None:
-        raise NothingRecognised(str(data), "no folder in it holds images", "name the folder that holds the images")
+        mend = 'name the folder that holds the images, or write `images "DIR/{case}/photo.png"` and masks by hand'
+        raise NothingRecognised(str(data), "no folder in it holds images", mend)
     start = recognise.escaped(root)
     pairs = pair(data, place.images, place.masks)
     lines = [f'images "{start}/{place.images}"']
