@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import junitparser
@@ -62,6 +63,24 @@ def test_every_image_is_listed_when_asked(project: Project, robspec: Run) -> Non
     assert all(f"images/im{n}.png: clean" in wordy for n in range(4))
     assert "images/im1.png: clean" not in plain
     assert robspec("check", project.model, project.spec, "--verbose", "--quiet").status == 2
+
+
+def test_listed_values_are_rounded_to_the_worse_side(project: Project, robspec: Run) -> None:
+    """63/64 has six decimals, and four are shown: down where higher is better, up where lower is."""
+    rates = PROVED.replace("metric pixel_accuracy", "metric fnr[dark]", 1).replace(">= 0.5", "<= 1")
+    for properties, metric, up in ((PROVED, 0, False), (rates, 0, True)):
+        project.write_spec(properties.replace("budget 0.1", "budget 1.5"))
+        path = project.root / "r.json"
+        told = robspec("check", project.model, project.spec, "--verbose", "--output", f"json={path}").out
+        found = json.loads(path.read_text())["properties"][metric]["images"]
+        for image in found:
+            exact = Fraction(image["certified"][0]["exact"])
+            (line,) = [
+                x for x in told.split("far, by image:")[0].splitlines() if x.startswith(f"  {image['image']}:")
+            ]
+            shown = Fraction(line.partition("certified ")[2].partition(",")[0])
+            assert (shown >= exact) if up else (shown <= exact)
+            assert abs(shown - exact) < Fraction(1, 10_000)
 
 
 def test_a_baseline_fails_on_what_became_worse_alone(project: Project, robspec: Run) -> None:
