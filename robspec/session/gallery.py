@@ -20,6 +20,7 @@ from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack.budget import Budget, costs
 from robspec.kernels.weighted import backends
 from robspec.semantics.constant import Constant
+from robspec.semantics.norm import directed_text
 from robspec.verify.result import Panel, Pictures
 from robspec.verify.run import Answers
 
@@ -99,7 +100,8 @@ class Gallery:
             ends = (float(self._program.model.low), float(self._program.model.high))
             shown = panels.shown(batch.images[0].numpy(), ends)
             found = [_panel("image", shown, "")]
-            if kept.predicted.size > 1:
+            # The scores of a detector are no map of the image.
+            if kept.predicted.size > 1 and self._program.model.detector is None:
                 found += list(self._maps(kept, shown))
             yield Pictures(kept.name, tuple(found), self._words(kept))
 
@@ -121,7 +123,7 @@ class Gallery:
         finite = radius[np.isfinite(radius)]
         top = float(np.quantile(finite, 0.98)) if finite.size else 0.0
         scale = top or 1.0
-        legend = f"certified radius of each pixel by itself, {self._norm}: black 0, white {scale:.3g} and more"
+        legend = f"certified radius of each pixel by itself, {self._norm}: black 0, white {_down(scale)} and more"
         yield _panel("radius", _heat(radius / scale), legend)
         flips = self._flips(kept)
         if flips is not None:
@@ -156,8 +158,11 @@ class Gallery:
         query = self._first.query
         if not isinstance(query, WorstCaseQuery) or query.metric.family != "counting":
             return None
+        metric = query.metric
+        if metric.items not in ("correct", "predicted") or metric.weights or metric.region or metric.region_mask:
+            return None
         items = np.ones(kept.predicted.shape, dtype=np.bool_)
-        if query.metric.items == "correct" and kept.label is not None:
+        if metric.items == "correct" and kept.label is not None:
             items = kept.predicted == kept.label
         eps = query.budgets[-1]
         q, pixels = self._constant.output_norm.p, kept.predicted.size
@@ -202,7 +207,7 @@ class Gallery:
             at = ((columns.start + x + 0.5) * grown, (rows.start + y + 0.5) * grown)
             draw.text(
                 at,
-                f"{whole:.3g}",
+                _down(whole),
                 fill=panels.PAPER,
                 font=panels.font(12),
                 anchor="mm",
@@ -210,8 +215,15 @@ class Gallery:
                 stroke_fill=panels.INK,
             )
         grey = "" if eps is None else f"; grey: those within eps = {eps:g}"
-        legend = f"regions of one predicted class, with the {self._norm} budget that changes all their pixels{grey}"
+        legend = f"regions of one predicted class; no {self._norm} budget below its number changes all of one{grey}"
         return _panel("regions", picture, legend)
+
+
+def _down(radius: float) -> str:
+    """Three digits of a radius, rounded down."""
+    if not math.isfinite(radius) or radius <= 0:
+        return f"{radius:g}"
+    return directed_text(Fraction(radius), max(0, 2 - math.floor(math.log10(radius))), up=False)
 
 
 def _worth(value: object, *, lower: bool) -> float:

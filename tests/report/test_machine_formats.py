@@ -120,3 +120,10 @@ def test_fingerprints_stay_while_the_value_moves() -> None:
         json.loads(render("gitlab", r))[1]["fingerprint"] for r in (found, replace(found, properties=(moved,)))
     )
     assert before == after
+
+
+def test_github_keeps_remarks_beyond_those_it_shows() -> None:
+    remarks = tuple(Note(f"r{k}", f"place {k}", f"something {k} to know", {}) for k in range(13))
+    lines = render("github", report(Verdict.PROVED, remarks=remarks)).splitlines()
+    assert sum(line.startswith("::notice") for line in lines) == 10
+    assert all(sum(f"something {k} to know" in line for line in lines) == 1 for k in range(13))
