@@ -14,7 +14,8 @@ from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, Requ
 
 _ALARM, _INTERRUPTED = 4, 130
 _ASSUMED = "proved on an assumed constant"
-_WORDS = ("refuted", "proved", _ASSUMED, "unknown")
+_QUALIFIED = "proved on an assumption"
+_WORDS = ("refuted", "proved", _ASSUMED, _QUALIFIED, "unknown")
 
 
 def query_text(query: Query, classes: tuple[str, ...]) -> str:
@@ -67,8 +68,12 @@ def overall_line(report: CheckReport) -> str:
 
 
 def _overall_word(prop: PropertyResult) -> str:
-    assumed = prop.constant.status is not ConstantStatus.PROVED
-    return _ASSUMED if prop.verdict is Verdict.PROVED and assumed else prop.verdict.value.lower()
+    if prop.verdict is not Verdict.PROVED:
+        return prop.verdict.value.lower()
+    if prop.constant.status is not ConstantStatus.PROVED:
+        return _ASSUMED
+    # Such as frozen boxes: whatever qualifies a label qualifies the sum.
+    return _QUALIFIED if prop.constant.qualifier else "proved"
 
 
 def claim_reason(claim: ClaimResult) -> str:

@@ -22,10 +22,9 @@ def render(report: CheckReport, _width: int, _colour: bool) -> str:
             more = f"and {len(those) - SHOWN + 1} more, in the report"
             lines.append(f"::{level} file={_property(spec)},line=1,title=robspec::{_data(more)}")
     lines += [f"::notice title=robspec::{_data(str(note))}" for note in report.remarks[:SHOWN]]
-    # A line of the log must not be taken for a command.
-    lines += [
-        f"robspec: {' '.join(note.split())}" for note in (*report.notes, *_passed(report), overall_line(report))
-    ]
+    # What GitHub would drop of the remarks is at least in the log, whose lines must not be taken for commands.
+    said = (*map(str, report.remarks[SHOWN:]), *report.notes, *_passed(report), overall_line(report))
+    lines += [f"robspec: {' '.join(line.split())}" for line in said]
     return "".join(f"{line}\n" for line in lines)
 
 
