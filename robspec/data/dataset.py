@@ -384,7 +384,7 @@ def open_dataset(data: Data, model: Model, root: Path, *, wide: bool = False) ->
         The data set, not yet decoded.
 
     Raises:
-        RobspecError: E0301 to E0311, E0315, E0330 to E0337.
+        RobspecError: E0301 to E0311, E0315, E0330 to E0336, E0870.
     """
     regions = pair(root, data.images, data.region, "region") if data.region else ()
     weights = pair(root, data.images, data.weights, "weights") if data.weights else ()

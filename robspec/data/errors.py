@@ -350,19 +350,6 @@ class ClassNotPublished(RobspecError):
     title = "class that the published data set does not have"
 
 
-class MissingReader(RobspecError):
-    """A data set needs a package that is not installed.
-
-    The core of robspec reads images and masks; some annotation files are read by the package of their publishers.
-
-    Example: `data coco_instances "ROOT" split val2017` without pycocotools.
-    Mend: install the extra that the message names.
-    """
-
-    code = "E0337"
-    title = "package for this data set is not installed"
-
-
 class BadObjects(RobspecError):
     """The annotation of a detector's objects cannot be read, or is of other images than the model sees.
 

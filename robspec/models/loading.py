@@ -211,7 +211,7 @@ def load(
         The model, read from one reading of the file.
 
     Raises:
-        RobspecError: E0201 to E0212, E0220 to E0225; E0211 also for an archive and an `arch`, which could not both
+        RobspecError: E0201 to E0212, E0221 to E0226; E0211 also for an archive and an `arch`, which could not both
             hold.
     """
     where = str(path)

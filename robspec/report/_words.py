@@ -69,7 +69,8 @@ def overall_line(report: CheckReport) -> str:
 
 def _overall_word(prop: PropertyResult) -> str:
     if prop.verdict is not Verdict.PROVED:
-        return prop.verdict.value.lower()
+        word: str = prop.verdict.value
+        return word.lower()
     if prop.constant.status is not ConstantStatus.PROVED:
         return _ASSUMED
     # Such as frozen boxes: whatever qualifies a label qualifies the sum.

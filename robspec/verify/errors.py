@@ -165,13 +165,3 @@ class BadReport(RobspecError):
 
     code = "E0604"
     title = "no report"
-
-
-class PackageMissing(RobspecError):
-    """What was asked for needs a package that robspec does without otherwise, and that is not installed.
-
-    Mend: install the package that the message names.
-    """
-
-    code = "E0610"
-    title = "package not installed"

@@ -7,8 +7,8 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from robspec.errors import MissingExtra
 from robspec.semantics.norm import directed_text
-from robspec.verify.errors import PackageMissing
 
 if TYPE_CHECKING:
     from robspec.verify.result import CheckReport
@@ -38,14 +38,14 @@ def frame(report: CheckReport) -> Any:
     """The rows as a pandas DataFrame.
 
     Raises:
-        PackageMissing: E0610, pandas is not installed.
+        MissingExtra: E0870, pandas is not installed.
     """
     try:
         import pandas
     except ModuleNotFoundError as error:
         if error.name != "pandas":
             raise
-        raise PackageMissing(
+        raise MissingExtra(
             "report.frame()", "pandas is not installed", "pip install pandas, or use rows()"
         ) from error
     columns = ["property", "image", "point", "clean", "certified", "attained"]

@@ -347,7 +347,7 @@ class CheckReport:
         """The rows as a pandas DataFrame.
 
         Raises:
-            PackageMissing: E0610, pandas is not installed.
+            MissingExtra: E0870, pandas is not installed.
         """
         return frames.frame(self)
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import robspec
+from robspec.errors import MissingExtra
 from robspec.models.choice import Choice
 from robspec.models.errors import ModelChoice
 from robspec.session.errors import UnsuitableData, UnsuitableModel
 from robspec.syntax import ast
-from robspec.verify.errors import PackageMissing
 
 MODEL = """
 model {
@@ -181,7 +181,7 @@ def test_values_as_a_frame(report: Any) -> None:
 
 def test_no_pandas(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(PackageMissing, match="pandas"):
+    with pytest.raises(MissingExtra, match="pandas"):
         report.frame()
     assert len(report.rows()) == 6
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from robspec.data import errors, layouts
 from robspec.data.dataset import Batch, Dataset, open_dataset
-from robspec.errors import RobspecError
+from robspec.errors import MissingExtra, RobspecError
 from robspec.ir.types import UNLABELLED
 from robspec.lower import compile_text
 
@@ -265,7 +265,7 @@ def test_coco_polygons_need_the_extra(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.mask", None)
     coco(tmp_path, [thing(18, [[1, 1, 4, 1, 4, 3]])])
-    with pytest.raises(errors.MissingReader, match="pycocotools") as caught:
+    with pytest.raises(MissingExtra, match="pycocotools") as caught:
         read(tmp_path, 'coco_instances "coco" split val2017', "background", "dog")
     assert "robspec[coco]" in caught.value.mend
 

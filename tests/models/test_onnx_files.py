@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, external_data_helper, helper
 
-from robspec.errors import RobspecError
+from robspec.errors import MissingExtra, RobspecError
 from robspec.models.choice import Choice, read_choice
 from robspec.models.errors import ModelChoice
 from robspec.models.inspect import Kind, recognise
@@ -19,7 +19,6 @@ from robspec.models.loading import load
 from robspec.models.onnx import compare
 from robspec.models.onnx.errors import (
     OnnxDiffers,
-    OnnxExtraMissing,
     OnnxInterface,
     UnknownOnnxOperator,
     UnsafeOnnx,
@@ -232,7 +231,7 @@ def test_a_difference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_missing_extra_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(network(), tmp_path)
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(OnnxExtraMissing) as refused:
+    with pytest.raises(MissingExtra) as refused:
         load(path)
     assert "robspec[onnx]" in refused.value.mend
 

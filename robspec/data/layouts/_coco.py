@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robspec.data.errors import FileTooLarge, LayoutMismatch, MissingReader
+from robspec.data.errors import FileTooLarge, LayoutMismatch
 from robspec.data.layouts._layout import Published
+from robspec.errors import MissingExtra
 
 _MOST_BYTES = 1 << 30
 _MOST_POINTS = 100_000
@@ -80,7 +81,7 @@ def region(segmentation: object, height: int, width: int, name: str) -> npt.NDAr
 
     Raises:
         LayoutMismatch: E0335, it is none of these, or does not fit the image.
-        MissingReader: E0337, polygons without pycocotools.
+        MissingExtra: E0870, polygons without pycocotools.
     """
     if isinstance(segmentation, list):
         return _polygons(segmentation, height, width, name)
@@ -142,7 +143,7 @@ def _polygons(rings: Sequence[object], height: int, width: int, name: str) -> np
     try:
         masks = importlib.import_module("pycocotools.mask")
     except ImportError as error:
-        raise MissingReader(
+        raise MissingExtra(
             name, "polygons are drawn by pycocotools, which is not installed", "pip install 'robspec[coco]'"
         ) from error
     packed = masks.frPyObjects([[float(v) for v in ring] for ring in rings], height, width)  # type: ignore[attr-defined]

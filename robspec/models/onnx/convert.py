@@ -79,7 +79,7 @@ def import_onnx(
         The archive.
 
     Raises:
-        RobspecError: E0220 to E0224; E0207 to E0213, the archive would be refused.
+        RobspecError: E0221 to E0224, E0870; E0207 to E0213, the archive would be refused.
     """
     where = str(path)
     found = read(blob, path)

@@ -5,18 +5,6 @@ from __future__ import annotations
 from robspec.errors import RobspecError
 
 
-class OnnxExtraMissing(RobspecError):
-    """An ONNX file needs the packages `onnx` and `onnxruntime`, which are not installed.
-
-    They are an extra, as most models need neither.
-
-    Mend: `pip install robspec[onnx]`.
-    """
-
-    code = "E0220"
-    title = "the onnx extra is not installed"
-
-
 class UnsafeOnnx(RobspecError):
     """The ONNX file is damaged, or built so that reading it would do harm; nothing in it was run.
 

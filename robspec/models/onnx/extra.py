@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from robspec.models.onnx.errors import OnnxExtraMissing
+from robspec.errors import MissingExtra
 
 
 def package(name: str, where: str) -> Any:
@@ -19,13 +19,13 @@ def package(name: str, where: str) -> Any:
         The module.
 
     Raises:
-        OnnxExtraMissing: E0220, it is not installed.
+        MissingExtra: E0870, it is not installed.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in (name, "google", "ml_dtypes", "flatbuffers"):
             raise
-        raise OnnxExtraMissing(
+        raise MissingExtra(
             where, f"an ONNX file needs {error.name}, which is not installed", "pip install 'robspec[onnx]'"
         ) from error

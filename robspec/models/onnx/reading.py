@@ -58,7 +58,7 @@ def read(blob: bytes, path: Path) -> Read:
         Its graph, in which each value is computed once and before it is used.
 
     Raises:
-        OnnxExtraMissing: E0220.
+        MissingExtra: E0870.
         UnsafeOnnx: E0221.
         UnknownOnnxOperator: E0222, another operator set than can be read.
     """
