@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from robspec.kernels.knapsack.budget import Budget, round_up
+from robspec.kernels.knapsack.budget import Budget, costs, round_up
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -191,8 +191,7 @@ class Reach:
         b = self.budget
         if b.exponent == 0:
             return (gaps > b.scale).astype(np.int64)
-        powers = gaps * b.scale if b.exponent == 1 else gaps * gaps * b.scale
-        return np.minimum(np.floor(powers), b.limit + 1).astype(np.int64)
+        return costs(gaps, b)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,8 @@ from robspec.report._words import (
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
 
 ALARM, INTERRUPTED = "soundness-alarm", "interrupted"
+MODEL, CHECK = "model", "the check"
+"""Groups that are no property: a word of the language, and one with a blank in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Finding:
     """One thing a report says that can be right or wrong.
 
     Args:
-        group: the property's name; `model` for what is declared of the model, `check` for the check itself.
+        group: the property's name; MODEL for what is declared of the model, CHECK for the check itself.
         name: the requirement as it is written, with its swept point; unique within the group.
         rule: a stable word for the kind: refuted, unknown, proved, or why there is no verdict.
         label: the verdict as it must be shown.
@@ -76,7 +78,7 @@ def _claims(report: CheckReport) -> Iterator[Finding]:
     for place, claim in enumerate(report.claims):
         passed = _passed(report, claim.verdict, ("", place))
         rule, said = claim.verdict.value.lower(), claim_reason(claim)
-        yield Finding("model", claim.text, rule, claim.verdict.value, passed, False, said, (), 1)
+        yield Finding(MODEL, claim.text, rule, claim.verdict.value, passed, False, said, (), 1)
 
 
 def _requirements(report: CheckReport) -> Iterator[Finding]:
@@ -136,12 +138,12 @@ def _details(prop: PropertyResult, item: RequirementResult) -> Iterator[str]:
 def _troubles(report: CheckReport) -> Iterator[Finding]:
     if any(p.part for p in report.properties) and not report.allow_unknown:
         said = f"only {report.images} images were looked at: nothing is proved of the others"
-        yield Finding("check", "whole data set", "unknown", "UNKNOWN", False, False, said, (), 1)
+        yield Finding(CHECK, "whole data set", "unknown", "UNKNOWN", False, False, said, (), 1)
     if report.cross_check is not None and report.cross_check.disagreements:
         count = len(report.cross_check.disagreements)
         said = f"{count} comparisons by independent solvers contradict a bound: no verdict may be trusted"
         files = tuple(report.cross_check.reproducers)
-        yield Finding("check", "cross-check", ALARM, "SOUNDNESS ALARM", False, True, said, files, 1)
+        yield Finding(CHECK, "cross-check", ALARM, "SOUNDNESS ALARM", False, True, said, files, 1)
     if not report.complete or (report.cross_check is not None and not report.cross_check.complete):
         said = f"INTERRUPTED after {report.evaluated} of {report.images} images"
-        yield Finding("check", "complete", INTERRUPTED, "INTERRUPTED", False, True, said, (), 1)
+        yield Finding(CHECK, "complete", INTERRUPTED, "INTERRUPTED", False, True, said, (), 1)

@@ -42,8 +42,8 @@ def _facts(report: CheckReport) -> dict[str, Any]:
         "model": report.files.get("model", ""),
         "overall": overall_line(report),
         "tone": {0: "good", 3: "open"}.get(status, "bad"),
-        "troubles": [f for f in findings if f.group == "check"],
-        "claims": [f for f in findings if f.group == "model"],
+        "troubles": [f for f in findings if f.group == _findings.CHECK],
+        "claims": [f for f in findings if f.group == _findings.MODEL],
         "properties": [_property(p, report, findings) for p in report.properties],
         "pictures": [
             {"image": p.image, "words": p.words, "panels": list(map(_panel, p.panels))} for p in report.pictures

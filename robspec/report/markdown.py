@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from robspec.report._findings import Finding, findings
+from robspec.report._findings import MODEL, Finding, findings
 from robspec.report._words import certified_text, concrete_text, constant_line, overall_line, point_text, query_text
 from robspec.semantics.norm import decimal_text
 from robspec.verify.result import CheckReport
@@ -39,7 +39,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
             yield f"| {' | '.join(map(_plain, cells))} | **{_plain(prop.worded(item.verdict))}** |"
     yield ""
     for finding in findings(report):
-        if not finding.passed or finding.group == "model":
+        if not finding.passed or finding.group == MODEL:
             yield from _explained(finding)
     yield "<details><summary>What this rests on</summary>"
     yield ""

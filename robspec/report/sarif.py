@@ -63,7 +63,6 @@ def document(report: CheckReport) -> dict[str, Any]:
                     "driver": {
                         "name": "robspec",
                         "version": report.versions.get("robspec", "0"),
-                        "informationUri": "https://pypi.org/project/robspec/",
                         "rules": [
                             {
                                 "id": name,

@@ -103,7 +103,9 @@ def compare(
             began = time.perf_counter()
             report = work.finish(work.run(progress)).report
             spent = time.perf_counter() - began
-        count = max(report.evaluated, 1)
+        if not report.evaluated:
+            break
+        count = report.evaluated
         constant = report.properties[0].constant
         rows.append(
             Row(

@@ -29,7 +29,6 @@ class RspecLexer(Lexer):  # type: ignore[misc]
     name = "robspec"
     aliases = ("rspec",)
     filenames = ("*.rspec",)
-    url = "https://pypi.org/project/robspec/"
 
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
         """List the places, kinds and texts of what a text is made of, blanks included."""

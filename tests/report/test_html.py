@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from robspec import registry
+from robspec import report as formats
 from robspec.report import render
 from robspec.verify.result import Verdict
 from tests.report.test_machine_formats import hostile, report
+
+FORMATS = registry.names(formats)
 
 
 class Page(HTMLParser):
@@ -32,6 +37,15 @@ def test_hostile_names_are_text(verdict: Verdict) -> None:
     assert theirs.count("script") == ours.count("script") == 1
     assert theirs.count("b") == 0
     assert not any(name.startswith("on") for _, attributes in theirs.tags for name in attributes)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_property_may_be_called_check(form: str) -> None:
+    """Names of properties are taken from the specification, and must not meet a name that formats use themselves."""
+    found = report(Verdict.PROVED, evaluated=2)
+    (prop,) = found.properties
+    text = render(form, replace(found, properties=(replace(prop, source=replace(prop.source, name="check")),)))
+    assert "check" in text
 
 
 def test_nothing_is_fetched() -> None:
