@@ -80,7 +80,8 @@ def replay(
         The property's result; whatever is stored counts only where it lies within the budget of a clean image.
 
     Raises:
-        BadWitness: E0605, no witness, of another version, or of a property that the specification has not.
+        BadWitness: E0605, no witness, of another version, of a property that the specification has not, or of an
+            attack on all images together.
         RobspecError: the model or the data is wrong.
     """
     found = _document(witness)
@@ -88,6 +89,9 @@ def replay(
     prop = next((p for p in program.properties if p.name == name), None)
     if prop is None:
         raise BadWitness(str(witness), f"the specification has no property {name[:64]!r}", "name its specification")
+    if isinstance(prop.query, WorstCaseQuery) and prop.query.metric.of_data_set and ".npz" in json.dumps(found):
+        what = "it holds an attack on a whole data set, which cannot be shown again yet"
+        raise BadWitness(str(witness), what, "search again: `robspec check --attack`")
     program = replace(program, properties=(prop,))
     session = open_session(
         program, model, spec, data=data, arch=None, key=None, prefix="", assume=None, backend="auto", forward="model"

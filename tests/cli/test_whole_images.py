@@ -206,6 +206,8 @@ def test_attacked_images_lower_what_is_attained_and_refute_what_is_false(
     (whole,) = json.loads(Path("r.json").read_text())["properties"][0]["images"]
     certified, attained = (Fraction(whole[key][1]["exact"]) for key in ("certified", "attained"))
     assert certified <= attained < Fraction(whole["clean"]["exact"])
+    again = robspec("replay", "w/separates.witness.json", folder / "s.pt2", spec, "--data", folder)
+    assert (again.status, "E0605" in again.err) == (2, True)
     scores: dict[bool, list[float]] = {False: [], True: []}
     clean = {
         f"two/{side}/{p.name}": np.load(p)
