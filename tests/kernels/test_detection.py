@@ -124,7 +124,8 @@ def test_an_annotation_that_float32_moves_is_matched_in_either() -> None:
     assert len(read([5.0], [d], objects(g), F(1), o=F("0.6999"), margin=margin).vanish) == 1
     wide = (1440.0, 1475.0, 1450.1, 1490.0)
     both = objects(g, wide, crowd=(1,))
-    assert read([5.0], [d], both, F(1), o=between, margin=margin).kept <= 1
+    # What may be the object is not excused by the crowd around it.
+    assert read([5.0], [d], both, F(1), o=between, margin=margin).kept == 1
 
 
 def test_boxes_without_area_and_inverted_ones_overlap_nothing() -> None:
