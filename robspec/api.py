@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -20,6 +19,7 @@ from robspec.semantics.norm import L1, L2, LINF
 from robspec.syntax.building import Spec as Spec
 from robspec.syntax.parse import parse
 from robspec.syntax.source import read_source
+from robspec.verify import documents
 from robspec.verify.errors import BadReport
 from robspec.verify.result import CheckReport
 
@@ -149,19 +149,9 @@ def load_report(path: Path | str) -> dict[str, Any]:
     Raises:
         BadReport: E0604, no report, or of another version.
     """
-    where = Path(path)
-    try:
-        if where.stat().st_size > _MOST:
-            raise BadReport(str(where), f"the file is larger than {_MOST >> 30} GiB", "name a report")
-        found = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadReport(str(where), f"it cannot be read as JSON: {error}", "name a report") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise BadReport(str(where), "it is no report of `robspec check`", "write one with --format json")
-    if found.get("schema_version") != SCHEMA_VERSION:
-        said = found.get("schema_version")
-        raise BadReport(str(where), f"it is of version {said!r}, this robspec reads {SCHEMA_VERSION}", "check again")
-    return found
+    return documents.read(
+        Path(path), SCHEMA, SCHEMA_VERSION, BadReport, _MOST, "write one with `robspec check --format json`"
+    )
 
 
 def _source(spec: Specification) -> tuple[Source, Path]:

@@ -17,6 +17,7 @@ from robspec.data import arrays, reading
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.session.opening import open_session
+from robspec.verify import documents
 from robspec.verify.attack import Attacker, taken_over
 from robspec.verify.descent import distance_up
 from robspec.verify.errors import BadWitness
@@ -84,7 +85,8 @@ def replay(
             attack on all images together.
         RobspecError: the model or the data is wrong.
     """
-    found = _document(witness)
+    written = "name one that `robspec check` wrote into its --witness-dir"
+    found = documents.read(witness, "robspec-witness", 1, BadWitness, _MOST, written)
     name = str(found.get("property"))
     prop = next((p for p in program.properties if p.name == name), None)
     if prop is None:
@@ -101,9 +103,9 @@ def replay(
     report = check(
         program, session.model, session.data, session.backend, session.established, batch_size=1, attacker=replayer
     )
-    written = found.get("sha256")
+    hashes = found.get("sha256")
     now = {"spec": spec_sha256, "model": session.model.sha256, "data": session.data.digest()}
-    differing = tuple(k for k, v in now.items() if isinstance(written, dict) and v and written.get(k) != v)
+    differing = tuple(k for k, v in now.items() if isinstance(hashes, dict) and v and hashes.get(k) != v)
     return Replayed(report.properties[0], tuple(replayer.shown), differing)
 
 
@@ -143,21 +145,6 @@ class _Replayer(Attacker):
         super().__init__(*given)
         self.stored: dict[str, tuple[Path, ...]] = {}
         self.shown: list[Shown] = []
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MOST:
-            raise BadWitness(str(path), f"the file is larger than {_MOST >> 20} MiB", "name a witness")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadWitness(str(path), f"it cannot be read as JSON: {error}", "name a witness") from error
-    if not isinstance(found, dict) or found.get("schema") != "robspec-witness":
-        raise BadWitness(str(path), "it is no witness of `robspec check`", "name one from its --witness-dir")
-    if found.get("schema_version") != 1:
-        said = str(found.get("schema_version"))[:20]
-        raise BadWitness(str(path), f"it is of version {said}, this robspec reads 1", "check again")
-    return found
 
 
 def _stored(found: dict[str, Any], witness: Path) -> dict[str, tuple[Path, ...]]:
