@@ -212,10 +212,13 @@ class Check:
             for look in observers:
                 look(context, names, answers)
 
-        store = Store(options.store) if options.store is not None and options.arch is None else None
+        # Of a detector two outputs would have to be kept; of bare weights nobody knows the code.
         detector = program.model.detector
-        if detector is not None:
-            store = None
+        store = None
+        if options.store is not None and options.arch is None and detector is None:
+            store = Store(options.store)
+        if store is not None:
+            self._kept.callback(store.close)
         model = session.model if store is None else Remembering(session.model, store, identity(session.model))
         watch: Watch = Conduct(session.model, scores=program.model.task.scores)
         if detector is not None:
@@ -238,18 +241,17 @@ class Check:
             )
 
         report = progress(run, len(session.data), "checking")
-        if store is not None:
-            self.known = model.hits if isinstance(model, Remembering) else 0
-            if store.trouble:
-                off = Note("store-off", str(options.store), f"logits are not kept: {store.trouble}", {})
-                report = replace(report, remarks=(*report.remarks, off))
-            store.close()
+        self.known = model.hits if isinstance(model, Remembering) else 0
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
             report = cross_checked(report, collected, options.cross_check, options.witness_dir, progress)
-        parts = (session.model, session.model.program, session.data, session.backend, session.established)
-        return explained(report, *parts, self._size, str(self._model) if options.arch is None else None)
+        parts = (model, session.model.program, session.data, session.backend, session.established)
+        report = explained(report, *parts, self._size, str(self._model) if options.arch is None else None)
+        if store is not None and store.trouble:
+            off = Note("store-off", str(options.store), f"logits are not kept: {store.trouble}", {})
+            report = replace(report, remarks=(*report.remarks, off))
+        return report
 
     def finish(self, report: CheckReport) -> Finished:
         """Say what was checked, and write the certificate's text.
