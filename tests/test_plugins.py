@@ -6,10 +6,12 @@ import html
 import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from robspec import registry, report, tasks
+from robspec.cli import check
 from robspec.ir.types import Model
 from robspec.lower.catalogue import entries, to_json
 from robspec.metrics import MetricInfo
@@ -62,3 +64,12 @@ def test_every_task_reads_its_own_example(task: tasks.Task) -> None:
     assert model.task is task
     assert model.plane[0] == shape[0]
     assert (model.plane[1:] == (1, 1)) == (task.item == "image")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_named_where_users_look(form: str) -> None:
+    """The help of `check` cannot ask the folder of formats, which would import torch."""
+    (option,) = [p for p in check.command.params if p.name == "form"]
+    assert re.search(rf"\b{form}\b", str(getattr(option, "help", "")))
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "gate-a-model-in-ci.md").read_text(encoding="utf-8")
+    assert f"| `{form}` |" in page
