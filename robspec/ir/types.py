@@ -11,9 +11,10 @@ from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
+from robspec.semantics.smoothing import Smoothing
 from robspec.tasks import Task, of
 
-IR_VERSION = 5
+IR_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,21 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A named property: one query and what is required of its answer."""
+    """A named property: one query and what is required of its answer.
+
+    Args:
+        name: its name.
+        query: what is asked.
+        requirements: what is required of the answer.
+        line: where it stands in the specification.
+        smoothing: how it is answered by smoothing; None where it is answered by a Lipschitz constant.
+    """
 
     name: str
     query: Query
     requirements: tuple[Requirement, ...]
     line: int = 0
+    smoothing: Smoothing | None = None
 
 
 @dataclass(frozen=True, slots=True)
