@@ -155,9 +155,13 @@ class Check:
             program = replace(program, model=replace(program.model, claim=None))
         if program.model.detector is not None:
             _refuse(options, "it does not cover detectors yet", "leave it out")
-        if any(p.smoothing is not None for p in program.properties):
-            why = "samples prove with a probability and refute nothing, so it has nothing to say of `by smoothing`"
-            _refuse(options, why, "leave it out, or write the other properties into a specification of their own")
+        sampled = [p.smoothing is not None for p in program.properties]
+        if any(sampled):
+            _refuse(
+                replace(options, attack=options.attack if all(sampled) else None),
+                "samples prove with a probability and refute nothing, so it has nothing to say of `by smoothing`",
+                "leave it out, or write the other properties into a specification of their own",
+            )
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(

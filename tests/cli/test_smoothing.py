@@ -70,7 +70,7 @@ def test_both_methods_in_one_specification(robspec: Run, project: Project) -> No
 
 @pytest.mark.parametrize("options", [("--attack", "5"), ("--cross-check", "1"), ("--certificate", "c.json")])
 def test_options_without_a_meaning_are_refused(robspec: Run, project: Project, options: tuple[str, ...]) -> None:
-    project.write_spec(BY_CONSTANT + VOTED)
+    project.write_spec(VOTED)
     result = robspec("check", project.model, project.spec, *options)
     assert result.status == 2
     assert "E0601" in result.err
