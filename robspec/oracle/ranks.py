@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Accuracy
 from robspec.ir.types import Metric
 from robspec.oracle.scene import Scene
 
@@ -25,18 +26,19 @@ def ranked(metric: Metric, scene: Scene) -> tuple[Metric, Scene]:
         whose margins cost at least what the rank costs, by less than one part in 2^50: what is affordable there is
         affordable here.
     """
-    if metric.rank == 1:
+    if not isinstance(metric.plan, Accuracy) or metric.plan.rank == 1:
         return metric, scene
-    seen, kept = scene.counted(metric), scene.among(metric.rank)
+    rank = metric.plan.rank
+    seen, kept = scene.counted(metric), scene.among(rank)
     logits = np.zeros((len(scene), 2))
     for w in np.flatnonzero(seen).tolist():
         if kept[w]:
-            cost = price([Fraction(v) for v in scene.logits[w].tolist()], int(scene.labels[w]), metric.rank, scene.q)
+            cost = price([Fraction(v) for v in scene.logits[w].tolist()], int(scene.labels[w]), rank, scene.q)
             logits[w, 0] = _margin(cost, scene.q)
         else:
             logits[w, 1] = 1.0
     reduced = Scene(logits, np.zeros(len(scene), np.int64), ~seen, scene.region, scene.weights, scene.q)
-    return replace(metric, rank=1, region=(), region_mask=False), reduced
+    return replace(metric, plan=Accuracy(), region=(), region_mask=False), reduced
 
 
 def price(pixel: Sequence[Fraction], label: int, rank: int, q: int | None) -> Fraction:
