@@ -9,7 +9,6 @@ import torch
 
 from robspec.bounds import _ranks as ranks
 from robspec.bounds.scene import Scene
-from robspec.ir.plans import Accuracy
 from robspec.ir.types import Detector, Metric
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
@@ -127,7 +126,7 @@ class Context:
             items: what can be flipped.
             squared: whether a budget is in squared l2 distance.
         """
-        rank = metric.plan.rank if isinstance(metric.plan, Accuracy) else 1
+        rank = metric.rank
         water = squared and self._water and rank > 1
         key = (metric.region, metric.region_mask, items, rank, water)
         if key not in self._prepared:

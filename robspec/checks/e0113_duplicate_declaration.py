@@ -46,6 +46,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     for node in descend(spec.file):
         if isinstance(node, ast.Classes):
             yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.names])
+        elif isinstance(node, ast.By):
+            yield from _repeated(spec, [(f"setting `{s.name.id}`", s) for s in node.settings])
         elif isinstance(node, (ast.MetricReference, ast.Within)):
             yield from _repeated(spec, [(f"class `{c.text}`", c) for c in node.classes])
 

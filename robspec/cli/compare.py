@@ -16,6 +16,7 @@ from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
 
 if TYPE_CHECKING:
+    from robspec.semantics.smoothing import Smoothing
     from robspec.session.compare import Row
 
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this property; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--attack", type=click.IntRange(1, 10_000), metavar="STEPS", help="Attack each image, as `check` does.")
+@click.option("--smoothing", metavar="SIGMA", help="Also certify worst cases in l2 by smoothing with such noise.")
+@click.option("--samples", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of --smoothing.")
+@click.option("--alpha", metavar="A", default="0.001", show_default=True, help="Of --smoothing: chance of an error.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the table here instead of standard output.")
 @click.option(
@@ -41,6 +45,9 @@ def command(
     properties: tuple[str, ...],
     limit: int | None,
     attack: int | None,
+    smoothing: str | None,
+    samples: int,
+    alpha: str,
     form: str,
     output: Path | None,
     picture: Path | None,
@@ -49,12 +56,14 @@ def command(
     """Check every one of MODELS under SPEC, whose Lipschitz claim is left aside, and set the results side by side.
 
     Worst cases are means over the images, rounded to the worse side; radii are medians. `found` is what the worst
-    images found attain: without --attack these are the clean ones.
+    images found attain: without --attack these are the clean ones. `smoothed` is certified of another classifier, the
+    vote under noise, and with a probability.
 
     \b
     Example:
       robspec compare specs/runway/standard.pt2 specs/runway/strong.pt2 specs/runway/runway.rspec --limit 4
     """
+    sampled = None if smoothing is None else _smoothing(smoothing, samples, alpha)
     from robspec.lower import compile_source, parse_overrides
 
     for path in (output, picture):
@@ -84,6 +93,7 @@ def command(
         diagnostics,
         spec,
         options,
+        smoothing=sampled,
         progress=silent if quiet else _options.with_progress,
         told=lambda name: None if quiet else click.echo(name, err=True),
     )
@@ -100,16 +110,30 @@ def command(
     return 0 if len(rows) == len(models) and all(r.report.complete for r in rows) else 130
 
 
+def _smoothing(sigma: str, samples: int, alpha: str) -> Smoothing:
+    from robspec.semantics.smoothing import SELECTION, Smoothing
+
+    deviation, chance = (
+        _options.positive_decimal(name, value) for name, value in (("--smoothing", sigma), ("--alpha", alpha))
+    )
+    if chance >= 1:
+        raise click.UsageError("--alpha is a probability, above 0 and below 1")
+    return Smoothing(deviation, samples, SELECTION, chance)
+
+
 def _table(rows: Sequence[Row], *, markdown: bool) -> Iterator[str]:
     from robspec.session.compare import shown
 
-    head = ("model", "clean", "certified", "found", "s/image", "forward s/image", "verdict")
+    sampled = any(cell.smoothed is not None for row in rows for cell in row.cells)
+    extra = ("smoothed",) if sampled else ()
+    head = ("model", "clean", "certified", *extra, "found", "s/image", "forward s/image", "verdict")
     for index, cell in enumerate(rows[0].cells if rows else ()):
         yield f"{'### ' if markdown else ''}{cell.property}: {cell.query} ({cell.of} over {rows[0].images} images)"
         lines: list[tuple[str, ...]] = [head]
         for row in rows:
             one = row.cells[index]
-            values = [shown(v, lower_is_better=one.lower_is_better) for v in (one.clean, one.certified, one.attained)]
+            ends = (one.clean, one.certified, *((one.smoothed,) if sampled else ()), one.attained)
+            values = [shown(v, lower_is_better=one.lower_is_better) for v in ends]
             name = Path(row.model).name
             lines.append((name, *values, f"{row.seconds:.3f}", f"{row.forward:.3f}", one.label))
         yield ""
@@ -125,7 +149,7 @@ def _laid_out(lines: Sequence[tuple[str, ...]], *, markdown: bool) -> Iterator[s
     if markdown:
         escaped = [tuple(c.replace("|", "\\|") for c in line) for line in lines]
         yield f"| {' | '.join(escaped[0])} |"
-        yield "|---" + "|---:" * 5 + "|---|"
+        yield "|---" + "|---:" * (len(escaped[0]) - 2) + "|---|"
         yield from (f"| {' | '.join(line)} |" for line in escaped[1:])
         return
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
@@ -154,6 +178,9 @@ def _drawn(rows: Sequence[Row], form: str) -> bytes:
         panel.barh(names, [number(r.cells[index].certified) for r in rows], color="#1f5a8a", label="certified")
         found = [number(r.cells[index].attained) for r in rows]
         panel.plot(found, names, "|", color="#c0622b", markersize=16, label="found")
+        sampled = [number(r.cells[index].smoothed) for r in rows]
+        if not all(map(math.isnan, sampled)):
+            panel.plot(sampled, names, "x", color="#6a4c93", label="smoothed")
         clean = [number(r.cells[index].clean) for r in rows]
         if cell.of != "median":
             panel.plot(clean, names, ".", color="#333333", label="clean")
@@ -161,8 +188,8 @@ def _drawn(rows: Sequence[Row], form: str) -> bytes:
         panel.invert_yaxis()
         panel.tick_params(labelsize=7)
     if cells:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=3)
+        handles, labels = max((p.get_legend_handles_labels() for p in panels), key=lambda found: len(found[1]))
+        figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=4)
     out = io.BytesIO()
     figure.savefig(out, format=form, dpi=150)
     return out.getvalue()

@@ -139,6 +139,8 @@ def property_lines(block: ir.Property, program: ir.Program) -> Iterator[str]:
             yield f"    {objective_text(objective, classes)}"
         if query.points:
             yield f"    and so on for {_points(query.points)}"
+    if block.smoothing is not None:
+        yield f"  by: smoothing, {block.smoothing.text}"
     for requirement in block.requirements:
         yield f"  require: {requirement_text(requirement, query)}"
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from robspec.ir.plans import (
+    Accuracy,
     Formula,
     OverClasses,
     OverCounts,
@@ -21,9 +22,10 @@ from robspec.ir.plans import (
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
+from robspec.semantics.smoothing import Smoothing
 from robspec.tasks import Task, of
 
-IR_VERSION = 5
+IR_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,12 @@ class Metric:
     def needs_masks(self) -> bool:
         """Whether it compares with an annotation, or looks at annotated classes."""
         return not isinstance(unweighted(self.plan), Stability) or bool(self.region)
+
+    @property
+    def rank(self) -> int:
+        """Among how many of the largest logits an item's class must be to be right."""
+        plan = unweighted(self.plan)
+        return plan.rank if isinstance(plan, Accuracy) else 1
 
     @property
     def worst_when_undefined(self) -> bool:
@@ -215,12 +223,21 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A named property: one query and what is required of its answer."""
+    """A named property: one query and what is required of its answer.
+
+    Args:
+        name: its name.
+        query: what is asked.
+        requirements: what is required of the answer.
+        line: where it stands in the specification.
+        smoothing: how it is answered by smoothing; None where it is answered by a Lipschitz constant.
+    """
 
     name: str
     query: Query
     requirements: tuple[Requirement, ...]
     line: int = 0
+    smoothing: Smoothing | None = None
 
 
 @dataclass(frozen=True, slots=True)

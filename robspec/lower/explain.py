@@ -26,6 +26,7 @@ from robspec.ir.print import metric_text, objective_text
 from robspec.semantics.classify import Classified, Flip, P, Proof, Q, classify
 from robspec.semantics.formula import Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.semantics.norm import L2, Norm, decimal_text
+from robspec.semantics.smoothing import Smoothing
 from robspec.tasks import Task
 
 _A = {"pixel": "a pixel", "image": "an image", "object": "an object"}
@@ -59,9 +60,11 @@ def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:
         yield f"  degraded: {objective_text(objective, classes)}"
         yield f"  {_combination(objective)}"
     task = program.model.task
-    yield f"  {_costs(query.norm, task)}"
+    sampled = block.smoothing is not None
+    yield f"  {_tests(block.smoothing, task) if block.smoothing is not None else _costs(query.norm, task)}"
     for metric in metrics:
-        yield from (f"  {line}" for line in _metric(metric, classes, task))
+        lines = (f"  {line}" for line in _metric(metric, classes, task))
+        yield from (line for line in lines if not (sampled and line.lstrip().startswith(("family:", "algorithm:"))))
 
 
 def _leaves(objective: ir.Objective) -> Iterator[ir.Metric]:
@@ -77,6 +80,15 @@ def _combination(objective: ir.Objective) -> str:
         return "radius: that of the one comparison (section 3.G)"
     word, pick = ("and", "largest") if isinstance(objective, ir.AllOf) else ("or", "smallest")
     return f"radius: the {pick} of those joined by `{word}`, a sound bound (section 3.F)"
+
+
+def _tests(smoothing: Smoothing, task: Task) -> str:
+    """What stands in the place of costs where samples answer."""
+    tested = "Phi(eps / sigma)" if smoothing.tau is None else "tau"
+    return (
+        f"tests: each {task.item}'s class is found more often than {tested} under noise ({smoothing.text}), right "
+        f"everywhere at once with probability 1 - alpha; whatever is not certified may become any class"
+    )
 
 
 def _costs(norm: Norm, task: Task) -> str:

@@ -14,6 +14,7 @@ from robspec.semantics.kappa import Inverted
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
+from robspec.semantics.smoothing import SELECTION, Smoothing
 from robspec.syntax import ast, write
 
 _T = TypeVar("_T")
@@ -103,7 +104,21 @@ def _detector(spec: Spec) -> ir.Detector | None:
 def _property(spec: Spec, block: ast.Property) -> ir.Property:
     requirements = tuple(_requirement(spec, s) for s in block.statements if isinstance(s, ast.Require))
     line = spec.line(block)
-    return ir.Property(block.name.id, _query(spec, block), requirements, line)
+    return ir.Property(block.name.id, _query(spec, block), requirements, line, _smoothing(spec, block))
+
+
+def _smoothing(spec: Spec, block: ast.Property) -> Smoothing | None:
+    by = spec.statement(block, ast.By)
+    if by is None or by.method.id != "smoothing":
+        return None
+    given = {s.name.id: _sure(spec.value(s.value)) for s in by.settings}
+    return Smoothing(
+        sigma=given["sigma"],
+        samples=int(given["samples"]),
+        selection=int(given.get("selection", SELECTION)),
+        alpha=given["alpha"],
+        tau=given.get("tau"),
+    )
 
 
 def _query(spec: Spec, block: ast.Property) -> ir.Query:

@@ -26,14 +26,13 @@ def ranked(metric: Metric, scene: Scene) -> tuple[Metric, Scene]:
         whose margins cost at least what the rank costs, by less than one part in 2^50: what is affordable there is
         affordable here.
     """
-    if not isinstance(metric.plan, Accuracy) or metric.plan.rank == 1:
+    if metric.rank == 1:
         return metric, scene
-    rank = metric.plan.rank
-    seen, kept = scene.counted(metric), scene.among(rank)
+    seen, kept = scene.counted(metric), scene.among(metric.rank)
     logits = np.zeros((len(scene), 2))
     for w in np.flatnonzero(seen).tolist():
         if kept[w]:
-            cost = price([Fraction(v) for v in scene.logits[w].tolist()], int(scene.labels[w]), rank, scene.q)
+            cost = price([Fraction(v) for v in scene.logits[w].tolist()], int(scene.labels[w]), metric.rank, scene.q)
             logits[w, 0] = _margin(cost, scene.q)
         else:
             logits[w, 1] = 1.0

@@ -98,7 +98,7 @@ def value(metric: Metric, scene: Scene, found: IntArray) -> Fraction | None:
             return sum(known, Fraction(0)) if len(known) == len(parts) else None
         case Mean() | MeanRate():
             return _average(metric, scene, found)
-        case Accuracy(rank=rank) if rank > 1:
+        case Accuracy() if metric.rank > 1:
             raise ValueError("a metric of ranks is asked of the scene that `ranked` makes")
         case Rate() | Quotient():
             return ratio_value(metric, counts(scene.labels[seen], found[seen], metric.classes))

@@ -65,11 +65,11 @@ class Prices:
 
 def clean_value(metric: Metric, scene: Scene) -> Fraction | None:
     """The value on the clean image, None where it is undefined."""
-    if not isinstance(metric.plan, Accuracy) or metric.plan.rank == 1:
+    if metric.rank == 1:
         return value(metric, scene, scene.predicted)
     seen = scene.counted(metric)
     total = int(seen.sum())
-    return Fraction(int((seen & scene.among(metric.plan.rank)).sum()), total) if total else None
+    return Fraction(int((seen & scene.among(metric.rank)).sum()), total) if total else None
 
 
 class Ledger(Prices):
@@ -91,9 +91,9 @@ class Ledger(Prices):
         self._cells: tuple[int, int, int, int] | None = None
         self._total = int(seen.sum())
         plan = metric.plan
-        if isinstance(plan, Accuracy) and plan.rank > 1:
-            right = seen & scene.among(plan.rank)
-            leave, enter = price_ranked(scene, right, plan.rank), Priced((), Fraction(1))
+        if metric.rank > 1:
+            right = seen & scene.among(metric.rank)
+            leave, enter = price_ranked(scene, right, metric.rank), Priced((), Fraction(1))
         elif isinstance(plan, Accuracy | Stability):
             right = seen & (predicted == scene.labels) if isinstance(plan, Accuracy) else seen
             leave, enter = price(scene, right, None), Priced((), Fraction(1))

@@ -21,6 +21,8 @@ def lines(report: CheckReport) -> Iterator[str]:
             parts = [f"  {image.image}: clean {value_text(image.clean, up=up)}"]
             for k, (certified, attained) in enumerate(zip(image.certified, image.attained, strict=True)):
                 point = point_text(query, k, classes)
-                said = f"certified {value_text(certified, up=up)}, attained {value_text(attained, up=up)}"
+                said = f"certified {value_text(certified, up=up)}"
+                if attained is not None or certified is None:
+                    said += f", attained {value_text(attained, up=up)}"
                 parts.append(f"{point}: {said}" if point else said)
             yield "; ".join(parts)

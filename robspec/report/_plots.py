@@ -46,7 +46,7 @@ def spread(prop: PropertyResult, attained: str) -> str | None:
         SVG; None with less than two images that have a value, or without matplotlib.
     """
     ends = [(i.certified[-1], i.attained[-1]) for i in prop.images]
-    known = sorted((_number(c), _number(a)) for c, a in ends if c is not None and a is not None)
+    known = sorted((_number(c), _number(a)) for c, a in ends if c is not None)
     if len(known) < 2:
         return None
     asked = [float(r.requirement.bound) for r in prop.requirements]

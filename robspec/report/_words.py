@@ -15,7 +15,8 @@ from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, Requ
 _ALARM, _INTERRUPTED = 4, 130
 _ASSUMED = "proved on an assumed constant"
 _QUALIFIED = "proved on an assumption"
-_WORDS = ("refuted", "proved", _ASSUMED, _QUALIFIED, "unknown")
+_SAMPLED = "proved with a probability"
+_WORDS = ("refuted", "proved", _ASSUMED, _QUALIFIED, _SAMPLED, "unknown")
 
 
 def query_text(query: Query, classes: tuple[str, ...]) -> str:
@@ -38,6 +39,8 @@ def point_text(query: Query, point: int, classes: tuple[str, ...]) -> str:
 
 def constant_line(constant: Constant) -> str:
     """Say what the Lipschitz constant is and whether it was proved."""
+    if constant.status is ConstantStatus.SAMPLED:
+        return f"{constant.note}: right with probability {constant.chance}"
     status = "proved" if constant.status is ConstantStatus.PROVED else "ASSUMED, not proved"
     note = f": {constant.note}" if constant.note else ""
     return f"L <= {constant.text} ({constant.input_norm} -> {constant.output_norm}), {status}{note}"
@@ -71,6 +74,8 @@ def _overall_word(prop: PropertyResult) -> str:
     if prop.verdict is not Verdict.PROVED:
         word: str = prop.verdict.value
         return word.lower()
+    if prop.constant.status is ConstantStatus.SAMPLED:
+        return _SAMPLED
     if prop.constant.status is not ConstantStatus.PROVED:
         return _ASSUMED
     # Such as frozen boxes: whatever qualifies a label qualifies the sum.
@@ -94,6 +99,11 @@ def value_text(value: Value | None, *, up: bool) -> str:
     return "inf" if value == math.inf else directed_text(Fraction(value), 4, up=up)
 
 
+def attained_value(certified: Value | None, attained: Value | None, *, up: bool) -> str:
+    """A value that a concrete image attains; of samples, which no image stands for, none."""
+    return "-" if attained is None and certified is not None else value_text(attained, up=up)
+
+
 def certified_text(result: RequirementResult) -> str:
     """Show the certified aggregate, never rounded to look better than it is."""
     return _aggregate_text(result, result.certified, up=not higher_is_better(result))
@@ -101,6 +111,8 @@ def certified_text(result: RequirementResult) -> str:
 
 def attained_text(result: RequirementResult) -> str:
     """Show the attained aggregate, never rounded to look better than it is either: 0.99992 is not 1."""
+    if result.attained is None and result.certified is not None:
+        return "-"  # samples, which concrete images say nothing about
     return _aggregate_text(result, result.attained, up=not higher_is_better(result))
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from robspec.report import _findings, _plots
 from robspec.report._words import (
+    attained_value,
     certified_text,
     concrete_text,
     constant_line,
@@ -103,7 +104,7 @@ def _images(prop: PropertyResult) -> Iterator[dict[str, Any]]:
             "image": image.image,
             "clean": value_text(image.clean, up=up),
             "values": [
-                (value_text(c, up=up), value_text(a, up=up))
+                (value_text(c, up=up), attained_value(c, a, up=up))
                 for c, a in zip(image.certified, image.attained, strict=True)
             ],
         }

@@ -17,6 +17,7 @@ from robspec.notes import listed
 from robspec.report import _cross_check, _gap
 from robspec.report._words import (
     attained_text,
+    attained_value,
     certified_text,
     claim_reason,
     concrete_text,
@@ -116,7 +117,11 @@ def _add_worst(table: Table, worst: Worst | None, item: RequirementResult, radii
     more = f" and {worst.images - 1} more" if worst.images > 1 else ""
     what = "smallest" if radii and item.requirement.relation.upward else "worst"
     up = not item.requirement.relation.upward
-    attained = "-" if radii and item.verdict is not Verdict.REFUTED else value_text(worst.attained, up=up)
+    attained = (
+        "-"
+        if radii and item.verdict is not Verdict.REFUTED
+        else attained_value(worst.certified, worst.attained, up=up)
+    )
     label = _hanging(f"    {what}: {worst.image}{more}", width, 6)
     table.add_row(Text(label, style="dim"), value_text(worst.certified, up=up), attained, "", "")
 

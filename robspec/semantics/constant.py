@@ -12,10 +12,11 @@ from robspec.semantics.powers import is_short, power_above
 
 
 class ConstantStatus(enum.Enum):
-    """Whether a constant follows from the model's graph or is taken on trust."""
+    """Whether a constant follows from the model's graph or is taken on trust, or samples take its place."""
 
     PROVED = "proved"
     ASSUMED = "assumed"
+    SAMPLED = "sampled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Constant:
         note: one line on where it comes from (a conversion between norms, a claim that was not met, ...).
         boxes: of a detector whose boxes are proved: a constant of every coordinate of every box; else 0.
         assuming: what else a proof takes for granted, such as frozen boxes; empty for nothing.
+        chance: the probability with which what is sampled is right; empty where nothing is.
     """
 
     value: Fraction
@@ -39,10 +41,13 @@ class Constant:
     note: str = ""
     boxes: Fraction = Fraction(0)
     assuming: str = ""
+    chance: str = ""
 
     @property
     def qualifier(self) -> str:
         """The words a verdict must carry: empty for a proved constant."""
+        if self.status is ConstantStatus.SAMPLED:
+            return f" with probability {self.chance}"
         taken = [] if self.status is ConstantStatus.PROVED else [f"L <= {self.text} (not proved)"]
         taken += [self.assuming] if self.assuming else []
         return f", assuming {' and '.join(taken)}" if taken else ""

@@ -154,7 +154,14 @@ class Check:
         if options.ignore_claims:
             program = replace(program, model=replace(program.model, claim=None))
         if program.model.detector is not None:
-            _refuse_of_detectors(options)
+            _refuse(options, "it does not cover detectors yet", "leave it out")
+        sampled = [p.smoothing is not None for p in program.properties]
+        if any(sampled):
+            _refuse(
+                replace(options, attack=options.attack if all(sampled) else None),
+                "samples prove with a probability and refute nothing, so it has nothing to say of `by smoothing`",
+                "leave it out, or write the other properties into a specification of their own",
+            )
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -205,7 +212,8 @@ class Check:
         if options.certificate:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
-        gallery = Gallery(program, session.established.constants, session.data) if options.pictures else None
+        drawn = options.pictures and any(p.smoothing is None for p in program.properties)
+        gallery = Gallery(program, session.established.constants, session.data) if drawn else None
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
@@ -238,6 +246,7 @@ class Check:
                 observe=observe,
                 times=session.times,
                 watch=watch,
+                sampled=session.model,
             )
 
         report = progress(run, len(session.data), "checking")
@@ -318,8 +327,8 @@ def identity(model: LoadedModel) -> dict[str, str]:
     }
 
 
-def _refuse_of_detectors(options: Options) -> None:
-    """Stop where an option has no meaning for a detector yet."""
+def _refuse(options: Options, why: str, mend: str) -> None:
+    """Stop where an option has no meaning."""
     asked = {
         "--attack": options.attack is not None,
         "--cross-check": options.cross_check is not None,
@@ -327,4 +336,4 @@ def _refuse_of_detectors(options: Options) -> None:
     }
     for name, given in asked.items():
         if given:
-            raise OptionValueError(name, "it does not cover detectors yet", "leave it out")
+            raise OptionValueError(name, why, mend)

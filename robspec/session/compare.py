@@ -12,11 +12,15 @@ from typing import Any
 
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program, WorstCaseQuery
-from robspec.report._words import point_text, query_text
-from robspec.semantics.norm import directed_text, exact_text
+from robspec.report._words import constant_line, point_text, query_text
+from robspec.semantics.norm import L2, directed_text, exact_text
+from robspec.semantics.smoothing import Smoothing
 from robspec.session.check import Check, Options
 from robspec.session.progress import Progress, silent
 from robspec.verify.result import CheckReport, PropertyResult, Value
+
+_BY_SMOOTHING = " by smoothing"
+"""What the names of properties that are answered a second time end in; no specification can write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Cell:
         of: how images are summed up: "mean" of values, "median" of radii, "pooled".
         clean: of clean images.
         certified: rounded to the worse side when shown.
+        smoothed: certified by smoothing; None where that was not asked for, or cannot answer.
         attained: of the worst images found; the clean ones where none was searched; None for radii.
         lower_is_better: the metric's sense.
         label: the verdict of the property as it must be shown.
@@ -39,6 +44,7 @@ class Cell:
     of: str
     clean: Value | None
     certified: Value | None
+    smoothed: Value | None
     attained: Value | None
     lower_is_better: bool
     label: str
@@ -75,6 +81,7 @@ def compare(
     spec: Path,
     options: Options,
     *,
+    smoothing: Smoothing | None = None,
     progress: Progress = silent,
     told: Callable[[str], None] = lambda _: None,
 ) -> tuple[Row, ...]:
@@ -87,6 +94,7 @@ def compare(
         diagnostics: warnings about it.
         spec: its file.
         options: of each check.
+        smoothing: answers each property that it can a second time; or None.
         progress: shows how far each is.
         told: of each model that begins.
 
@@ -97,21 +105,24 @@ def compare(
         RobspecError: a model or the data is wrong.
     """
     rows = []
+    whole = program if smoothing is None else _twice(program, options.properties, smoothing)
+    options = replace(options, ignore_claims=True, properties=() if smoothing is not None else options.properties)
     for model in models:
         told(str(model))
-        with Check(program, source, diagnostics, model, spec, replace(options, ignore_claims=True)) as work:
+        with Check(whole, source, diagnostics, model, spec, options) as work:
             began = time.perf_counter()
             report = work.finish(work.run(progress)).report
             spent = time.perf_counter() - began
         if not report.evaluated:
             break
         count = report.evaluated
-        constant = report.properties[0].constant
+        again = {p.source.name: p for p in report.properties if p.source.name.endswith(_BY_SMOOTHING)}
+        asked = [p for p in report.properties if p.source.name not in again]
         rows.append(
             Row(
                 str(model),
-                f"L <= {constant.text} ({constant.input_norm} -> {constant.output_norm}){constant.qualifier}",
-                tuple(c for p in report.properties for c in _cells(p, report)),
+                constant_line(asked[0].constant),
+                tuple(c for p in asked for c in _cells(p, again.get(p.source.name + _BY_SMOOTHING), report)),
                 report.evaluated,
                 spent / count,
                 report.times.forward / count,
@@ -123,7 +134,24 @@ def compare(
     return tuple(rows)
 
 
-def _cells(prop: PropertyResult, report: CheckReport) -> list[Cell]:
+def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Program:
+    """The properties asked for, and after them those that smoothing answers as well."""
+    asked = [p for p in program.properties if not names or p.name in names]
+    task = program.model.task
+    again = [
+        replace(p, name=p.name + _BY_SMOOTHING, smoothing=smoothing)
+        for p in asked
+        if p.smoothing is None
+        and isinstance(p.query, WorstCaseQuery)
+        and p.query.norm == L2
+        and p.query.metric.rank == 1
+        and not (task.scores or task.objects or (p.query.metric.of_data_set and len(p.query.budgets) > 1))
+        and all(r.confidence is None for r in p.requirements)
+    ]
+    return replace(program, properties=(*asked, *again))
+
+
+def _cells(prop: PropertyResult, again: PropertyResult | None, report: CheckReport) -> list[Cell]:
     query, classes = prop.source.query, report.program.model.classes
     worst = isinstance(query, WorstCaseQuery)
     pooled = isinstance(query, WorstCaseQuery) and query.metric.of_data_set
@@ -140,6 +168,7 @@ def _cells(prop: PropertyResult, report: CheckReport) -> list[Cell]:
                 "pooled" if pooled else "mean" if worst else "median",
                 _mean([i.clean for i in prop.images]),
                 summed([i.certified[k] for i in prop.images]),
+                None if again is None else summed([i.certified[k] for i in again.images]),
                 summed([i.attained[k] for i in prop.images]) if worst else None,
                 lower,
                 prop.label,
@@ -189,6 +218,7 @@ def document(rows: Sequence[Row], attacked: bool) -> dict[str, Any]:
                         "of": c.of,
                         "clean": _value(c.clean),
                         "certified": _value(c.certified),
+                        "smoothed": _value(c.smoothed),
                         "attained": _value(c.attained),
                         "label": c.label,
                     }

@@ -61,21 +61,23 @@ class Gallery:
     """Watches a check and draws the images that are worst in it.
 
     Args:
-        program: its first property decides which images are worst, in what norm radii are, and what is flipped.
+        program: its first property that stands on a Lipschitz constant decides which images are worst, in what norm
+            radii are, and what is flipped; there is one.
         constants: of the properties, in their order.
         data: the images.
     """
 
     def __init__(self, program: Program, constants: Sequence[Constant], data: Dataset) -> None:
         self._program, self._data = program, data
-        self._first: Property = program.properties[0]
-        self._constant = constants[0]
+        self._index = next(k for k, p in enumerate(program.properties) if p.smoothing is None)
+        self._first: Property = program.properties[self._index]
+        self._constant = constants[self._index]
         self._worst: list[tuple[float, int, _Kept]] = []
         self._seen = 0
 
     def observe(self, context: Context, names: Sequence[str], answers: Answers) -> None:
         """Remember those images of a batch that are among the worst so far."""
-        values = answers[0] if answers else []
+        values = answers[self._index] if answers else []
         for k, name in enumerate(names):
             worth = _worth(values[k].certified[0] if k < len(values) else None, lower=self._lower)
             if len(self._worst) < MOST or worth > self._worst[0][0]:

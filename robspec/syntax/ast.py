@@ -456,6 +456,22 @@ class Budget(Node):
 
 
 @dataclass(frozen=True)
+class Setting(Node):
+    """`sigma 0.25`."""
+
+    name: Name
+    value: Expr
+
+
+@dataclass(frozen=True)
+class By(Node):
+    """`by smoothing { sigma 0.25 ... }`: how a property is answered."""
+
+    method: Name
+    settings: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True)
 class Comparison(Node):
     """One comparison of a condition; the right side may be swept."""
 
@@ -526,7 +542,7 @@ class Require(Node):
     confidence: Level | None = None
 
 
-PropertyStatement: TypeAlias = MetricStatement | NormStatement | AttackStatement | Budget | Degraded | Require
+PropertyStatement: TypeAlias = MetricStatement | NormStatement | AttackStatement | Budget | Degraded | By | Require
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,12 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "norm_name": _simple(ast.NormName, str, _optional),
     "attack": _simple(ast.AttackStatement, lambda t: build(t)),
     "budget": _simple(ast.Budget, lambda t: build(t)),
+    "by": lambda tree: ast.By(
+        _name(tree.children[0]), () if tree.children[2] is None else build(tree.children[2]), span=_span(tree)
+    ),
+    "by_lipschitz": lambda tree: ast.By(ast.Name("lipschitz", span=_span(tree)), span=_span(tree)),
+    "settings": lambda tree: tuple(build(t) for t in tree.children),
+    "setting": _simple(ast.Setting, _name, lambda t: build(t)),
     "sweep": _simple(ast.Sweep, *[lambda t: build(t)] * 3),
     "degraded": _simple(ast.Degraded, lambda t: build(t)),
     "any_of": _parts(ast.AnyOf),

@@ -41,6 +41,7 @@ FORMS: Final[dict[str, str]] = {
     "attack": "attack both",
     "budget": "budget 0.1",
     "degraded": "degraded when h <= 0.5",
+    "by": "by smoothing { sigma 0.25 samples 100 alpha 0.001 }",
     "require": "require worst_case >= 0.4 for all images",
 }
 

@@ -21,8 +21,9 @@ MAX_ERRORS = 20
 MAX_DIGITS = 60
 MAX_EXPONENT = 300
 _BLOCKS = {"MODEL": "model", "DETECTOR": "detector", "DATA": "data", "PROPERTY": "property"}
-_OPEN = {"LPAR", "LSQB"}
-_CLOSE = {"RPAR", "RSQB"}
+_OPEN = {"LPAR", "LSQB", "LCURLY"}
+_CLOSE = {"RPAR", "RSQB", "RCURLY"}
+_BRACES = {"LBRACE", "LCURLY"}
 _CARRY_ON = {"COMMA", "AND", "OR"}
 
 
@@ -258,12 +259,12 @@ class _Run:
         while self.at < len(self.tokens):
             kind = self.tokens[self.at].type
             if kind == NEWLINE:
-                nested = braces > 0 and (nested or last == "LBRACE")
+                nested = braces > 0 and (nested or last in _BRACES)
                 if not nested or self.following(self.at) in _BLOCKS:
                     break
             if kind == "RBRACE" and braces == 0 and self.block is not None:
                 break
-            braces += (kind == "LBRACE") - (kind == "RBRACE")
+            braces += (kind in _BRACES) - (kind in ("RBRACE", "RCURLY"))
             last = kind
             self.at += 1
         self.resume()

@@ -31,13 +31,14 @@ _LETTERS = str.maketrans(
 )
 _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*"}
 
+_STARTING = ""
 _STARTS = (
     *("ANNOTATION", "LABELS", "ATTACK", "USE", "PAIRS", "LAYOUT", "MAP", "CROP", "RESIZE"),
     *("DETECTOR", "OBJECTS", "THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"),
 )
 _LATER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_STARTS, ()),
-    "BY": ("LABELS", "RSQB"),
+    "BY": ("LABELS", "RSQB", _STARTING),
     "FOLDER": ("BY",),
     "SPLIT": ("STRING",),
     "AT": ("RSQB",),
@@ -47,7 +48,8 @@ _LATER: dict[str, tuple[str, ...]] = {
     "SIGMOID": ("THRESHOLD",),
     "SCORE": ("THRESHOLD",),
 }
-"""Words of the language that came later, each with the tokens it follows; none for the start of a statement."""
+"""Words of the language that came later, each with the tokens it follows; none, or an empty one, for the start of a
+statement."""
 _OF_MAP = {"OTHERS", "IGNORED", "COLOUR"}
 """Those that are words only in a `map`."""
 _CARRY_ON = {"COMMA", "AND", "OR"}
@@ -99,7 +101,7 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
 
     tokens: list[Token] = []
     comments: list[Comment] = []
-    in_map, behind, last = False, 0, ""
+    in_map, in_settings, behind, last = False, False, 0, ""
     for token in grammar().lex(source.text, dont_ignore=True):
         if len(tokens) > MAX_TOKENS or len(comments) > MAX_TOKENS:
             break
@@ -126,6 +128,12 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
         elif token.type in _LATER and not (_is_wanted(token, tokens, last) and (in_map or token.type not in _OF_MAP)):
             tokens.append(Token.new_borrow_pos("NAME", str(token), token))
+        elif token.type == "LBRACE" and [t.type for t in tokens[-2:]] == ["BY", "NAME"]:
+            tokens.append(Token.new_borrow_pos("LCURLY", str(token), token))
+            in_settings = True
+        elif token.type == "RBRACE" and in_settings:
+            tokens.append(Token.new_borrow_pos("RCURLY", str(token), token))
+            in_settings = False
         elif token.type != "SPACE":
             tokens.append(token)
     return tokens, tuple(comments)
@@ -137,8 +145,10 @@ def _is_wanted(token: Token, before: list[Token], last: str) -> bool:
     `last` is the type of the last token before it that is no newline.
     """
     follows = _LATER[token.type]
-    if follows:
+    if follows and _STARTING not in follows:
         return bool(before) and (last if token.type in _OF_MAP else before[-1].type) in follows
+    if before and before[-1].type in follows:
+        return True
     if not before or before[-1].type == "LBRACE":
         return True
     return before[-1].type == NEWLINE and last not in _CARRY_ON

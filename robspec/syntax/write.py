@@ -152,9 +152,17 @@ def statement(node: Simple) -> tuple[str, str]:
         return "budget", value(node.value)
     if isinstance(node, ast.Degraded):
         return "degraded", f"when {condition(node.condition)}"
+    if isinstance(node, ast.By):
+        return "by", by(node)
     if isinstance(node, ast.Require):
         return "require", requirement(node)
     assert_never(node)
+
+
+def by(node: ast.By) -> str:
+    """How a property is answered, without its keyword."""
+    settings = " ".join(f"{s.name.id} {expression(s.value)}" for s in node.settings)
+    return f"{node.method.id} {{ {settings} }}" if settings else node.method.id
 
 
 def ready_made(node: ast.Layout) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
-from robspec.ir.plans import Accuracy, Attacked, OverClasses, OverCounts, Ranked, Rate, Stability, unweighted
+from robspec.ir.plans import Attacked, OverClasses, OverCounts, Ranked, Rate, Stability, unweighted
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.classify import Flip
@@ -345,6 +345,5 @@ def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
     else:
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -math.inf)
-        rank = plan.rank if isinstance(plan, Accuracy) else 1
-        margins = own - others.topk(rank, dim=1).values[:, -1]
+        margins = own - others.topk(metric.rank, dim=1).values[:, -1]
     return torch.where(counted, margins, 0.0)

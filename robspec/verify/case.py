@@ -176,7 +176,7 @@ class Case:
 def _by_rank(query: Query, scenes: list[Scene]) -> tuple[Query, list[Scene]]:
     """Put a question about one metric of ranks as one of plain accuracy, as the oracle answers it."""
     metrics = set(metrics_of(query))
-    if len(metrics) > 1 or not _ranks(next(iter(metrics))):
+    if len(metrics) > 1 or next(iter(metrics)).rank == 1:
         return query, scenes
     pairs = [ranked(next(iter(metrics)), scene) for scene in scenes]
     plain, reduced = pairs[0][0], [scene for _, scene in pairs]
@@ -184,10 +184,6 @@ def _by_rank(query: Query, scenes: list[Scene]) -> tuple[Query, list[Scene]]:
         return replace(query, metric=plain), reduced
     objectives = tuple(replace(o, metric=plain) if isinstance(o, Degraded) else o for o in query.objectives)
     return replace(query, objectives=objectives), reduced
-
-
-def _ranks(metric: Metric) -> bool:
-    return isinstance(metric.plan, Accuracy) and metric.plan.rank > 1
 
 
 def _rate(flips: Flip, kept: str, lost: str, inside: tuple[int, ...]) -> Metric:

@@ -23,6 +23,12 @@ from robspec.verify.errors import NotProvableError
 from robspec.verify.result import ClaimResult, Verdict
 
 _SEARCH_SECONDS = 10.0
+_NONE = Constant(Fraction(0), L2, L2, ConstantStatus.SAMPLED)
+"""Where nothing asks for a constant."""
+_SAMPLES = (
+    "smoothing: the verdict is about the classifier that takes a vote under noise, with the probability stated; "
+    "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
+)
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
 
@@ -69,7 +75,7 @@ def establish(
         NotProvableError: the graph has no provable constant and none is assumed (E0403).
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
-    found = _of_scores(program, graph, assume=assume, starts=starts)
+    found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts), graph)
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found
@@ -80,6 +86,36 @@ def establish(
     )
     notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
     return replace(found, constants=constants, notes=(*found.notes, *notes))
+
+
+def _with_samples(program: Program, found: Established, graph: ExportedProgram) -> Established:
+    """Put what samples stand for in the place of constants that no property asks for."""
+    if all(p.smoothing is None for p in program.properties):
+        return found
+    _refuse_no_function(graph)
+    pairs = list(zip(program.properties, found.constants, strict=True))
+    proofs = found.proofs or (None,) * len(pairs)
+    return replace(
+        found,
+        constants=tuple(c if p.smoothing is None else p.smoothing.standing for p, c in pairs),
+        proofs=tuple(
+            proof if p.smoothing is None else None for p, proof in zip(program.properties, proofs, strict=True)
+        ),
+        notes=(*found.notes, _SAMPLES),
+    )
+
+
+def _refuse_no_function(graph: ExportedProgram) -> None:
+    """Stop where an image's logits depend on more than the image: then samples of it speak of nothing."""
+    try:
+        _prove(graph, L2, L2)
+    except RobspecError as refusal:
+        if refusal.code in _NO_FUNCTION:
+            raise NotProvableError(
+                refusal.where,
+                f"smoothing needs a function of one image: {refusal.what} ({refusal.code})",
+                refusal.mend,
+            ) from refusal
 
 
 def _of_boxes(program: Program, graph: ExportedProgram | None) -> dict[Norm, Fraction]:
@@ -106,7 +142,7 @@ def _of_scores(
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None,
 ) -> Established:
-    norms = {p.query.norm for p in program.properties}
+    norms = {p.query.norm for p in program.properties if p.smoothing is None}
     claim = program.model.claim
     try:
         proofs = {norm: _prove(graph, norm, L2) for norm in norms}
@@ -122,7 +158,9 @@ def _of_scores(
     if claim is not None and claimed is not None:
         claims = (_decide(claim, claimed, graph, program, tightest, widest, starts),)
     used = [p.query.norm for p in program.properties]
-    return Established(tuple(constants[n] for n in used), claims, notes, tuple(proofs[n] for n in used))
+    return Established(
+        tuple(constants.get(n, _NONE) for n in used), claims, notes, tuple(proofs.get(n) for n in used)
+    )
 
 
 def _prove(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:

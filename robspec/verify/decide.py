@@ -48,6 +48,8 @@ def decide(
         )
         return RequirementResult(requirement, point, None, None, Verdict.UNKNOWN, reason)
     certified = [_value(i.certified[point]) for i in defined]
+    if prop.smoothing is not None:
+        return _sampled(prop, requirement, images, defined, certified, point, complete=complete)
     attained = [_value(i.attained[point]) for i in defined]
     if requirement.aggregate is Aggregate.MEAN:
         _refuse_infinity(prop, defined, certified)
@@ -69,6 +71,30 @@ def decide(
         return RequirementResult(requirement, point, low, high, Verdict.REFUTED, reason, names)
     reason = "the requirement lies between the certified bound and what was attained"
     return RequirementResult(requirement, point, low, high, Verdict.UNKNOWN, reason)
+
+
+def _sampled(
+    prop: Property,
+    requirement: Requirement,
+    images: Sequence[ImageResult],
+    defined: Sequence[ImageResult],
+    certified: Sequence[Value],
+    point: int,
+    *,
+    complete: bool,
+) -> RequirementResult:
+    """Decide from samples, which prove and never refute."""
+    if requirement.aggregate is Aggregate.MEAN:
+        _refuse_infinity(prop, defined, certified)
+    low = aggregate(requirement, certified)
+    verdict = Verdict.PROVED if complete and _met(requirement, low) else Verdict.UNKNOWN
+    if not complete:
+        reason = f"interrupted; these are the {len(images)} images finished"
+    elif verdict is Verdict.PROVED:
+        reason = "what the samples certify meets it"
+    else:
+        reason = "what the samples certify does not meet it, and samples refute nothing"
+    return RequirementResult(requirement, point, low, None, verdict, reason)
 
 
 def aggregate(requirement: Requirement, values: Sequence[Value]) -> Value:

@@ -86,7 +86,9 @@ def _explained(
     archive: str | None,
 ) -> CheckReport:
     began = time.perf_counter()
-    asked = [_asked(p, r) for p in report.properties for r in p.requirements if _open(r)]
+    asked = [
+        _asked(p, r) for p in report.properties if p.source.smoothing is None for r in p.requirements if _open(r)
+    ]
     searched = list(dict.fromkeys(a for a in asked if a is not None))
     budgets = largest_budgets(report.program, searched, model, data, backend, size)
     found = dict(zip(searched, budgets, strict=True))
@@ -96,7 +98,7 @@ def _explained(
         proof = established.proofs[index] if index < len(established.proofs) else None
         items = []
         for item in prop.requirements:
-            if not _open(item):
+            if not _open(item) or prop.source.smoothing is not None:
                 items.append(item)
                 continue
             if prop.constant not in measured:

@@ -25,6 +25,7 @@ from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
 from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
+from robspec.verify.smoothed import SmoothedEvaluator
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
 
@@ -162,6 +163,7 @@ def check(
     observe: Callable[[Context, Sequence[str], Answers], None] = lambda _, __, ___: None,
     times: Times | None = None,
     watch: Watch | None = None,
+    sampled: LogitsModel | None = None,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
 
@@ -177,6 +179,7 @@ def check(
         progress: called with the number of images just finished.
         observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
+        sampled: computes the logits of images under noise, which are not worth keeping; by default the model.
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
@@ -194,7 +197,8 @@ def check(
     constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
-    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p)], program.model.plane)
+    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
+    smoothed = SmoothedEvaluator(program, sampled or model, backend, len(data))
     census = Census(program)
     evaluated, stopped = 0, False
     size = batch_size or default_batch_size(program.model)
@@ -218,15 +222,24 @@ def check(
             context = seen.context(program, backend, model, logits, batch)
             refuse_non_finite(context, batch.names)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
-            answers = [[] if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
+            answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
+            times.bound += time.perf_counter() - mark
+            mark = time.perf_counter()
+            smoothed.meet(batch.images)
+            times.forward += time.perf_counter() - mark
+            mark = time.perf_counter()
+            for i, (p, _) in enumerate(pairs):
+                if p.smoothing is not None:
+                    answers[i] = smoothed.answer(p, p.smoothing, batch)
             observe(context, batch.names, answers)
             times.bound += time.perf_counter() - mark
             if attacker is not None:
                 mark = time.perf_counter()
                 try:
                     for i, (p, c) in enumerate(pairs):
-                        answers[i] = attacker.improve(p, c, batch, answers[i])
+                        if p.smoothing is None:
+                            answers[i] = attacker.improve(p, c, batch, answers[i])
                 except KeyboardInterrupt:
                     stopped = True  # what the bounds certify of this batch, and what was found so far, stands
                 times.attack += time.perf_counter() - mark
@@ -241,6 +254,7 @@ def check(
         pass  # what is finished is kept; the report says that it is incomplete
     except BaseException:
         whole.close()
+        smoothed.close()
         raise
     complete = evaluated == len(data) and not stopped
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
@@ -248,11 +262,14 @@ def check(
     # All images are through: a signal that comes now must not take them with it.
     with stopping.held():
         for (p, _), results in zip(pairs, found, strict=True):
-            if is_pooled(p):
+            if p.smoothing is not None:
+                results.extend(smoothed.conclude(p) if is_pooled(p) else ())
+            elif is_pooled(p):
                 results.extend(whole.answer(p.name))
                 if attacker is not None and complete:
                     results[:] = attacker.conclude(p, results)
         whole.close()
+        smoothed.close()
         times.bound += time.perf_counter() - mark
         properties = tuple(
             _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
@@ -270,7 +287,7 @@ def check(
         versions=versions(),
         times=times,
         notes=established.notes + notes(program, forward),
-        remarks=remarks(program, census, properties),
+        remarks=(*remarks(program, census, properties), *smoothed.notes()),
         attack_steps=0 if attacker is None else attacker.steps,
         attack_stopped=stopped,
     )

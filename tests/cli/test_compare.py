@@ -54,3 +54,20 @@ def test_bad_input(project: Project, robspec: Run, models: tuple[Path, Path]) ->
     assert robspec("compare", *models, project.spec, "--picture", project.root / "p.jpg").status == 2
     assert robspec("compare", project.root / "none.pt2", project.spec).status == 2
     assert robspec("compare", project.spec).status == 2
+
+
+def test_smoothing_answers_beside_the_constant(project: Project, robspec: Run, models: tuple[Path, Path]) -> None:
+    options = ("--format", "json", "-q", "--smoothing", "0.2", "--samples", 100, "--alpha", "0.05")
+    (row,) = json.loads(robspec("compare", models[0], project.spec, *options).out)["models"]
+    accurate, far = row["properties"]
+    assert [c["property"] for c in row["properties"]] == ["accurate", "far"]
+    assert far["smoothed"] is None
+    voted = "\nproperty voted {\n metric pixel_accuracy\n norm l2\n budget 0.1\n require mean(worst_case) >= 0\n"
+    project.write_spec(voted + " by smoothing { sigma 0.2 samples 100 alpha 0.05 }\n}")
+    report = json.loads(robspec("check", models[0], project.spec, "--format", "json").out)
+    certified = [Fraction(i["certified"][0]["exact"]) for i in report["properties"][0]["images"]]
+    assert Fraction(accurate["smoothed"]) == sum(certified, Fraction(0)) / 4 > 0
+    project.write_spec()
+    shown = robspec("compare", *models, project.spec, "-q", "--smoothing", "0.1", "--samples", 40, "--attack", 2)
+    assert "smoothed" in shown.out.splitlines()[2]
+    assert robspec("compare", *models, project.spec, "--smoothing", "0").status == 2

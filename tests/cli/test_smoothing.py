@@ -1,0 +1,99 @@
+"""Properties by smoothing on the command line: verdicts with a probability, and no constant of the model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.cli.conftest import SPEC, Project, Run, export
+
+VOTED = """
+property voted {
+  metric pixel_accuracy
+  norm l2
+  budget 0.1
+  by smoothing { sigma 0.1 samples 60 alpha 0.01 }
+  require mean(worst_case) >= 0.2
+}
+"""
+BY_CONSTANT = """
+property accurate {
+  metric pixel_accuracy
+  norm l2
+  budget 0.1
+  require mean(worst_case) >= 0.5
+}
+"""
+
+
+class Steep(torch.nn.Module):
+    """Logits without a constant."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        s = (image - 0.5).sum(1, keepdim=True) * 1e3
+        return torch.cat([-(s**3), s**3], 1)
+
+
+def test_a_network_without_a_constant_is_answered(robspec: Run, project: Project) -> None:
+    model = export(Steep(), project.root / "steep.pt2")
+    project.spec.write_text(SPEC.format(claim="1", properties=VOTED).replace("  lipschitz l2 <= 1\n", ""))
+    result = robspec("check", model, project.spec)
+    assert result.status == 0, result.err
+    assert "PROVED with probability 0.99" in " ".join(result.out.split())
+    assert "1 proved with a probability" in result.out
+    found = json.loads(robspec("check", model, project.spec, "--format", "json").out)
+    (prop,) = found["properties"]
+    assert prop["lipschitz"]["status"] == "sampled"
+    assert prop["label"] == "PROVED with probability 0.99"
+    assert prop["requirements"][0]["attained"] is None
+    assert "smoothing-abstains" in [r["code"] for r in found["remarks"]]
+
+
+def test_the_answer_is_the_same_in_any_batch(robspec: Run, project: Project) -> None:
+    project.write_spec(VOTED)
+    rows = [
+        json.loads(robspec("check", project.model, project.spec, "--batch-size", n, "--format", "json").out)
+        for n in (1, 3)
+    ]
+    assert rows[0]["properties"] == rows[1]["properties"]
+
+
+def test_both_methods_in_one_specification(robspec: Run, project: Project) -> None:
+    project.write_spec(BY_CONSTANT + VOTED)
+    result = robspec("check", project.model, project.spec, "--output", f"html={project.root / 'r.html'}")
+    assert result.status == 0, result.err
+    assert "1 proved, 1 proved with a probability" in result.out
+    assert "PROVED with probability 0.99" in (project.root / "r.html").read_text()
+
+
+@pytest.mark.parametrize("options", [("--attack", "5"), ("--cross-check", "1"), ("--certificate", "c.json")])
+def test_options_without_a_meaning_are_refused(robspec: Run, project: Project, options: tuple[str, ...]) -> None:
+    project.write_spec(VOTED)
+    result = robspec("check", project.model, project.spec, *options)
+    assert result.status == 2
+    assert "E0601" in result.err
+    project.write_spec(BY_CONSTANT)
+    options = tuple(str(project.root / o) if o.endswith("json") else o for o in options)
+    assert robspec("check", project.model, project.spec, *options).status == 0
+
+
+def test_what_samples_do_not_certify_is_unknown(robspec: Run, project: Project) -> None:
+    project.write_spec(VOTED.replace(">= 0.2", ">= 1"))
+    result = robspec("check", project.model, project.spec)
+    assert result.status == 3
+    assert "samples refute nothing" in " ".join(result.out.split())
+
+
+def test_a_model_whose_images_depend_on_each_other_is_refused(robspec: Run, project: Project) -> None:
+    class Company(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            s = (image - image.mean(0, keepdim=True)).sum(1, keepdim=True)
+            return torch.cat([-s, s], 1)
+
+    model = export(Company(), project.root / "company.pt2")
+    project.write_spec(VOTED)
+    result = robspec("check", model, project.spec)
+    assert result.status == 2
+    assert "E0403" in result.err
