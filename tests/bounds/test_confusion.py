@@ -253,7 +253,8 @@ def test_products_are_taken_in_64_bits_only_where_they_fit() -> None:
     assert above.dtype == below.dtype == np.int64
     assert _linear(ODD, 10) is None
     assert _linear(MIXED, 10) is None
-    assert _linear(metric("pixel_accuracy"), 10) is None
+    with pytest.raises(ValueError, match="no formula"):
+        _linear(metric("pixel_accuracy"), 10)
     assert _linear(IOU, 2**31 - 1) is not None
     assert _linear(IOU, 2**31) is None
     assert _linear(IOU, 0) is not None
