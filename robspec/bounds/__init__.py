@@ -1,6 +1,6 @@
 """Worst-case bounds by metric family, one file each (MATH.md section 3).
 
-A family is a module with `open_bound(metric, context, constant)`, named as `Metric.family` names it.
+A family is a module with `open_bound(metric, context, constant)`, named by the plans it is for (`robspec.ir.plans`).
 """
 
 from __future__ import annotations
@@ -38,5 +38,7 @@ class FamilyBound(Protocol):
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> FamilyBound:
     """Open a metric on a batch with the bound of its family."""
-    bound: FamilyBound = registry.load(sys.modules[__name__], metric.family).open_bound(metric, context, constant)
+    bound: FamilyBound = registry.load(sys.modules[__name__], metric.plan.family).open_bound(
+        metric, context, constant
+    )
     return bound

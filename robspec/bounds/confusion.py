@@ -13,6 +13,7 @@ import numpy as np
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray, IntArray, OneClass
 from robspec.kernels.knapsack.budget import Budget, affordable
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 from robspec.semantics.formula import Polynomial
 
@@ -55,27 +56,27 @@ class Confusion:
     backend: str = "cpu"
 
     @staticmethod
-    def of(batch: OneClass, image: int, *, without: str = "") -> Confusion:
+    def of(batch: OneClass, image: int, *, without: Flip | None = None) -> Confusion:
         """Take one image out of a batch.
 
         Args:
             batch: the class set on every image.
             image: its index.
-            without: "leave" or "enter", items to leave out; empty for neither.
+            without: items to leave out; None for neither.
         """
         none = np.empty(0)
 
         def lists(leave: Budget | None, enter: Budget | None) -> tuple[FloatArray, FloatArray]:
             mine, others = batch.lists(image, leave, enter)
-            return none if without == "leave" else mine, none if without == "enter" else others
+            return none if without is Flip.LEAVE else mine, none if without is Flip.ENTER else others
 
         return Confusion(
             tp=int(batch.tp[image]),
             fp=int(batch.fp[image]),
             fn=int(batch.fn[image]),
             tn=int(batch.tn[image]),
-            leaves=0 if without == "leave" else int(batch.tp[image]),
-            enters=0 if without == "enter" else int(batch.tn[image]),
+            leaves=0 if without is Flip.LEAVE else int(batch.tp[image]),
+            enters=0 if without is Flip.ENTER else int(batch.tn[image]),
             lists=lists,
             pixels=batch.pixels,
             single=batch.single,
@@ -92,9 +93,10 @@ class Confusion:
 
     def defined(self, metric: Metric) -> bool:
         """Decide definedness from sums that the annotation fixes."""
-        if metric.defined is None:
+        needed = metric.formula.defined
+        if needed is None:
             return self.tp + self.fp + self.fn + self.tn > 0
-        return metric.defined.at(self.tp, self.fp, self.fn, self.tn) != 0
+        return needed.at(self.tp, self.fp, self.fn, self.tn) != 0
 
     def reachable(self, eps: Fraction, constant: Constant) -> tuple[IntArray, IntArray]:
         """List the pairs of flips that matter within a budget.
@@ -185,9 +187,7 @@ def pairs(leave: IntArray, enter: IntArray, limit: int, backend: str = "cpu") ->
 
 def value_at(metric: Metric, tp: int, fp: int, fn: int, tn: int) -> Fraction:
     """Compute a one-class metric from counts; the worst value where its denominator is 0."""
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} is not a one-class metric")
-    value = metric.ratio.at(tp, fp, fn, tn)
+    value = metric.formula.ratio.at(tp, fp, fn, tn)
     return worst_value(metric) if value is None else value
 
 
@@ -197,19 +197,19 @@ def worst_value(metric: Metric) -> Fraction:
     Raises:
         ValueError: it has no worst value.
     """
-    worst = metric.high if metric.lower_is_better else metric.low
-    if worst is None:
+    if metric.worst is None:
         raise ValueError(f"{metric.name} has no worst value")
-    return worst
+    return metric.worst
 
 
 @lru_cache(maxsize=256)
 def _linear(metric: Metric, counted: int) -> tuple[IntArray, IntArray] | None:
     """Coefficients of a quotient of two sums of counts, None where it is none or products would not fit 62 bits."""
-    if metric.ratio is None or not (metric.ratio.numerator.linear and metric.ratio.denominator.linear):
+    formula = metric.formula
+    if not formula.linear:
         return None
     found = [[0] * 4, [0] * 4]
-    for row, polynomial in zip(found, (metric.ratio.numerator, metric.ratio.denominator), strict=True):
+    for row, polynomial in zip(found, (formula.ratio.numerator, formula.ratio.denominator), strict=True):
         for exponents, coefficient in polynomial.terms:
             row[exponents.index(1)] = coefficient
     largest = [max(map(abs, row)) * max(counted, 1) for row in found]
@@ -233,10 +233,9 @@ def extreme(metric: Metric, tp: IntArray, fp: IntArray, fn: IntArray, tn: IntArr
     Returns:
         The smallest value (the largest where lower is better), exact.
     """
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} is not a one-class metric")
-    above, above_error = _evaluate(metric.ratio.numerator, tp, fp, fn, tn)
-    below, below_error = _evaluate(metric.ratio.denominator, tp, fp, fn, tn)
+    ratio = metric.formula.ratio
+    above, above_error = _evaluate(ratio.numerator, tp, fp, fn, tn)
+    below, below_error = _evaluate(ratio.denominator, tp, fp, fn, tn)
     sign = -1.0 if metric.lower_is_better else 1.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = sign * above / below

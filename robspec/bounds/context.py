@@ -126,12 +126,13 @@ class Context:
             items: what can be flipped.
             squared: whether a budget is in squared l2 distance.
         """
-        water = squared and self._water and metric.rank > 1
-        key = (metric.region, metric.region_mask, items, metric.rank, water)
+        rank = metric.rank
+        water = squared and self._water and rank > 1
+        key = (metric.region, metric.region_mask, items, rank, water)
         if key not in self._prepared:
             labels, logits = self.seen(metric, annotated=items is Items.CORRECT), self.logits
-            if metric.rank > 1 and labels is not None:
-                logits = ranks.reduced(logits, labels, metric.rank, LEFT_OUT, water=water)
+            if rank > 1 and labels is not None:
+                logits = ranks.reduced(logits, labels, rank, LEFT_OUT, water=water)
                 labels = torch.where(labels == LEFT_OUT, LEFT_OUT, 0)
             ignore = None if labels is None else LEFT_OUT
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))

@@ -11,19 +11,21 @@ import numpy as np
 from robspec.bounds import ratio
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
+from robspec.ir.plans import Rate, Stability
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 
-ONE_CLASS = {"leave": "enter", "enter": "leave"}
-"""Which list a one-class rate does not depend on: the other one."""
+_OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
+"""The flips a rate does not depend on."""
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | ratio.Bound:
     """Open a counting metric on a batch."""
-    if metric.items in ONE_CLASS:
-        return ratio.Bound(metric, context, constant, without=ONE_CLASS[metric.items])
+    if isinstance(metric.plan, Rate):
+        return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
     return Bound(metric, context, constant)
 
 
@@ -31,7 +33,7 @@ class Bound:
     """Pixel accuracy or stability on a batch.
 
     Args:
-        metric: what is counted is in its `items`.
+        metric: its plan is `Accuracy` or `Stability`.
         context: the batch.
         constant: Lipschitz constant for the attack's norm.
     """
@@ -40,7 +42,8 @@ class Bound:
         self.metric = metric
         self.constant = constant
         squared = constant.output_norm.p == 2
-        self._prepared = context.prepared(metric, Items(metric.items), squared=squared)
+        items = Items.PREDICTED if isinstance(metric.plan, Stability) else Items.CORRECT
+        self._prepared = context.prepared(metric, items, squared=squared)
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values.

@@ -13,6 +13,7 @@ from robspec.bounds.pooled_objects import PooledObjects
 from robspec.bounds.ranking import Ranking
 from robspec.bounds.search import Found
 from robspec.bounds.wholes import Wholes
+from robspec.ir import plans
 from robspec.ir.types import Metric
 from robspec.semantics.constant import Constant
 
@@ -57,13 +58,14 @@ def open_dataset_bound(
         constant: Lipschitz constant for the attack's norm.
         largest: the largest budget that will be asked, None when that is not known.
     """
-    if metric.family == "detections":
-        return AveragePrecisions(metric, constant)
-    if metric.objects:
-        return PooledObjects(metric, constant)
-    if metric.family == "scores":
-        return Ranking(metric, constant)
-    classes = max(plane[0], 2)
-    if plane[1:] == (1, 1):
-        return Wholes(metric, classes, constant)
-    return Pool(metric, classes, constant, largest)
+    classes, whole = max(plane[0], 2), plane[1:] == (1, 1)
+    match metric.plan:
+        case plans.Precisions():
+            return AveragePrecisions(metric, constant)
+        case plans.PooledObjects():
+            return PooledObjects(metric, constant)
+        case plans.Ranked():
+            return Ranking(metric, constant)
+        case plans.Pooled() | plans.PooledMean():
+            return Wholes(metric, classes, constant) if whole else Pool(metric, classes, constant, largest)
+    raise ValueError(f"{metric.name} has a value for each image")

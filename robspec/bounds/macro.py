@@ -27,6 +27,7 @@ from robspec.bounds import search
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
+from robspec.ir.plans import Mean
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray
 from robspec.kernels.knapsack.budget import Budget, affordable, grid_bits, round_down, round_up
@@ -178,10 +179,10 @@ class Bound:
             self._images.append(self._open(found, size))
 
     def _open(self, found: list[tuple[Fraction, Metric, Confusion]], size: Fraction) -> _Image | None:
-        if self.metric.average:
+        if not self.metric.parts:
             found = [(w, part, c) for w, part, c in found if c.defined(part)]
             total = sum(c.tp + c.fn for _, _, c in found)
-            frequency = self.metric.average == "frequency"
+            frequency = isinstance(self.metric.plan, Mean) and self.metric.plan.frequency
             found = [
                 (Fraction(c.tp + c.fn, total) if frequency else Fraction(1, len(found)), p, c) for _, p, c in found
             ]
@@ -259,12 +260,7 @@ def _power_of_16(value: Fraction) -> Fraction:
 
 
 def _parts(metric: Metric, classes: int) -> list[tuple[Fraction, Metric]]:
-    if metric.parts:
-        return list(metric.parts)
-    from dataclasses import replace
-
-    chosen = metric.classes or tuple(range(classes))
-    return [(Fraction(1), replace(metric, classes=(k,), average="", family="ratio")) for k in chosen]
+    return list(metric.parts) or [(Fraction(1), one) for one in metric.each(classes)]
 
 
 def _clean(part: Metric, confusion: Confusion) -> Fraction:

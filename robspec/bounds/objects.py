@@ -90,7 +90,7 @@ class Bound:
 
     def _defined(self, i: int) -> bool:
         tp, fp, fn = self._counts(i)
-        return self.metric.defined is None or bool(self.metric.defined.at(tp, fp, fn, ALWAYS_SOME_NEGATIVE))
+        return defined_at(self.metric, tp, fp, fn)
 
     def _value(self, i: int) -> Fraction | None:
         if not self._defined(i):
@@ -108,9 +108,13 @@ def classes_of(metric: Metric, scenes: Sequence[Scene]) -> tuple[int, ...]:
 
 def value_at(metric: Metric, tp: int, fp: int, fn: int) -> Fraction | None:
     """The value at given counts; None where the divisor is 0."""
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula")
-    return metric.ratio.at(tp, fp, fn, ALWAYS_SOME_NEGATIVE)
+    return metric.formula.ratio.at(tp, fp, fn, ALWAYS_SOME_NEGATIVE)
+
+
+def defined_at(metric: Metric, tp: int, fp: int, fn: int) -> bool:
+    """Whether the annotation behind given counts defines a metric."""
+    needed = metric.formula.defined
+    return needed is None or bool(needed.at(tp, fp, fn, ALWAYS_SOME_NEGATIVE))
 
 
 def worst(metric: Metric, ledger: Ledger) -> Fraction:
@@ -127,10 +131,10 @@ def worst(metric: Metric, ledger: Ledger) -> Fraction:
 
 def vanishing(metric: Metric, ledger: Ledger) -> bool:
     """Whether some count of objects and no wrong detection, as an attack may bring about, make the divisor 0."""
-    if metric.ratio is None or not metric.worst_when_undefined:
+    if not metric.worst_when_undefined:
         return False
     least = ledger.found - ledgers.lost(ledger)
-    below = metric.ratio.denominator
+    below = metric.formula.ratio.denominator
     return any(
         below.at(tp, 0, ledger.objects - tp, ALWAYS_SOME_NEGATIVE) <= 0 for tp in range(least, ledger.objects + 1)
     )

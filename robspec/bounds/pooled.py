@@ -48,17 +48,15 @@ class Pool:
     """
 
     def __init__(self, metric: Metric, classes: int, constant: Constant, largest: Fraction | None = None) -> None:
-        if metric.ratio is None or not (metric.ratio.numerator.linear and metric.ratio.denominator.linear):
+        if not metric.formula.linear:
             raise ValueError(f"{metric.name} cannot be pooled: its formula is not a quotient of sums of counts")
-        chosen = metric.classes or tuple(range(classes))
-        sets = [(k,) for k in chosen] if metric.average else [metric.classes]
         self.metric = metric
         self.constant = constant
         self._largest = largest
         self.images = 0
-        self._parts = [replace(metric, classes=s, average="", family="ratio") for s in sets]
+        self._parts = metric.each(classes)
         self._folder = tempfile.TemporaryDirectory(prefix="robspec-pool-")
-        self._kept: list[list[Confusion]] = [[] for _ in sets]
+        self._kept: list[list[Confusion]] = [[] for _ in self._parts]
 
     def add(self, context: Context) -> None:
         """Read one batch; no image is excluded."""
@@ -114,11 +112,11 @@ class Pool:
         values = []
         for part, images in zip(self._parts, self._kept, strict=True):
             cells = [sum(cell) for cell in zip(*((c.tp, c.fp, c.fn, c.tn) for c in images), strict=True)]
-            if not cells or not (sum(cells) if part.defined is None else part.defined.at(*cells)):
+            needed = part.formula.defined
+            if not cells or not (sum(cells) if needed is None else needed.at(*cells)):
                 continue
             value = pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
-            known = part.high if part.lower_is_better else part.low
-            if value is None and known is None:
+            if value is None and part.worst is None:
                 return None
             values.append(worst_value(part) if value is None else value)
         return sum(values, Fraction(0)) / len(values) if values else None
@@ -137,9 +135,8 @@ class Pool:
 
 def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontier:
     """Numerator and denominator, integers, for each pair of flips."""
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula")
-    sums = (metric.ratio.numerator, metric.ratio.denominator)
+    ratio = metric.formula.ratio
+    sums = (ratio.numerator, ratio.denominator)
     # A decimal of sixteen digits makes integers of sixteen digits: times the counts they may not fit 64 bits.
     largest = max(sum(map(abs, s.coefficients)) for s in sums) * (c.tp + c.fp + c.fn + c.tn)
     kind = np.dtype(np.int64) if largest < _SAFE else np.dtype(object)
@@ -151,7 +148,7 @@ def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontie
             total += coefficient * columns[exponents.index(1)]
         return total
 
-    return Frontier(linear(metric.ratio.numerator.terms), linear(metric.ratio.denominator.terms))
+    return Frontier(linear(ratio.numerator.terms), linear(ratio.denominator.terms))
 
 
 def pooled_extreme(metric: Metric, images: Sequence[Frontier]) -> Fraction | None:
@@ -170,7 +167,7 @@ def pooled_extreme(metric: Metric, images: Sequence[Frontier]) -> Fraction | Non
     if sum(int(f.below.max()) for f in images) == 0:
         return None
     if sum(int(f.below.min()) for f in images) == 0:
-        return metric.high if metric.lower_is_better else metric.low
+        return metric.worst
     sign = -1 if metric.lower_is_better else 1
     above = [sign * f.above for f in images]
     start = [int(np.argmax(f.below)) for f in images]
@@ -186,7 +183,7 @@ def pooled_extreme(metric: Metric, images: Sequence[Frontier]) -> Fraction | Non
         if num - price * den >= 0:
             return sign * price
         if den == 0:
-            return metric.high if metric.lower_is_better else metric.low
+            return metric.worst
         price = Fraction(num, den)
 
 

@@ -12,7 +12,7 @@ from robspec.bounds import search
 from robspec.bounds._spooled import Scenes
 from robspec.bounds.confusion import worst_value
 from robspec.bounds.context import Context
-from robspec.bounds.objects import ALWAYS_SOME_NEGATIVE, classes_of, value_at
+from robspec.bounds.objects import ALWAYS_SOME_NEGATIVE, classes_of, defined_at, value_at
 from robspec.bounds.pooled import Frontier, pooled_extreme
 from robspec.bounds.scene import certain, clean, reach_of, totals
 from robspec.bounds.search import Found
@@ -54,7 +54,7 @@ class PooledObjects:
     def clean(self) -> Fraction | None:
         """Compute the clean pooled value; None where the annotation of all images does not define it."""
         tp, fp, fn = self._counts
-        if self.metric.defined is not None and not self.metric.defined.at(tp, fp, fn, ALWAYS_SOME_NEGATIVE):
+        if not defined_at(self.metric, tp, fp, fn):
             return None
         found = value_at(self.metric, tp, fp, fn)
         return worst_value(self.metric) if found is None else found
@@ -82,14 +82,12 @@ class PooledObjects:
 
     def _worst(self, eps: Fraction) -> Fraction:
         detector, metric = self._scenes.detector, self.metric
-        if metric.ratio is None:
-            raise ValueError(f"{metric.name} has no formula")
         frontiers, least = [], 0
         for scene in self._scenes:
             reach = reach_of(eps, self.constant, scene.scores.size)
             ledger = certain(scene, detector, classes_of(metric, [scene]), reach)
             frontiers.append(_frontier(metric, ledger))
-            least += _least(metric.ratio.denominator, ledger)
+            least += _least(metric.formula.ratio.denominator, ledger)
         if metric.worst_when_undefined and least <= 0:
             return worst_value(metric)
         found = pooled_extreme(metric, frontiers)
@@ -98,12 +96,11 @@ class PooledObjects:
 
 def _frontier(metric: Metric, ledger: Ledger) -> Frontier:
     """Numerators and denominators that an attack on one image can bring about."""
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula")
+    ratio = metric.formula.ratio
     counts = list(ledgers.spent(ledger))
     above, below = (
         np.array([part.at(*c, ALWAYS_SOME_NEGATIVE) for c in counts], dtype=object)
-        for part in (metric.ratio.numerator, metric.ratio.denominator)
+        for part in (ratio.numerator, ratio.denominator)
     )
     return Frontier(above, below)
 

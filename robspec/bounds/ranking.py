@@ -10,6 +10,7 @@ import numpy as np
 
 from robspec.bounds.context import Context, doubles
 from robspec.bounds.search import Found
+from robspec.ir.plans import Attacked, Measure, Ranked
 from robspec.ir.types import Metric
 from robspec.kernels import scores
 from robspec.kernels.knapsack import FloatArray
@@ -24,12 +25,16 @@ class Ranking:
     """A metric of scores over every image it is given; as `pooled.Pool`.
 
     Args:
-        metric: of the family "scores".
+        metric: its plan is `Ranked`.
         constant: Lipschitz constant of the score for the attack's norm.
     """
 
     def __init__(self, metric: Metric, constant: Constant) -> None:
+        if not isinstance(metric.plan, Ranked):
+            raise ValueError(f"{metric.name} ranks no scores")
         self.metric = metric
+        self._measure = metric.plan.measure
+        self._both = metric.plan.attacked is Attacked.BOTH
         self.constant = constant
         self.images = 0
         self._backend = "cpu"
@@ -66,7 +71,7 @@ class Ranking:
             return None
         # Both sides attacked, a pair closes twice as fast; an attack on the other side alone changes nothing.
         moved = self._shifts(Fraction(1))
-        speed = {"tpr_at": moved.down, "fpr_at": moved.up}.get(self.metric.items, moved.total)
+        speed = {Measure.TPR_AT: moved.down, Measure.FPR_AT: moved.up}.get(self._measure, moved.total)
         if found.shift is None:
             return math.inf
         if found.shift == 0:
@@ -79,33 +84,37 @@ class Ranking:
 
     def _shifts(self, eps: Fraction) -> Shifts:
         reach = eps * self.constant.value
-        return Shifts(reach, reach if self.metric.attack == "both" else Fraction(0))
+        return Shifts(reach, reach if self._both else Fraction(0))
 
     def _value(self, shifts: Shifts) -> Fraction | None:
         ranked, given = self._read(), self.metric.arguments
         if not ranked.anomalies or not ranked.normals:
             return None
-        if self.metric.items == "auroc":
-            return ranked.auroc(shifts)
-        if self.metric.items == "average_precision":
-            return ranked.average_precision(shifts)
-        if self.metric.items == "tpr_at":
-            return ranked.tpr_at(given[0], shifts)
-        if self.metric.items == "fpr_at":
-            return ranked.fpr_at(given[0], shifts)
-        return ranked.fpr_at_tpr(given[0], shifts)
+        match self._measure:
+            case Measure.AUROC:
+                return ranked.auroc(shifts)
+            case Measure.AVERAGE_PRECISION:
+                return ranked.average_precision(shifts)
+            case Measure.TPR_AT:
+                return ranked.tpr_at(given[0], shifts)
+            case Measure.FPR_AT:
+                return ranked.fpr_at(given[0], shifts)
+            case Measure.FPR_AT_TPR:
+                return ranked.fpr_at_tpr(given[0], shifts)
 
     def _radius(self, gamma: Fraction, *, strict: bool) -> Radius | None:
         ranked, given = self._read(), self.metric.arguments
-        if self.metric.items == "auroc":
-            return ranked.auroc_radius(gamma, strict=strict)
-        if self.metric.items == "average_precision":
-            return ranked.average_precision_radius(gamma, strict=strict, lowered=True)
-        if self.metric.items == "tpr_at":
-            return ranked.tpr_at_radius(given[0], gamma, strict=strict)
-        if self.metric.items == "fpr_at":
-            return ranked.fpr_at_radius(given[0], gamma, strict=strict)
-        return ranked.fpr_at_tpr_radius(given[0], gamma, strict=strict)
+        match self._measure:
+            case Measure.AUROC:
+                return ranked.auroc_radius(gamma, strict=strict)
+            case Measure.AVERAGE_PRECISION:
+                return ranked.average_precision_radius(gamma, strict=strict, lowered=True)
+            case Measure.TPR_AT:
+                return ranked.tpr_at_radius(given[0], gamma, strict=strict)
+            case Measure.FPR_AT:
+                return ranked.fpr_at_radius(given[0], gamma, strict=strict)
+            case Measure.FPR_AT_TPR:
+                return ranked.fpr_at_tpr_radius(given[0], gamma, strict=strict)
 
     def _read(self) -> Scores:
         if self._scores is None:

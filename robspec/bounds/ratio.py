@@ -10,6 +10,7 @@ from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 
 
@@ -25,10 +26,10 @@ class Bound:
         metric: the metric.
         context: the batch.
         constant: Lipschitz constant for the attack's norm.
-        without: "leave" or "enter", the items the metric does not depend on; empty for neither.
+        without: the items the metric does not depend on; None for neither.
     """
 
-    def __init__(self, metric: Metric, context: Context, constant: Constant, without: str = "") -> None:
+    def __init__(self, metric: Metric, context: Context, constant: Constant, without: Flip | None = None) -> None:
         self.metric = metric
         self.constant = constant
         batch = context.one_class(metric, metric.classes, water=constant.output_norm.p == 2)

@@ -16,10 +16,12 @@ import torch
 from robspec.bounds import search
 from robspec.bounds.context import LEFT_OUT, Context, doubles
 from robspec.bounds.search import Found
+from robspec.ir.plans import Accuracy, MeanRate, Rate, Stability, Weighted, unweighted
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget, round_up
 from robspec.kernels.weighted import beside, exact_sum
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 
 
@@ -36,9 +38,12 @@ def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
 
 def supported(metric: Metric) -> bool:
     """Tell whether this family bounds a metric: accuracy, stability, rates of a class set, mean recall."""
-    if not metric.weights:
-        return metric.items == "" and metric.average != ""
-    return metric.items in ("correct", "predicted") or _rate(metric) is not None
+    match metric.plan:
+        case MeanRate() | Weighted(of=Accuracy(rank=1) | Stability()):
+            return True
+        case Weighted(of=Rate() as rate):
+            return _rate(rate, lower_is_better=metric.lower_is_better) is not None
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +63,19 @@ class _Rate:
     change: int
 
 
-def _rate(metric: Metric) -> _Rate | None:
-    if metric.items not in ("leave", "enter") or metric.ratio is None:
+def _rate(rate: Rate, *, lower_is_better: bool) -> _Rate | None:
+    sums = (rate.formula.ratio.numerator, rate.formula.ratio.denominator)
+    if not rate.formula.linear:
         return None
-    sums = (metric.ratio.numerator, metric.ratio.denominator)
-    if not all(s.linear for s in sums):
-        return None
+    leaving = rate.flips is Flip.LEAVE
     above, below = (tuple(int(s.at(*(int(i == j) for i in range(4)))) for j in range(4)) for s in sums)
     tp, fp, fn, tn = above
     fixed = below[0] == below[2] and below[1] == below[3]
-    change, other = (fn - tp, fp - tn) if metric.items == "leave" else (fp - tn, fn - tp)
-    harmful = change >= 0 if metric.lower_is_better else change <= 0
+    change, other = (fn - tp, fp - tn) if leaving else (fp - tn, fn - tp)
+    harmful = change >= 0 if lower_is_better else change <= 0
     if not fixed or other != 0 or not harmful or min(below) < 0:
         return None
-    return _Rate(metric.items == "leave", (tp, fp, fn, tn), (below[0], below[1], below[2], below[3]), change)
+    return _Rate(leaving, (tp, fp, fn, tn), (below[0], below[1], below[2], below[3]), change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Bound:
     """A weighted count on a batch: per-pixel weights, or the mean recall of the annotated classes.
 
     Args:
-        metric: `weights` for weights from files, else `average` says how the classes are weighted.
+        metric: its plan is `Weighted` or `MeanRate`.
         context: the batch.
         constant: Lipschitz constant for the attack's norm.
     """
@@ -108,37 +112,39 @@ class Bound:
         self._kernel = beside(context.backend.name)
         self._pixels = context.logits.shape[2] * context.logits.shape[3]
         self._single = context.logits.shape[1] == 1
-        labels = context.seen(metric, annotated=metric.items != "predicted")
+        self._stability = isinstance(unweighted(metric.plan), Stability)
+        labels = context.seen(metric, annotated=not self._stability)
         if labels is None:
             labels = torch.zeros_like(context.logits[:, 0], dtype=torch.int64)
         self._images = [self._read(context, labels, i) for i in range(len(context))]
 
     def _read(self, context: Context, labels: torch.Tensor, i: int) -> _Image | None:
         label = np.asarray(labels[i].numpy()).reshape(-1)
-        if not self.metric.weights:
-            return self._mean_recall(doubles(context.logits[i]), label, context.classes)
+        plan = unweighted(self.metric.plan)
+        if isinstance(plan, MeanRate):
+            return self._mean_recall(plan, doubles(context.logits[i]), label, context.classes)
         if context.weights is None:
             raise ValueError("the metric needs weight files")
         weight = doubles(context.weights[i]).reshape(-1)
-        rate = _rate(self.metric)
+        rate = _rate(plan, lower_is_better=self.metric.lower_is_better) if isinstance(plan, Rate) else None
         if rate is not None:
             return self._of_rate(rate, doubles(context.logits[i]), label, weight)
         kept = label != LEFT_OUT
         predicted, margins = self._kernel.predictions(doubles(context.logits[i]))
-        right = kept if self.metric.items == "predicted" else kept & (predicted == label)
+        right = kept if self._stability else kept & (predicted == label)
         total = exact_sum(weight[kept])
         if total == 0:
             return None
         items = right & (weight > 0)
         return _Image(margins[items], weight[items], exact_sum(weight[right]) / total, -1 / total, Fraction(0))
 
-    def _mean_recall(self, z: FloatArray, label: IntArray, classes: int) -> _Image | None:
+    def _mean_recall(self, plan: MeanRate, z: FloatArray, label: IntArray, classes: int) -> _Image | None:
         kept = label != LEFT_OUT
-        if self.metric.classes:
-            kept &= np.isin(label, self.metric.classes)
+        if plan.classes:
+            kept &= np.isin(label, plan.classes)
         predicted, margins = self._kernel.predictions(z)
         correct = kept & (predicted == label)
-        if self.metric.average == "frequency":
+        if plan.frequency:
             weight = np.ones(len(label))
             total, clean = Fraction(int(kept.sum())), Fraction(int(correct.sum()))
         else:

@@ -7,7 +7,7 @@ false alarm is therefore at its worst where every image flips that can (MATH.md 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -44,12 +44,10 @@ class Wholes:
     """
 
     def __init__(self, metric: Metric, classes: int, constant: Constant) -> None:
-        chosen = metric.classes or tuple(range(classes))
-        sets = [(k,) for k in chosen] if metric.average else [metric.classes]
         self.metric = metric
         self.constant = constant
         self.images = 0
-        self._parts = [_Part(replace(metric, classes=s, average="", family="ratio")) for s in sets]
+        self._parts = [_Part(one) for one in metric.each(classes)]
 
     def add(self, context: Context) -> None:
         """Read one batch of planes of one item; no image is excluded."""
@@ -123,7 +121,8 @@ class Wholes:
         values = []
         for part, (a, b) in zip(self._parts, flips, strict=True):
             tp, fp, fn, tn = part.cells
-            if not (sum(part.cells) if part.metric.defined is None else part.metric.defined.at(tp, fp, fn, tn)):
+            needed = part.metric.formula.defined
+            if not (sum(part.cells) if needed is None else needed.at(tp, fp, fn, tn)):
                 continue
             values.append(_worst_of(part.metric, part.cells, a, b))
         return sum(values, Fraction(0)) / len(values) if values else None
@@ -132,8 +131,8 @@ class Wholes:
 def _worst_of(metric: Metric, cells: Sequence[int], a: int, b: int) -> Fraction:
     """The value once a hits are lost and b false alarms made; the worst one where fewer can make the divisor 0."""
     tp, fp, fn, tn = cells
-    below = metric.ratio.denominator if metric.ratio is not None else None
+    below = metric.formula.ratio.denominator
     # The divisor is a sum of counts, so that it is least at an end of either kind of flip.
-    if below is not None and any(below.at(tp - i, fp + j, fn + i, tn - j) <= 0 for i in (0, a) for j in (0, b)):
+    if any(below.at(tp - i, fp + j, fn + i, tn - j) <= 0 for i in (0, a) for j in (0, b)):
         return worst_value(metric)
     return value_at(metric, tp - a, fp + b, fn + a, tn - b)

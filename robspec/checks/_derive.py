@@ -10,6 +10,24 @@ from robspec.checks._constants import Constants
 from robspec.checks._definitions import Definition, Definitions, Problem, arity_faults
 from robspec.checks._formulas import Formulas, Refused, too_large
 from robspec.diagnostics import Span
+from robspec.ir.plans import (
+    Accuracy,
+    Formula,
+    Mean,
+    MeanRate,
+    Measure,
+    Objects,
+    Pooled,
+    PooledMean,
+    PooledObjects,
+    Precisions,
+    Quotient,
+    Ranked,
+    Rate,
+    Stability,
+    Sum,
+    Weighted,
+)
 from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
 from robspec.metrics._objects import COCO
@@ -89,12 +107,10 @@ class Derivations:
                 raise Refused(Problem("E0150", use.arguments[0].span, message, mend))
             return Metric(
                 info.name,
-                (),
-                arguments,
-                info.lower_is_better,
-                info.formula,
-                "scores",
-                info.items,
+                Ranked(Measure(info.items)),
+                arguments=arguments,
+                lower_is_better=info.lower_is_better,
+                text=info.formula,
                 low=info.low,
                 high=info.high,
             )
@@ -136,8 +152,10 @@ class Derivations:
         found = _of_one_class(
             info, arguments, self._indices(value.classes[0]), self._classified(ratio, definition, use)
         )
-        found = replace(found, family="objects", items="", objects=True)
-        return self._pooled(info, found, use) if use.adjective == "pooled" else found
+        if use.adjective == "pooled":
+            self._refuse_unpoolable(info, found, use)
+            return replace(found, plan=PooledObjects(found.formula, found.classes))
+        return replace(found, plan=Objects(found.formula, found.classes))
 
     def _indices(self, names: ClassSet) -> tuple[int, ...]:
         return tuple(sorted((self._classes or ()).index(name) for name in set(names)))
@@ -153,7 +171,8 @@ class Derivations:
                     (use.name.id if use.name.id in info.aliases else name),
                     formula.replace("pixel", "image"),
                 )
-            return Metric(name, formula=formula, items=info.items, low=info.low, high=info.high)
+            plan = Stability() if info.items == "predicted" else Accuracy()
+            return Metric(name, plan, text=formula, low=info.low, high=info.high)
         if info.mean_of:
             return self._mean(info, use)
         definition = self._definitions.find(info.name)
@@ -185,9 +204,7 @@ class Derivations:
         formula = info.formula
         if self._task is not None:
             formula = formula.replace("pixel", self._task.item)
-        return Metric(
-            info.name, (), arguments, formula=formula, items="correct", low=info.low, high=info.high, rank=int(rank)
-        )
+        return Metric(info.name, Accuracy(int(rank)), arguments=arguments, text=formula, low=info.low, high=info.high)
 
     def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
         """An average over the classes found in the annotation."""
@@ -195,16 +212,13 @@ class Derivations:
         if definition is None:
             raise Refused(None)
         shape = self._classified(self._each.value(definition, (), (_ANY,), use.span).total(), definition, use)
+        kind = Mean if shape.flips is None else MeanRate
+        classes = self._indices(tuple(c.text for c in use.classes))
         return Metric(
             info.name,
-            classes=self._indices(tuple(c.text for c in use.classes)),
+            kind(_formula(shape), classes, frequency=info.average == "frequency"),
             lower_is_better=info.lower_is_better,
-            formula=info.formula,
-            family="weighted" if shape.family == "counting" else "macro",
-            ratio=shape.ratio,
-            average=info.average,
-            defined=shape.defined,
-            worst_when_undefined=shape.worst_when_undefined,
+            text=info.formula,
             low=shape.low,
             high=shape.high,
         )
@@ -232,11 +246,10 @@ class Derivations:
         highs = [None if m.high is None else w * m.high for w, m in parts]
         return Metric(
             definition.info.name,
+            Sum(tuple(parts)),
             arguments=arguments,
             lower_is_better=definition.info.lower_is_better,
-            formula=definition.info.formula,
-            family="macro",
-            parts=tuple(parts),
+            text=definition.info.formula,
             low=_total(lows),
             high=_total(highs),
         )
@@ -267,21 +280,32 @@ class Derivations:
         raise Refused(_not_monotone(outcome, ratio, definition, use, of))
 
     def _weighted(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
-        ratio = found.ratio
-        if found.family != "counting" or found.rank > 1 or (ratio is not None and not _linear(ratio)):
-            message = f"`{info.name}` does not count pixels one by one, so they cannot have weights"
-            mend = "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr"
-            raise Refused(Problem("E0146", use.span, message, mend))
-        return replace(found, family="weighted", weights=True)
+        match found.plan:
+            case Accuracy(rank=1) | Stability():
+                return replace(found, plan=Weighted(found.plan))
+            case Rate() if found.plan.formula.linear:
+                return replace(found, plan=Weighted(found.plan))
+        message = f"`{info.name}` does not count pixels one by one, so they cannot have weights"
+        mend = "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr"
+        raise Refused(Problem("E0146", use.span, message, mend))
 
     def _pooled(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
-        ratio = found.ratio
-        uneven = found.family == "weighted" and self._counted_as_pixels
-        if ratio is None or not _linear(ratio) or found.average == "frequency" or uneven:
-            message = f"`{info.name}` is no quotient of sums of counts of one class, so it cannot be pooled"
-            mend = "pooled go recall, precision, iou, dice and the like, and the means mean_iou and mean_dice"
-            raise Refused(Problem("E0147", use.span, message, mend))
-        return replace(found, family="pooled", items="")
+        self._refuse_unpoolable(info, found, use)
+        kind = PooledMean if isinstance(found.plan, Mean | MeanRate) else Pooled
+        return replace(found, plan=kind(found.formula, found.classes))
+
+    def _refuse_unpoolable(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> None:
+        plan = found.plan
+        match plan:
+            case Rate() | Quotient() if plan.formula.linear:
+                return
+            case Mean(frequency=False) if plan.formula.linear:
+                return
+            case MeanRate(frequency=False) if plan.formula.linear and not self._counted_as_pixels:
+                return
+        message = f"`{info.name}` is no quotient of sums of counts of one class, so it cannot be pooled"
+        mend = "pooled go recall, precision, iou, dice and the like, and the means mean_iou and mean_dice"
+        raise Refused(Problem("E0147", use.span, message, mend))
 
     @property
     def _counted_as_pixels(self) -> bool:
@@ -291,20 +315,20 @@ class Derivations:
 def _of_one_class(
     info: MetricInfo, arguments: tuple[Fraction, ...], classes: tuple[int, ...], shape: Classified
 ) -> Metric:
+    formula = _formula(shape)
     return Metric(
         info.name,
-        classes=classes,
+        Quotient(formula, classes) if shape.flips is None else Rate(formula, classes, shape.flips),
         arguments=arguments,
         lower_is_better=info.lower_is_better,
-        formula=ratio_text(shape.ratio, "[k]"),
-        family=shape.family,
-        items=shape.items,
-        ratio=shape.ratio,
-        defined=shape.defined,
-        worst_when_undefined=shape.worst_when_undefined,
+        text=ratio_text(shape.ratio, "[k]"),
         low=shape.low,
         high=shape.high,
     )
+
+
+def _formula(shape: Classified) -> Formula:
+    return Formula(shape.ratio, shape.defined, shape.worst_when_undefined)
 
 
 def _other_task(info: MetricInfo, task: Task, use: ast.MetricReference) -> Problem:
@@ -329,16 +353,7 @@ def _average_precision(
         raise Refused(
             Problem("E0147", use.span, f"`{info.name}` is of the whole data set already", "leave out `pooled`")
         )
-    return Metric(
-        info.name,
-        classes=classes,
-        arguments=overlaps,
-        formula=info.formula,
-        family="detections",
-        low=info.low,
-        high=info.high,
-        objects=True,
-    )
+    return Metric(info.name, Precisions(classes), arguments=overlaps, text=info.formula, low=info.low, high=info.high)
 
 
 def _not_of_objects(info: MetricInfo, use: ast.MetricReference) -> Problem:
@@ -358,10 +373,6 @@ def _over_nothing(definition: Definition, use: ast.MetricReference) -> Problem:
     return Problem(
         "E0151", _place(definition, use), message, "write a formula over TP, FP and FN", _used(definition, use)
     )
-
-
-def _linear(ratio: Ratio) -> bool:
-    return ratio.numerator.linear and ratio.denominator.linear
 
 
 def _weight(ratio: Ratio) -> tuple[Fraction, Ratio]:

@@ -16,7 +16,9 @@ from robspec.bounds.confusion import value_at
 from robspec.bounds.context import LEFT_OUT
 from robspec.explanations.pairs import cheapest
 from robspec.explanations.question import Condition, Question, as_maps, predictions
+from robspec.ir.plans import Accuracy, Mean, MeanRate, Quotient, Rate, Sum, unweighted
 from robspec.ir.types import Metric
+from robspec.semantics.classify import Flip
 from robspec.verify.attack import margins_by
 
 
@@ -61,7 +63,7 @@ class Aim:
         metric = self.condition.metric
         cost = self.margins(logits).clamp_min(0).double().square()
         wrong = self.wrong(logits)
-        if _one_class(metric) and metric.ratio is not None and not metric.weights:
+        if _one_class(metric) and not metric.weighted:
             return self._of_one_class(cost, wrong)
         return self._in_order(question, logits, cost, wrong)
 
@@ -110,7 +112,7 @@ class Aim:
     def _fewest(self, meets: Callable[[int], bool], low: int, high: int) -> int:
         """The least count from low to high that meets the condition, or high; near the last one first."""
         metric, gamma = self.condition.metric, self.condition.gamma
-        if metric.items == "correct" and not metric.weights:
+        if isinstance(metric.plan, Accuracy):
             exact = (1 - gamma) * high
             return min(max(math.floor(exact) + 1 if self.condition.strict else math.ceil(exact), low), high)
         for reach in (1, 8, 64):
@@ -177,17 +179,18 @@ def _aim(condition: Condition, question: Question, logits: Tensor) -> Aim:
     if seen is None:
         raise ValueError("a condition compares with labels")
     metric, counted = condition.metric, seen != LEFT_OUT
-    if metric.items in ("leave", "enter"):
-        counted &= _inside(seen, metric) == (metric.items == "leave")
+    plan = unweighted(metric.plan)
+    if isinstance(plan, Rate):
+        counted &= _inside(seen, metric) == (plan.flips is Flip.LEAVE)
     return Aim(condition, seen, torch.where(counted, _worth(condition, seen), 0.0))
 
 
 def _worth(condition: Condition, labels: Tensor) -> Tensor:
     """What one flip does to the metric, about: exact for counts and weights, of first order for averages."""
     metric, weights = condition.metric, condition.annotation.weights
-    if metric.weights and weights is not None:
+    if metric.weighted and weights is not None:
         return weights.float()
-    if metric.average or metric.parts:
+    if isinstance(metric.plan, Mean | MeanRate | Sum):
         # A pixel of a small class moves that class's value, and so the average, by more.
         counts = torch.bincount(labels[labels != LEFT_OUT]).clamp_min(1)
         return 1.0 / counts[labels.clamp_min(0).clamp_max(len(counts) - 1)].float()
@@ -195,7 +198,7 @@ def _worth(condition: Condition, labels: Tensor) -> Tensor:
 
 
 def _one_class(metric: Metric) -> bool:
-    return bool(metric.classes) and not metric.average and not metric.parts
+    return isinstance(unweighted(metric.plan), Rate | Quotient)
 
 
 def _inside(classes: Tensor, metric: Metric) -> Tensor:

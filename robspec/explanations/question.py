@@ -14,6 +14,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import LEFT_OUT, Context
 from robspec.bounds.search import meets
 from robspec.explanations.errors import AlreadyViolated, NoQuestion
+from robspec.ir.plans import Accuracy, Ranked, Stability, Weighted, unweighted
 from robspec.ir.print import objective_text
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, RadiusQuery, Requirement
 from robspec.kernels.knapsack import Backend
@@ -140,11 +141,11 @@ def objective_of(prop: Property, requirement: Requirement | None, point: int, wh
         raise NoQuestion(
             where, f"counterfactuals are searched for in l2 and linf, not in {query.norm}", "ask in l2 or linf"
         )
-    if any(metric.family == "scores" for metric in metrics_of(query)):
+    if any(isinstance(metric.plan, Ranked) for metric in metrics_of(query)):
         raise NoQuestion(
             where, "a metric of ranked scores is one number for all images together", "`robspec check` bounds it"
         )
-    if any(metric.family == "pooled" for metric in metrics_of(query)):
+    if any(metric.of_data_set for metric in metrics_of(query)):
         raise NoQuestion(
             where, "a pooled metric is one number for all images together", "ask of the metric without `pooled`"
         )
@@ -249,13 +250,14 @@ def _fixed(objective: Degraded, context: Context, annotation: Annotation, consta
     if clean is None:
         return None
     gamma = objective.threshold.at(clean)
-    if metric.items != "predicted":
+    if not isinstance(unweighted(metric.plan), Stability):
         return Condition(metric, gamma, objective.strict, annotation)
     seen = context.seen(metric, annotated=False)
     labels = predictions(context.logits)
     if seen is not None:
         labels = torch.where(seen == LEFT_OUT, LEFT_OUT, labels)
-    against = replace(metric, name="stability", items="correct", region=(), region_mask=False)
+    plan = Weighted(Accuracy()) if metric.weighted else Accuracy()
+    against = replace(metric, name="stability", plan=plan, region=(), region_mask=False)
     return Condition(against, gamma, objective.strict, Annotation(labels, LEFT_OUT, None, annotation.weights))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from robspec.ir import types as ir
+from robspec.ir.plans import Attacked, Pooled, Ranked
 from robspec.semantics.norm import decimal_text
 from robspec.semantics.objective import Threshold
 
@@ -153,14 +154,16 @@ def _points(values: tuple[Fraction, ...]) -> str:
 
 def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     """A metric with its numbers and the names of its classes, and which pixels count."""
-    adjective = "pooled " if metric.family == "pooled" else "weighted " if metric.weights else ""
+    plan = metric.plan
+    adjective = "weighted " if metric.weighted else "pooled " if plan.family == Pooled.family else ""
     numbers = f"({', '.join(map(decimal_text, metric.arguments))})" if metric.arguments else ""
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"
-    attacked = {"": "", "both": " with both sides attacked", "anomalous": f" with {classes[-1]} attacked"}[
-        metric.attack
-    ]
+    attacked = ""
+    if isinstance(plan, Ranked) and plan.attacked is not None:
+        both = plan.attacked is Attacked.BOTH
+        attacked = " with both sides attacked" if both else f" with {classes[-1]} attacked"
     return f"{adjective}{metric.name}{numbers}{_names(metric.asked or metric.classes, classes)}{within}{attacked}"
 
 

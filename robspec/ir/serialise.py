@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from robspec.ir import types as ir
 from robspec.ir.errors import BadProgram
+from robspec.ir.flat import Flat, flat, unflattened
 from robspec.semantics.norm import Norm
 
 SCHEMA = "robspec-program"
@@ -45,6 +46,8 @@ def _encode(value: Any) -> Any:
         return value.value
     if isinstance(value, tuple):
         return [_encode(v) for v in value]
+    if isinstance(value, ir.Metric):
+        return {**_encode(flat(value)), "kind": "Metric"}
     if is_dataclass(value):
         encoded = {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
         return {"kind": type(value).__name__, **encoded}
@@ -142,11 +145,24 @@ def _decode_tuple(value: Any, parts: tuple[Any, ...], where: str, depth: int) ->
 
 
 def _decode_node(value: Any, wanted: Any, where: str, depth: int) -> Any:
+    if wanted is ir.Metric:
+        return _decode_metric(value, where, depth)
+    return _decode_fields(value, wanted, wanted.__name__, where, depth)
+
+
+def _decode_fields(value: Any, wanted: Any, kind: str, where: str, depth: int) -> Any:
     hints = get_type_hints(wanted)
     names = [f.name for f in fields(wanted)]
-    if not isinstance(value, dict) or set(value) != {"kind", *names} or value["kind"] != wanted.__name__:
-        _refuse(f"{where} is no {wanted.__name__}")
+    if not isinstance(value, dict) or set(value) != {"kind", *names} or value["kind"] != kind:
+        _refuse(f"{where} is no {kind}")
     return wanted(**{n: _decode(value[n], hints[n], f"{where}.{n}", depth + 1) for n in names})
+
+
+def _decode_metric(value: Any, where: str, depth: int) -> ir.Metric:
+    found = unflattened(_decode_fields(value, Flat, "Metric", where, depth))
+    if found is None:
+        _refuse(f"{where} is no Metric: its fields do not go together")
+    return found
 
 
 def _norm(value: Any, where: str) -> Norm:

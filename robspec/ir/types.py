@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TypeAlias
 
-from robspec.semantics.formula import Polynomial, Ratio
+from robspec.ir.plans import (
+    Accuracy,
+    Formula,
+    OverClasses,
+    OverCounts,
+    Plan,
+    Quotient,
+    Stability,
+    Sum,
+    Weighted,
+    unweighted,
+)
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
@@ -22,71 +33,95 @@ class Metric:
     """A metric with its arguments resolved; every formula is in the metric's own sense.
 
     Args:
-        name: the registered (or user) metric's name; for a part of a user's macro average, its formula.
-        classes: class indices of a one-class metric, a set counting as one merged class; the classes averaged over
-            for `macro` and `weighted`, empty for all.
+        name: the registered (or user) metric's name; for a part of a user's sum, its formula.
+        plan: how its worst case is found, with all that takes.
         arguments: further numbers, such as the beta of f_beta.
         lower_is_better: the metric's polarity.
-        formula: as printed by the compiler, arguments put in; empty for metrics that have no formula over counts.
-        family: how its worst case is found: "counting", "weighted", "ratio", "macro", "pooled" (MATH.md 3.A to E) or,
-            for ranked scores, "scores" (3.H); of objects a detector finds, "objects", over the data set "pooled",
-            or "detections" for averages of precision (DETECTION.md D2 to D4).
-        items: what is counted: "correct" or "predicted" pixels of all classes, "leave" (TP that leave the class) or
-            "enter" (TN that enter it) for one class; empty unless `family` is "counting", or "weighted" by weights.
-        ratio: the value over the counts of `classes` ("counting" of one class, "ratio", "pooled"), or over the counts
-            of each class averaged ("macro", "weighted"); None for counting over all classes and for `parts`.
-        average: weights of "macro" and "weighted" over the classes present in the annotation: "uniform", "frequency"
-            (pixels annotated with the class / annotated pixels); empty for `parts` and for everything else.
-        parts: a macro average the user wrote out: the value is the sum of weight (>= 0) * part, defined where every
-            part is; each part is a one-class "ratio" or "counting" metric of the same polarity.
-        defined: defined on an image iff non-zero on its clean counts; a polynomial in the sums TP + FN and FP + TN,
-            which the annotation fixes. None: wherever there is a pixel to count. Averages over classes: the same, for
-            the counts of each class, and at least one must be left; `parts` have their own, and all must be defined.
-            "pooled": of the pooled counts, so that no image is left out.
-        worst_when_undefined: an attack can bring the denominator of `ratio` to 0; the value then is the worst one,
-            `low`, or `high` where lower is better.
+        text: its formula as printed by the compiler, arguments put in; words where it is none over counts.
         low: a proved lower end of its values, or None.
         high: a proved upper end of its values, or None.
         region: label classes whose annotated pixels alone count; empty for no restriction.
         region_mask: only the pixels in the data's region files count.
-        weights: each pixel counts with its weight from the data's weight files.
         asked: the classes a user's metric of several was asked of, in order, where `classes` does not say it.
-        rank: of "correct" items, among how many of the largest logits the annotated class must be; else 1.
-        attack: of "scores", whose images are attacked: "anomalous" or "both"; else empty.
-        objects: whether it counts objects found and wrong detections, not pixels or images.
     """
 
     name: str
-    classes: tuple[int, ...] = ()
+    plan: Plan
     arguments: tuple[Fraction, ...] = ()
     lower_is_better: bool = False
-    formula: str = ""
-    family: str = "counting"
-    items: str = ""
-    ratio: Ratio | None = None
-    average: str = ""
-    parts: tuple[tuple[Fraction, Metric], ...] = ()
-    defined: Polynomial | None = None
-    worst_when_undefined: bool = False
+    text: str = ""
     low: Fraction | None = None
     high: Fraction | None = None
     region: tuple[int, ...] = ()
     region_mask: bool = False
-    weights: bool = False
     asked: tuple[int, ...] = ()
-    rank: int = 1
-    attack: str = ""
-    objects: bool = False
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Class indices: of a formula a set that counts as one merged class, of a mean those averaged over."""
+        return self.plan.classes
+
+    @property
+    def formula(self) -> Formula:
+        """Its formula over the counts of a class set.
+
+        Raises:
+            ValueError: it has none.
+        """
+        plan = unweighted(self.plan)
+        if not isinstance(plan, OverCounts):
+            raise ValueError(f"{self.name} has no formula over counts")
+        return plan.formula
 
     @property
     def of_data_set(self) -> bool:
         """Whether it has one value for all images together, and none for each."""
-        return self.family in ("pooled", "scores", "detections")
+        return self.plan.of_data_set
+
+    @property
+    def weighted(self) -> bool:
+        """Whether each pixel counts with its weight from the data's weight files."""
+        return isinstance(self.plan, Weighted)
 
     @property
     def needs_masks(self) -> bool:
         """Whether it compares with an annotation, or looks at annotated classes."""
-        return self.items != "predicted" or bool(self.region)
+        return not isinstance(unweighted(self.plan), Stability) or bool(self.region)
+
+    @property
+    def rank(self) -> int:
+        """Among how many of the largest logits an item's class must be to be right."""
+        plan = unweighted(self.plan)
+        return plan.rank if isinstance(plan, Accuracy) else 1
+
+    @property
+    def worst_when_undefined(self) -> bool:
+        """Whether an attack can bring the denominator of its formula to 0, which counts as the worst value."""
+        plan = unweighted(self.plan)
+        return isinstance(plan, OverCounts) and plan.formula.worst_when_undefined
+
+    @property
+    def worst(self) -> Fraction | None:
+        """What it counts as where an attack has made it meaningless; None where no such value is proved."""
+        return self.high if self.lower_is_better else self.low
+
+    @property
+    def parts(self) -> tuple[tuple[Fraction, Metric], ...]:
+        """The weighted parts of a sum, each looking at the pixels the whole looks at; empty for all else."""
+        if not isinstance(self.plan, Sum):
+            return ()
+        region, mask = self.region, self.region_mask
+        return tuple((weight, replace(part, region=region, region_mask=mask)) for weight, part in self.plan.parts)
+
+    def alone(self, classes: tuple[int, ...]) -> Metric:
+        """Its formula for one class set, on one image."""
+        return replace(self, plan=Quotient(self.formula, classes))
+
+    def each(self, classes: int) -> tuple[Metric, ...]:
+        """Its formula for every class set by itself: those averaged over, of so many classes, or its one set."""
+        if not isinstance(self.plan, OverClasses):
+            return (self.alone(self.classes),)
+        return tuple(self.alone((k,)) for k in self.classes or range(classes))
 
 
 @dataclass(frozen=True, slots=True)

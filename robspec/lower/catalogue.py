@@ -10,7 +10,6 @@ from robspec.checks import example
 from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.norm import decimal_text
 
-_SECTIONS = {"counting": "3.A", "weighted": "3.B", "ratio": "3.C", "macro": "3.D", "pooled": "3.E", "scores": "3.H"}
 _NARROWEST = 32
 _ADJECTIVES: tuple[Literal["weighted", "pooled"], ...] = ("weighted", "pooled")
 _INTRODUCTION = """# Metrics
@@ -48,8 +47,8 @@ def to_json(info: MetricInfo) -> dict[str, Any]:
         "summary": info.summary,
         "formula": info.formula,
         "better": "lower" if info.lower_is_better else "higher",
-        "family": metric.family,
-        "section": _SECTIONS[metric.family],
+        "family": metric.plan.family,
+        "section": metric.plan.proof.section,
         "values": [decimal_text(metric.low), decimal_text(metric.high)],
         "undefined": info.undefined,
         "worst_when_undefined": metric.worst_when_undefined,

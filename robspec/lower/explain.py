@@ -5,63 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robspec.ir import types as ir
+from robspec.ir.plans import (
+    Accuracy,
+    Mean,
+    MeanRate,
+    Objects,
+    Plan,
+    Pooled,
+    PooledMean,
+    PooledObjects,
+    Precisions,
+    Quotient,
+    Ranked,
+    Rate,
+    Stability,
+    Sum,
+    unweighted,
+)
 from robspec.ir.print import metric_text, objective_text
-from robspec.semantics.classify import Classified, P, Proof, Q, classify
+from robspec.semantics.classify import Classified, Flip, P, Proof, Q, classify
 from robspec.semantics.formula import Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.semantics.norm import L2, Norm, decimal_text
 from robspec.semantics.smoothing import Smoothing
 from robspec.tasks import Task
 
-_ITEMS = {
-    "correct": "correct pixels, each lost to its nearest other class",
-    "predicted": "pixels, each lost by the class predicted on the clean image",
-    "leave": "pixels of the class that are found, each leaving it (TP to FN)",
-    "enter": "pixels of other classes, each entering the class (TN to FP)",
-}
 _A = {"pixel": "a pixel", "image": "an image", "object": "an object"}
 _FLIPS = {"a": "a hit that is lost (TP to FN)", "b": "a false alarm (TN to FP)"}
-_METHODS = {
-    "counting": (
-        "3.A",
-        "as many of the cheapest flips as the budget pays",
-        "exact over the logits within reach",
-    ),
-    "weighted": (
-        "3.B",
-        "the dual bound of the knapsack: which pixels to flip when they count differently",
-        "a sound bound, not always attained",
-    ),
-    "ratio": (
-        "3.C",
-        "for each number of lost hits, the most false alarms the rest of the budget pays",
-        "exact over the logits within reach",
-    ),
-    "macro": (
-        "3.D",
-        "the classes share the budget through a Lagrange multiplier",
-        "a sound bound, not always attained",
-    ),
-    "scores": (
-        "3.H",
-        "every image moved as far as its ball allows, at once: no image's move hinders another's",
-        "exact over the scores within reach",
-    ),
-    "objects": (
-        "DETECTION.md D2 and D3",
-        "for each number of objects that vanish, the most detections the rest of the budget adds",
-        "a sound bound, not always attained; by location, exact over the scores within reach",
-    ),
-    "detections": (
-        "DETECTION.md D4",
-        "at any thresholds, the objects certainly found and the detections that may be wrong",
-        "a sound bound, not always attained",
-    ),
-    "pooled": (
-        "3.E",
-        "Dinkelbach over what each image can lose, confirmed at the end",
-        "exact over the logits within reach",
-    ),
-}
 
 
 def explain(program: ir.Program) -> str:
@@ -140,29 +109,9 @@ def _costs(norm: Norm, task: Task) -> str:
 
 def _metric(metric: ir.Metric, classes: tuple[str, ...], task: Task) -> Iterator[str]:
     yield f"metric {metric_text(metric, classes)}, {'lower' if metric.lower_is_better else 'higher'} is better"
-    if metric.parts:
-        yield f"  formula: {metric.formula}"
-        for weight, part in metric.parts:
-            name = ratio_text(part.ratio, f"[{', '.join(classes[k] for k in part.classes)}]") if part.ratio else ""
-            yield f"  part: {decimal_text(weight)} times {name}"
-            yield from (f"    {line}" for line in _proof(part.ratio, lower=metric.lower_is_better))
-            yield f"    defined: {_defined(part.defined)}"
-    elif metric.average:
-        weights = "each with its share of the annotated pixels" if metric.average == "frequency" else "all alike"
-        which = ", ".join(classes[k] for k in metric.classes) or "every class"
-        found = "data" if metric.family == "pooled" else "annotation of an image"
-        yield f"  formula: the mean over the classes in the {found} ({which}), {weights}, of"
-        yield f"    {_text(metric.ratio)}"
-        yield from (f"  {line}" for line in _proof(metric.ratio, lower=metric.lower_is_better))
-    elif metric.ratio is not None:
-        yield f"  formula: {_text(metric.ratio)}"
-        yield from (f"  {line}" for line in _proof(metric.ratio, lower=metric.lower_is_better))
-    else:
-        yield f"  formula: {metric.formula}"
-    if metric.items in _ITEMS:
-        counted = _ITEMS[metric.items]
-        if metric.rank > 1:
-            counted = f"correct pixels, each lost once {metric.rank} other classes are level with its own"
+    yield from _formula(metric, classes)
+    counted = _counted(metric.plan)
+    if counted:
         yield f"  counts: {counted.replace('pixel', task.item)}"
     yield from _pixels(metric, classes)
     yield f"  defined: {_whole_defined(metric).replace('a pixel is annotated', f'{_A[task.item]} is annotated')}"
@@ -170,17 +119,53 @@ def _metric(metric: ir.Metric, classes: tuple[str, ...], task: Task) -> Iterator
         yield "  an attack can make the divisor 0: that counts as the worst value"
     if metric.low is not None and metric.high is not None:
         yield f"  values: from {decimal_text(metric.low)} to {decimal_text(metric.high)}, by the coefficients"
-    section, method, kind = _METHODS[metric.family]
-    if metric.family == "pooled" and metric.average:
-        method, kind = "the mean of the pooled worst cases of the classes", _METHODS["macro"][2]
-    if metric.objects and metric.family == "pooled":
-        section, kind = "3.E and DETECTION.md D3", _METHODS["objects"][2]
-    yield f"  family: {metric.family} ({section if 'DETECTION' in section else f'section {section}'})"
-    yield f"  algorithm: {method}; {kind}"
+    proof = metric.plan.proof
+    yield f"  family: {metric.plan.family} ({proof.place})"
+    yield f"  algorithm: {proof.algorithm}; {proof.claim}"
 
 
-def _text(ratio: Ratio | None) -> str:
-    return "" if ratio is None else ratio_text(ratio)
+def _formula(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
+    """The formula, with what is proved of its slopes."""
+    plan, lower = unweighted(metric.plan), metric.lower_is_better
+    match plan:
+        case Sum():
+            yield f"  formula: {metric.text}"
+            for weight, part in plan.parts:
+                ratio = part.formula.ratio
+                name = ratio_text(ratio, f"[{', '.join(classes[k] for k in part.classes)}]")
+                yield f"  part: {decimal_text(weight)} times {name}"
+                yield from (f"    {line}" for line in _proof(ratio, lower=lower))
+                yield f"    defined: {_defined(part.formula.defined)}"
+        case Mean() | MeanRate() | PooledMean():
+            frequency = not isinstance(plan, PooledMean) and plan.frequency
+            weights = "each with its share of the annotated pixels" if frequency else "all alike"
+            which = ", ".join(classes[k] for k in plan.classes) or "every class"
+            found = "data" if plan.of_data_set else "annotation of an image"
+            yield f"  formula: the mean over the classes in the {found} ({which}), {weights}, of"
+            yield f"    {ratio_text(plan.formula.ratio)}"
+            yield from (f"  {line}" for line in _proof(plan.formula.ratio, lower=lower))
+        case Rate() | Quotient() | Pooled() | Objects() | PooledObjects():
+            yield f"  formula: {ratio_text(plan.formula.ratio)}"
+            yield from (f"  {line}" for line in _proof(plan.formula.ratio, lower=lower))
+        case _:
+            yield f"  formula: {metric.text}"
+
+
+def _counted(plan: Plan) -> str:
+    """What is counted one by one; empty where nothing is."""
+    match unweighted(plan):
+        case Accuracy(rank=1):
+            return "correct pixels, each lost to its nearest other class"
+        case Accuracy(rank=rank):
+            return f"correct pixels, each lost once {rank} other classes are level with its own"
+        case Stability():
+            return "pixels, each lost by the class predicted on the clean image"
+        case Rate(flips=Flip.LEAVE):
+            return "pixels of the class that are found, each leaving it (TP to FN)"
+        case Rate():
+            return "pixels of other classes, each entering the class (TN to FP)"
+        case _:
+            return ""
 
 
 def _pixels(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
@@ -188,7 +173,7 @@ def _pixels(metric: ir.Metric, classes: tuple[str, ...]) -> Iterator[str]:
         yield f"  pixels: those annotated as {', '.join(classes[k] for k in metric.region)}"
     if metric.region_mask:
         yield "  pixels: those that are not 0 in the region file"
-    if metric.weights:
+    if metric.weighted:
         yield "  pixels: each counts with its weight"
 
 
@@ -198,26 +183,31 @@ def _defined(polynomial: Polynomial | None) -> str:
 
 
 def _whole_defined(metric: ir.Metric) -> str:
-    if metric.family == "objects" and metric.defined is None:
-        return "on every image"
-    if metric.family == "pooled":
-        return "for the data set as a whole; no image is left out"
-    if metric.family == "detections":
-        return "for the data set as a whole, if it holds an object of the classes"
-    if metric.family == "scores":
-        return "for the data set as a whole, if it holds both sides"
-    if metric.parts:
-        return "where every part is"
-    if metric.average:
-        return "where one of the classes is annotated"
-    if metric.items == "predicted":
-        return "on every image" + (" with a pixel of the region" if metric.region or metric.region_mask else "")
-    return _defined(metric.defined)
+    plan = unweighted(metric.plan)
+    match plan:
+        case Objects() if plan.formula.defined is None:
+            return "on every image"
+        case Pooled() | PooledMean() | PooledObjects():
+            return "for the data set as a whole; no image is left out"
+        case Precisions():
+            return "for the data set as a whole, if it holds an object of the classes"
+        case Ranked():
+            return "for the data set as a whole, if it holds both sides"
+        case Sum():
+            return "where every part is"
+        case Mean() | MeanRate():
+            return "where one of the classes is annotated"
+        case Stability():
+            return "on every image" + (" with a pixel of the region" if metric.region or metric.region_mask else "")
+        case Accuracy():
+            return _defined(None)
+        case _:
+            return _defined(metric.formula.defined)
 
 
-def _proof(ratio: Ratio | None, *, lower: bool) -> Iterator[str]:
+def _proof(ratio: Ratio, *, lower: bool) -> Iterator[str]:
     """The sign of the derivative along each kind of flip."""
-    found = None if ratio is None else classify(ratio, lower_is_better=lower)
+    found = classify(ratio, lower_is_better=lower)
     if not isinstance(found, Classified):
         return
     sign = "never negative" if lower else "never positive"

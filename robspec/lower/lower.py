@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from robspec.checks import Spec
 from robspec.ir import types as ir
+from robspec.ir.plans import Attacked, Ranked
 from robspec.lower.data import lower_data
 from robspec.semantics.kappa import Inverted
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -147,9 +148,10 @@ def _query(spec: Spec, block: ast.Property) -> ir.Query:
 def _attacked(spec: Spec, block: ast.Property, metric: ir.Metric) -> ir.Metric:
     """A metric of scores with whose images are attacked; any other as it is."""
     attack = spec.statement(block, ast.AttackStatement)
-    if attack is None or metric.family != "scores":
+    if attack is None or not isinstance(metric.plan, Ranked):
         return metric
-    return replace(metric, attack="both" if attack.side.text == "both" else "anomalous")
+    attacked = Attacked.BOTH if attack.side.text == "both" else Attacked.ANOMALOUS
+    return replace(metric, plan=replace(metric.plan, attacked=attacked))
 
 
 def _metric(spec: Spec, reference: ast.MetricReference) -> ir.Metric:

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Accuracy, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective
 from robspec.oracle import costs, linear, optimum, solver
 from robspec.oracle.moves import SLACK, Reach, affordable, budget_of
@@ -96,7 +97,7 @@ def worst_case(
     began = time.perf_counter()
     what = f"{subject.part}: worst case at eps = {eps}"
     clean = value(metric, scene, scene.predicted)
-    exact = metric.family in optimum.EXACT
+    exact = metric.plan.proof.exact
     direction, tolerance = (EQUAL, BUDGET_TOLERANCE) if exact else (BELOW, NO_TOLERANCE)
 
     def finished(method: str, found: str, agreed: bool | None, note: str = "") -> Comparison:
@@ -150,7 +151,7 @@ def radius(
     """
     began = time.perf_counter()
     leaves = list(conditions(objective))
-    exact = isinstance(objective, Degraded) and objective.metric.family in optimum.EXACT
+    exact = isinstance(objective, Degraded) and objective.metric.plan.proof.exact
     direction, tolerance = (EQUAL, BUDGET_TOLERANCE) if exact else (BELOW, NO_TOLERANCE)
 
     def finished(method: str, found: str, agreed: bool | None, note: str = "") -> Comparison:
@@ -230,7 +231,7 @@ def relaxation(
     clean = value(metric, scene, scene.predicted)
     best = solver.relaxed(gains, moves.share, 1.0)
     sign = -1 if metric.lower_is_better else 1
-    step = float(gains.max(initial=0.0)) if metric.family == "counting" else 0.0
+    step = float(gains.max(initial=0.0)) if isinstance(metric.plan, Accuracy | Stability | Rate) else 0.0
     tolerance = f"{RELAXED:g} of the value, Clarabel being accurate to about 1e-8"
     if step:
         tolerance += ", and the one flip that the relaxation makes in part"

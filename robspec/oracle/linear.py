@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from robspec.ir.plans import Accuracy, MeanRate, Rate, Stability, Weighted, unweighted
 from robspec.ir.types import Metric
 from robspec.oracle import solver
 from robspec.oracle.moves import SLACK, Moves, cheapest
 from robspec.oracle.scene import FloatArray, IntArray, Scene, averaged, weighed
+from robspec.semantics.classify import Flip
 
 MOST_GROUPS = 64
 
 
 def is_linear(metric: Metric) -> bool:
     """Tell whether each move changes the metric by an amount of its own, whatever the others do."""
-    return metric.family in ("counting", "weighted")
+    return isinstance(metric.plan, Accuracy | Stability | Rate | Weighted | MeanRate)
 
 
 def harm(metric: Metric, scene: Scene) -> FloatArray:
@@ -30,40 +32,39 @@ def harm(metric: Metric, scene: Scene) -> FloatArray:
         [N, classes]; positive is worse, 0 for the predicted class.
     """
     seen, clean, labels = scene.counted(metric), scene.predicted, scene.labels
-    if metric.weights:
+    if metric.weighted:
         # Only their proportions matter, but near the ends of the doubles sums and quotients would not hold them.
         counted = np.where(seen, scene.weights, 0.0)
         scene = replace(scene, weights=np.ldexp(counted, -int(np.frexp(counted.max())[1])))
     every = np.arange(scene.classes)
-    if metric.average:
+    plan = unweighted(metric.plan)
+    if isinstance(plan, MeanRate):
         total: FloatArray = np.zeros((len(scene), scene.classes))
         for weight, part in averaged(metric, scene):
             mine = seen & (labels == part.classes[0])
             kept = (every[None, :] == labels[:, None]).astype(np.float64)
             total += float(weight) / int(mine.sum()) * mine[:, None] * _lost(kept, clean)
         return total
-    weights = scene.weights if metric.weights else np.ones(len(scene))
-    if metric.items in ("correct", "predicted"):
-        reference = clean if metric.items == "predicted" else labels
+    weights = scene.weights if metric.weighted else np.ones(len(scene))
+    if not isinstance(plan, Rate):
+        reference = clean if isinstance(plan, Stability) else labels
         kept = np.where(seen, weights, 0.0)
         right = (every[None, :] == reference[:, None]).astype(np.float64)
         lost: FloatArray = kept[:, None] / float(kept.sum()) * _lost(right, clean)
         return lost
     inside = np.isin(labels, metric.classes)
-    mine = seen & (inside if metric.items == "leave" else ~inside)
+    mine = seen & (inside if plan.flips is Flip.LEAVE else ~inside)
     right = (np.isin(every, metric.classes)[None, :] == inside[:, None]).astype(np.float64)
-    rated: FloatArray = _change(metric, scene) * np.where(mine, weights, 0.0)[:, None] * _lost(right, clean)
+    rated: FloatArray = _change(metric, plan, scene) * np.where(mine, weights, 0.0)[:, None] * _lost(right, clean)
     return rated
 
 
-def _change(metric: Metric, scene: Scene) -> float:
+def _change(metric: Metric, plan: Rate, scene: Scene) -> float:
     """How much a rate changes by one flipped pixel of weight 1; no attack changes its denominator."""
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula over counts")
-    alike = scene if metric.weights else replace(scene, weights=np.ones(len(scene)))
+    alike = scene if metric.weighted else replace(scene, weights=np.ones(len(scene)))
     cells, unit = weighed(metric, alike, scene.predicted)
-    change = metric.ratio.numerator.at(*((-1, 0, 1, 0) if metric.items == "leave" else (0, 1, 0, -1)))
-    return float(abs(change) / (metric.ratio.denominator.at(*cells) * unit))
+    change = plan.formula.ratio.numerator.at(*((-1, 0, 1, 0) if plan.flips is Flip.LEAVE else (0, 1, 0, -1)))
+    return float(abs(change) / (plan.formula.ratio.denominator.at(*cells) * unit))
 
 
 def _lost(right: FloatArray, clean: IntArray) -> FloatArray:

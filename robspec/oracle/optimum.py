@@ -7,14 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Quotient
 from robspec.ir.types import Metric
 from robspec.oracle import linear, ratio, solver, tabled
 from robspec.oracle.moves import SLACK, Attack, Moves, Reach, affordable, pay
 from robspec.oracle.scene import Scene, value
 from robspec.semantics.formula import Polynomial, Ratio
-
-EXACT = ("counting", "ratio", "pooled")
-"""Families whose bound claims to be the worst case over the relaxed set, not only below it."""
 
 _OVERLAP = Ratio(Polynomial.count("TP"), Polynomial.count("TP", "FP", "FN"))
 """What stands in for a formula that is no quotient of sums when attacks on it are to be found."""
@@ -79,9 +77,10 @@ def _tried(metric: Metric, scene: Scene, moves: Moves, reach: Reach) -> Optimum 
     """Try the worst attacks on each part of a metric whose own program is too large for a whole image."""
     worst: Optimum | None = None
     for _, part in tabled.parts_of(metric, scene):
-        alone = replace(part, family="ratio", region=metric.region, region_mask=metric.region_mask)
+        alone = replace(part.alone(part.classes), region=metric.region, region_mask=metric.region_mask)
         if not ratio.is_quotient(alone):
-            alone = replace(alone, ratio=_OVERLAP, low=Fraction(0), high=Fraction(1), lower_is_better=False)
+            stand_in = Quotient(replace(part.formula, ratio=_OVERLAP), part.classes)
+            alone = replace(alone, plan=stand_in, low=Fraction(0), high=Fraction(1), lower_is_better=False)
         if value(alone, scene, scene.predicted) is None:
             continue
         chosen, found = ratio.deciding(alone, scene, moves, 1.0, thorough=False)
@@ -108,7 +107,7 @@ def _deciding(
             shared = budget if moves.shared else None
             return moves, solver.best_moves(gains / top, moves.share, moves.pixel, shared)
         return linear.deciding(metric, scene, moves, budget)
-    if metric.family == "ratio" and ratio.is_quotient(metric):
+    if ratio.is_quotient(metric):
         return ratio.deciding(metric, scene, moves, budget, thorough=thorough)
     if thorough:
         return tabled.deciding(metric, scene, moves, budget)
@@ -118,7 +117,7 @@ def _deciding(
 def _method(metric: Metric) -> str:
     if linear.is_linear(metric):
         return "integer program, HiGHS"
-    if metric.family == "ratio" and ratio.is_quotient(metric):
+    if ratio.is_quotient(metric):
         return "integer programs by bisection on the value, HiGHS"
     return "integer program with tabled values, HiGHS"
 

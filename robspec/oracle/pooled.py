@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Pooled
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle import ratio
 from robspec.oracle.compare import BUDGET_TOLERANCE, EQUAL, Comparison, Subject, shown
@@ -124,10 +124,9 @@ def _meets(objective: Degraded, clean: Fraction, reached: Fraction) -> bool:
 
 
 def _parts(metric: Metric, scenes: Sequence[Scene]) -> list[Metric]:
-    if not metric.average:
-        return [metric]
-    chosen = metric.classes or tuple(range(scenes[0].classes))
-    parts = [replace(metric, classes=(k,), average="") for k in chosen]
+    parts = metric.each(scenes[0].classes)
+    if isinstance(metric.plan, Pooled):
+        return list(parts)
     return [p for p in parts if any(bool((s.counted(p) & np.isin(s.labels, p.classes)).any()) for s in scenes)]
 
 
@@ -143,11 +142,11 @@ def _pooled(metric: Metric, scenes: Sequence[Scene], found: Sequence[IntArray]) 
 
 
 def _has_worst(metric: Metric) -> bool:
-    return (metric.high if metric.lower_is_better else metric.low) is not None
+    return metric.worst is not None
 
 
 def _quotient(metric: Metric, cells: tuple[int, int, int, int]) -> Fraction | None:
-    return None if metric.ratio is None or not defined(metric, cells) else metric.ratio.at(*cells)
+    return metric.formula.ratio.at(*cells) if defined(metric, cells) else None
 
 
 def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fraction | None, Fraction | None, int]:

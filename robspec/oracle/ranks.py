@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Accuracy
 from robspec.ir.types import Metric
 from robspec.oracle.scene import Scene
 
@@ -36,7 +37,7 @@ def ranked(metric: Metric, scene: Scene) -> tuple[Metric, Scene]:
         else:
             logits[w, 1] = 1.0
     reduced = Scene(logits, np.zeros(len(scene), np.int64), ~seen, scene.region, scene.weights, scene.q)
-    return replace(metric, rank=1, region=(), region_mask=False), reduced
+    return replace(metric, plan=Accuracy(), region=(), region_mask=False), reduced
 
 
 def price(pixel: Sequence[Fraction], label: int, rank: int, q: int | None) -> Fraction:

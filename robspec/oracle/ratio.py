@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec.ir.plans import Quotient
 from robspec.ir.types import Metric
 from robspec.oracle import solver
 from robspec.oracle.moves import SLACK, Moves, cheapest_across
@@ -22,9 +23,8 @@ _STEPS = {(True, True): (-1, 0, 1, 0), (False, False): (0, 1, 0, -1), (True, Fal
 
 
 def is_quotient(metric: Metric) -> bool:
-    """Tell whether a metric is a quotient of sums of counts."""
-    found = metric.ratio
-    return found is not None and found.numerator.linear and found.denominator.linear
+    """Tell whether a metric is a quotient of sums of counts of one class set."""
+    return isinstance(metric.plan, Quotient) and metric.plan.formula.linear
 
 
 def gains(metric: Metric, scene: Scene, moves: Moves, price: Fraction) -> FloatArray:
@@ -39,9 +39,8 @@ def gains(metric: Metric, scene: Scene, moves: Moves, price: Fraction) -> FloatA
 
 
 def _change(metric: Metric, step: tuple[int, int, int, int], price: Fraction) -> float:
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula")
-    change = price * metric.ratio.denominator.at(*step) - metric.ratio.numerator.at(*step)
+    ratio = metric.formula.ratio
+    change = price * ratio.denominator.at(*step) - ratio.numerator.at(*step)
     return float(-change if metric.lower_is_better else change)
 
 

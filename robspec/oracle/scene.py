@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
+from robspec.ir.plans import Accuracy, Mean, MeanRate, Quotient, Rate, Stability, Sum, Weighted, unweighted
 from robspec.ir.types import Metric
 
 FloatArray = npt.NDArray[np.float64]
@@ -90,22 +91,26 @@ def value(metric: Metric, scene: Scene, found: IntArray) -> Fraction | None:
     Source: MATH.md sections 1, 3 and 4.
     """
     seen = scene.counted(metric)
-    if metric.parts:
-        parts = [(w, value(_seen_alike(part, metric), scene, found)) for w, part in metric.parts]
-        known = [w * v for w, v in parts if v is not None]
-        return sum(known, Fraction(0)) if len(known) == len(parts) else None
-    if metric.average:
-        return _average(metric, scene, found)
-    if metric.rank > 1:
-        raise ValueError("a metric of ranks is asked of the scene that `ranked` makes")
-    if metric.items in ("correct", "predicted"):
-        right = found == (scene.predicted if metric.items == "predicted" else scene.labels)
-        weights = scene.weights if metric.weights else np.ones(len(scene))
-        total = _sum(weights[seen])
-        return _sum(weights[seen & right]) / total if total else None
-    if metric.weights:
-        return None if metric.ratio is None else metric.ratio.at(*weighed(metric, scene, found)[0])
-    return ratio_value(metric, counts(scene.labels[seen], found[seen], metric.classes))
+    match metric.plan:
+        case Sum():
+            parts = [(w, value(part, scene, found)) for w, part in metric.parts]
+            known = [w * v for w, v in parts if v is not None]
+            return sum(known, Fraction(0)) if len(known) == len(parts) else None
+        case Mean() | MeanRate():
+            return _average(metric, scene, found)
+        case Accuracy() if metric.rank > 1:
+            raise ValueError("a metric of ranks is asked of the scene that `ranked` makes")
+        case Rate() | Quotient():
+            return ratio_value(metric, counts(scene.labels[seen], found[seen], metric.classes))
+        case Weighted(of=Rate()):
+            return metric.formula.ratio.at(*weighed(metric, scene, found)[0])
+        case Accuracy() | Stability() | Weighted():
+            stability = isinstance(unweighted(metric.plan), Stability)
+            right = found == (scene.predicted if stability else scene.labels)
+            weights = scene.weights if metric.weighted else np.ones(len(scene))
+            total = _sum(weights[seen])
+            return _sum(weights[seen & right]) / total if total else None
+    raise ValueError(f"{metric.name} has no value for an image of pixels")
 
 
 def counts(labels: IntArray, found: IntArray, inside: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -131,37 +136,33 @@ def ratio_value(metric: Metric, cells: tuple[int, int, int, int]) -> Fraction | 
     """Compute a one-class formula from counts; undefined by the annotation, or the worst value on a zero bar."""
     if not defined(metric, cells):
         return None
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula over counts")
-    found = metric.ratio.at(*cells)
+    found = metric.formula.ratio.at(*cells)
     return worst_of(metric) if found is None else found
 
 
 def defined(metric: Metric, cells: tuple[int, int, int, int]) -> bool:
     """Tell whether the annotation defines a one-class metric."""
-    return sum(cells) > 0 if metric.defined is None else metric.defined.at(*cells) != 0
+    needed = metric.formula.defined
+    return sum(cells) > 0 if needed is None else needed.at(*cells) != 0
 
 
 def worst_of(metric: Metric) -> Fraction:
     """The value a metric counts as once an attack has made it meaningless."""
-    worst = metric.high if metric.lower_is_better else metric.low
-    if worst is None:
+    if metric.worst is None:
         raise ValueError(f"{metric.name} has no worst value")
-    return worst
+    return metric.worst
 
 
 def averaged(metric: Metric, scene: Scene) -> list[tuple[Fraction, Metric]]:
     """The parts an average over the annotated classes consists of, with their weights; empty when undefined."""
     seen, clean = scene.counted(metric), scene.predicted
-    chosen = metric.classes or tuple(range(scene.classes))
-    parts = [replace(metric, classes=(k,), average="", family="ratio") for k in chosen]
     kept = []
-    for part in parts:
+    for part in metric.each(scene.classes):
         cells = counts(scene.labels[seen], clean[seen], part.classes)
         if defined(part, cells):
             kept.append((part, cells[0] + cells[2]))
     total = sum(n for _, n in kept)
-    if metric.average == "frequency":
+    if isinstance(metric.plan, Mean | MeanRate) and metric.plan.frequency:
         return [(Fraction(n, total), part) for part, n in kept] if total else []
     return [(Fraction(1, len(kept)), part) for part, _ in kept]
 
@@ -171,11 +172,6 @@ def _average(metric: Metric, scene: Scene, found: IntArray) -> Fraction | None:
     if not values:
         return None
     return sum((w * v for w, v in values if v is not None), Fraction(0))
-
-
-def _seen_alike(part: Metric, whole: Metric) -> Metric:
-    """A part looks at the pixels the whole looks at."""
-    return replace(part, region=whole.region, region_mask=whole.region_mask)
 
 
 def _sum(values: FloatArray) -> Fraction:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from robspec.ir.plans import Mean, MeanRate, Sum
 from robspec.ir.types import Metric
 from robspec.oracle import solver
 from robspec.oracle.moves import Moves
@@ -22,11 +23,13 @@ MOST_CELLS = 6000
 
 def parts_of(metric: Metric, scene: Scene) -> list[tuple[Fraction, Metric]]:
     """A metric as a weighted sum of one-class formulas."""
-    if metric.parts:
-        return list(metric.parts)
-    if metric.average:
-        return averaged(metric, scene)
-    return [(Fraction(1), metric)]
+    match metric.plan:
+        case Sum():
+            return list(metric.parts)
+        case Mean() | MeanRate():
+            return averaged(metric, scene)
+        case _:
+            return [(Fraction(1), metric)]
 
 
 def deciding(metric: Metric, scene: Scene, moves: Moves, budget: float) -> tuple[Moves, solver.Solution | None]:

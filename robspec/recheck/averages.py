@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
+from robspec.ir.plans import Sum
 from robspec.ir.types import Degraded, Metric
 from robspec.oracle.scene import Scene, averaged, value
 from robspec.recheck.claims import Between, Claim, rational
@@ -232,9 +233,8 @@ class Bounded:
 
 def _parts(metric: Metric, scene: Scene, *, defined: bool = False) -> Sequence[tuple[Fraction, Metric]]:
     """The parts of an average with their weights; those the annotation defines, or all that are asked for."""
-    if metric.parts:
-        return [(w, replace(p, region=metric.region, region_mask=metric.region_mask)) for w, p in metric.parts]
+    if isinstance(metric.plan, Sum):
+        return metric.parts
     if defined:
         return averaged(metric, scene)
-    chosen = metric.classes or tuple(range(scene.classes))
-    return [(Fraction(1), replace(metric, classes=(k,), average="", family="ratio")) for k in chosen]
+    return [(Fraction(1), one) for one in metric.each(scene.classes)]

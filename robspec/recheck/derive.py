@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from robspec.ir.plans import Mean, MeanRate, Plan, Ranked, Sum, Weighted
 from robspec.ir.types import Metric, Program, Property
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import AverageBook
@@ -22,8 +23,13 @@ from robspec.recheck.relaxed import Relaxed
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
 
-BOOKS: dict[str, type[Relaxed]] = {"weighted": WeightedBook, "macro": AverageBook}
-"""Families whose bound is relaxed."""
+BOOKS: dict[type[Plan], type[Relaxed]] = {
+    Weighted: WeightedBook,
+    MeanRate: WeightedBook,
+    Mean: AverageBook,
+    Sum: AverageBook,
+}
+"""Plans whose bound is relaxed."""
 Settle: TypeAlias = Callable[[int, int, dict[str, Any]], Any]
 """Takes the number of a property, the number of an image and its entry; gives what is kept in place of the entry."""
 
@@ -47,7 +53,7 @@ class Deriver:
         self._images: list[dict[str, Any]] = []
         self._points: list[list[Any]] = [[] for _ in program.properties]
         self._pools = {
-            p.name: Ranks(p, c) if next(metrics_of(p)).family == "scores" else Pool(p, c)
+            p.name: Ranks(p, c) if isinstance(next(metrics_of(p)).plan, Ranked) else Pool(p, c)
             for p, c in zip(program.properties, constants, strict=True)
             if next(metrics_of(p)).of_data_set
         }
@@ -115,8 +121,8 @@ def _books(prop: Property, scene: Scene, ledgers: dict[tuple[Metric, int | None]
         key = (metric, scene.q)
         if metric in books:
             continue
-        if metric.family in BOOKS:
-            books[metric] = BOOKS[metric.family](metric, scene)
+        if type(metric.plan) in BOOKS:
+            books[metric] = BOOKS[type(metric.plan)](metric, scene)
             continue
         if key not in ledgers:
             ledgers[key] = Ledger(metric, scene)

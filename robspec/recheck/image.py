@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
 
+from robspec.ir.plans import Accuracy, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective
 from robspec.oracle.scene import BoolArray, Scene, counts, ratio_value, value
 from robspec.recheck.conditions import meets
 from robspec.recheck.exact import Priced, price, price_ranked
+from robspec.semantics.classify import Flip
 
 Cost: TypeAlias = Fraction | float
 """An exact cost, or infinity where no attack suffices."""
@@ -88,18 +90,20 @@ class Ledger(Prices):
         seen, predicted = scene.counted(metric), scene.predicted
         self._cells: tuple[int, int, int, int] | None = None
         self._total = int(seen.sum())
+        plan = metric.plan
         if metric.rank > 1:
             right = seen & scene.among(metric.rank)
             leave, enter = price_ranked(scene, right, metric.rank), Priced((), Fraction(1))
-        elif metric.items in ("correct", "predicted"):
-            right = seen & (predicted == scene.labels) if metric.items == "correct" else seen
+        elif isinstance(plan, Accuracy | Stability):
+            right = seen & (predicted == scene.labels) if isinstance(plan, Accuracy) else seen
             leave, enter = price(scene, right, None), Priced((), Fraction(1))
         else:
+            only = plan.flips if isinstance(plan, Rate) else None
             inside, ahead = np.isin(scene.labels, metric.classes), np.isin(predicted, metric.classes)
             self._cells = counts(scene.labels[seen], predicted[seen], metric.classes)
             none = np.zeros(len(scene), dtype=np.bool_)
-            leaving = none if metric.items == "enter" else seen & inside & ahead
-            entering = none if metric.items == "leave" else seen & ~inside & ~ahead
+            leaving = none if only is Flip.ENTER else seen & inside & ahead
+            entering = none if only is Flip.LEAVE else seen & ~inside & ~ahead
             leave = price(scene, leaving, metric.classes).times(share)
             if whole is None:
                 enter = price(scene, entering, metric.classes).times(share)
@@ -140,9 +144,9 @@ class Ledger(Prices):
         """The worst value within a budget; None for everything flipped."""
         if budget is None:
             return self.after(len(self.a) - 1, len(self.b) - 1)
-        ratio = self.metric.ratio
-        if self._cells is None or ratio is None or not (ratio.numerator.linear and ratio.denominator.linear):
+        if self._cells is None or not self.metric.formula.linear:
             return self.worst(budget)[0]
+        ratio = self.metric.formula.ratio
         sign = -1 if self.metric.lower_is_better else 1
         tp, fp, fn, tn = self._cells
         above, below = ratio.numerator, ratio.denominator
@@ -211,8 +215,3 @@ def needs(objective: Objective, ledgers: Mapping[Metric, Ledger]) -> Cut | None:
     if len(known) < len(parts) and all(p.cost != decisive for p in known):
         return None
     return (max if every else min)(known, key=lambda p: p.cost)
-
-
-def one_class(metric: Metric, classes: tuple[int, ...]) -> Metric:
-    """A pooled metric's formula for one class set, on its own."""
-    return replace(metric, classes=classes, average="", family="ratio")

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from robspec.ir.plans import Pooled, PooledMean
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle.scene import Scene, defined, worst_of
 from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.conditions import meets, metrics_of
-from robspec.recheck.image import Ledger, Prices, one_class
+from robspec.recheck.image import Ledger, Prices
 from robspec.recheck.spool import Place, Spool
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
@@ -54,8 +55,7 @@ class Pool:
     def __init__(self, prop: Property, constant: Constant) -> None:
         query = prop.query
         self.metric: Metric = next(metrics_of(prop))
-        formula = self.metric.ratio
-        if formula is None or not (formula.numerator.linear and formula.denominator.linear):
+        if not isinstance(self.metric.plan, Pooled | PooledMean) or not self.metric.formula.linear:
             raise ValueError(f"{self.metric.name} is pooled and no quotient of sums of counts")
         if not isinstance(query, WorstCaseQuery) and not all(isinstance(o, Degraded) for o in query.objectives):
             raise ValueError(f"{self.metric.name} is pooled and cannot be combined")
@@ -67,9 +67,7 @@ class Pool:
 
     def add(self, scene: Scene) -> None:
         """Read one image; none is left out."""
-        chosen = self.metric.classes or tuple(range(scene.classes))
-        sets = [(k,) for k in chosen] if self.metric.average else [self.metric.classes]
-        self._images.append([self._read(Ledger(one_class(self.metric, s), scene)) for s in sets])
+        self._images.append([self._read(Ledger(one, scene)) for one in self.metric.each(scene.classes)])
         self._pixels = len(scene)
 
     def entry(self) -> dict[str, Any]:
@@ -144,7 +142,7 @@ class Pool:
             if not defined(self.metric, (tp, fp, fn, tn)):
                 continue
             found = _extreme(self.metric, [reachable(kept) for kept in images])
-            if found is None and (self.metric.high if self.metric.lower_is_better else self.metric.low) is None:
+            if found is None and self.metric.worst is None:
                 return None
             values.append(worst_of(self.metric) if found is None else found)
         return sum(values, Fraction(0)) / len(values) if values else None
@@ -184,9 +182,7 @@ def _single(kept: _Kept, pair: tuple[int, int]) -> _Frontier:
 
 def _extreme(metric: Metric, images: list[_Frontier]) -> Fraction | None:
     """The worst quotient of sums, one pair per image; None where its denominator is 0 whatever the attack does."""
-    ratio = metric.ratio
-    if ratio is None:
-        raise ValueError("no formula")
+    ratio = metric.formula.ratio
     sign = -1 if metric.lower_is_better else 1
     steps = ((-1, 0, 1, 0), (0, 1, 0, -1))
     above = [sign * ratio.numerator.at(*step) for step in steps]

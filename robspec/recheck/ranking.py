@@ -9,6 +9,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
+from robspec.ir.plans import Attacked, Measure, Ranked
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle.scene import Scene
 from robspec.recheck.claims import rational
@@ -36,12 +37,16 @@ class Ranks:
     """A property of ranked scores over the images it is given; as `pooled.Pool`.
 
     Args:
-        prop: of one metric of the family "scores".
+        prop: of one metric, whose plan is `Ranked`.
         constant: of the property.
     """
 
     def __init__(self, prop: Property, constant: Constant) -> None:
         self.metric: Metric = next(metrics_of(prop))
+        if not isinstance(self.metric.plan, Ranked):
+            raise ValueError(f"{self.metric.name} ranks no scores")
+        self._measure = self.metric.plan.measure
+        self._both = self.metric.plan.attacked is Attacked.BOTH
         self._query = prop.query
         self._constant = constant
         self._sides: tuple[list[Fraction], list[Fraction]] = ([], [])
@@ -87,18 +92,18 @@ class Ranks:
 
     def _at(self, eps: Fraction) -> _Shift:
         reach = eps * self._constant.value
-        return _Shift(reach, reach if self.metric.attack == "both" else Fraction(0))
+        return _Shift(reach, reach if self._both else Fraction(0))
 
     def _far(self, beyond: Fraction) -> _Shift:
         reach = beyond if self._constant.value else Fraction(0)
-        return _Shift(reach, reach if self.metric.attack == "both" else Fraction(0))
+        return _Shift(reach, reach if self._both else Fraction(0))
 
     def _value(self, shift: _Shift) -> Fraction | None:
         normal, anomalous = self._sides
         if not normal or not anomalous:
             return None
         n, m, side, total = len(anomalous), len(normal), shift.side, shift.down + shift.up
-        given, name = self.metric.arguments, self.metric.items
+        given, measure = self.metric.arguments, self._measure
 
         def nearer(score: Fraction, *, level: bool) -> int:
             """Normal images that come above a score, or (level) at least up to it."""
@@ -106,17 +111,17 @@ class Ranks:
             counts_ties = side > 0 or (level and side == 0)
             return m - (bisect_left if counts_ties else bisect_right)(normal, at)
 
-        if name == "auroc":
+        if measure is Measure.AUROC:
             lost = sum(nearer(s, level=False) + nearer(s, level=True) for s in anomalous)
             return 1 - Fraction(lost, 2 * n * m)
-        if name == "tpr_at":
+        if measure is Measure.TPR_AT:
             at = given[0] + shift.down
             moves = side if shift.down or side > 0 else 0
             return Fraction(n - (bisect_right if moves > 0 else bisect_left)(anomalous, at), n)
-        if name == "fpr_at":
+        if measure is Measure.FPR_AT:
             moves = side if shift.up else 0
             return Fraction(m - (bisect_right if moves < 0 else bisect_left)(normal, given[0] - shift.up), m)
-        if name == "fpr_at_tpr":
+        if measure is Measure.FPR_AT_TPR:
             score = anomalous[n - math.ceil(given[0] * n)]
             return Fraction(nearer(score, level=True), m)
         parted = bool(shift.down) or side > 0

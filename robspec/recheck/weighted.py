@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from robspec.ir.plans import MeanRate, Rate, Stability, unweighted
 from robspec.ir.types import Metric
 from robspec.oracle.scene import BoolArray, Scene, averaged, value
 from robspec.recheck.claims import Between
 from robspec.recheck.exact import integers, prices
 from robspec.recheck.relaxed import Relaxed
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
@@ -101,7 +103,8 @@ def _items(metric: Metric, scene: Scene) -> tuple[Fraction | None, _Items]:
     """The clean value, None where it is undefined, and the items."""
     seen, labels, predicted = scene.counted(metric), scene.labels, scene.predicted
     nothing: _Items = (np.zeros(len(scene), np.bool_), [], None)
-    if not metric.weights:
+    plan = unweighted(metric.plan)
+    if isinstance(plan, MeanRate):
         parts = averaged(metric, scene)
         loss = {part.classes[0]: w / int((seen & (labels == part.classes[0])).sum()) for w, part in parts}
         chosen = seen & (predicted == labels) & np.isin(labels, list(loss))
@@ -112,22 +115,20 @@ def _items(metric: Metric, scene: Scene) -> tuple[Fraction | None, _Items]:
     def total(chosen: BoolArray) -> int:
         return sum(weights[i] for i in np.flatnonzero(chosen).tolist())
 
-    if metric.items in ("correct", "predicted"):
-        whole, right = total(seen), seen & ((predicted == labels) | (metric.items == "predicted"))
+    if not isinstance(plan, Rate):
+        whole, right = total(seen), seen & ((predicted == labels) | isinstance(plan, Stability))
         if not whole:
             return None, nothing
         losses = [Fraction(weights[i], whole) for i in np.flatnonzero(right).tolist()]
         return Fraction(total(right), whole), (right, losses, None)
-    if metric.ratio is None:
-        raise ValueError(f"{metric.name} has no formula over counts")
     inside, ahead = np.isin(labels, metric.classes), np.isin(predicted, metric.classes)
     cells = (inside & ahead, ~inside & ahead, inside & ~ahead, ~inside & ~ahead)
     tp, fp, fn, tn = (total(seen & cell) for cell in cells)
-    below = metric.ratio.denominator.at(tp, fp, fn, tn)
+    below = plan.formula.ratio.denominator.at(tp, fp, fn, tn)
     if not below:
         return None, nothing
-    leaving = metric.items == "leave"
+    leaving = plan.flips is Flip.LEAVE
     chosen = seen & cells[0 if leaving else 3]
-    change = abs(metric.ratio.numerator.at(*((-1, 0, 1, 0) if leaving else (0, 1, 0, -1))))
+    change = abs(plan.formula.ratio.numerator.at(*((-1, 0, 1, 0) if leaving else (0, 1, 0, -1))))
     losses = [Fraction(weights[i] * change, below) for i in np.flatnonzero(chosen).tolist()]
-    return Fraction(metric.ratio.numerator.at(tp, fp, fn, tn), below), (chosen, losses, metric.classes)
+    return Fraction(plan.formula.ratio.numerator.at(tp, fp, fn, tn), below), (chosen, losses, metric.classes)

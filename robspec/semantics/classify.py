@@ -1,4 +1,4 @@
-"""What can be proved of a one-class formula: its monotonicity, its family, where it is defined, its range.
+"""What can be proved of a one-class formula: its monotonicity, what it counts, where it is defined, its range.
 
 An attack moves a of the TP to FN and b of the TN to FP. All claims are about phi(TP - a, FP + b, FN + a, TN - b) over
 non-negative counts (MATH.md 3.A and 3.C).
@@ -19,6 +19,13 @@ P = Polynomial.count("TP", "FN")
 Q = Polynomial.count("FP", "TN")
 _MOVES = {"a": ("TP", "FN"), "b": ("TN", "FP")}
 _SEARCHED = 5
+
+
+class Flip(enum.Enum):
+    """One kind of flip: TP that leave the class, or TN that enter it."""
+
+    LEAVE = "leave"
+    ENTER = "enter"
 
 
 class Proof(enum.Enum):
@@ -50,8 +57,8 @@ class Classified:
 
     Args:
         ratio: the formula.
-        family: "counting" or "ratio".
-        items: "leave" or "enter" for "counting", else empty.
+        flips: the kind that changes the value by the same amount each, where no other changes it; None for a value
+            that is no such count.
         slopes: the two derivatives with their proofs.
         defined: non-zero exactly on the images it is defined on; None for every image with an annotated pixel.
         worst_when_undefined: an attack can make the denominator 0; that counts as the worst value.
@@ -60,8 +67,7 @@ class Classified:
     """
 
     ratio: Ratio
-    family: str
-    items: str
+    flips: Flip | None
     slopes: tuple[Slope, Slope]
     defined: Polynomial | None
     worst_when_undefined: bool
@@ -111,14 +117,14 @@ Outcome: TypeAlias = Classified | NotMonotone | Undefinable | Unmoved
 
 
 def classify(ratio: Ratio, *, lower_is_better: bool) -> Outcome:
-    """Find the cheapest family that finds a formula's worst case exactly.
+    """Prove what can be proved of a formula, so that its worst case is found exactly.
 
     Args:
         ratio: the formula, in lowest terms, in its own sense.
         lower_is_better: its polarity.
 
     Returns:
-        The family with its proofs; or why there is none.
+        The proofs; or why there is none.
 
     Source:
         MATH.md sections 3.A, 3.C and 4.
@@ -141,9 +147,7 @@ def classify(ratio: Ratio, *, lower_is_better: bool) -> Outcome:
     if isinstance(definedness, Undefinable):
         return definedness
     defined, worst_when_undefined = definedness
-    items = _items(ratio, steps)
-    family = "counting" if items else "ratio"
-    return Classified(ratio, family, items, (proofs[0], proofs[1]), defined, worst_when_undefined, low, high)
+    return Classified(ratio, _counted(ratio, steps), (proofs[0], proofs[1]), defined, worst_when_undefined, low, high)
 
 
 def moved(polynomial: Polynomial, move: str) -> Polynomial:
@@ -231,13 +235,13 @@ def bounds(ratio: Ratio) -> tuple[Fraction | None, Fraction | None]:
     return low, high
 
 
-def _items(ratio: Ratio, steps: dict[str, Polynomial]) -> str:
-    """What is counted, if the value falls by the same amount with each flip of one kind and by none of the other."""
-    for move, other, items in (("a", "b", "leave"), ("b", "a", "enter")):
+def _counted(ratio: Ratio, steps: dict[str, Polynomial]) -> Flip | None:
+    """The flips of one kind, if each of them lowers the value by the same amount and no other changes it."""
+    for move, other, flip in (("a", "b", Flip.LEAVE), ("b", "a", Flip.ENTER)):
         fixed = not moved(ratio.denominator, move) and not moved(moved(ratio.numerator, move), move)
         if not steps[other] and fixed:
-            return items
-    return ""
+            return flip
+    return None
 
 
 def _definedness(ratio: Ratio, worst: Fraction | None) -> tuple[Polynomial | None, bool] | Undefinable:

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from robspec.bounds import FamilyBound, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
+from robspec.ir.plans import Mean, Sum
 from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
@@ -100,7 +101,7 @@ def _told(
         return open_bound(metric, context, constant)
 
     def told(metric: Metric, radii: Sequence[Value | None], eps: Sequence[Value | None]) -> list[Told]:
-        bound = opened(metric) if metric.family == "macro" else None
+        bound = opened(metric) if isinstance(metric.plan, Mean | Sum) else None
         return [Told(r, _stands_on(bound, i, e)) for i, (r, e) in enumerate(zip(radii, eps, strict=True))]
 
     def parts(objective: Objective) -> list[Told]:
@@ -120,7 +121,7 @@ def _told(
         objective = prop.query.objectives[point]
         if isinstance(objective, Degraded):
             points.append(told(objective.metric, certified, certified))
-        elif all(leaf.metric.family not in BOOKS for leaf in conditions(objective)):
+        elif all(type(leaf.metric.plan) not in BOOKS for leaf in conditions(objective)):
             points.append([Told(radius) for radius in certified])
         else:
             points.append([replace(t, certified=r) for t, r in zip(parts(objective), certified, strict=True)])

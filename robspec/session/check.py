@@ -20,6 +20,7 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
+from robspec.ir.plans import Objects, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.models.choice import WHOLE, Choice
@@ -41,6 +42,7 @@ from robspec.store import Remembering, Store
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
+from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport
 from robspec.verify.run import Answers, Watch, check, versions
@@ -153,8 +155,7 @@ class Check:
         program = _chosen(program, options.properties)
         if options.ignore_claims:
             program = replace(program, model=replace(program.model, claim=None))
-        if program.model.detector is not None:
-            _refuse(options, "it does not cover detectors yet", "leave it out")
+        refuse_uncovered(program, options)
         sampled = [p.smoothing is not None for p in program.properties]
         if any(sampled):
             _refuse(
@@ -325,6 +326,20 @@ def identity(model: LoadedModel) -> dict[str, str]:
         "versions": json.dumps(versions(), sort_keys=True),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
     }
+
+
+def refuse_uncovered(program: Program, options: Options) -> None:
+    """Stop where an option does not know how a metric of the program is bounded.
+
+    Raises:
+        OptionValueError: E0601, naming the option.
+    """
+    plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
+    if any(isinstance(plan, Objects | PooledObjects | Precisions) for plan in plans):
+        _refuse(options, "it does not cover detectors yet", "leave it out")
+    if any(isinstance(plan, Ranked) for plan in plans):
+        only = replace(options, attack=None, certificate=False)
+        _refuse(only, "it does not cover ranked scores yet", "leave it out")
 
 
 def _refuse(options: Options, why: str, mend: str) -> None:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from robspec.bounds.context import Context, doubles
 from robspec.data.dataset import Dataset
 from robspec.explanations import panels
+from robspec.ir.plans import Accuracy, Stability
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack.budget import Budget, costs
 from robspec.kernels.weighted import backends
@@ -158,13 +159,13 @@ class Gallery:
     def _flips(self, kept: _Kept) -> tuple[str, npt.NDArray[np.bool_]] | None:
         """The pixels of the first property's worst case at its largest budget, where it counts single pixels."""
         query = self._first.query
-        if not isinstance(query, WorstCaseQuery) or query.metric.family != "counting":
+        if not isinstance(query, WorstCaseQuery) or not isinstance(query.metric.plan, Accuracy | Stability):
             return None
         metric = query.metric
-        if metric.items not in ("correct", "predicted") or metric.weights or metric.region or metric.region_mask:
+        if metric.region or metric.region_mask:
             return None
         items = np.ones(kept.predicted.shape, dtype=np.bool_)
-        if metric.items == "correct" and kept.label is not None:
+        if isinstance(metric.plan, Accuracy) and kept.label is not None:
             items = kept.predicted == kept.label
         eps = query.budgets[-1]
         q, pixels = self._constant.output_norm.p, kept.predicted.size

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from robspec.bounds.context import LEFT_OUT, Context
+from robspec.ir.plans import Accuracy, Rate, Stability
 from robspec.ir.types import WorstCaseQuery
 from robspec.torchmetrics import _record, _tensors
 from robspec.torchmetrics._question import Question, rounded_up
@@ -128,7 +129,9 @@ class Certified(Metric):
         prop = self.question.compiled(channels)
         if target is None and any(metric.needs_masks for metric in metrics_of(prop.query)):
             raise BadBatch("target", "this metric compares with an annotation", "pass the labels")
-        if preds.dim() == 2 and any(metric.family != "counting" for metric in metrics_of(prop.query)):
+        if preds.dim() == 2 and not all(
+            isinstance(metric.plan, Accuracy | Stability | Rate) for metric in metrics_of(prop.query)
+        ):
             what = "of whole images this metric has one value for the data set, and none for each image"
             mend = (
                 "ask for accuracy, top_k, stability, or for recall or fnr of a class; `robspec check` has the others"

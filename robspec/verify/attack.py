@@ -22,8 +22,10 @@ from torch import Tensor
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
+from robspec.ir.plans import Attacked, OverClasses, OverCounts, Ranked, Rate, Stability, unweighted
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
 from robspec.tasks import Task
@@ -137,8 +139,8 @@ class Attacker:
             raise ValueError("a metric that can be attacked has labels")
 
         def margins(logits: Tensor) -> Tensor:
-            if attack.metric.family == "scores":
-                return _sides(logits, labels, attack.metric)
+            if isinstance(attack.metric.plan, Ranked):
+                return _sides(logits, labels, attack.metric.plan)
             return margins_by(logits, labels, attack.metric)
 
         for point, eps in enumerate(attack.budgets):
@@ -291,8 +293,9 @@ def searchable(query: WorstCaseQuery, task: Task) -> bool:
 
     It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item.
     """
+    stability = isinstance(unweighted(query.metric.plan), Stability)
     known = not query.metric.of_data_set or task.item == "image"
-    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known and not task.objects
+    return query.norm in (L2, LINF) and not stability and known and not task.objects
 
 
 def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
@@ -309,9 +312,9 @@ def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack,
     return replace(result, attained=tuple(values), attacks=tuple(attacks))
 
 
-def _sides(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
+def _sides(logits: Tensor, labels: Tensor, plan: Ranked) -> Tensor:
     """What each score has to lose, [B, 1, 1]: anomalies fall, normal images rise; 0 where nothing is attacked."""
-    normal = -logits[:, 0] if metric.attack == "both" else torch.zeros_like(logits[:, 0])
+    normal = -logits[:, 0] if plan.attacked is Attacked.BOTH else torch.zeros_like(logits[:, 0])
     return torch.where(labels == 1, logits[:, 0], normal)
 
 
@@ -330,14 +333,15 @@ def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
     target = labels.clamp_min(0)
     if logits.shape[1] == 1:
         logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    if metric.classes and not metric.average:
+    plan = unweighted(metric.plan)
+    if isinstance(plan, OverCounts) and not isinstance(plan, OverClasses):
         inside = torch.zeros(logits.shape[1], dtype=torch.bool)
         inside[list(metric.classes)] = True
         mine = inside[target]
         across = logits[:, inside].amax(dim=1) - logits[:, ~inside].amax(dim=1)
         margins = torch.where(mine, across, -across)
-        if metric.items in ("leave", "enter"):
-            counted &= mine if metric.items == "leave" else ~mine
+        if isinstance(plan, Rate):
+            counted &= mine if plan.flips is Flip.LEAVE else ~mine
     else:
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -math.inf)

@@ -13,12 +13,14 @@ import torch
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
+from robspec.ir.plans import Accuracy, Formula, Rate
 from robspec.ir.types import Degraded, Metric, Property, Query, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import compare, costs, pooled
 from robspec.oracle.compare import Comparison, Subject
 from robspec.oracle.ranks import ranked
 from robspec.oracle.scene import Scene
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import decimal_text
@@ -162,9 +164,9 @@ class Case:
         context = Context(backend, stack, labels, None)
         zero = [(Fraction(0),)] * len(scene)
         if not inside or len(inside) == scene.classes:
-            rows = open_bound(_RATE["correct"], context, self.constant).radius(zero, strict=False)
+            rows = open_bound(Metric("correct", Accuracy()), context, self.constant).radius(zero, strict=False)
             return compare.flip_costs(self.subject, scene, targets, self.constant.value, [r[0] for r in rows])
-        rates = [replace(_RATE[items], classes=inside) for items in ("leave", "enter")]
+        rates = [_rate(Flip.LEAVE, "TP", "FN", inside), _rate(Flip.ENTER, "TN", "FP", inside)]
         leave, enter = (open_bound(rate, context, self.constant).radius(zero, strict=False) for rate in rates)
         said = np.isin(clean, inside).tolist()
         radii = [a[0] if mine else b[0] for mine, a, b in zip(said, leave, enter, strict=True)]
@@ -184,17 +186,10 @@ def _by_rank(query: Query, scenes: list[Scene]) -> tuple[Query, list[Scene]]:
     return replace(query, objectives=objectives), reduced
 
 
-def _rate(items: str, kept: str, lost: str) -> Metric:
+def _rate(flips: Flip, kept: str, lost: str, inside: tuple[int, ...]) -> Metric:
+    """A metric that is 1 on an image of one pixel until it flips."""
     below = Polynomial.count(kept, lost)
-    return Metric(items, items=items, ratio=Ratio(Polynomial.count(kept), below), defined=below)
-
-
-_RATE = {
-    "correct": Metric("correct", items="correct"),
-    "leave": _rate("leave", "TP", "FN"),
-    "enter": _rate("enter", "TN", "FP"),
-}
-"""Metrics that are 1 on an image of one pixel until it flips."""
+    return Metric(flips.value, Rate(Formula(Ratio(Polynomial.count(kept), below), below), inside, flips))
 
 
 def _eps_text(eps: Fraction) -> str:

@@ -67,7 +67,7 @@ class Census:
         for prop in program.properties:
             for metric in metrics_of(prop.query):
                 for part in leaves(metric):
-                    if not (part.region or part.region_mask or part.weights):
+                    if not (part.region or part.region_mask or part.weighted):
                         continue
                     view = self.views.setdefault(_key(part), View(part))
                     if prop.name not in view.properties:
@@ -133,7 +133,7 @@ class Census:
         shape = (context.logits.shape[0], *context.logits.shape[2:])
         before = torch.ones(shape, dtype=torch.bool) if whole is None else whole != LEFT_OUT
         kept = torch.ones(shape, dtype=torch.bool) if seen is None else seen != LEFT_OUT
-        if view.metric.weights and context.weights is not None:
+        if view.metric.weighted and context.weights is not None:
             kept &= context.weights > 0
         view.pixels += int(before.sum())
         view.counted += int(kept.sum())
@@ -160,7 +160,7 @@ def leaves(metric: Metric) -> Iterator[Metric]:
 
 
 def _key(metric: Metric) -> Key:
-    return (metric.region, metric.region_mask, metric.weights, metric.needs_masks)
+    return (metric.region, metric.region_mask, metric.weighted, metric.needs_masks)
 
 
 def _predicted(logits: torch.Tensor) -> set[int]:

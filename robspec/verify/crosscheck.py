@@ -189,7 +189,7 @@ def _at(prop: Property, point: int) -> Property:
 def _kind(metric: Metric) -> str:
     if linear.is_linear(metric):
         return "linear"
-    return "quotient" if metric.family == "ratio" and ratio.is_quotient(metric) else "tabled"
+    return "quotient" if ratio.is_quotient(metric) else "tabled"
 
 
 def _window(

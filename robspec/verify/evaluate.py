@@ -9,10 +9,13 @@ from fractions import Fraction
 from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
+from robspec.ir.plans import Accuracy, Precisions, Quotient, Ranked, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
+
+_PRICED_BY_PAIRS = {Accuracy, Stability, Rate, Quotient}
 
 
 class BatchEvaluator:
@@ -55,10 +58,10 @@ class BatchEvaluator:
 
     def _by_pairs(self, prop: Property, constant: Constant) -> list[tuple[Value | None, ...]]:
         """What the pair bound alone certifies, nothing where it is the bound used."""
-        families = {metric.family for metric in metrics_of(prop.query)}
+        plans = {type(metric.plan) for metric in metrics_of(prop.query)}
         water = constant.output_norm.p == 2 and self._context.classes > 2
-        # The averages of family "macro" are made for squared distances only.
-        if self._pairs is None or not water or not families <= {"ratio", "counting"} or "ratio" not in families:
+        # Averages are made for squared distances only.
+        if self._pairs is None or not water or Quotient not in plans or plans - _PRICED_BY_PAIRS:
             return [()] * len(self._names)
         return [image.certified for image in self._pairs.answer(prop, constant)]
 
@@ -138,7 +141,7 @@ def refuse_unsupported(program: Program) -> None:
     """
     for prop in program.properties:
         for metric in metrics_of(prop.query):
-            if metric.family == "weighted" and not weighted.supported(metric):
+            if metric.weighted and not weighted.supported(metric):
                 raise UnsupportedMetricError(
                     f"property {prop.name}",
                     f"there is no bound for weighted {metric.name}: its formula is no rate with a fixed denominator",
@@ -165,8 +168,7 @@ def _pooled_metric(prop: Property) -> Metric:
     whole = isinstance(query, WorstCaseQuery) or all(isinstance(o, Degraded) for o in query.objectives)
     metrics = set(metrics_of(query))
     metric = next(iter(metrics))
-    linear = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
-    linear = linear or metric.family in ("scores", "detections")
+    linear = isinstance(metric.plan, Ranked | Precisions) or metric.formula.linear
     if not whole or len(metrics) > 1 or not linear:
         raise UnsupportedMetricError(
             f"property {prop.name}",

@@ -236,9 +236,7 @@ def _train(facts: _Facts) -> str:
 def _smooth(facts: _Facts) -> str:
     if facts.boundary or not facts.smoothable:
         return ""
-    return (
-        "`by smoothing { sigma S samples 100 alpha 0.001 }` in the property asks about the vote under noise instead"
-    )
+    return "`by smoothing { sigma S samples 100 alpha 0.001 }` in the property asks about the vote under noise"
 
 
 _ADVICE: tuple[Callable[[_Facts], str], ...] = (_attack, _ask_less, _nodes, _train, _smooth)

@@ -83,7 +83,7 @@ def _view(program: Program, census: Census, view: View) -> Iterator[Note]:
         what.append(f"outside [{', '.join(program.model.classes[k] for k in metric.region)}]")
     if metric.region_mask:
         what.append("outside the region")
-    if metric.weights:
+    if metric.weighted:
         what.append("of weight 0")
     if not what or not view.pixels:
         return

@@ -19,7 +19,10 @@ from robspec.bounds.confusion import (
     value_at,
     worst_value,
 )
+from robspec.ir.plans import Quotient
+from robspec.ir.types import Metric
 from robspec.kernels.knapsack.budget import Budget
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -176,8 +179,8 @@ def test_definedness_is_that_of_the_annotation() -> None:
     assert confusion([], [1.0], fp=1).value(IOU) is None
     assert confusion([], [1.0], fn=1).value(IOU) == 0
     assert confusion([1.0], []).value(IOU) == 1
-    everywhere = metric("pixel_accuracy")
-    assert everywhere.defined is None
+    everywhere = metric("share[c1]", 3, "metric share(k) = TP[k] / N")
+    assert everywhere.formula.defined is None
     assert not confusion([], []).defined(everywhere)
     for counts in ({"leave": [1.0], "enter": []}, {"leave": [], "enter": [1.0]}):
         assert confusion(**counts).defined(everywhere)  # type: ignore[arg-type]
@@ -250,7 +253,8 @@ def test_products_are_taken_in_64_bits_only_where_they_fit() -> None:
     assert above.dtype == below.dtype == np.int64
     assert _linear(ODD, 10) is None
     assert _linear(MIXED, 10) is None
-    assert _linear(metric("pixel_accuracy"), 10) is None
+    with pytest.raises(ValueError, match="no formula"):
+        _linear(metric("pixel_accuracy"), 10)
     assert _linear(IOU, 2**31 - 1) is not None
     assert _linear(IOU, 2**31) is None
     assert _linear(IOU, 0) is not None
@@ -268,21 +272,25 @@ class _Batch:
         return (image, "leave", leave), (image, "enter", enter)
 
 
-@pytest.mark.parametrize(("without", "leaves", "enters"), [("", 2, 3), ("leave", 0, 3), ("enter", 2, 0)])
-def test_one_image_of_a_batch(without: str, leaves: int, enters: int) -> None:
+@pytest.mark.parametrize(("without", "leaves", "enters"), [(None, 2, 3), (Flip.LEAVE, 0, 3), (Flip.ENTER, 2, 0)])
+def test_one_image_of_a_batch(without: Flip | None, leaves: int, enters: int) -> None:
     image = Confusion.of(_Batch(), 1, without=without)  # type: ignore[arg-type]
     assert (image.tp, image.fp, image.fn, image.tn) == (2, 1, 4, 3)
     assert (image.leaves, image.enters) == (leaves, enters)
     assert (image.pixels, image.single, image.leave_squared, image.enter_squared) == (10, True, True, False)
     mine, others = image.lists("first", "second")  # type: ignore[arg-type]
-    assert len(mine) == 0 if without == "leave" else mine == (1, "leave", "first")
-    assert len(others) == 0 if without == "enter" else others == (1, "enter", "second")
+    assert len(mine) == 0 if without is Flip.LEAVE else mine == (1, "leave", "first")
+    assert len(others) == 0 if without is Flip.ENTER else others == (1, "enter", "second")
+
+
+def over(metric: Metric, ratio: Ratio) -> Metric:
+    return replace(metric, plan=Quotient(replace(metric.formula, ratio=ratio), metric.classes))
 
 
 def test_doubles_that_put_two_values_in_the_wrong_order_are_not_believed() -> None:
     """In doubles 2^53 + 1 is 2^53: the first denominator is 2^37 instead of 2^37 + 2^20, the second 2^37 + 2^19."""
     below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 2**19})
-    asked = replace(IOU, ratio=Ratio(Polynomial.count("FP"), below))
+    asked = over(IOU, Ratio(Polynomial.count("FP"), below))
     tp, fp, fn, tn = (np.array(n) for n in ([2**20, 0], [2**30, 2**30], [2**20, 0], [2**18, 2**18 + 1]))
     assert extreme(asked, tp, fp, fn, tn) == F(2**30, 2**37 + 2**20)
     assert extreme(asked, tp[::-1], fp, fn[::-1], tn[::-1]) == F(2**30, 2**37 + 2**20)
@@ -291,7 +299,7 @@ def test_doubles_that_put_two_values_in_the_wrong_order_are_not_believed() -> No
 def test_a_value_known_exactly_below_one_known_roughly() -> None:
     """The first denominator is known to within 2^34 of 2^37; the second, 2^37 + 2^31, exactly."""
     below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 2**19})
-    asked = replace(IOU, ratio=Ratio(Polynomial.count("FP"), below))
+    asked = over(IOU, Ratio(Polynomial.count("FP"), below))
     tp, fp, fn, tn = (np.array(n) for n in ([2**20, 0], [2**30, 2**30], [2**20, 0], [2**18, 2**18 + 2**12]))
     assert extreme(asked, tp, fp, fn, tn) == F(2**30, 2**37 + 2**31)
 
@@ -310,7 +318,7 @@ def test_leave_items_that_are_squared_distances() -> None:
 def test_a_value_that_doubles_do_not_give_hides_no_other() -> None:
     """The first denominator is 1, in doubles 0."""
     below = Polynomial.of({(1, 0, 0, 0): 2**53 + 1, (0, 0, 1, 0): -(2**53), (0, 0, 0, 1): 1})
-    asked = replace(FNR, ratio=Ratio(Polynomial.count("FP"), below))
+    asked = over(FNR, Ratio(Polynomial.count("FP"), below))
     tp, fp, fn, tn = (np.array(n) for n in ([1, 0], [1, 5], [1, 0], [0, 1]))
     assert extreme(asked, tp, fp, fn, tn) == 5
     assert extreme(replace(asked, lower_is_better=False), tp, fp, fn, tn) == 1

@@ -14,6 +14,7 @@ import torch
 from robspec.bounds import macro, open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.macro import _WHOLE, _best_price, _lagrangian, _Part, _parts, _power_of_16, _Table, round_out
+from robspec.ir.plans import Mean, Quotient
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -170,10 +171,16 @@ def test_rounding_out(value: Fraction) -> None:
         assert high == math.nextafter(low, math.inf)
 
 
+def mean_over(classes: tuple[int, ...]) -> Metric:
+    asked = metric("mean_iou")
+    return replace(asked, plan=Mean(asked.formula, classes))
+
+
 def test_parts_of_an_average() -> None:
     found = _parts(metric("mean_iou"), 3)
-    assert [(w, p.classes, p.average, p.family) for w, p in found] == [(1, (k,), "", "ratio") for k in range(3)]
-    assert [p.classes for _, p in _parts(replace(metric("mean_iou"), classes=(0, 2)), 3)] == [(0,), (2,)]
+    formula = metric("iou[c0]").formula
+    assert [(w, p.plan) for w, p in found] == [(1, Quotient(formula, (k,))) for k in range(3)]
+    assert [p.classes for _, p in _parts(mean_over((0, 2)), 3)] == [(0,), (2,)]
     written = metric("blend", 3, "metric blend = 0.25 * iou[c0] + 0.75 * recall[c2]")
     assert [(w, p.classes) for w, p in _parts(written, 3)] == [(F(1, 4), (0,)), (F(3, 4), (2,))]
 
@@ -282,7 +289,7 @@ def test_a_threshold_that_only_a_strict_objective_does_not_meet() -> None:
         (metric("mean_iou"), L2, (True, 0.5, True)),
         (metric("mean_iou"), L1, (False, 0.5, True)),
         (metric("mean_iou"), LINF, (False, 1.0, False)),
-        (replace(metric("mean_iou"), classes=(1,)), L2, (True, _WHOLE, True)),
+        (mean_over((1,)), L2, (True, _WHOLE, True)),
         (metric("sets", 4, "metric sets = 0.5 * iou[c0, c1] + 0.5 * iou[c2]"), L2, (True, 0.5, False)),
         (metric("sets", 4, "metric sets = 0.5 * iou[c0, c1] + 0.5 * iou[c2]"), LINF, (False, 1.0, False)),
         (metric("twice", 4, "metric twice = (iou[c0, c1] + iou[c1] + iou[c2]) / 3"), L1, (False, 1 / 3, False)),
@@ -327,7 +334,7 @@ def test_the_units_of_a_budget_never_overstate_a_cost(
 
     monkeypatch.setattr(macro, "_lagrangian", spy)
     monkeypatch.setattr(macro, "_Part", Spied)
-    bound = open_bound(replace(metric("mean_iou"), classes=(0,)), image(ROWS, LABELS), constant(norm, F(3, 2)))
+    bound = open_bound(mean_over((0,)), image(ROWS, LABELS), constant(norm, F(3, 2)))
     assert bound.worst_case([eps])[0][0] is not None
     spend = (eps * F(3, 2)) ** q
     (unit,) = units

@@ -13,9 +13,11 @@ import torch
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.weighted import _rate, supported
+from robspec.ir.plans import Accuracy, MeanRate, Rate, Weighted
 from robspec.ir.types import Metric
 from robspec.kernels.weighted import exact_sum
 from robspec.kernels.weighted.cpu import BACKEND, dual_bound
+from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
@@ -126,7 +128,9 @@ def test_doubles_are_added_without_rounding() -> None:
 def test_rates_whose_denominator_no_attack_changes(
     text: str, definition: str, rate: tuple[bool, tuple[int, ...], tuple[int, ...], int]
 ) -> None:
-    found = _rate(metric(text, 3, definition))
+    asked = metric(text, 3, definition)
+    assert isinstance(asked.plan, Rate)
+    found = _rate(asked.plan, lower_is_better=asked.lower_is_better)
     assert found is not None
     assert (found.leaving, found.above, found.below, found.change) == rate
     assert supported(metric(f"weighted {text}", 3, definition))
@@ -134,24 +138,24 @@ def test_rates_whose_denominator_no_attack_changes(
 
 def test_only_rates_and_accuracies_have_a_weighted_bound() -> None:
     iou = metric("iou[c1]")
-    assert _rate(iou) is None
-    assert _rate(metric("pixel_accuracy")) is None
     assert supported(metric("mean_accuracy"))
     assert not supported(metric("pixel_accuracy"))
     assert not supported(iou)
     for text in ("weighted pixel_accuracy", "weighted stability", "weighted recall[c1]"):
         assert supported(metric(text))
     with pytest.raises(ValueError, match="no bound for weighted"):
-        open_bound(Metric("iou", family="weighted"), image([[1.0, 0.0]], [0]), constant(L2))
+        open_bound(Metric("top_k", Weighted(Accuracy(2))), image([[1.0, 0.0]], [0]), constant(L2))
     # Not a rate: the denominator changes, a pair of items matters, or flips do good.
-    recall = metric("recall[c1]")
-    assert _rate(replace(recall, items="enter")) is None
-    assert _rate(replace(recall, items="correct")) is None
-    assert _rate(replace(recall, ratio=None)) is None
-    assert _rate(replace(recall, ratio=iou.ratio)) is None
-    assert _rate(replace(recall, lower_is_better=True)) is None
-    assert _rate(replace(metric("fnr[c1]"), lower_is_better=False)) is None
-    assert _rate(replace(metric("fpr[c1]"), items="leave")) is None
+    recall, fnr, fpr = (metric(f"{name}[c1]").plan for name in ("recall", "fnr", "fpr"))
+    assert isinstance(recall, Rate)
+    assert isinstance(fnr, Rate)
+    assert isinstance(fpr, Rate)
+    assert _rate(recall, lower_is_better=False) is not None
+    assert _rate(replace(recall, flips=Flip.ENTER), lower_is_better=False) is None
+    assert _rate(replace(recall, formula=iou.formula), lower_is_better=False) is None
+    assert _rate(recall, lower_is_better=True) is None
+    assert _rate(fnr, lower_is_better=False) is None
+    assert _rate(replace(fpr, flips=Flip.LEAVE), lower_is_better=True) is None
 
 
 def test_a_mean_of_recalls_loses_each_class_its_share() -> None:
@@ -175,14 +179,15 @@ def test_a_mean_of_recalls_loses_each_class_its_share() -> None:
 def test_recalls_weighted_by_frequency_are_the_accuracy() -> None:
     rows = [[2.0, 0, 0], [4.0, 0, 0], [0, 1.0, 0], [0, 0, 3.0], [1.0, 0, 0], [8.0, 0, 0]]
     seen = image(rows, [0, 0, 1, 1, 255, 0])
-    often = replace(metric("mean_accuracy"), average="frequency")
+    each = metric("mean_accuracy")
+    often = replace(each, plan=MeanRate(each.formula, (), frequency=True))
     bound = open_bound(often, seen, constant(LINF))
     assert bound.clean() == [F(4, 5)]
     assert bound.worst_case([F(0), F(1, 2), F(1), F(2)]) == [(F(4, 5), F(3, 5), F(2, 5), F(1, 5))]
-    only = open_bound(replace(often, classes=(1, 2)), seen, constant(LINF))
+    only = open_bound(replace(often, plan=MeanRate(each.formula, (1, 2), frequency=True)), seen, constant(LINF))
     assert only.clean() == [F(1, 2)]
     assert only.worst_case([F(1, 2), F(9)]) == [(F(0), F(0))]
-    none = open_bound(replace(often, classes=(2,)), seen, constant(LINF))
+    none = open_bound(replace(often, plan=MeanRate(each.formula, (2,), frequency=True)), seen, constant(LINF))
     assert none.clean() == [None]
     assert none.radius([(F(1, 2),)], strict=False) == [(None,)]
 

@@ -12,6 +12,7 @@ from robspec.data.dataset import open_dataset
 from robspec.explanations.errors import NoQuestion
 from robspec.explanations.question import objective_of
 from robspec.explanations.subjects import read_from
+from robspec.ir.plans import Attacked, Measure, Ranked
 from robspec.ir.types import Data, Degraded, Metric, Model, Property, RadiusQuery
 from robspec.semantics.norm import L2
 from robspec.semantics.objective import Threshold
@@ -28,7 +29,7 @@ def test_an_image_of_a_data_set_is_asked_about_with_its_own_label(tmp_path: Path
 
 
 def test_ranked_scores_are_no_question_of_one_image() -> None:
-    metric = Metric("auroc", family="scores", items="auroc", attack="both")
+    metric = Metric("auroc", Ranked(Measure.AUROC, Attacked.BOTH))
     prop = Property("p", RadiusQuery(L2, (Degraded(metric, Threshold(Fraction(1, 2)), strict=False),)), ())
     with pytest.raises(NoQuestion, match="ranked scores"):
         objective_of(prop, None, 0, "property p")

@@ -10,20 +10,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robspec.ir import plans, serialise
 from robspec.ir import print as ir_print
-from robspec.ir import serialise
 from robspec.ir import types as ir
 from robspec.ir.errors import BadProgram
+from robspec.semantics.classify import Flip
+from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import Norm
 from robspec.semantics.objective import Threshold
 from robspec.semantics.relation import Relation
 
 rationals = st.fractions(max_denominator=10**6)
 norms = st.one_of(st.none(), st.fractions(min_value=1, max_value=9, max_denominator=1000)).map(Norm)
+formulas = st.builds(
+    plans.Formula,
+    st.sampled_from([Ratio(Polynomial.count("TP"), Polynomial.count("TP", name)) for name in ("FP", "FN")]),
+    st.none() | st.just(Polynomial.count("TP", "FN")),
+    st.booleans(),
+)
+class_sets = st.lists(st.integers(0, 1), max_size=2, unique=True).map(tuple)
+rates = st.builds(plans.Rate, formulas, class_sets, st.sampled_from(Flip))
+quotients = st.builds(plans.Quotient, formulas, class_sets)
+counted = st.builds(plans.Accuracy, st.integers(1, 3)) | st.builds(plans.Stability) | rates
+kinds: st.SearchStrategy[plans.Plan] = st.one_of(
+    counted,
+    quotients,
+    st.builds(plans.Weighted, counted),
+    st.builds(plans.MeanRate, formulas, class_sets, st.booleans()),
+    st.builds(plans.Mean, formulas, class_sets, st.booleans()),
+    st.lists(st.tuples(rationals, st.builds(ir.Metric, st.text(), rates | quotients)), min_size=1, max_size=2).map(
+        lambda parts: plans.Sum(tuple(parts))
+    ),
+    st.builds(plans.Pooled, formulas, class_sets),
+    st.builds(plans.PooledMean, formulas, class_sets),
+    st.builds(plans.Ranked, st.sampled_from(plans.Measure), st.none() | st.sampled_from(plans.Attacked)),
+    st.builds(plans.Objects, formulas, class_sets),
+    st.builds(plans.PooledObjects, formulas, class_sets),
+    st.builds(plans.Precisions, class_sets),
+)
 metrics = st.builds(
     ir.Metric,
     st.sampled_from(["pixel_accuracy", "f_beta"]),
-    st.lists(st.integers(0, 1), max_size=2, unique=True).map(tuple),
+    kinds,
     st.lists(rationals, max_size=2).map(tuple),
     st.booleans(),
 )
@@ -93,7 +121,7 @@ class TestRoundTrip:
 
 
 def saved() -> dict[str, Any]:
-    metric = ir.Metric("pixel_accuracy")
+    metric = ir.Metric("pixel_accuracy", plans.Accuracy())
     block = ir.Property("p", ir.WorstCaseQuery(metric, Norm(Fraction(3, 2)), (Fraction(1, 3),)), ())
     model = ir.Model((1, 2, 3), Fraction(0), Fraction(1), (2, 2, 3), ("a", "b"))
     return serialise.to_json(ir.Program(1, model, ir.Data("d", "i"), (block,)))

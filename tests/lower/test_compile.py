@@ -9,6 +9,7 @@ import pytest
 
 from robspec.diagnostics import SpecError
 from robspec.ir import types as ir
+from robspec.ir.plans import Accuracy, Stability
 from robspec.lower import compile_file, compile_text, parse_overrides
 from robspec.lower.errors import BadOverride
 from robspec.semantics.norm import L2, LINF, Norm
@@ -17,13 +18,11 @@ from robspec.semantics.relation import Relation
 from robspec.syntax.errors import SpecFileNotText, SpecFileTooLarge, SpecFileUnreadable
 
 F = Fraction
-ACCURACY = ir.Metric(
-    "pixel_accuracy", formula="correct pixels / annotated pixels", items="correct", low=F(0), high=F(1)
-)
+ACCURACY = ir.Metric("pixel_accuracy", Accuracy(), text="correct pixels / annotated pixels", low=F(0), high=F(1))
 STABILITY = ir.Metric(
     "stability",
-    formula="pixels predicted as on the clean image / pixels",
-    items="predicted",
+    Stability(),
+    text="pixels predicted as on the clean image / pixels",
     low=F(0),
     high=F(1),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
+from typing import TypeAlias
 
 import pytest
 from hypothesis import assume, given, settings
@@ -10,10 +13,23 @@ from hypothesis import strategies as st
 
 from robspec.ir import serialise
 from robspec.ir import types as ir
+from robspec.ir.plans import (
+    Accuracy,
+    Formula,
+    Mean,
+    MeanRate,
+    Plan,
+    Pooled,
+    PooledMean,
+    Quotient,
+    Rate,
+    Stability,
+    Weighted,
+)
 from robspec.lower import compile_text
 from robspec.lower.catalogue import entries, to_json
 from robspec.metrics import built_in
-from robspec.semantics.classify import P, Q
+from robspec.semantics.classify import Flip, P, Q
 from robspec.semantics.formula import COUNTS, Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.syntax import ast, parse, write
 from robspec.syntax.walk import operands
@@ -65,6 +81,8 @@ def codes(use: str, definitions: str = "", **more: str) -> list[str]:
     return sorted(d.code for d in compile_text(spec(use, definitions, **more))[1])
 
 
+Kind: TypeAlias = Callable[[Formula, tuple[int, ...]], Plan]
+LEAVE, ENTER = partial(Rate, flips=Flip.LEAVE), partial(Rate, flips=Flip.ENTER)
 DOWN = {"require": "worst_case <= 0.9 for all images"}
 
 
@@ -72,67 +90,68 @@ class TestBuiltIn:
     """Every built-in metric reaches the representation with the family of MATH.md section 3."""
 
     @pytest.mark.parametrize(
-        ("use", "family", "items", "ratio", "defined"),
+        ("use", "plan", "ratio", "defined"),
         [
-            ("recall[road]", "counting", "leave", Ratio(TP, P), P),
-            ("sensitivity[road]", "counting", "leave", Ratio(TP, P), P),
-            ("specificity[road]", "counting", "enter", Ratio(TN, Q), Q),
-            ("precision[road]", "ratio", "", Ratio(TP, TP + FP), P),
-            ("iou[road]", "ratio", "", Ratio(TP, TP + FP + FN), P),
-            ("dice[road]", "ratio", "", Ratio(TP + TP, TP + TP + FP + FN), P),
-            ("f_beta(1)[road]", "ratio", "", Ratio(TP + TP, TP + TP + FP + FN), P),
-            ("tversky(1, 1)[road]", "ratio", "", Ratio(TP, TP + FP + FN), P),
-            ("tversky(0, 1)[road]", "counting", "leave", Ratio(TP, P), P),
-            ("pooled iou[road]", "pooled", "", Ratio(TP, TP + FP + FN), P),
-            ("pooled precision[road]", "pooled", "", Ratio(TP, TP + FP), P),
+            ("recall[road]", LEAVE, Ratio(TP, P), P),
+            ("sensitivity[road]", LEAVE, Ratio(TP, P), P),
+            ("specificity[road]", ENTER, Ratio(TN, Q), Q),
+            ("precision[road]", Quotient, Ratio(TP, TP + FP), P),
+            ("iou[road]", Quotient, Ratio(TP, TP + FP + FN), P),
+            ("dice[road]", Quotient, Ratio(TP + TP, TP + TP + FP + FN), P),
+            ("f_beta(1)[road]", Quotient, Ratio(TP + TP, TP + TP + FP + FN), P),
+            ("tversky(1, 1)[road]", Quotient, Ratio(TP, TP + FP + FN), P),
+            ("tversky(0, 1)[road]", LEAVE, Ratio(TP, P), P),
+            ("pooled iou[road]", Pooled, Ratio(TP, TP + FP + FN), P),
+            ("pooled precision[road]", Pooled, Ratio(TP, TP + FP), P),
         ],
     )
-    def test_of_one_class(self, use: str, family: str, items: str, ratio: Ratio, defined: Polynomial | None) -> None:
+    def test_of_one_class(self, use: str, plan: Kind, ratio: Ratio, defined: Polynomial | None) -> None:
         found = metric(use)
-        assert (found.family, found.items, found.ratio, found.defined) == (family, items, ratio, defined)
-        assert (found.classes, found.low, found.high) == ((1,), 0, 1)
-        assert found.worst_when_undefined is ("precision" in use)
+        assert found.plan == plan(Formula(ratio, defined, "precision" in use), (1,))
+        assert (found.low, found.high) == (0, 1)
 
     def test_where_lower_is_better(self) -> None:
-        for use, items, ratio in (("fnr[road]", "leave", Ratio(FN, P)), ("fpr[road]", "enter", Ratio(FP, Q))):
+        for use, plan, above, below in (("fnr[road]", LEAVE, FN, P), ("fpr[road]", ENTER, FP, Q)):
             found = metric(use, **DOWN)
-            assert (found.family, found.items, found.ratio, found.lower_is_better) == ("counting", items, ratio, True)
+            assert found.plan == plan(Formula(Ratio(above, below), below), (1,))
+            assert found.lower_is_better
 
     @pytest.mark.parametrize(
-        ("use", "family", "average", "ratio", "classes"),
+        ("use", "plan", "ratio", "classes"),
         [
-            ("mean_accuracy", "weighted", "uniform", Ratio(TP, P), ()),
-            ("balanced_accuracy[grass, sky]", "weighted", "uniform", Ratio(TP, P), (0, 2)),
-            ("mean_iou", "macro", "uniform", Ratio(TP, TP + FP + FN), ()),
-            ("mean_iou[road, sky]", "macro", "uniform", Ratio(TP, TP + FP + FN), (0, 1)),
-            ("mean_dice", "macro", "uniform", Ratio(TP + TP, TP + TP + FP + FN), ()),
-            ("frequency_weighted_iou", "macro", "frequency", Ratio(TP, TP + FP + FN), ()),
-            ("pooled mean_iou", "pooled", "uniform", Ratio(TP, TP + FP + FN), ()),
+            ("mean_accuracy", MeanRate, Ratio(TP, P), ()),
+            ("balanced_accuracy[grass, sky]", MeanRate, Ratio(TP, P), (0, 2)),
+            ("mean_iou", Mean, Ratio(TP, TP + FP + FN), ()),
+            ("mean_iou[road, sky]", Mean, Ratio(TP, TP + FP + FN), (0, 1)),
+            ("mean_dice", Mean, Ratio(TP + TP, TP + TP + FP + FN), ()),
+            ("frequency_weighted_iou", partial(Mean, frequency=True), Ratio(TP, TP + FP + FN), ()),
+            ("pooled mean_iou", PooledMean, Ratio(TP, TP + FP + FN), ()),
         ],
     )
-    def test_averages(self, use: str, family: str, average: str, ratio: Ratio, classes: tuple[int, ...]) -> None:
-        found = metric(use)
-        assert (found.family, found.average, found.ratio, found.classes) == (family, average, ratio, classes)
+    def test_averages(self, use: str, plan: Kind, ratio: Ratio, classes: tuple[int, ...]) -> None:
+        assert metric(use).plan == plan(Formula(ratio, P), classes)
 
     def test_over_all_classes(self) -> None:
-        assert metric("pixel_accuracy").items == "correct"
-        assert metric("stability").items == "predicted"
-        assert metric("stability").ratio is None
+        assert metric("pixel_accuracy").plan == Accuracy()
+        assert metric("top_k(2)").plan == Accuracy(2)
+        assert metric("stability").plan == Stability()
+        with pytest.raises(ValueError, match="no formula"):
+            _ = metric("stability").formula
 
     def test_arguments_are_exact(self) -> None:
         found = metric("f_beta(0.1)[road]")
         assert found.arguments == (F(1, 10),)
         hundred = Polynomial.constant(100)
         one = Polynomial.constant(101) * TP
-        assert found.ratio == Ratio(one, one + FN + hundred * FP)
+        assert found.formula.ratio == Ratio(one, one + FN + hundred * FP)
         a, b = F("0.3"), F("0.7")
-        tversky = metric("tversky(0.3, 0.7)[road]").ratio
+        tversky = metric("tversky(0.3, 0.7)[road]").formula.ratio
         assert tversky is not None
         assert tversky.at(3, 5, 7, 1) == F(3) / (3 + 5 * a + 7 * b)
 
     def test_several_classes_are_one(self) -> None:
         found = metric("iou[grass, road]")
-        assert (found.classes, found.ratio) == ((1, 2), metric("iou[road]").ratio)
+        assert (found.classes, found.formula.ratio) == ((1, 2), metric("iou[road]").formula.ratio)
 
     def test_every_summary_of_undefined_images_is_what_is_proved(self) -> None:
         words = {P: "images with no pixel annotated as the class", Q: "images in which every annotated pixel belongs"}
@@ -140,8 +159,8 @@ class TestBuiltIn:
             if info.has_formula:
                 use = f"{info.name}{'(1, 1)' if len(info.arguments) == 2 else '(1)' * len(info.arguments)}[road]"
                 found = metric(use, **(DOWN if info.lower_is_better else {}))
-                assert found.defined is not None
-                assert info.undefined.startswith(words[found.defined]), info.name
+                assert found.formula.defined is not None
+                assert info.undefined.startswith(words[found.formula.defined]), info.name
 
     def test_every_metric_has_a_file_of_its_own_and_an_entry(self) -> None:
         assert {info.name for info in entries()} == {info.name for info in built_in().values()}
@@ -157,7 +176,7 @@ class TestPixels:
 
     def test_regions(self) -> None:
         found = metric("iou[road] in region", data='  region "r/*.png"')
-        assert (found.region_mask, found.region, found.family) == (True, (), "ratio")
+        assert (found.region_mask, found.region, type(found.plan)) == (True, (), Quotient)
         found = metric("iou[road] in [grass, road]")
         assert (found.region_mask, found.region) == (False, (1, 2))
 
@@ -175,7 +194,9 @@ class TestPixels:
     def test_weights(self, name: str) -> None:
         definition = "metric found(k) = 2 * TP[k] / N"
         found = metric(f"weighted {name}", definition, data='  weights "w/*.npy"')
-        assert (found.family, found.weights, found.items) == ("weighted", True, metric(name, definition).items)
+        counted = metric(name, definition).plan
+        assert isinstance(counted, Accuracy | Stability | Rate)
+        assert (found.plan, found.weighted) == (Weighted(counted), True)
 
     def test_files_reach_the_program(self) -> None:
         text = spec("weighted recall[road] in region", data=self.FILES)
@@ -198,52 +219,44 @@ class TestDefinitions:
     def test_composed_of_metrics(self) -> None:
         f1 = "metric f(k) = 2 * precision[k] * recall[k] / (precision[k] + recall[k])"
         found = metric("f[road]", f1)
-        assert (found.ratio, found.name) == (metric("dice[road]").ratio, "f")
+        assert (found.formula.ratio, found.name) == (metric("dice[road]").formula.ratio, "f")
         twice = "metric g(j) = f[j] / 2 + f_beta(1)[j] / 2\n" + f1
-        assert metric("g[grass]", twice).ratio == found.ratio
+        assert metric("g[grass]", twice).formula.ratio == found.formula.ratio
 
     def test_numbers_and_params(self) -> None:
         text = "param w = 0.25\nmetric t(b, k) = TP[k] / (TP[k] + w * FP[k] + b * FN[k])"
-        assert metric("t(3/4)[road]", text).ratio == metric("tversky(0.25, 0.75)[road]").ratio
+        assert metric("t(3/4)[road]", text).formula.ratio == metric("tversky(0.25, 0.75)[road]").formula.ratio
         assert metric("t(0.75)[road]", text).arguments == (F(3, 4),)
 
     def test_of_several_classes(self) -> None:
         found = metric("m", "metric m = 0.25 * iou[sky] + 0.75 * recall[sky, grass]")
-        assert (found.family, found.average, found.ratio, found.classes) == ("macro", "", None, ())
-        shown = [(w, part.classes, part.family, part.ratio, part.items) for w, part in found.parts]
-        assert sorted(shown, key=lambda s: s[0]) == [
-            (F(1, 4), (0,), "ratio", Ratio(TP, TP + FP + FN), ""),
-            (F(3, 4), (0, 2), "counting", Ratio(TP, P), "leave"),
+        assert sorted(((w, part.plan) for w, part in found.parts), key=lambda s: s[0]) == [
+            (F(1, 4), Quotient(Formula(Ratio(TP, TP + FP + FN), P), (0,))),
+            (F(3, 4), Rate(Formula(Ratio(TP, P), P), (0, 2), Flip.LEAVE)),
         ]
         assert (found.low, found.high) == (0, 1)
 
     def test_of_two_parameters(self) -> None:
         found = metric("pair[grass, sky]", "metric pair(a, b) = (iou[a] + dice[b]) / 2")
-        assert {part.classes: part.ratio for _, part in found.parts} == {
-            (2,): metric("iou[grass]").ratio,
-            (0,): metric("dice[sky]").ratio,
+        assert {part.classes: part.formula.ratio for _, part in found.parts} == {
+            (2,): metric("iou[grass]").formula.ratio,
+            (0,): metric("dice[sky]").formula.ratio,
         }
 
     def test_a_constant_joins_a_part(self) -> None:
         found = metric("m", "metric m lower_is_better = 1 - (iou[sky] + iou[road]) / 2", **DOWN)
-        total = {part.classes: part.ratio for _, part in found.parts}
+        total = {part.classes: part.formula.ratio for _, part in found.parts}
         assert len(total) == 2
-        values = [
-            w * v
-            for w, part in found.parts
-            if part.ratio is not None and (v := part.ratio.at(1, 2, 3, 4)) is not None
-        ]
+        values = [w * v for w, part in found.parts if (v := part.formula.ratio.at(1, 2, 3, 4)) is not None]
         assert sum(values) == 1 - F(1, 6)
 
     def test_with_two_classes_all_is_about_one(self) -> None:
         found = metric("m", "metric m = (iou[sky] + iou[road]) / 2", classes="sky, road")
-        assert (found.family, found.parts, len(found.classes)) == ("ratio", (), 1)
-        assert found.ratio is not None
-        assert found.ratio.at(4, 1, 2, 3) == (F(4, 7) + F(3, 6)) / 2
-        assert found.defined == P * Q
+        assert (type(found.plan), found.parts, len(found.classes)) == (Quotient, (), 1)
+        assert found.formula.ratio.at(4, 1, 2, 3) == (F(4, 7) + F(3, 6)) / 2
+        assert found.formula.defined == P * Q
         product = metric("m", "metric m = recall[sky] * recall[road]", classes="sky, road")
-        assert product.ratio is not None
-        assert product.ratio.at(4, 1, 2, 3) == F(4, 6) * F(3, 4)
+        assert product.formula.ratio.at(4, 1, 2, 3) == F(4, 6) * F(3, 4)
 
     def test_all_classes_merged(self) -> None:
         found = metric(
@@ -251,7 +264,7 @@ class TestDefinitions:
             "metric m(k) = (TP[k] + FP[k]) / N + recall[road]",
             require="worst_case >= 1.1 for all images",
         )
-        assert found.ratio == Ratio(TP + P, P)
+        assert found.formula.ratio == Ratio(TP + P, P)
 
     def test_range_is_used_by_the_checks(self) -> None:
         definition = "metric twice(k) = 2 * recall[k]"
@@ -386,18 +399,17 @@ class TestRandomFormulas:
         found = compiled(formula, lower=lower)
         assume(found is not None)
         assert found is not None
-        assert found.ratio is not None
         statement = parse_formula(formula)
         try:
             value = direct(statement, at)
         except ZeroDivisionError:
             pass
         else:
-            assert found.ratio.at(*at) == value
-        again = compiled(found.formula, lower=lower)
+            assert found.formula.ratio.at(*at) == value
+        again = compiled(found.text, lower=lower)
         assert again is not None
-        assert again.ratio == found.ratio
-        assert ratio_text(found.ratio, "[k]") == found.formula
+        assert again.formula.ratio == found.formula.ratio
+        assert ratio_text(found.formula.ratio, "[k]") == found.text
 
     @settings(max_examples=examples(60), deadline=None)
     @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), counts)
@@ -408,10 +420,9 @@ class TestRandomFormulas:
             assert found is None
         else:
             assert found is not None
-            assert found.ratio is not None
             tp, fp, fn, _ = at
             below = a * tp + F(b, 3) * fp + c * fn
-            assert found.ratio.at(*at) == (None if below == 0 else a * tp / below)
+            assert found.formula.ratio.at(*at) == (None if below == 0 else a * tp / below)
 
 
 def parse_formula(formula: str) -> ast.Expr:

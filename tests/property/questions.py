@@ -22,8 +22,6 @@ K = 3
 IGNORED = 255
 NUMBERS = {"beta": "2", "a": "0.3", "b": "0.7"}
 NORMS: tuple[Norm, ...] = (L2, L1, LINF)
-EXACT = ("counting", "ratio")
-"""Families whose bound is the worst case of the relaxed set itself, not a dual bound of it."""
 
 
 def spelling(info: MetricInfo) -> str:

@@ -13,7 +13,7 @@ from robspec.bounds.search import meets
 from robspec.kernels.knapsack import backends
 from robspec.semantics.norm import Norm
 from tests.examples import examples
-from tests.property.questions import EPS, EXACT, NORM, TEXTS, Image, asked, images, opened, sense
+from tests.property.questions import EPS, NORM, TEXTS, Image, asked, images, opened, sense
 
 pytestmark = pytest.mark.parametrize("text", TEXTS)
 FACTOR = st.fractions(1, 4, max_denominator=8)
@@ -24,14 +24,14 @@ NEAR = Fraction(1, 10**6)
 
 def close(text: str, first: Fraction | None, second: Fraction | None) -> bool:
     """Equal; for the families bounded by a dual, equal up to its search."""
-    if first is None or second is None or asked(text).family in EXACT:
+    if first is None or second is None or asked(text).plan.proof.exact:
         return first == second
     return abs(first - second) <= NEAR
 
 
 def alike(text: str, first: Fraction | float | None, second: Fraction | float | None) -> bool:
     """The same for radii."""
-    if first is None or second is None or math.inf in (first, second) or asked(text).family in EXACT:
+    if first is None or second is None or math.inf in (first, second) or asked(text).plan.proof.exact:
         return first == second
     return abs(first - second) <= NEAR * (1 + first)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from robspec.semantics.classify import (
     Classified,
     Counts,
+    Flip,
     NotMonotone,
     Outcome,
     P,
@@ -103,10 +104,10 @@ def holds(found: Classified, at: Counts, *, lower: bool) -> None:
             there = value(found, following, lower=lower)
             assert there is not None
             assert worse(here, there, lower=lower)
-            if found.items and move != {"leave": "a", "enter": "b"}[found.items]:
+            if found.flips is not None and move != {Flip.LEAVE: "a", Flip.ENTER: "b"}[found.flips]:
                 assert here == there
             again = after(following, move)
-            if found.items and again is not None:
+            if found.flips is not None and again is not None:
                 assert value(found, again, lower=lower) == 2 * there - here
 
 
@@ -131,35 +132,30 @@ class TestClaims:
             check(reduced(above, below), outcome, lower=False)
 
     @pytest.mark.parametrize(
-        ("ratio", "lower", "family", "items", "needed", "worst"),
+        ("ratio", "lower", "flips", "needed", "worst"),
         [
-            (Ratio(TP, P), False, "counting", "leave", P, False),
-            (Ratio(FN, P), True, "counting", "leave", P, False),
-            (Ratio(TN, Q), False, "counting", "enter", Q, False),
-            (Ratio(FP, Q), True, "counting", "enter", Q, False),
-            (Ratio(TP, N), False, "counting", "leave", None, False),
-            (Ratio(TP + TN, N), False, "ratio", "", None, False),
-            (Ratio(TP, TP + FP + FN), False, "ratio", "", P, False),
-            (Ratio(TP, TP + FP), False, "ratio", "", P, True),
-            (Ratio(FP, TP + FP), True, "ratio", "", P, True),
-            (Ratio(TN, TN + FN), False, "ratio", "", Q, True),
-            (Ratio(TP, P) * Ratio(TN, Q), False, "ratio", "", P * Q, False),
-            (Ratio(TP, P) + Ratio(TN, Q), False, "ratio", "", P * Q, False),
-            (Ratio(TP * P, N * (TP + FP + FN)), False, "ratio", "", P, False),
-            (Ratio(TP, TP + FP) * Ratio(TN, Q), False, "ratio", "", P * Q, True),
+            (Ratio(TP, P), False, Flip.LEAVE, P, False),
+            (Ratio(FN, P), True, Flip.LEAVE, P, False),
+            (Ratio(TN, Q), False, Flip.ENTER, Q, False),
+            (Ratio(FP, Q), True, Flip.ENTER, Q, False),
+            (Ratio(TP, N), False, Flip.LEAVE, None, False),
+            (Ratio(TP + TN, N), False, None, None, False),
+            (Ratio(TP, TP + FP + FN), False, None, P, False),
+            (Ratio(TP, TP + FP), False, None, P, True),
+            (Ratio(FP, TP + FP), True, None, P, True),
+            (Ratio(TN, TN + FN), False, None, Q, True),
+            (Ratio(TP, P) * Ratio(TN, Q), False, None, P * Q, False),
+            (Ratio(TP, P) + Ratio(TN, Q), False, None, P * Q, False),
+            (Ratio(TP * P, N * (TP + FP + FN)), False, None, P, False),
+            (Ratio(TP, TP + FP) * Ratio(TN, Q), False, None, P * Q, True),
         ],
     )
     def test_known_formulas(
-        self, ratio: Ratio, lower: bool, family: str, items: str, needed: Polynomial | None, worst: bool
+        self, ratio: Ratio, lower: bool, flips: Flip | None, needed: Polynomial | None, worst: bool
     ) -> None:
         found = classify(ratio, lower_is_better=lower)
         assert isinstance(found, Classified)
-        assert (found.family, found.items, found.defined, found.worst_when_undefined) == (
-            family,
-            items,
-            needed,
-            worst,
-        )
+        assert (found.flips, found.defined, found.worst_when_undefined) == (flips, needed, worst)
         check(ratio, found, lower=lower)
 
     def test_a_sign_that_only_the_factors_show(self) -> None:

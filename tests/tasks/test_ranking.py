@@ -17,6 +17,7 @@ import torch
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.ranking import Ranking
+from robspec.ir.plans import Measure, Ranked
 from robspec.ir.types import Degraded, Metric, Property, RadiusQuery, WorstCaseQuery
 from robspec.oracle.scene import Scene
 from robspec.recheck.ranking import Ranks
@@ -39,9 +40,10 @@ def constant(value: Fraction = F(3, 2)) -> Constant:
 def defined(metric: Metric, anomalous: list[Fraction], normal: list[Fraction]) -> Fraction:
     """The metric from its own words."""
     n, m = len(anomalous), len(normal)
-    if metric.items == "auroc":
+    assert isinstance(metric.plan, Ranked)
+    if metric.plan.measure is Measure.AUROC:
         return sum((F(int(s > a)) + F(int(s == a), 2) for s in anomalous for a in normal), F(0)) / (n * m)
-    if metric.items == "average_precision":
+    if metric.plan.measure is Measure.AVERAGE_PRECISION:
         total, before = F(0), F(0)
         for t in sorted({*anomalous, *normal}, reverse=True):
             found, false = sum(s >= t for s in anomalous), sum(a >= t for a in normal)
@@ -49,9 +51,9 @@ def defined(metric: Metric, anomalous: list[Fraction], normal: list[Fraction]) -
             before = F(found, n)
         return total
     at = metric.arguments[0]
-    if metric.items == "tpr_at":
+    if metric.plan.measure is Measure.TPR_AT:
         return F(sum(s >= at for s in anomalous), n)
-    if metric.items == "fpr_at_tpr":
+    if metric.plan.measure is Measure.FPR_AT_TPR:
         at = max(t for t in anomalous if F(sum(s >= t for s in anomalous), n) >= at)
     return F(sum(a >= at for a in normal), m)
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from robspec.ir.plans import Accuracy
 from robspec.ir.types import Aggregate, Metric, Property, Requirement, WorstCaseQuery
 from robspec.semantics.norm import L2
 from robspec.semantics.relation import Relation
@@ -14,7 +15,7 @@ from robspec.verify.decide import aggregate, decide
 from robspec.verify.errors import InfiniteMeanError
 from robspec.verify.result import ImageResult, RequirementResult, Value, Verdict
 
-PROP = Property("p", WorstCaseQuery(Metric("pixel_accuracy"), L2, (Fraction(1),)), ())
+PROP = Property("p", WorstCaseQuery(Metric("pixel_accuracy", Accuracy()), L2, (Fraction(1),)), ())
 
 
 def need(kind: Aggregate, relation: Relation, bound: str, level: str = "", confidence: str = "") -> Requirement:
