@@ -15,6 +15,7 @@ import torch
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Frontier, Pool, _cheapest, _frontier, pooled_extreme
+from robspec.ir.plans import PooledMean
 from robspec.ir.types import Metric, Property, WorstCaseQuery
 from robspec.oracle import pooled as oracle
 from robspec.oracle.scene import Scene
@@ -202,8 +203,9 @@ def test_a_mean_over_pooled_classes_leaves_out_those_never_annotated() -> None:
 def test_a_pool_of_chosen_classes() -> None:
     logits = torch.tensor([[2.0, 0, 0], [0, 2.0, 0]], dtype=torch.float64).T.reshape(1, 3, 1, 2)
     seen = Context(CPU, logits, torch.tensor([[[0, 2]]]), 255)
+    mean = metric("pooled mean_iou", 3)
     for classes, value in (((0,), F(1)), ((2,), F(0)), ((0, 2), F(1, 2)), ((), F(1, 2))):
-        pool = Pool(replace(metric("pooled mean_iou", 3), classes=classes), 3, constant(L2))
+        pool = Pool(replace(mean, plan=PooledMean(mean.formula, classes)), 3, constant(L2))
         pool.add(seen)
         assert pool.clean() == value
         pool.close()

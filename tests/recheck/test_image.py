@@ -12,6 +12,7 @@ import pytest
 
 from robspec.bounds import open_bound
 from robspec.bounds.pooled import Pool as BoundPool
+from robspec.ir.plans import PooledMean
 from robspec.ir.types import Aggregate, Degraded, Property, Requirement, WorstCaseQuery
 from robspec.oracle.moves import reach_for
 from robspec.recheck.budget import budget_of
@@ -101,7 +102,8 @@ def test_a_number_is_written_in_one_way_only(text: object) -> None:
 def test_a_mean_of_many_classes_is_no_false_alarm() -> None:
     """Pooled counts of 847 classes have denominators of their own: their mean has more digits than str() writes."""
     classes = 847
-    mean = replace(metric("pooled mean_iou"), classes=tuple(range(classes)))
+    mean = metric("pooled mean_iou")
+    mean = replace(mean, plan=PooledMean(mean.formula, tuple(range(classes))))
     asked = Property("p", WorstCaseQuery(mean, L2, (F(0),)), ())
     pool = Pool(asked, constant(2))
     nothing = pool._spool.write([0], [0], F(1))

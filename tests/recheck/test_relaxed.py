@@ -39,7 +39,7 @@ def weigh(rng: np.random.Generator, scene: Scene) -> Scene:
 
 def opened(scene: Scene, asked: Metric) -> Any:
     plain = context(scene)
-    weight = torch.from_numpy(scene.weights).reshape(1, 1, -1) if asked.weights else None
+    weight = torch.from_numpy(scene.weights).reshape(1, 1, -1) if asked.weighted else None
     region = torch.from_numpy(scene.region).reshape(1, 1, -1)
     return open_bound(asked, Context(CPU, plain.logits, plain.labels, 255, region, weight), constant(scene.q))
 
