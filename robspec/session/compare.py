@@ -14,8 +14,9 @@ from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.report._words import point_text, query_text
 from robspec.semantics.norm import directed_text, exact_text
-from robspec.session.check import Check, Options
+from robspec.session.check import Options
 from robspec.session.progress import Progress, silent
+from robspec.session.several import open_check
 from robspec.verify.result import CheckReport, PropertyResult, Value
 
 
@@ -99,7 +100,7 @@ def compare(
     rows = []
     for model in models:
         told(str(model))
-        with Check(program, source, diagnostics, model, spec, replace(options, ignore_claims=True)) as work:
+        with open_check(program, source, diagnostics, model, spec, replace(options, ignore_claims=True)) as work:
             began = time.perf_counter()
             report = work.finish(work.run(progress)).report
             spent = time.perf_counter() - began
