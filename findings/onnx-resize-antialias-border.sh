@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # torch 2.13.0, onnxruntime 1.32.0. Expected: what torch exports as Resize with antialias=1 computes what torch computes.
-# Seen: near the border onnxruntime repeats pixels where torch (and Pillow) leave out what is outside and weigh the rest up.
+# Seen: near the border onnxruntime repeats pixels where torch (and Pillow) leave out what is outside; cubic differs everywhere.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
