@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""True to type checkers; not taken from `typing`, whose import takes longer than all else here."""
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from robspec.api import Spec, check, compile, load_report, prove  # noqa: A004
 
 __all__ = ["Spec", "check", "compile", "load_report", "prove"]

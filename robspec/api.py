@@ -30,12 +30,15 @@ Number = int | str | Decimal | Fraction
 _MOST = 1 << 30
 
 
-def compile(spec: Specification, *, params: Mapping[str, Number] | None = None) -> Program:  # noqa: A001
+def compile(  # noqa: A001
+    spec: Specification, *, params: Mapping[str, Number] | None = None, use: str | None = None
+) -> Program:
     """Compile a specification, as `robspec compile` does.
 
     Args:
         spec: its file, its text, or a `Spec`.
         params: exact values that replace those of declared params.
+        use: the data block, in place of what the specification says to use.
 
     Returns:
         The program; print it with `robspec.ir.print.text`.
@@ -44,7 +47,7 @@ def compile(spec: Specification, *, params: Mapping[str, Number] | None = None) 
         SpecError: the specification has errors; carries all diagnostics.
     """
     source, _ = _source(spec)
-    program, diagnostics = compile_source(source, _exact(params))
+    program, diagnostics = compile_source(source, _exact(params), use)
     if program is None:
         raise SpecError(diagnostics, source)
     return program
@@ -89,7 +92,13 @@ def prove(
 
 
 def check(
-    model: Any, spec: Specification, *, params: Mapping[str, Number] | None = None, data: Any = None, **options: Any
+    model: Any,
+    spec: Specification,
+    *,
+    params: Mapping[str, Number] | None = None,
+    data: Any = None,
+    use: str | None = None,
+    **options: Any,
 ) -> CheckReport:
     """Check every property of a specification for a model, as `robspec check` does, and write nothing.
 
@@ -99,7 +108,8 @@ def check(
         params: exact values that replace those of declared params.
         data: the folder that the data globs start from, by default that of the specification's file, or the current
             one; or a torch Dataset or DataLoader of (image, mask) or (image, label), which takes the place of what
-            the specification says of its data, `ignore` excepted.
+            the specification says of its data, the name and `ignore` of the block it uses excepted.
+        use: the data block, in place of what the specification says to use.
         options: fields of `robspec.session.check.Options`: `attack`, `cross_check`, `forward`, `choice`, ...
 
     Returns:
@@ -109,8 +119,9 @@ def check(
         SpecError: the specification has errors; carries all diagnostics.
         RobspecError: the model, the data or an option is wrong, or a bound does not hold.
     """
-    from robspec.session.check import Check, Options
+    from robspec.session.check import Options
     from robspec.session.given import data_files, model_file
+    from robspec.session.several import open_check
 
     known = {field.name for field in fields(Options)} - {"data"}
     if not set(options) <= known:
@@ -123,14 +134,14 @@ def check(
             options["data"] = None if data is None else Path(data)
         else:
             options["data"] = Path(folder)
-            source = _on(source, data_files(data, Path(folder)))
-        program, diagnostics = compile_source(source, _exact(params))
+            source = _on(source, data_files(data, Path(folder)), use)
+        program, diagnostics = compile_source(source, _exact(params), use)
         if program is None:
             raise SpecError(diagnostics, source)
         asked = Options(**options)
         path, choice = model_file(model, Path(folder), program.model.input_shape, asked.choice)
         asked = replace(asked, choice=choice)
-        with Check(program, source, diagnostics, path, place, asked) as work:
+        with open_check(program, source, diagnostics, path, place, asked) as work:
             report = work.finish(work.run()).report
     if path.parent == Path(folder):
         report = replace(report, files={**report.files, "model": path.stem})
@@ -163,12 +174,12 @@ def _source(spec: Specification) -> tuple[Source, Path]:
     return read_source(spec), Path(spec)
 
 
-def _on(source: Source, statements: tuple[Any, ...]) -> Source:
+def _on(source: Source, statements: tuple[Any, ...], use: str | None) -> Source:
     """A specification on other data."""
     parsed = parse(source)
     if parsed.diagnostics:
         raise SpecError(parsed.diagnostics, source)
-    return Source(Spec(*parsed.file.statements).with_data(*statements).text, source.name)
+    return Source(Spec(*parsed.file.statements).with_data(*statements, use=use).text, source.name)
 
 
 def _exact(params: Mapping[str, Number] | None) -> dict[str, Fraction]:

@@ -45,13 +45,15 @@ class SpecFile(pytest.File):
         """List the properties, and what is declared of the model where anything is."""
         from robspec.diagnostics import render_all
         from robspec.lower import compile_source
+        from robspec.models.claims import of_file
         from robspec.syntax.source import read_source
 
         source = read_source(self.path)
         program, diagnostics = compile_source(source)
         if program is None:
             raise self.CollectError(render_all(diagnostics, source, colour=False))
-        if program.model.claim is not None:
+        model = _model(self.config)
+        if (program if model is None else of_file(program, model)).model.claim is not None:
             yield PropertyItem.from_parent(self, name="model")
         for prop in program.properties:
             yield PropertyItem.from_parent(self, name=prop.name)

@@ -27,10 +27,14 @@ class Spec:
     Args:
         file: the tree, perhaps with damage.
         overrides: parameter values from the command line.
+        use: the data block that takes the place of what the file says to `use`, or None.
     """
 
-    def __init__(self, file: ast.File, overrides: Mapping[str, Fraction] | None = None) -> None:
+    def __init__(
+        self, file: ast.File, overrides: Mapping[str, Fraction] | None = None, use: str | None = None
+    ) -> None:
         self.file = file
+        self.use = use
         self.overrides = dict(overrides or {})
         self.constants = Constants(self.params, self.overrides)
         objects = self.task is not None and self.task.objects
@@ -79,8 +83,18 @@ class Spec:
 
     @cached_property
     def model(self) -> ast.Model | None:
-        """The first model block."""
-        return next(iter(self._declared(ast.Model)), None)
+        """The first model block that says what all models are like."""
+        return next((m for m in self._declared(ast.Model) if m.file is None), None)
+
+    @cached_property
+    def named_models(self) -> tuple[ast.Model, ...]:
+        """Every model block of one file alone, repeated names included."""
+        return tuple(m for m in self._declared(ast.Model) if m.file is not None)
+
+    @property
+    def claims(self) -> tuple[ast.Lipschitz, ...]:
+        """Every claim, of whatever model."""
+        return tuple(s for m in self._declared(ast.Model) for s in m.statements if isinstance(s, ast.Lipschitz))
 
     @cached_property
     def detector(self) -> ast.Detector | None:
@@ -99,10 +113,22 @@ class Spec:
 
     @cached_property
     def data(self) -> ast.Data | None:
-        """The data block that is used: the one `use` names, else the first."""
+        """The data block that properties are about which do not say: the one `use` names, else the first."""
         use = self.statement_of_file(ast.Use)
-        wanted = None if use is None else use.name.id
+        wanted = self.use or (None if use is None else use.name.id)
         return next((d for d in self.data_blocks if wanted in (None, d.name.id)), next(iter(self.data_blocks), None))
+
+    def data_of(self, block: ast.Property) -> ast.Data | None:
+        """The data block a property is about."""
+        use = self.statement(block, ast.Use)
+        named = None if use is None else next((d for d in self.data_blocks if d.name.id == use.name.id), None)
+        return named or self.data
+
+    @cached_property
+    def used_data(self) -> tuple[ast.Data, ...]:
+        """The data blocks that properties are about, `data` first where it is one of them."""
+        found = {id(d): d for d in map(self.data_of, self.properties) if d is not None}
+        return tuple(sorted(found.values(), key=lambda d: d is not self.data))
 
     @cached_property
     def data_blocks(self) -> tuple[ast.Data, ...]:
@@ -113,6 +139,13 @@ class Spec:
     def properties(self) -> tuple[ast.Property, ...]:
         """Every property block, repeated names included."""
         return self._declared(ast.Property)
+
+    @property
+    def asked(self) -> tuple[ast.Property, ...]:
+        """The properties that are asked: with a `use` from outside, those about that block."""
+        return (
+            self.properties if self.use is None else tuple(p for p in self.properties if self.data_of(p) is self.data)
+        )
 
     def statement_of_file(self, kind: type[_Kind]) -> _Kind | None:
         """The first top-level statement of a kind."""

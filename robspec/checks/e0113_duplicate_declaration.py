@@ -31,7 +31,9 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     statements = spec.file.statements
     params: list[tuple[str, ast.Node]] = [(f"param `{s.name.id}`", s) for s in statements if isinstance(s, ast.Param)]
     single: list[tuple[str, ast.Node]] = [
-        (_word(s), s) for s in statements if isinstance(s, (ast.Language, ast.Model, ast.Detector, ast.Data, ast.Use))
+        ("`use` statement" if isinstance(s, ast.Use) else _word(s), s)
+        for s in statements
+        if isinstance(s, (ast.Language, ast.Model, ast.Detector, ast.Data, ast.Use))
     ]
     own = [(f"metric `{s.name.id}`", s) for s in statements if isinstance(s, ast.Definition)]
     yield from _repeated(spec, [*params, *single, *own])
@@ -55,10 +57,11 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
 def _word(statement: ast.Node) -> str:
     if isinstance(statement, ast.Data):
         return f"`data {statement.name.id}` block"
+    if isinstance(statement, ast.Model) and statement.file is not None:
+        return f'`model "{statement.file.text}"` block'
     words = {
         ast.Model: "`model` block",
         ast.Detector: "`detector` block",
-        ast.Use: "`use` statement",
         ast.Language: "`language` statement",
     }
     special = {
@@ -67,6 +70,7 @@ def _word(statement: ast.Node) -> str:
         ast.AttackStatement: "attack",
         ast.BoxesStatement: "boxes",
         ast.ObjectsStatement: "objects",
+        ast.Use: "use",
     }
     kind = type(statement)
     return words.get(kind) or special.get(kind) or kind.__name__.lower()

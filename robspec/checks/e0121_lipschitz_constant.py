@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from robspec.checks._report import error, shown
 from robspec.checks._spec import Spec
 from robspec.diagnostics import Diagnostic
-from robspec.syntax import ast
 
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
-    """Look at the sign of the claim."""
-    claim = spec.of_model(ast.Lipschitz)
-    value = None if claim is None else spec.value(claim.value)
-    if claim is not None and value is not None and value <= 0:
-        message = f"a Lipschitz constant of {shown(value)}"
-        yield error(__name__, claim.value.span, message, "claim a constant above zero, or leave the claim out")
+    """Look at the sign of every claim."""
+    for claim in spec.claims:
+        value = spec.value(claim.value)
+        if value is not None and value <= 0:
+            message = f"a Lipschitz constant of {shown(value)}"
+            yield error(__name__, claim.value.span, message, "claim a constant above zero, or leave the claim out")

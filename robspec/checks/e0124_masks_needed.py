@@ -31,21 +31,24 @@ from robspec.diagnostics import Diagnostic
 from robspec.syntax import ast
 from robspec.syntax.forms import FORMS
 
+_GIVEN: tuple[type[ast.Node], ...] = (ast.Masks, ast.Labels, ast.Pairs, ast.Layout, ast.ObjectsStatement)
+
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for masks wherever a metric needs them."""
-    data = spec.data
-    wanted = "masks" if spec.task is None else spec.task.annotation
-    kinds = (ast.Masks, ast.Labels, ast.Pairs, ast.Layout, ast.ObjectsStatement)
-    given = [k.__name__.lower() for k in kinds if spec.statement(data, k) is not None]
-    if data is None or spec.damaged(data) or given:
-        return
-    form = FORMS[wanted] if wanted != "masks" else 'masks "..."'
     for block in spec.properties:
-        for use in spec.metric_uses(block):
-            info, region = spec.metric(use), use.within is not None and bool(use.within.classes)
-            if info is not None and (info.needs_masks or region):
-                message = f"`{info.name}` needs annotations, and `data {data.name.id}` has no `{wanted}`"
-                instead = "" if info.scores or wanted == "objects" else ", or use `stability`"
-                mend = f"add `{form}` to the data (line {spec.line(data)}){instead}"
-                yield error(__name__, use.span, message, mend)
+        data = spec.data_of(block)
+        if data is not None and not spec.damaged(data) and not any(spec.statement(data, k) for k in _GIVEN):
+            yield from _of(spec, block, data)
+
+
+def _of(spec: Spec, block: ast.Property, data: ast.Data) -> Iterator[Diagnostic]:
+    wanted = "masks" if spec.task is None else spec.task.annotation
+    form = FORMS[wanted] if wanted != "masks" else 'masks "..."'
+    for use in spec.metric_uses(block):
+        info, region = spec.metric(use), use.within is not None and bool(use.within.classes)
+        if info is not None and (info.needs_masks or region):
+            message = f"`{info.name}` needs annotations, and `data {data.name.id}` has no `{wanted}`"
+            instead = "" if info.scores or wanted == "objects" else ", or use `stability`"
+            mend = f"add `{form}` to the data (line {spec.line(data)}){instead}"
+            yield error(__name__, use.span, message, mend)

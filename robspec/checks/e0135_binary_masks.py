@@ -26,7 +26,8 @@ from robspec.syntax import ast
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Count the classes."""
-    masks = spec.statement(spec.data, ast.Masks) or spec.statement(spec.data, ast.Pairs)
-    if masks is not None and masks.binary and spec.classes is not None and len(spec.classes) != 2:
-        message = f"binary masks tell two classes apart, the model has {count(len(spec.classes), 'class')}"
-        yield error(__name__, masks.span, message, "leave out `binary`, and give masks of class indices")
+    for data in spec.data_blocks:
+        masks = spec.statement(data, ast.Masks) or spec.statement(data, ast.Pairs)
+        if masks is not None and masks.binary and spec.classes is not None and len(spec.classes) != 2:
+            message = f"binary masks tell two classes apart, the model has {count(len(spec.classes), 'class')}"
+            yield error(__name__, masks.span, message, "leave out `binary`, and give masks of class indices")

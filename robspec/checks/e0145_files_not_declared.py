@@ -34,17 +34,20 @@ from robspec.syntax import ast
 
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look for the files wherever a metric needs them."""
-    data = spec.data
-    if data is None or spec.damaged(data):
-        return
-    region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
     for block in spec.properties:
-        for use in spec.metric_uses(block):
-            if use.within is not None and not use.within.classes and region is None:
-                message = f"`in region` needs region files, and `data {data.name.id}` has no `region`"
-                yield error(
-                    __name__, use.within.span, message, f'add `region "..."` to the data (line {spec.line(data)})'
-                )
-            if use.adjective == "weighted" and weights is None:
-                message = f"`weighted` needs weight files, and `data {data.name.id}` has no `weights`"
-                yield error(__name__, use.span, message, f'add `weights "..."` to the data (line {spec.line(data)})')
+        data = spec.data_of(block)
+        if data is not None and not spec.damaged(data):
+            yield from _of(spec, block, data)
+
+
+def _of(spec: Spec, block: ast.Property, data: ast.Data) -> Iterator[Diagnostic]:
+    region, weights = spec.statement(data, ast.Region), spec.statement(data, ast.Weights)
+    for use in spec.metric_uses(block):
+        if use.within is not None and not use.within.classes and region is None:
+            message = f"`in region` needs region files, and `data {data.name.id}` has no `region`"
+            yield error(
+                __name__, use.within.span, message, f'add `region "..."` to the data (line {spec.line(data)})'
+            )
+        if use.adjective == "weighted" and weights is None:
+            message = f"`weighted` needs weight files, and `data {data.name.id}` has no `weights`"
+            yield error(__name__, use.span, message, f'add `weights "..."` to the data (line {spec.line(data)})')

@@ -38,8 +38,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     task = spec.task
     if task is None:
         return
-    if spec.data is not None:
-        yield from _data(spec.data, task)
+    for data in spec.used_data or spec.data_blocks[:1]:
+        yield from _data(data, task)
     for block in spec.properties:
         attack = spec.statement(block, ast.AttackStatement)
         if attack is not None and not task.scores:

@@ -48,7 +48,7 @@ _EXAMPLE = {"greedy": "nms greedy 0.6", "none": "nms none", "overlap": "match ov
 def check(spec: Spec) -> Iterator[Diagnostic]:
     """Look at the words of the detector and of its annotation."""
     statements = () if spec.detector is None else spec.detector.statements
-    for statement in (*statements, *(() if spec.data is None else spec.data.statements)):
+    for statement in (*statements, *(s for data in spec.used_data or spec.data_blocks[:1] for s in data.statements)):
         if not isinstance(statement, (ast.Nms, ast.Match, ast.BoxesStatement, ast.ObjectsStatement)):
             continue
         what, known = _KNOWN[type(statement)]

@@ -29,6 +29,7 @@ from robspec.explanations.search import ROUNDS, Effort
 from robspec.explanations.subjects import read_alone, read_from
 from robspec.ir.types import Program, Property, RadiusQuery, Requirement
 from robspec.lower import compile_source, parse_overrides
+from robspec.models.choice import Choice, read_choice
 from robspec.models.conduct import peeled_notes, refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.constant import Constant
@@ -62,12 +63,21 @@ class Asked:
     ends: str | None
     data: Path | None
     overrides: tuple[str, ...]
+    use: str | None
+    model_output: str | None
+    given: str | None
+    fixed: tuple[str, ...]
     arch: str | None
     assume_lipschitz: str | None
     steps: int
     seed: int
     methods: tuple[str, ...]
     beside: Path | None
+
+    @property
+    def choice(self) -> Choice:
+        """Which part of the model file is meant."""
+        return read_choice(self.model_output, self.given, self.fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +111,15 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
     if asked.methods:
         require_captum()
     assume = _assumed(asked)
-    program = None if asked.spec is None else _compiled(asked.spec, asked.overrides)
+    program = None if asked.spec is None else _compiled(asked.spec, asked.overrides, asked.use)
     effort = Effort(asked.steps, asked.seed)
     if asked.spec is not None and program is not None and asked.name is not None:
         prop = _property(program, asked.name, str(asked.spec))
         chosen = _requirement(prop, asked), _point(prop, asked)
         objective_of(prop, *chosen, f"property {prop.name}")
-        only = replace(program, properties=(prop,), model=replace(program.model, claim=None))
+        program = program.alone(prop)
+        only = replace(program, model=replace(program.model, claim=None))
+        (prop,) = only.properties
         session = open_session(
             only,
             model,
@@ -119,6 +131,7 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
             assume=assume,
             backend="auto",
             forward="model",
+            choice=asked.choice,
         )
         subjects = read_from(session.data, images)
         (constant,) = session.established.constants
@@ -132,7 +145,7 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
     low, high = _range(program, asked.ends)
     shape = None if program is None else program.model.input_shape
     normalize = None if program is None else program.model.normalize
-    loaded = load(model, arch=asked.arch, input_shape=shape, normalize=normalize)
+    loaded = load(model, arch=asked.arch, input_shape=shape, normalize=normalize, choice=asked.choice)
     if program is not None:
         match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=False, assumes=assume is not None)
@@ -140,7 +153,8 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
     question = decision.program(loaded.input_shape, loaded.output_shape)
     if program is not None:
         question = replace(question, model=replace(program.model, claim=None))
-    subjects = [read_alone(name, loaded.input_shape, low, high) for name in images]
+    steps = () if program is None else program.data.steps
+    subjects = [read_alone(name, loaded.input_shape, low, high, steps) for name in images]
     (constant,) = establish(question, loaded.program, assume=assume).constants
     return _job(loaded, constant, decision, program, subjects, effort, asked)
 
@@ -169,7 +183,7 @@ def _job(
     }
     compared = {str(loaded.path): loaded}
     if asked.beside is not None:
-        twin = load(asked.beside, normalize=loaded.normalize)
+        twin = load(asked.beside, normalize=loaded.normalize, input_shape=loaded.input_shape)
         if (twin.input_shape, twin.output_shape) != (loaded.input_shape, loaded.output_shape):
             raise OptionValueError(
                 "--beside",
@@ -188,7 +202,8 @@ def _refuse_combinations(asked: Asked) -> None:
     decides = {"--to": asked.to, "--pixel": asked.pixel}
     measures = {"--requirement": asked.requirement, "--point": asked.point, "--data": asked.data}
     if asked.spec is None:
-        needs = {"--property": asked.name, **measures, "--set": asked.overrides or None, "--arch": asked.arch}
+        given = {"--set": asked.overrides or None, "--use": asked.use, "--arch": asked.arch}
+        needs = {"--property": asked.name, **measures, **given}
         for option in (o for o, value in needs.items() if value is not None):
             raise OptionValueError(option, "it has no meaning without a specification", "name one with --spec")
     elif asked.ends is not None:
@@ -205,9 +220,9 @@ def _assumed(asked: Asked) -> Fraction | None:
     return None if text is None else positive_decimal("--assume-lipschitz", text)
 
 
-def _compiled(spec: Path, overrides: Sequence[str]) -> Program:
+def _compiled(spec: Path, overrides: Sequence[str], use: str | None) -> Program:
     source = read_source(spec)
-    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
         raise SpecError(diagnostics, source)
     return program

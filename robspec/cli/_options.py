@@ -64,6 +64,10 @@ def model_part(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+use = click.option("--use", metavar="NAME", help="Data block, in place of what the specification says to use.")
+"""What is asked of another data set."""
+
+
 def check_format(name: str) -> None:
     """Make sure a report format exists.
 

@@ -54,6 +54,7 @@ from robspec.syntax.source import read_source
 @click.option(
     "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
 )
+@_options.use
 @_options.model_part
 @click.option(
     "--claims",
@@ -103,6 +104,7 @@ def command(
     spec: Path,
     data: Path | None,
     overrides: tuple[str, ...],
+    use: str | None,
     form: str,
     outputs: tuple[str, ...],
     properties: tuple[str, ...],
@@ -164,7 +166,7 @@ def command(
             _options.check_writable(path)
     _options.check_witness_folder(witness_dir)
     source = read_source(spec)
-    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
         raise SpecError(diagnostics, source)
     if diagnostics and (output is not None or form != "text"):  # a text report here shows them itself
@@ -176,9 +178,10 @@ def command(
     from robspec.recheck.document import MOST
     from robspec.report import _images, render
     from robspec.session.baseline import compare
-    from robspec.session.check import Check, Options
+    from robspec.session.check import Options
     from robspec.session.cross_check import raise_alarm
     from robspec.session.progress import silent
+    from robspec.session.several import open_check
     from robspec.store import default_path
     from robspec.verify.errors import WitnessPathError
     from robspec.verify.witness import write_witnesses
@@ -209,8 +212,8 @@ def command(
     if baseline is not None and not (update_baseline and not baseline.exists()):
         earlier = load_report(baseline)
     with proving():
-        opened = Check(program, source, diagnostics, model, spec, options)
-    work = click.get_current_context().with_resource(opened)
+        work = open_check(program, source, diagnostics, model, spec, options)
+    click.get_current_context().with_resource(work)
     report = work.run(silent if quiet else _options.with_progress)
     if resume:
         click.echo(f"resumed: the logits of {work.known} batches were kept", err=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
+@_options.use
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this property; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--attack", type=click.IntRange(1, 10_000), metavar="STEPS", help="Attack each image, as `check` does.")
@@ -42,6 +43,7 @@ def command(
     spec: Path,
     data: Path | None,
     overrides: tuple[str, ...],
+    use: str | None,
     properties: tuple[str, ...],
     limit: int | None,
     attack: int | None,
@@ -74,7 +76,7 @@ def command(
     if picture is not None:
         extras.require("plots", "--picture")
     source = read_source(spec)
-    program, diagnostics = compile_source(source, parse_overrides(overrides))
+    program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
         raise SpecError(diagnostics, source)
     if diagnostics:

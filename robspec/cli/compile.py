@@ -18,8 +18,9 @@ import click
     help="Output format.",
 )
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Replace a param; may be repeated.")
+@click.option("--use", metavar="NAME", help="Data block, in place of what SPEC says to use.")
 @click.option("--explain", "reasons", is_flag=True, help="Say how each metric is bounded, and why that is sound.")
-def command(spec: str, style: str, sets: tuple[str, ...], reasons: bool) -> None:
+def command(spec: str, style: str, sets: tuple[str, ...], use: str | None, reasons: bool) -> None:
     """Check SPEC and print the queries it asks.
 
     No model or image is opened. Errors and warnings go to standard error; the exit status is 2 if there is an
@@ -35,7 +36,7 @@ def command(spec: str, style: str, sets: tuple[str, ...], reasons: bool) -> None
 
     overrides = parse_overrides(sets)
     source = read_source(spec)
-    program, diagnostics = compile_source(source, overrides)
+    program, diagnostics = compile_source(source, overrides, use)
     show(diagnostics, source)
     if program is None:
         sys.exit(2)

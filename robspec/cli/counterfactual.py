@@ -25,6 +25,8 @@ from robspec.cli import _options
 @click.option("--range", "ends", metavar="LOW,HIGH", help="Range of the input without --spec.  [0,1]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a param; repeatable.")
+@_options.use
+@_options.model_part
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
 @click.option("--assume-lipschitz", metavar="C", help="Stand on this l2 constant where none can be proved.")
 @click.option("--steps", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Gradients per descent.")

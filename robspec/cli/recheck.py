@@ -27,6 +27,7 @@ _SHOWN = 12
 @click.option(
     "--strip-prefix", "prefix", default="", metavar="PREFIX", help="With --arch: what weights' names have more."
 )
+@_options.use
 @_options.model_part
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
 @click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
@@ -44,14 +45,15 @@ def command(
     given: str | None,
     fixed: tuple[str, ...],
     overrides: tuple[str, ...],
+    use: str | None,
     assume_lipschitz: str | None,
     forward: str,
     batch_size: int | None,
 ) -> int:
     """Confirm CERTIFICATE, which `robspec check --certificate` wrote for MODEL and SPEC.
 
-    The question is that of SPEC: where the check was asked with --set, --assume-lipschitz, --forward or
-    --batch-size, the same has to be said here, or the certificate is rejected.
+    The question is that of SPEC: where the check was asked with --set, --use, --assume-lipschitz, --forward
+    or --batch-size, the same has to be said here, or the certificate is rejected.
 
     The constant is proved anew, the model is run again, and from its logits on every cost, cut, value and verdict is
     derived in exact rational arithmetic, by code that shares nothing with the kernels.
@@ -80,12 +82,12 @@ def command(
     source = read_source(spec)
     match_spec(written, source)
     chosen = parse_overrides(overrides)
-    program = compiled(source, chosen)
-    _, diagnostics = compile_source(source, chosen)
+    program = compiled(source, chosen, use)
+    _, diagnostics = compile_source(source, chosen, use)
     params = dict(program.params)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume)
-    match_question(written, params, inputs, str(certificate))
+    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume, use)
+    match_question(written, program, inputs, str(certificate))
     root = spec.parent if data is None else data
     images = written.get("images")
     total = len(images) if isinstance(images, list) else 0
@@ -168,6 +170,8 @@ def _reason(paths: list[str]) -> str:
 def _mend(paths: list[str]) -> str:
     if any(p.startswith("sha256") for p in paths):
         return "name the files that were checked"
+    if paths[0].startswith("program.program.model.claim"):
+        return "a claim is about a file of one name: name the model as it was named when it was checked"
     if any(p.startswith("versions") or p.endswith(".logits") for p in paths):
         return "recheck on a machine with the same versions and processor, or check again here"
     return "do not rely on it; check again"

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import click
 
+from robspec.cli import _options
+
 
 @click.command("replay", short_help="Show the violation of a witness again.")
 @click.argument("witness", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder the data globs start from [the spec's folder].")
-def command(witness: Path, model: Path, spec: Path, data: Path | None) -> int:
+@_options.use
+def command(witness: Path, model: Path, spec: Path, data: Path | None, use: str | None) -> int:
     """Judge the images of WITNESS, which `robspec check` wrote, with MODEL and SPEC again.
 
     The images are read from beside WITNESS, their distance from the clean images is measured, and the requirement is
@@ -29,7 +32,7 @@ def command(witness: Path, model: Path, spec: Path, data: Path | None) -> int:
     from robspec.syntax.source import read_source
 
     source = read_source(spec)
-    program, diagnostics = compile_source(source)
+    program, diagnostics = compile_source(source, use=use)
     if program is None:
         raise SpecError(diagnostics, source)
     digest = hashlib.sha256(source.text.encode()).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from robspec.diagnostics.suggest import did_you_mean
 
 MOST_OBJECTS = 10_000
 """Of one image."""
+_FARTHEST = 1e9
+"""Pixels from the corner of the image."""
 _SHOWN = 10
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?|[+-]?\.[0-9]{1,40}", re.ASCII)
 
@@ -297,7 +298,8 @@ def _identity(value: Any, where: str, what: str) -> int:
 
 
 def _pixel(value: float, where: str) -> float:
-    if not math.isfinite(value) or abs(value) > 1e9:
+    # A whole number of JSON may be beyond every float, and is compared as what it is.
+    if not abs(value) <= _FARTHEST:
         raise BadObjects(where, "a coordinate is infinite or beyond any image", "write pixels")
     return float(value)
 

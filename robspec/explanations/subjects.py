@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 
 from robspec.data import reading, scaling
+from robspec.data import steps as brought
 from robspec.data.dataset import Dataset
 from robspec.data.errors import UnreadableFile
 from robspec.data.pairing import Pair
 from robspec.explanations.errors import NoSuchImage
 from robspec.explanations.explain import Subject
 from robspec.explanations.question import Annotation
+from robspec.ir.types import Step
 
 _SIGNS = "*?["
 
@@ -45,7 +47,9 @@ def expanded(images: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def read_alone(name: str, shape: tuple[int, int, int], low: Fraction, high: Fraction) -> Subject:
+def read_alone(
+    name: str, shape: tuple[int, int, int], low: Fraction, high: Fraction, steps: Sequence[Step] = ()
+) -> Subject:
     """Read an image that belongs to no data set, as `check` would.
 
     Args:
@@ -53,6 +57,7 @@ def read_alone(name: str, shape: tuple[int, int, int], low: Fraction, high: Frac
         shape: C, H, W.
         low: smallest input value.
         high: largest.
+        steps: what brings it to this shape once it is read.
 
     Returns:
         The image, without annotation.
@@ -61,8 +66,10 @@ def read_alone(name: str, shape: tuple[int, int, int], low: Fraction, high: Frac
         RobspecError: E0305 to E0315, naming the file.
     """
     pair = Pair(name, Path(name))
-    header = reading.image_header(pair.image, name, shape)
-    stored = reading.image(reading.file_bytes(pair.image, name), pair, header, shape, math.prod(shape))
+    header = reading.image_header(pair.image, name, shape, free=bool(steps))
+    stands = (shape[0], *header.upright) if steps else shape
+    stored = reading.image(reading.file_bytes(pair.image, name), pair, header, stands, math.prod(stands))
+    stored = brought.image(stored, steps, name)
     return Subject(name, torch.from_numpy(scaling.to_range(stored, low, high, name))[None], Annotation(None))
 
 
@@ -88,8 +95,8 @@ def _one(data: Dataset, name: str, place: int | None) -> Subject:
     if place is None:
         raise NoSuchImage(
             name,
-            f'it is none of the {len(data)} images that "{data.data.images}" matches in {data.root}',
-            "name one of them, or say with --data where the glob starts from",
+            f"it is none of the {len(data)} images of data {data.name}, which lie in {data.root}",
+            "name one of them; --data says where the data's paths start from",
         )
     (batch,) = data.only([place]).batches(1)
     annotation = Annotation(batch.labels, data.data.ignore, batch.region, batch.weights)

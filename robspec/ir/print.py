@@ -30,7 +30,8 @@ def _lines(program: ir.Program) -> Iterator[str]:
     yield from _model(program.model)
     if program.model.detector is not None:
         yield from _detector(program.model.detector)
-    yield from _data(program.data, program.model.classes)
+    for data in (program.data, *program.others):
+        yield from _data(data, program.model.classes)
     for block in program.properties:
         yield from property_lines(block, program)
 
@@ -48,8 +49,14 @@ def _model(model: ir.Model) -> Iterator[str]:
         mean, std = (", ".join(map(decimal_text, v)) for v in (model.normalize.mean, model.normalize.std))
         yield f"  normalize: (x - [{mean}]) / [{std}]"
     if model.claim is not None:
-        claim = model.claim
-        yield f"  claim: Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
+        yield f"  claim: {claim_text(model.claim)}"
+    for one in model.claims_of_files:
+        yield f'  claim of "{one.file}" alone: {claim_text(one.claim)}'
+
+
+def claim_text(claim: ir.LipschitzClaim) -> str:
+    """A claimed constant, with its norms."""
+    return f"Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
 
 
 def _detector(detector: ir.Detector) -> Iterator[str]:
@@ -128,6 +135,8 @@ def property_lines(block: ir.Property, program: ir.Program) -> Iterator[str]:
     """Say what a property asks, in lines."""
     classes = program.model.classes
     yield f"property {block.name}"
+    if program.others:
+        yield f"  data: {block.data or program.data.name}"
     query = block.query
     if isinstance(query, ir.WorstCaseQuery):
         sense = "largest" if query.metric.lower_is_better else "smallest"

@@ -226,11 +226,12 @@ class Property:
     """A named property: one query and what is required of its answer.
 
     Args:
-        name: its name.
-        query: what is asked.
-        requirements: what is required of the answer.
-        line: where it stands in the specification.
+        name: unique.
+        query: the question.
+        requirements: all must hold.
+        line: where it stands; 0 for nowhere.
         smoothing: how it is answered by smoothing; None where it is answered by a Lipschitz constant.
+        data: which of several data sets it is about; empty for the program's `data`.
     """
 
     name: str
@@ -238,6 +239,7 @@ class Property:
     requirements: tuple[Requirement, ...]
     line: int = 0
     smoothing: Smoothing | None = None
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,19 @@ class LipschitzClaim:
     input_norm: Norm
     output_norm: Norm
     value: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOfFile:
+    """What is claimed of one model file alone.
+
+    Args:
+        file: its name, perhaps behind folders, or `sha256:` and the first digits of its digest.
+        claim: the claim.
+    """
+
+    file: str
+    claim: LipschitzClaim
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +317,8 @@ class Model:
             whole.
         classes: class names in index order; the normal and the anomalous side where `sides`.
         normalize: applied by robspec before the model file, or None.
-        claim: the declared Lipschitz constant, or None.
+        claim: the declared Lipschitz constant of the model that is checked, or None.
+        claims_of_files: what is declared of single files; of one that is checked it becomes `claim`.
         input_name: what the specification calls the input.
         output_name: what the specification calls the output.
         sides: whether the output is one score, and the classes are the two sides of its annotation.
@@ -322,6 +338,7 @@ class Model:
     sides: bool = False
     boxes_name: str = ""
     detector: Detector | None = None
+    claims_of_files: tuple[ClaimOfFile, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -449,10 +466,43 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled specification."""
+    """A compiled specification.
+
+    Args:
+        language: its version.
+        model: what the model is like.
+        data: the images that properties are about which do not say.
+        properties: what is asked, in order.
+        params: every parameter with its value.
+        others: further data sets that single properties are about.
+        left_out: names of properties that are about other data sets than was asked for.
+    """
 
     language: int
     model: Model
     data: Data
     properties: tuple[Property, ...]
     params: tuple[tuple[str, Fraction], ...] = field(default=())
+    others: tuple[Data, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def by_data(self) -> tuple[Program, ...]:
+        """One program for each data set, of the properties that are about it."""
+        if not self.others:
+            return (self,)
+        first = self.data.name
+        return tuple(
+            replace(
+                self,
+                data=data,
+                others=(),
+                properties=tuple(replace(p, data="") for p in self.properties if (p.data or first) == data.name),
+            )
+            for data in (self.data, *self.others)
+        )
+
+    def alone(self, prop: Property) -> Program:
+        """The program of one of its properties, and of the data set that is about."""
+        found = next(d for d in (self.data, *self.others) if prop.data in ("", d.name))
+        return replace(self, data=found, others=(), properties=(replace(prop, data=""),))

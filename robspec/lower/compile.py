@@ -11,31 +11,38 @@ from robspec.diagnostics import Diagnostic, Source, SpecError
 from robspec.diagnostics.diagnostic import in_order
 from robspec.ir.types import Program
 from robspec.lower.lower import lower
-from robspec.lower.overrides import require_known
+from robspec.lower.overrides import require_data, require_known
 from robspec.syntax import parse
 from robspec.syntax.source import read_source
 
 
 def compile_source(
-    source: Source, overrides: Mapping[str, Fraction] | None = None, *, lint: bool = False
+    source: Source,
+    overrides: Mapping[str, Fraction] | None = None,
+    use: str | None = None,
+    *,
+    lint: bool = False,
 ) -> tuple[Program | None, tuple[Diagnostic, ...]]:
     """Parse, check and lower a specification.
 
     Args:
         source: the text.
         overrides: parameter values that replace declared ones.
+        use: the data block that takes the place of what the specification says to `use`; properties that name
+            another one themselves are left out.
         lint: whether to remark what is a matter of style.
 
     Returns:
         The program, or None when there is an error; and all diagnostics in order, warnings included.
 
     Raises:
-        BadOverride: E0013, an override of an undeclared parameter.
+        BadOverride: E0013, an override of an undeclared parameter, or a data block that there is not.
     """
     parsed = parse(source)
-    spec = checks.Spec(parsed.file, overrides)
+    spec = checks.Spec(parsed.file, overrides, use)
     if not parsed.diagnostics:
         require_known(spec.overrides, spec.params)
+        require_data(use, [d.name.id for d in spec.data_blocks], asked=len(spec.asked))
     diagnostics = in_order((*parsed.diagnostics, *checks.run(spec, lint=lint)))
     if any(d.is_error for d in diagnostics):
         return None, diagnostics

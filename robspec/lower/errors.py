@@ -11,6 +11,9 @@ class BadOverride(RobspecError):
     The name must be declared in the specification (`param eps = 0.1`), and the value must be a decimal or a
     quotient of two decimals, read exactly: `--set eps=0.2`, `--set eps=8/255`. A repeated name takes the
     last value given.
+
+    `--use NAME` takes the place of the specification's own `use`: it must name one of its data blocks, and one that
+    some property is about.
     """
 
     code = "E0013"

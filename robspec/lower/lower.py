@@ -36,12 +36,15 @@ def lower(spec: Spec) -> ir.Program:
     Returns:
         The program, every name resolved and every number exact.
     """
+    first, *others = spec.used_data if spec.use is None else (_sure(spec.data),)
     return ir.Program(
         language=int(_sure(spec.statement_of_file(ast.Language)).version.value),
         model=_model(spec),
-        data=lower_data(spec, _sure(spec.data)),
-        properties=tuple(_property(spec, p) for p in spec.properties),
+        data=lower_data(spec, first),
+        properties=tuple(_property(spec, p, first) for p in spec.asked),
         params=tuple((name, _sure(spec.param_value(name))) for name in spec.params),
+        others=tuple(lower_data(spec, data) for data in others),
+        left_out=tuple(p.name.id for p in spec.properties if p not in spec.asked),
     )
 
 
@@ -65,19 +68,22 @@ def _model(spec: Spec) -> ir.Model:
         normalize=None
         if normalize is None
         else ir.Normalize(_sure(spec.values(normalize.mean)), _sure(spec.values(normalize.std))),
-        claim=None
-        if claim is None
-        else ir.LipschitzClaim(
-            norm_of(spec, claim.input_norm),
-            norm_of(spec, claim.output_norm or claim.input_norm),
-            _sure(spec.value(claim.value)),
-        ),
+        claim=None if claim is None else _claim(spec, claim),
         input_name=model_input.name.id,
         output_name=output.name.id,
         sides=spec.of_model(ast.Annotation) is not None,
         boxes_name="" if output.boxes is None else output.boxes.name.id,
         detector=_detector(spec),
+        claims_of_files=tuple(
+            ir.ClaimOfFile(_sure(block.file).text, _claim(spec, _sure(spec.statement(block, ast.Lipschitz))))
+            for block in spec.named_models
+        ),
     )
+
+
+def _claim(spec: Spec, claim: ast.Lipschitz) -> ir.LipschitzClaim:
+    norms = norm_of(spec, claim.input_norm), norm_of(spec, claim.output_norm or claim.input_norm)
+    return ir.LipschitzClaim(*norms, _sure(spec.value(claim.value)))
 
 
 def _detector(spec: Spec) -> ir.Detector | None:
@@ -101,10 +107,13 @@ def _detector(spec: Spec) -> ir.Detector | None:
     )
 
 
-def _property(spec: Spec, block: ast.Property) -> ir.Property:
+def _property(spec: Spec, block: ast.Property, first: ast.Data) -> ir.Property:
     requirements = tuple(_requirement(spec, s) for s in block.statements if isinstance(s, ast.Require))
-    line = spec.line(block)
-    return ir.Property(block.name.id, _query(spec, block), requirements, line, _smoothing(spec, block))
+    data = _sure(spec.data_of(block))
+    name = "" if data is first else data.name.id
+    return ir.Property(
+        block.name.id, _query(spec, block), requirements, spec.line(block), _smoothing(spec, block), name
+    )
 
 
 def _smoothing(spec: Spec, block: ast.Property) -> Smoothing | None:

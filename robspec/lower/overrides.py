@@ -63,3 +63,25 @@ def require_known(overrides: Mapping[str, Fraction], declared: Iterable[str]) ->
             otherwise = f"declare it: `param {name} = ...`" if name.isidentifier() else "use a declared name"
             mend = did_you_mean(name, names, otherwise)
             raise BadOverride(f"--set {name}=...", f"the specification has no param `{name}`", mend)
+
+
+def require_data(use: str | None, declared: Iterable[str], *, asked: int) -> None:
+    """Refuse a data block that the specification does not have, or that none of its properties is about.
+
+    Args:
+        use: its name, or None where none is asked for.
+        declared: the blocks.
+        asked: how many properties are about it.
+
+    Raises:
+        BadOverride: E0013, with the nearest declared name.
+    """
+    if use is None:
+        return
+    names, where = list(dict.fromkeys(declared)), f"--use {use[:MAX_DIGITS]}"
+    if use not in names:
+        mend = did_you_mean(use, names, f"choose among {', '.join(names[:8])}" if names else "declare it")
+        raise BadOverride(where, f"the specification has no data block `{use[:MAX_DIGITS]}`", mend)
+    if not asked:
+        mend = "choose the block that a property says to `use`, or leave --use out"
+        raise BadOverride(where, f"no property is about `{use[:MAX_DIGITS]}`: each says to `use` another block", mend)

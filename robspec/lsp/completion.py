@@ -17,7 +17,8 @@ from robspec.syntax.write import class_name
 if TYPE_CHECKING:
     from lark import Token
 
-_OPENED = {"MODEL": "model", "DATA": "data", "PROPERTY": "property"}
+_OPENED = {"MODEL": "model", "DETECTOR": "detector", "DATA": "data", "PROPERTY": "property"}
+_NAMED_MODEL = "claims of one model"
 _CARRY_ON = {"COMMA", "AND", "OR"}
 _NORMS = ("l1", "l2", "linf")
 _VALUES = {"DEGRADED": ("h", "h0")}
@@ -53,7 +54,9 @@ def complete(document: Document, offset: int) -> tuple[Suggestion, ...]:
     before, block = _before(document, offset)
     if before is None or document.too_large:
         return ()
-    terminals = accepted(block, before)
+    terminals = accepted("model" if block == _NAMED_MODEL else block, before)
+    if block == _NAMED_MODEL and not before:
+        terminals &= {"LIPSCHITZ"}
     found = [*(_names(document, before) if "NAME" in terminals else ()), *_words(terminals, block, before)]
     return tuple({s.text: s for s in reversed(found)}.values())[::-1]
 
@@ -73,6 +76,8 @@ def _before(document: Document, offset: int) -> tuple[list[Token] | None, str]:
             return None, block
         if token.type == "LBRACE":
             block = _OPENED.get(statement[0].type, block) if statement else block
+            if [t.type for t in statement] == ["MODEL", "STRING"]:
+                block = _NAMED_MODEL
         if token.type in ("LBRACE", "RBRACE"):
             block, statement, depth = ("" if token.type == "RBRACE" else block), [], 0
         elif token.type == NEWLINE:

@@ -333,3 +333,16 @@ class ScoresAreProbabilities(RobspecError):
 
     code = "E0226"
     title = "scores look like probabilities"
+
+
+class SeveralClaims(RobspecError):
+    """Two `model` blocks of a specification are about one file.
+
+    A block may name a file by its name or by its digest; where one block names it one way and another block the
+    other, or by a longer and a shorter path, nothing says which claim holds.
+
+    Mend: leave one of the blocks out.
+    """
+
+    code = "E0227"
+    title = "two claims of one model"

@@ -35,11 +35,13 @@ class Inputs:
         forward: "model" or "float64".
         batch_size: images per forward pass, on which the last bits of the logits may depend.
         assume: the constant to stand on where none can be proved, or None.
+        use: the data block in place of what the specification says to use, or None.
     """
 
     forward: str
     batch_size: int
     assume: Fraction | None
+    use: str | None = None
 
 
 def text_sha256(text: str) -> str:
@@ -74,6 +76,7 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "forward": inputs.forward,
             "batch_size": inputs.batch_size,
             "assume_lipschitz": None if inputs.assume is None else exact_text(inputs.assume),
+            "data": program.data.name,
         },
         "sha256": {
             "spec": text_sha256(spec_text),

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from robspec.recheck.errors import BadCertificate
 
 SCHEMA = "robspec-certificate"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MOST = 256 << 20
 Difference: TypeAlias = tuple[str, str, str]
 """Path of a field, what is written, what was derived."""

@@ -20,6 +20,7 @@ from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
+from robspec.models.claims import of_file
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
@@ -98,7 +99,7 @@ def derive(
         RobspecError: a file cannot be read.
         CertificateRejected: the specification does not compile, or does not fit the model (E0804).
     """
-    program = compiled(spec, params)
+    program = of_file(compiled(spec, params, inputs.use), model)
     loaded = load(
         model,
         arch=arch,
@@ -140,14 +141,14 @@ def derive(
     return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data)
 
 
-def compiled(spec: Source, params: Mapping[str, Fraction]) -> Program:
-    """Compile the specification, with what is put in place of its params.
+def compiled(spec: Source, params: Mapping[str, Fraction], use: str | None = None) -> Program:
+    """Compile the specification, with what is put in place of its params and of the data block it uses.
 
     Raises:
         CertificateRejected: E0804, it does not compile.
-        BadOverride: E0013, it has no such param.
+        BadOverride: E0013, it has no such param, or no such data block.
     """
-    program, _ = compile_source(spec, params)
+    program, _ = compile_source(spec, params, use)
     if program is None:
         raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
     return program
@@ -209,7 +210,7 @@ def match_spec(certificate: dict[str, Any], spec: Source) -> None:
         )
 
 
-def match_question(certificate: dict[str, Any], params: Mapping[str, Fraction], inputs: Inputs, where: str) -> None:
+def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs, where: str) -> None:
     """Stop where a certificate answers another question than the specification and the options ask.
 
     Nothing that decides what is claimed is taken from a certificate: a budget, an assumed constant, another
@@ -217,7 +218,7 @@ def match_question(certificate: dict[str, Any], params: Mapping[str, Fraction], 
 
     Args:
         certificate: what is claimed.
-        params: of the specification, with what `--set` puts in their place.
+        program: the compiled specification, with what `--set` and `--use` put in place of what it says.
         inputs: the options of `recheck`.
         where: the certificate.
 
@@ -225,8 +226,13 @@ def match_question(certificate: dict[str, Any], params: Mapping[str, Fraction], 
         BadCertificate: E0802, it does not say how it was made.
         CertificateRejected: E0804, with everything in which it differs.
     """
+    params = dict(program.params)
     there, chosen = inputs_of(certificate, where)
     found, options = [], []
+    sets, named = [data.name for data in (program.data, *program.others)], there.use or ""
+    if sets != [named]:
+        found.append(f"it is about data {_short(named)}, and the specification asks about {' and '.join(sets)}")
+        options.append(f"--use {_short(named)}")
     for name in sorted({*params, *chosen}):
         ours, theirs = _text(params.get(name)), _text(chosen.get(name))
         if ours != theirs:
@@ -257,7 +263,7 @@ def _short(text: str | None) -> str:
 
 
 def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str, Fraction]]:
-    """Read the options a certificate was written with.
+    """Read the options a certificate was written with; `use` is the data block it is about.
 
     Raises:
         BadCertificate: E0802, they are not there.
@@ -267,7 +273,8 @@ def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str
         assume = given["assume_lipschitz"]
         params = {str(name): rational(text) for name, text in given["params"].items()}
         constant = None if assume is None else rational(assume)
-        read = Inputs(given["forward"], given["batch_size"], constant if isinstance(constant, Fraction) else None)
+        known = constant if isinstance(constant, Fraction) else None
+        read = Inputs(given["forward"], given["batch_size"], known, str(given["data"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadCertificate(where, "it does not say how it was made", "check again") from error
     sized = type(read.batch_size) is int and 1 <= read.batch_size <= MOST_AT_ONCE

@@ -130,6 +130,7 @@ def _property(result: PropertyResult, classes: tuple[str, ...]) -> dict[str, Any
         "excluded": list(result.excluded),
         "requirements": [_requirement(result, r, classes) for r in result.requirements],
         "images": [_image(i) for i in result.images],
+        **({} if result.data is None else {"data": asdict(result.data)}),
     }
 
 

@@ -47,9 +47,9 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     attained = "attained" if report.attack_steps else "clean"
     console.print(_table(console.width, header=True, attained=attained))
     for prop in report.properties:
-        console.print(
-            Text(f"{prop.source.name}: {asked_text(prop.source, report.program.model.classes)}", style="bold")
-        )
+        on = "" if prop.data is None else f" on {prop.data.name}"
+        asked = asked_text(prop.source, report.program.model.classes)
+        console.print(Text(f"{prop.source.name}{on}: {asked}", style="bold"))
         console.print(_rows(prop, report, console.width))
     console.print()
     for line in _footer(report):
@@ -93,8 +93,10 @@ def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
     table = _table(width, header=False)
     pooled = any(r.requirement.aggregate is Aggregate.POOLED for r in result.requirements)
     radii = not isinstance(result.source.query, WorstCaseQuery)
-    images, classes = report.images, report.program.model.classes
-    counted = report.evaluated if pooled else len(result.images) - len(result.excluded)
+    images, evaluated, classes = report.images, report.evaluated, report.program.model.classes
+    if result.data is not None:
+        images, evaluated = result.data.images, result.data.evaluated
+    counted = evaluated if pooled else len(result.images) - len(result.excluded)
     for item in result.requirements:
         point = point_text(result.source.query, item.point, classes)
         label = f"  {item.requirement.text}" + (f"  [{point}]" if point else "")

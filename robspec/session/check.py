@@ -23,6 +23,7 @@ from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.plans import Objects, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
+from robspec.models import claims
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
@@ -138,6 +139,7 @@ class Check:
         model: the model file.
         spec: the specification's file, whose folder the data globs start from.
         options: the rest.
+        after: a check of the same model and options on other images, which has said all there is to say of the model.
 
     Raises:
         RobspecError: the model, the data or an option is wrong.
@@ -151,9 +153,11 @@ class Check:
         model: Path,
         spec: Path,
         options: Options,
+        after: Check | None = None,
     ) -> None:
-        program = _chosen(program, options.properties)
-        if options.ignore_claims:
+        program = claims.of_file(chosen(program, options.properties), model)
+        self._passed_over = claims.passed_over(program, model, ignored=options.ignore_claims)
+        if options.ignore_claims or after is not None:
             program = replace(program, model=replace(program.model, claim=None))
         refuse_uncovered(program, options)
         sampled = [p.smoothing is not None for p in program.properties]
@@ -178,6 +182,7 @@ class Check:
             forward=options.forward,
             limit=options.limit,
             choice=options.choice,
+            like=None if after is None else after._session,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
@@ -192,6 +197,16 @@ class Check:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._kept.close()
+
+    @property
+    def data_name(self) -> str:
+        """What the specification calls the data set."""
+        return self._program.data.name
+
+    @property
+    def images(self) -> int:
+        """How many images are looked at."""
+        return len(self._session.data)
 
     def run(self, progress: Progress = silent) -> CheckReport:
         """Answer every property, and look again at what was answered.
@@ -278,6 +293,7 @@ class Check:
             part = f" (of the first {len(session.data)} of {len(session.data) + session.left_out} images)"
             report = replace(report, properties=tuple(replace(p, part=part) for p in report.properties))
         seen = trained.notes(self._program, self._model, model.sha256, session.data) if report.complete else ()
+        said = (*self._passed_over, *_left_out(self._program))
         report = replace(
             report,
             hashes={
@@ -287,7 +303,7 @@ class Check:
             },
             files={"spec": str(self._spec), "model": str(self._model)},
             notes=(*report.notes, *session.notes),
-            remarks=(*noted, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
+            remarks=(*noted, *said, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=self._options.allow_unknown,
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
@@ -304,8 +320,12 @@ class Check:
         return Attacker(*parts, Path(finds), self._options.witness_dir)
 
 
-def _chosen(program: Program, names: Sequence[str]) -> Program:
-    """Keep the properties asked for, in the order of the specification."""
+def chosen(program: Program, names: Sequence[str]) -> Program:
+    """Keep the properties asked for, in the order of the specification.
+
+    Raises:
+        OptionValueError: E0601, there is none of that name.
+    """
     known = [p.name for p in program.properties]
     for name in names:
         if name not in known:
@@ -314,6 +334,13 @@ def _chosen(program: Program, names: Sequence[str]) -> Program:
     if not names:
         return program
     return replace(program, properties=tuple(p for p in program.properties if p.name in names))
+
+
+def _left_out(program: Program) -> tuple[Note, ...]:
+    if not program.left_out:
+        return ()
+    text = f"not looked at, as they are about other data sets: {', '.join(program.left_out)}"
+    return (Note("property-left-out", f"data {program.data.name}", text, {"properties": program.left_out}),)
 
 
 def identity(model: LoadedModel) -> dict[str, str]:

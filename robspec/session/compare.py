@@ -15,8 +15,9 @@ from robspec.ir.types import Program, WorstCaseQuery
 from robspec.report._words import constant_line, point_text, query_text
 from robspec.semantics.norm import L2, directed_text, exact_text
 from robspec.semantics.smoothing import Smoothing
-from robspec.session.check import Check, Options
+from robspec.session.check import Options
 from robspec.session.progress import Progress, silent
+from robspec.session.several import open_check
 from robspec.verify.result import CheckReport, PropertyResult, Value
 
 _BY_SMOOTHING = " by smoothing"
@@ -109,7 +110,7 @@ def compare(
     options = replace(options, ignore_claims=True, properties=() if smoothing is not None else options.properties)
     for model in models:
         told(str(model))
-        with Check(whole, source, diagnostics, model, spec, options) as work:
+        with open_check(whole, source, diagnostics, model, spec, options) as work:
             began = time.perf_counter()
             report = work.finish(work.run(progress)).report
             spent = time.perf_counter() - began

@@ -17,6 +17,7 @@ from robspec.data.pairing import Pair, pair
 from robspec.data.reading import is_array
 from robspec.diagnostics import Source, SpecError
 from robspec.lower import compile_source
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.loading import LoadedModel, load
 from robspec.session import recognise
 from robspec.session.errors import NothingRecognised
@@ -41,13 +42,14 @@ class _Block:
     annotated: bool = False
 
 
-def write_specification(model: Path, data: Path, output: Path) -> str:
+def write_specification(model: Path, data: Path, output: Path, choice: Choice = WHOLE) -> str:
     """Write a specification that `check` accepts as it is.
 
     Args:
-        model: a torch.export archive.
+        model: a torch.export archive or an ONNX file.
         data: the folder of images.
         output: where it will lie; the patterns start from its folder.
+        choice: which part of the model file is meant.
 
     Returns:
         Its text.
@@ -56,7 +58,7 @@ def write_specification(model: Path, data: Path, output: Path) -> str:
         NothingRecognised: E0871.
         RobspecError: the model is refused, or the images cannot be read.
     """
-    loaded = load(model)
+    loaded = load(model, choice=choice)
     if not data.is_dir():
         raise NothingRecognised(str(data), "there is no such folder", "name the folder that holds the images")
     shape = loaded.output_shape

@@ -62,6 +62,7 @@ def open_session(
     forward: str,
     limit: int | None = None,
     choice: Choice = WHOLE,
+    like: Session | None = None,
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -78,6 +79,7 @@ def open_session(
         forward: "model" or "float64".
         limit: how many images to look at, or None for all.
         choice: which part of the model file is meant.
+        like: a session of the same model and options on other images, whose model is used again.
 
     Returns:
         The session.
@@ -88,18 +90,22 @@ def open_session(
     chosen = choose(backend)
     began = time.perf_counter()
     dtype = torch.float64 if forward == "float64" else None
-    loaded = load(
-        model,
-        arch=arch,
-        key=key,
-        prefix=prefix,
-        input_shape=program.model.input_shape,
-        normalize=program.model.normalize,
-        scores=program.model.task.scores,
-        forward_dtype=dtype,
-        choice=choice,
-        detector=program.model.detector,
-        boxes=bool(program.model.boxes_name),
+    loaded = (
+        like.model
+        if like is not None
+        else load(
+            model,
+            arch=arch,
+            key=key,
+            prefix=prefix,
+            input_shape=program.model.input_shape,
+            normalize=program.model.normalize,
+            scores=program.model.task.scores,
+            forward_dtype=dtype,
+            choice=choice,
+            detector=program.model.detector,
+            boxes=bool(program.model.boxes_name),
+        )
     )
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)

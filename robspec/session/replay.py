@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def replay(
     if isinstance(prop.query, WorstCaseQuery) and prop.query.metric.of_data_set and ".npz" in json.dumps(found):
         what = "it holds an attack on a whole data set, which cannot be shown again yet"
         raise BadWitness(str(witness), what, "search again: `robspec check --attack`")
-    program = replace(program, properties=(prop,))
+    program = program.alone(prop)
     session = open_session(
         program, model, spec, data=data, arch=None, key=None, prefix="", assume=None, backend="auto", forward="model"
     )

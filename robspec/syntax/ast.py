@@ -217,10 +217,18 @@ ModelStatement: TypeAlias = Input | Output | Classes | Annotation | Normalize | 
 
 
 @dataclass(frozen=True)
+class ModelName(Node):
+    """Which model file a block is about: its name, or `sha256:` and the first digits of its digest."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Model(Node):
-    """`model { ... }`."""
+    """`model { ... }`; with a name, `model "strict.pt2" { ... }`, what is claimed of that file alone."""
 
     statements: tuple[ModelStatement, ...]
+    file: ModelName | None = None
 
 
 # detector
@@ -419,7 +427,7 @@ class Data(Node):
 
 @dataclass(frozen=True)
 class Use(Node):
-    """`use name`: which of several data blocks the properties are about."""
+    """`use name`: which of several data blocks the properties are about; in a property, which one it is about."""
 
     name: Name
 
@@ -542,7 +550,9 @@ class Require(Node):
     confidence: Level | None = None
 
 
-PropertyStatement: TypeAlias = MetricStatement | NormStatement | AttackStatement | Budget | Degraded | By | Require
+PropertyStatement: TypeAlias = (
+    MetricStatement | NormStatement | AttackStatement | Budget | Degraded | By | Require | Use
+)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ def _optional_name(token: Any) -> ast.Name | None:
     return None if token is None else _name(token)
 
 
+def _model_name(token: Any) -> ast.ModelName | None:
+    return None if token is None else ast.ModelName(_text(token), span=span_of(token))
+
+
 def _ready_made(tree: Tree[Token]) -> ast.Data:
     """`data name "root" split part`: a block of one layout of that name."""
     name, root, split = tree.children
@@ -147,7 +151,7 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "language": _simple(ast.Language, _number),
     "param": _simple(ast.Param, _name, lambda t: build(t)),
     "definition": _simple(ast.Definition, _name, _parameters, lambda t: t is not None, lambda t: build(t)),
-    "model": _simple(ast.Model, _statements),
+    "model": lambda tree: ast.Model(_statements(tree.children[1]), _model_name(tree.children[0]), span=_span(tree)),
     "input": _simple(ast.Input, _name, _vector, _vector),
     "output": _output,
     "classes": _parts(ast.Classes),

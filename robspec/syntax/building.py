@@ -48,19 +48,29 @@ class Spec:
         """The same with a further statement."""
         return Spec(*self.file.statements, part)
 
-    def with_data(self, *statements: ast.DataStatement) -> Spec:
+    def with_data(self, *statements: ast.DataStatement, use: str | None = None) -> Spec:
         """The same on other data: what these statements say takes the place of what the data block says of it.
 
         Args:
-            statements: of a data block; of its own block only `ignore` is kept.
+            statements: of a data block; of the specification's own block only the name and `ignore` are kept.
+            use: name of that block; by default the one that the specification says to `use`, or the first.
         """
-        found = [s for s in self.file.statements if isinstance(s, ast.Data)]
-        name = found[0].name if found else ast.Name("given")
-        kept = tuple(s for s in (found[0].statements if found else ()) if isinstance(s, ast.Ignore))
+        blocks = [s for s in self.file.statements if isinstance(s, ast.Data)]
+        named = next((s.name.id for s in self.file.statements if isinstance(s, ast.Use)), None)
+        own = next((d for d in blocks if d.name.id == (use or named)), blocks[0] if blocks else None)
+        name = ast.Name("given") if own is None else own.name
+        kept = () if own is None else tuple(s for s in own.statements if isinstance(s, ast.Ignore))
         block = ast.Data(name, (*statements, *kept))
-        others = [s for s in self.file.statements if not isinstance(s, ast.Data)]
+        others = [_of_any_data(s) for s in self.file.statements if not isinstance(s, (ast.Data, ast.Use))]
         at = next((i + 1 for i, s in enumerate(others) if isinstance(s, ast.Model)), len(others))
         return Spec(*others[:at], block, *others[at:])
+
+
+def _of_any_data(statement: ast.Statement) -> ast.Statement:
+    """A property without what it says to `use`; anything else as it is."""
+    if not isinstance(statement, ast.Property):
+        return statement
+    return replace(statement, statements=tuple(s for s in statement.statements if not isinstance(s, ast.Use)))
 
 
 def _read(text: str) -> list[ast.Statement]:

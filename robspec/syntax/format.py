@@ -158,7 +158,7 @@ class _Printer:
     def block(self, node: ast.Block) -> None:
         """Write a block, its statements indented and aligned."""
         word = type(node).__name__.lower()
-        name = "" if isinstance(node, (ast.Model, ast.Detector)) else f" {node.name.id}"
+        name = _name(node)
         open_end = self.opening(node)
         self.own_lines(open_end, "")
         self.emit(f"{word}{name} {{{self.trailing(open_end)}", node.span.start, open_end)
@@ -184,13 +184,24 @@ class _Printer:
         """The offset behind a block's `{`."""
         if self.file.source is None:
             return node.span.start
-        after = node.span.start if isinstance(node, (ast.Model, ast.Detector)) else node.name.span.end
+        after = node.span.start
+        if isinstance(node, ast.Model):
+            after = after if node.file is None else node.file.span.end
+        elif not isinstance(node, ast.Detector):
+            after = node.name.span.end
         skipped = [c.span for c in self.comments if after <= c.span.start < node.span.end]
         at = after
         while self.source.text[at] != "{":
             inside = next((s for s in skipped if at in s), None)
             at = at + 1 if inside is None else inside.end
         return at + 1
+
+
+def _name(node: ast.Block) -> str:
+    """What stands between a block's keyword and its brace."""
+    if isinstance(node, ast.Model):
+        return "" if node.file is None else f' "{node.file.text}"'
+    return "" if isinstance(node, ast.Detector) else f" {node.name.id}"
 
 
 def _break(line: str, indent: str) -> list[str]:

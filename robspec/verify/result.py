@@ -130,6 +130,23 @@ class Worst:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """One of several data sets that a report is about.
+
+    Args:
+        name: in the specification.
+        images: how many it has.
+        evaluated: how many were evaluated.
+        sha256: of its names and bytes; empty until the report is finished.
+    """
+
+    name: str
+    images: int
+    evaluated: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PropertyResult:
     """Everything found about one property.
 
@@ -139,6 +156,7 @@ class PropertyResult:
         images: by image.
         requirements: by requirement and swept point.
         part: of which data set this is only a part, in words; empty where it is all of it.
+        data: the data set it is about, where the report is about several.
     """
 
     source: Property
@@ -146,6 +164,7 @@ class PropertyResult:
     images: tuple[ImageResult, ...]
     requirements: tuple[RequirementResult, ...]
     part: str = ""
+    data: DataSet | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -26,6 +26,7 @@ def test_statements_of_the_place() -> None:
     assert {"input", "output", "classes"} <= texts(TEXT.replace("model {", "model {\n  |"))
     assert at("|") >= {"metric", "norm", "budget", "require"}
     assert "norm" in at("no|")
+    assert texts(TEXT.replace("data val", 'model "strict.pt2" {\n  |\n}\ndata val')) == {"lipschitz"}
     assert not texts("language 1 # |")
 
 

@@ -294,6 +294,8 @@ RESIZES = [
     ("linear", "pytorch_half_pixel", "", ints(2, 3, 16, 5), 19),
     ("cubic", "half_pixel", "", floats(1, 1, 2, 2), 13),
 ]
+WAYS = ("half_pixel", "align_corners")
+SMOOTHED = [(mode, way, side) for mode in ("linear", "cubic") for way in WAYS for side in (8, 13)]
 
 
 def both(case: Any, shape: tuple[int, ...] = (2, 3, 8, 8)) -> tuple[np.ndarray, np.ndarray]:
@@ -329,6 +331,23 @@ def test_resizes_as_onnxruntime_does(mode: str, way: str, rounding: str, amount:
     case = node("Resize", "x", *names, mode=mode, coordinate_transformation_mode=way, **options)
     found, expected = both(model([case], stored, opset=opset))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "way", "side"), SMOOTHED)
+def test_smoothing_is_read_where_it_does_nothing(mode: str, way: str, side: int) -> None:
+    options = {"mode": mode, "coordinate_transformation_mode": way, "antialias": 1}
+    found, expected = both(model([node("Resize", "x", "", "", "n", **options)], {"n": ints(2, 3, side, 9)}, opset=18))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("sides", [(4, 8), (8, 5), (13, 7)])
+def test_smoothing_while_shrinking_is_refused(mode: str, sides: tuple[int, int]) -> None:
+    """Near the border ONNX weighs pixels otherwise than torch does, by up to a half of their values."""
+    case = model([node("Resize", "x", "", "", "n", mode=mode, antialias=1)], {"n": ints(2, 3, *sides)}, opset=18)
+    with pytest.raises(UnknownOnnxOperator, match="smooths while it shrinks") as refused:
+        both(case)
+    assert refused.value.code == "E0222"
 
 
 def test_every_operator_that_is_read_has_a_case() -> None:

@@ -18,6 +18,9 @@ from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.detections import POINTS, average
 from robspec.bounds.scene import Scene, centres_of
+from robspec.data import objects
+from robspec.data.errors import BadObjects
+from robspec.data.pairing import Pair
 from robspec.errors import RobspecError
 from robspec.ir.types import Detector, Metric, Program, WorstCaseQuery
 from robspec.kernels.detection import Objects
@@ -333,6 +336,20 @@ def test_annotation_that_cannot_be_read_is_refused(tmp_path: Path, kind: str, co
     with pytest.raises(RobspecError) as refused:
         open_dataset(program.data, program.model, tmp_path)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("far", ["1e19", "-1e19", "1" + "0" * 19, "1" + "0" * 400, "1e400", "NaN"])
+def test_a_box_beyond_any_image_is_refused(tmp_path: Path, far: str) -> None:
+    """Also a whole number that no float holds, which JSON may well write."""
+    pair = Pair("im0.png", tmp_path / "im0.png")
+    document = {"images": [{"id": 1, "file_name": "im0.png", "width": 9, "height": 16}], "categories": [{"id": 1}]}
+    text = json.dumps({**document, "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 7]}]})
+    with pytest.raises(BadObjects, match="beyond any image"):
+        objects.from_coco(text.replace("1, 7]", f"1, {far}]").encode(), "a.json", [pair], ("car",), (16, 9))
+    voc = "<annotation><size><width>9</width><height>16</height></size><object><name>car</name><bndbox><xmin>1</xmin>"
+    voc += f"<ymin>1</ymin><xmax>{far}</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    with pytest.raises(BadObjects):
+        objects.from_voc(voc.encode(), "a.xml", ("car",), (16, 9))
 
 
 @pytest.mark.parametrize(

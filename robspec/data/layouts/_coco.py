@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ def _polygons(rings: Sequence[object], height: int, width: int, name: str) -> np
             raise LayoutMismatch(name, "a polygon has not three corners or more", "restore the file")
         points += len(ring)
         for value, side in zip(ring, itertools.cycle((width, height)), strict=False):
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or not -1 <= value <= side + 1:
+            if not isinstance(value, (int, float)) or not -1 <= value <= side + 1:
                 raise LayoutMismatch(name, f"a polygon has the coordinate {value!r:.30}", "restore the file")
     if not rings or points > _MOST_POINTS:
         raise LayoutMismatch(name, f"an object has polygons of {points} coordinates", "restore the file")

@@ -45,19 +45,22 @@ def _resize(call: Call) -> Tensor:
         raise call.refused(f"its mode is {mode[:40]!a} of {rank - 2} sides")
     if mode == "cubic" and cubic != -0.75:
         raise call.refused("its cubic coefficient is not that of torch")
-    if before == after and not smooth:
+    if smooth and any(s < 1 for s in stretch):
+        # Towards the border ONNX repeats pixels where torch leaves them out; torch's cubic has another coefficient.
+        raise call.refused("it smooths while it shrinks, and torch weighs pixels near the border otherwise")
+    if before == after:
         return data
     corners = way == "align_corners"
     # Both take the middles of pixels; they differ where one pixel is left.
     middles = way == "half_pixel" or (way == "pytorch_half_pixel" and min(after) > 1)
-    if not (corners or middles) or (smooth and corners):
+    if not (corners or middles):
         raise call.refused(f"torch has no coordinates of the kind {way[:40]!a} for the mode {mode}")
     kind = _KINDS[mode][rank]
     exact = all(Fraction(b) * s == a for b, a, s in zip(before, after, stretch, strict=True))
     if corners or exact:
-        return functional.interpolate(data, size=after, mode=kind, align_corners=corners, antialias=smooth)
+        return functional.interpolate(data, size=after, mode=kind, align_corners=corners)
     factor = [float(s) for s in stretch]
-    return functional.interpolate(data, scale_factor=factor, mode=kind, align_corners=False, antialias=smooth)
+    return functional.interpolate(data, scale_factor=factor, mode=kind, align_corners=False)
 
 
 def _side(before: int, factor: float | None, side: int | None) -> int:
