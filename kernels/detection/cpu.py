@@ -43,21 +43,46 @@ def read(scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeli
     Source: DETECTION.md D2 and D3.
     """
     real = objects.real(k)
-    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
-    # The highest scores first, the lower index first where they are equal.
-    places = places[np.argsort(-scores[places], kind="stable")]
-    z, where = scores[places], Boxes.moved(boxes[places], reach.rho)
-    owner, clear = owners(where, real, pipeline)
+    z, where, owner, clear = _places(scores, boxes, real, pipeline, reach)
     witness = witnesses(z, where, owner, real, pipeline, reach)
-    gaps = np.where(witness, z - pipeline.threshold.high, np.inf)
-    costs = reach.costs(gaps)
-    vanish = {m: int(costs[witness & (owner == m)].sum()) for m in sorted(set(owner[witness].tolist()))}
-    vanish = {m: min(cost, reach.budget.limit + 1) for m, cost in vanish.items()}
+    vanish = _costs_to_vanish(z, owner, witness, pipeline, reach)
     loose = np.isin(owner, [m for m, cost in vanish.items() if cost <= reach.budget.limit]) & witness
     free = ~_excused(where, clear, objects.crowds(k), pipeline)
     alone, cliques = _cliques(z, where, free, loose, pipeline, reach)
     kept, appear = _groups(z, where, np.flatnonzero(alone), owner, pipeline, reach)
     return Ledger(len(real), tuple(sorted(vanish.values())), cliques + kept, appear, reach.budget.limit)
+
+
+def vanishing(
+    scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeline: Pipeline, reach: Reach
+) -> dict[int, int]:
+    """What it costs to make each object of a class vanish that is certainly found; arguments as for `read`.
+
+    Returns:
+        For the number of an object among those that count, its cost, at most one more than may be spent.
+    """
+    real = objects.real(k)
+    z, where, owner, _ = _places(scores, boxes, real, pipeline, reach)
+    return _costs_to_vanish(z, owner, witnesses(z, where, owner, real, pipeline, reach), pipeline, reach)
+
+
+def _places(
+    scores: FloatArray, boxes: FloatArray, real: FloatArray, pipeline: Pipeline, reach: Reach
+) -> tuple[FloatArray, Boxes, IntArray, BoolArray]:
+    """The locations that an attack can make fire, the best first: scores, boxes, and what `owners` says of them."""
+    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
+    # The highest scores first, the lower index first where they are equal.
+    places = places[np.argsort(-scores[places], kind="stable")]
+    where = Boxes.moved(boxes[places], reach.rho)
+    return scores[places], where, *owners(where, real, pipeline)
+
+
+def _costs_to_vanish(
+    z: FloatArray, owner: IntArray, witness: BoolArray, pipeline: Pipeline, reach: Reach
+) -> dict[int, int]:
+    costs = reach.costs(np.where(witness, z - pipeline.threshold.high, np.inf))
+    vanish = {m: int(costs[witness & (owner == m)].sum()) for m in sorted(set(owner[witness].tolist()))}
+    return {m: min(cost, reach.budget.limit + 1) for m, cost in vanish.items()}
 
 
 def floor(threshold: Threshold, reach: Reach) -> float:
@@ -244,4 +269,4 @@ def _count(z: FloatArray, pipeline: Pipeline, reach: Reach, firing: int, costs: 
     return firing + int(now.sum()), costs + [c for c in priced.tolist() if c <= reach.budget.limit]
 
 
-__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "witnesses"]
+__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "vanishing", "witnesses"]

@@ -12,7 +12,7 @@ from robspec.checks._formulas import Formulas, Refused, too_large
 from robspec.diagnostics import Span
 from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
-from robspec.metrics._objects import COCO
+from robspec.metrics._objects import COCO, STEP
 from robspec.semantics import classify as proofs
 from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
 from robspec.semantics.formula import FormulaTooLarge, Ratio, TooMuchWork, Work, polynomial_text, ratio_text
@@ -113,12 +113,15 @@ class Derivations:
 
     def _of_objects(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
         """A metric over objects found, missed and wrongly reported."""
-        if info.scores or info.mean_of or (info.items and info.items != "average_precision"):
+        if info.scores or info.mean_of or (info.items and info.items not in ("average_precision", "mislabelled")):
             raise Refused(_not_of_objects(info, use))
         if use.adjective == "weighted" or use.within is not None:
             raise Refused(None)
-        if info.items:
-            return _average_precision(info, arguments, self._indices(tuple(c.text for c in use.classes)), use)
+        if info.items == "average_precision":
+            overlaps = self._overlaps(use, arguments)
+            return _average_precision(info, overlaps, self._indices(tuple(c.text for c in use.classes)), use)
+        if info.items == "mislabelled":
+            return self._mislabelled(info, use)
         if info.parameters == ("k",) and not use.classes:
             use = replace(use, classes=tuple(ast.ClassName(name) for name in self._classes or ()))
         definition = self._definitions.find(info.name)
@@ -138,6 +141,30 @@ class Derivations:
         )
         found = replace(found, family="objects", items="", objects=True)
         return self._pooled(info, found, use) if use.adjective == "pooled" else found
+
+    def _mislabelled(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
+        """Objects mislabelled, counted as missed ones are."""
+        if len(self._classes or ()) == 1:
+            message = f"no attack changes `{info.name}` here: there is no other class"
+            raise Refused(Problem("E0144", use.span, message, "ask for `missed`"))
+        missed = self._definitions.infos["missed"]
+        plain = replace(use, name=ast.Name(missed.name, span=use.name.span), adjective=None)
+        found = replace(self._of_objects(missed, plain, ()), name=info.name, formula=info.formula, items=info.items)
+        return self._pooled(info, found, use) if use.adjective == "pooled" else found
+
+    def _overlaps(self, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+        """The overlaps an average is over, those of a range written out."""
+        if use.through is None:
+            return arguments
+        last = self._constants.value(use.through)
+        if last is None:
+            raise Refused(None)
+        steps = (last - arguments[0]) / STEP
+        if not 0 < arguments[0] < last <= 1 or steps.denominator != 1:
+            message = f"{decimal_text(arguments[0])} to {decimal_text(last)} is no range of overlaps in steps of 0.05"
+            span = Span(use.arguments[0].span.start, use.through.span.end)
+            raise Refused(Problem("E0150", span, message, "write a range within 0 and 1, such as 0.5 to 0.95"))
+        return tuple(arguments[0] + n * STEP for n in range(int(steps) + 1))
 
     def _indices(self, names: ClassSet) -> tuple[int, ...]:
         return tuple(sorted((self._classes or ()).index(name) for name in set(names)))
@@ -277,11 +304,12 @@ class Derivations:
     def _pooled(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
         ratio = found.ratio
         uneven = found.family == "weighted" and self._counted_as_pixels
-        if ratio is None or not _linear(ratio) or found.average == "frequency" or uneven:
+        counts = found.objects and ratio is not None and ratio.numerator.linear and ratio.denominator.fixed
+        if ratio is None or not (_linear(ratio) or counts) or found.average == "frequency" or uneven:
             message = f"`{info.name}` is no quotient of sums of counts of one class, so it cannot be pooled"
             mend = "pooled go recall, precision, iou, dice and the like, and the means mean_iou and mean_dice"
             raise Refused(Problem("E0147", use.span, message, mend))
-        return replace(found, family="pooled", items="")
+        return replace(found, family="pooled", items="mislabelled" if found.items == "mislabelled" else "")
 
     @property
     def _counted_as_pixels(self) -> bool:

@@ -153,6 +153,8 @@ def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     """A metric with its numbers and the names of its classes, and which pixels count."""
     adjective = "pooled " if metric.family == "pooled" else "weighted " if metric.weights else ""
     numbers = f"({', '.join(map(decimal_text, metric.arguments))})" if metric.arguments else ""
+    if metric.family == "detections" and len(metric.arguments) > 1:
+        numbers = f"({decimal_text(metric.arguments[0])} to {decimal_text(metric.arguments[-1])})"
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"

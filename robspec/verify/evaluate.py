@@ -166,7 +166,7 @@ def _pooled_metric(prop: Property) -> Metric:
     metrics = set(metrics_of(query))
     metric = next(iter(metrics))
     linear = metric.ratio is not None and metric.ratio.numerator.linear and metric.ratio.denominator.linear
-    linear = linear or metric.family in ("scores", "detections")
+    linear = linear or metric.family in ("scores", "detections") or metric.objects
     if not whole or len(metrics) > 1 or not linear:
         raise UnsupportedMetricError(
             f"property {prop.name}",
