@@ -321,7 +321,6 @@ def identity(model: LoadedModel) -> dict[str, str]:
 def _refuse_of_detectors(options: Options) -> None:
     """Stop where an option has no meaning for a detector yet."""
     asked = {
-        "--attack": options.attack is not None,
         "--cross-check": options.cross_check is not None,
         "--certificate": options.certificate,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,7 @@ from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
 from robspec.tasks import Task
+from robspec.verify import attack_objects
 from robspec.verify.attack_dataset import DatasetAttack
 from robspec.verify.descent import Differentiable, descend, distance_up, float_range
 from robspec.verify.result import Attack, ImageResult
@@ -88,11 +89,15 @@ class Attacker:
         if not isinstance(query, WorstCaseQuery) or not searchable(query, self._program.model.task):
             return list(results)
         if query.metric.of_data_set:
-            self._together(prop, constant, batch)
+            (self._objects_together if query.metric.objects else self._together)(prop, constant, batch)
             return list(results)
         found = list(results)
         for point, eps in enumerate(query.budgets):
             if eps == 0:
+                continue
+            if query.metric.objects:
+                for moved in self._of_objects(query.metric, constant, batch, eps, query.norm):
+                    self._take_over(prop, constant, batch, point, moved.numpy(), found)
                 continue
             for share in _SHARES:
                 aims = [share if share == math.inf else share * _aim(result, point) for result in results]
@@ -125,12 +130,54 @@ class Attacker:
                     found[i] = taken_over(result, point, value, made, query.metric)
         return found
 
-    def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
-        """Attack images that are judged as a whole, for a metric of all of them."""
+    def _of_objects(
+        self, metric: Metric, constant: Constant, batch: ImageBatch, eps: Fraction, norm: Norm
+    ) -> Iterator[Tensor]:
+        """Images that a detector may find less on, or more than there is."""
+        clean = self._context(batch, self._model.logits(batch.images))
+        given = (self._model, batch, clean, metric, constant)
+        yield from attack_objects.candidates(*given, eps=eps, norm=norm, steps=self.steps, ends=self._range)
+
+    def _objects_together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
+        """Attack the images of a detector for a metric of all of them: of each the find that looks worst."""
+        attack = self._attack_of(prop, constant)
+        metric, clean = attack.metric, batch.images
+        first = attack_objects.harm(metric, self._context(batch, self._model.logits(clean)))
+        for point, eps in enumerate(attack.budgets):
+            best, ranks = clean.clone(), list(first)
+            for tried in self._of_objects(metric, constant, batch, eps, attack.norm) if eps else ():
+                context, _, usable = self._judge_objects(batch, tried, attack.norm, eps)
+                for i, rank in enumerate(attack_objects.harm(metric, context)):
+                    if usable[i] and rank > ranks[i]:
+                        best[i], ranks[i] = tried[i], rank
+            attack.take(
+                point, batch, best, lambda images, eps=eps: self._judge_objects(batch, images, attack.norm, eps)
+            )
+
+    def _judge_objects(
+        self, batch: ImageBatch, images: Tensor, norm: Norm, eps: Fraction
+    ) -> tuple[Context, list[Fraction], list[bool]]:
+        """See images as they are stored; those that are none, or lie too far away, stay clean."""
+        distances = [distance_up(a.numpy(), b.numpy(), norm) for a, b in zip(images, batch.images, strict=True)]
+        known = zip(images, distances, self._finite(images), strict=True)
+        usable = [finite and 0 < far <= eps and self._in_range(image) for image, far, finite in known]
+        kept = torch.where(torch.tensor(usable)[:, None, None, None], images, batch.images)
+        return self._context(batch, self._model.logits(kept), kept), distances, usable
+
+    def _finite(self, images: Tensor) -> list[bool]:
+        """Of which images all that the model returns is finite, and small enough for the bounds."""
+        sound = Context(self._backend, self._model.logits(images), None, None).finite()
+        return [a and b for a, b in zip(sound, attack_objects.finite_boxes(self._model, images), strict=True)]
+
+    def _attack_of(self, prop: Property, constant: Constant) -> DatasetAttack:
         if prop.name not in self._whole:
             folder = self._folder / prop.name
             self._whole[prop.name] = DatasetAttack(prop, constant, self._program.model.plane, folder)
-        attack = self._whole[prop.name]
+        return self._whole[prop.name]
+
+    def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
+        """Attack images that are judged as a whole, for a metric of all of them."""
+        attack = self._attack_of(prop, constant)
         context = self._context(batch, self._model.logits(batch.images))
         labels = context.seen(attack.metric)
         if labels is None:
@@ -191,13 +238,12 @@ class Attacker:
         paths = [self._stored(prop, name, image) for name, image in zip(batch.names, tried, strict=True)]
         again = torch.from_numpy(np.stack([np.load(path, allow_pickle=False) for path in paths]))
         logits = self._model.logits(again)
-        usable = [
-            finite and self._in_range(image)
-            for image, finite in zip(again, self._context(batch, logits).finite(), strict=True)
-        ]
+        usable = [finite and self._in_range(image) for image, finite in zip(again, self._finite(again), strict=True)]
         # What is no image, or has no finite logits, is left out before anything counts on it.
-        logits = torch.where(torch.tensor(usable)[:, None, None, None], logits, 0.0)
-        values = open_bound(query.metric, self._context(batch, logits), constant).clean()
+        sound = torch.tensor(usable)[:, None, None, None]
+        logits = torch.where(sound, logits, 0.0)
+        context = self._context(batch, logits, torch.where(sound, again, batch.images))
+        values = open_bound(query.metric, context, constant).clean()
         for i, value in enumerate(values):
             before = found[i]
             distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm) if usable[i] else None
@@ -207,7 +253,11 @@ class Attacker:
             if found[i] is before:
                 paths[i].unlink()
 
-    def _context(self, batch: ImageBatch, logits: Tensor) -> Context:
+    def _context(self, batch: ImageBatch, logits: Tensor, images: Tensor | None = None) -> Context:
+        """What the model makes of images, beside the annotation; of a detector their boxes too, clean for None."""
+        if self._program.model.detector is not None:
+            given = (self._program, self._backend, self._model, logits, batch)
+            return attack_objects.context(*given, batch.images if images is None else images)
         ignore = self._program.data.ignore
         return Context(self._backend, logits, batch.labels, ignore, batch.region, batch.weights)
 
@@ -244,13 +294,16 @@ class Attacker:
         self._alarms.mkdir(parents=True, exist_ok=True)
         kept = self._alarms / f"alarm-{attack.path.name}"
         shutil.copyfile(attack.path, kept)
-        assumed = constant.status is ConstantStatus.ASSUMED
+        mend = "keep the model, the image and this file, and report it"
+        detector = self._program.model.detector
+        if detector is not None and detector.assumption:
+            mend = "the boxes moved, which `boxes frozen` takes for granted they do not: write `boxes proved`"
+        if constant.status is ConstantStatus.ASSUMED:
+            mend = "the constant assumed with --assume-lipschitz is too small for this model: assume a larger one"
         raise SoundnessAlarm(
             f"{result.image}, stored as {kept}",
             f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}",
-            "the constant assumed with --assume-lipschitz is too small for this model: assume a larger one"
-            if assumed
-            else "keep the model, the image and this file, and report it",
+            mend,
         )
 
     def _stored(self, prop: Property, name: str, image: npt.NDArray[np.float32]) -> Path:
@@ -289,10 +342,11 @@ def _typical(margins: Tensor) -> Tensor:
 def searchable(query: WorstCaseQuery, task: Task) -> bool:
     """Tell whether the search knows the norm and the metric.
 
-    It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item.
+    It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item, or of
+    objects.
     """
-    known = not query.metric.of_data_set or task.item == "image"
-    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known and not task.objects
+    known = not query.metric.of_data_set or task.item == "image" or task.objects
+    return query.norm in (L2, LINF) and query.metric.items != "predicted" and known
 
 
 def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
