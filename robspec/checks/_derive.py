@@ -22,6 +22,10 @@ from robspec.syntax import ast, write
 from robspec.tasks import Task
 
 _ANY: ClassSet = ("k",)
+_EVERY_CLASS = (
+    "no attack changes `object_recall` here: all classes together are every pixel",
+    "leave out a class",
+)
 
 
 class Derivations:
@@ -173,6 +177,8 @@ class Derivations:
         """The metric over all pixels of each image."""
         if info.items == "ranked":
             return self._ranked(info, use, arguments)
+        if info.items == "components":
+            return self._components(info, use, arguments)
         if info.items:
             name, formula = info.name, info.formula
             if self._task is not None and self._task.item == "image":
@@ -214,6 +220,21 @@ class Derivations:
             formula = formula.replace("pixel", self._task.item)
         return Metric(
             info.name, (), arguments, formula=formula, items="correct", low=info.low, high=info.high, rank=int(rank)
+        )
+
+    def _components(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
+        """The share of the connected parts of a class set that are found."""
+        if self._task is not None and self._task.item != "pixel":
+            message = f"`{info.name}` counts connected parts of masks, and the output is of {self._task.name}"
+            raise Refused(Problem("E0151", use.span, message, "use `recall`"))
+        if not 0 <= arguments[0] <= 1:
+            message = f"{decimal_text(arguments[0])} is no share of the pixels of an object"
+            raise Refused(Problem("E0150", use.arguments[0].span, message, "write a number from 0 to 1, such as 0.5"))
+        classes = self._indices(tuple(c.text for c in use.classes))
+        if len(classes) == len(self._classes or ()):
+            raise Refused(Problem("E0144", use.span, *_EVERY_CLASS))
+        return Metric(
+            info.name, classes, arguments, formula=info.formula, family="components", low=info.low, high=info.high
         )
 
     def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:

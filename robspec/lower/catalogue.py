@@ -11,6 +11,7 @@ from robspec.metrics import MetricInfo, Takes, built_in
 from robspec.semantics.norm import decimal_text
 
 _SECTIONS = {"counting": "3.A", "weighted": "3.B", "ratio": "3.C", "macro": "3.D", "pooled": "3.E", "scores": "3.H"}
+_SECTIONS["components"] = "3.I"
 _NARROWEST = 32
 _ADJECTIVES: tuple[Literal["weighted", "pooled"], ...] = ("weighted", "pooled")
 _INTRODUCTION = """# Metrics

@@ -45,6 +45,11 @@ _METHODS = {
         "every image moved as far as its ball allows, at once: no image's move hinders another's",
         "exact over the scores within reach",
     ),
+    "components": (
+        "3.I",
+        "as many objects as the budget pays, each for the cheapest of its pixels until it is lost",
+        "exact over the logits within reach, but for sets of classes, which are priced by pairs",
+    ),
     "objects": (
         "DETECTION.md D2 and D3",
         "for each number of objects that vanish, the most detections the rest of the budget adds",
@@ -186,6 +191,8 @@ def _defined(polynomial: Polynomial | None) -> str:
 
 
 def _whole_defined(metric: ir.Metric) -> str:
+    if metric.family == "components":
+        return "where a pixel of the class is annotated, which no attack changes"
     if metric.family == "objects" and metric.defined is None:
         return "on every image"
     if metric.family == "pooled":

@@ -41,6 +41,7 @@ from robspec.store import Remembering, Store
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.errors import OptionValueError
+from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport
 from robspec.verify.run import Answers, Watch, check, versions
@@ -153,8 +154,7 @@ class Check:
         program = _chosen(program, options.properties)
         if options.ignore_claims:
             program = replace(program, model=replace(program.model, claim=None))
-        if program.model.detector is not None:
-            _refuse_of_detectors(options)
+        _refuse_uncovered(program, options)
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
         self._session: Session = open_session(
@@ -318,12 +318,12 @@ def identity(model: LoadedModel) -> dict[str, str]:
     }
 
 
-def _refuse_of_detectors(options: Options) -> None:
-    """Stop where an option has no meaning for a detector yet."""
-    asked = {
-        "--cross-check": options.cross_check is not None,
-        "--certificate": options.certificate,
-    }
+def _refuse_uncovered(program: Program, options: Options) -> None:
+    """Stop where an option has no meaning yet for what is asked."""
+    what = "detectors" if program.model.detector is not None else ""
+    if any(m.family == "components" for p in program.properties for m in metrics_of(p.query)):
+        what = "object_recall"
+    asked = {"--cross-check": options.cross_check is not None, "--certificate": options.certificate}
     for name, given in asked.items():
-        if given:
-            raise OptionValueError(name, "it does not cover detectors yet", "leave it out")
+        if what and given:
+            raise OptionValueError(name, f"it does not cover {what} yet", "leave it out")

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,16 +147,14 @@ class Attacker:
         for point, eps in enumerate(attack.budgets):
             best, ranks = clean.clone(), list(first)
             for tried in self._of_objects(metric, constant, batch, eps, attack.norm) if eps else ():
-                context, _, usable = self._judge_objects(batch, tried, attack.norm, eps)
+                context, _, usable = self._judge_objects(batch, tried, norm=attack.norm, eps=eps)
                 for i, rank in enumerate(attack_objects.harm(metric, context)):
                     if usable[i] and rank > ranks[i]:
                         best[i], ranks[i] = tried[i], rank
-            attack.take(
-                point, batch, best, lambda images, eps=eps: self._judge_objects(batch, images, attack.norm, eps)
-            )
+            attack.take(point, batch, best, partial(self._judge_objects, batch, norm=attack.norm, eps=eps))
 
     def _judge_objects(
-        self, batch: ImageBatch, images: Tensor, norm: Norm, eps: Fraction
+        self, batch: ImageBatch, images: Tensor, *, norm: Norm, eps: Fraction
     ) -> tuple[Context, list[Fraction], list[bool]]:
         """See images as they are stored; those that are none, or lie too far away, stay clean."""
         distances = [distance_up(a.numpy(), b.numpy(), norm) for a, b in zip(images, batch.images, strict=True)]
@@ -392,6 +391,8 @@ def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
         margins = torch.where(mine, across, -across)
         if metric.items in ("leave", "enter"):
             counted &= mine if metric.items == "leave" else ~mine
+        elif metric.family == "components":
+            counted &= mine
     else:
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -math.inf)
