@@ -95,8 +95,11 @@ def read_locations(
 
 def _raising(scores: FloatArray, threshold: Threshold, reach: Reach) -> tuple[IntArray, BoolArray]:
     """What it costs to make each score reach the threshold, and whether that can be paid."""
-    costs = reach.costs(np.maximum(threshold.low - scores, 0.0))
-    return costs, np.asarray(costs <= reach.budget.limit)
+    limit = reach.budget.limit
+    near = scores >= cpu.floor(threshold, reach)
+    costs = np.full(scores.shape, limit + 1, dtype=np.int64)
+    costs[near] = reach.costs(np.maximum(threshold.low - scores[near], 0.0))
+    return costs, np.asarray(costs <= limit)
 
 
 def _covers(where: Boxes, real: FloatArray, line: Pipeline) -> BoolArray:

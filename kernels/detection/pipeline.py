@@ -39,7 +39,7 @@ def kept(scores: FloatArray, boxes: FloatArray, cut: float, nms: Fraction | None
     """
     firing = np.flatnonzero(scores >= cut)
     left = firing[np.argsort(-scores[firing], kind="stable")]
-    if nms is None:
+    if nms is None or len(left) < 2:
         return Kept(scores[left], boxes[left])
     chosen: list[int] = []
     while len(left):
@@ -71,6 +71,8 @@ def assigned(boxes: FloatArray, objects: Objects, k: int, overlap: Fraction) -> 
     Returns:
         [n], the number among the objects of the class that count, WRONG, or EXCUSED.
     """
+    if not len(boxes):
+        return np.empty(0, dtype=np.int64)
     of_class = objects.classes == k
     real = objects.boxes[of_class & ~objects.crowd & ~objects.ignored]
     aside = of_class & (objects.crowd | objects.ignored)
