@@ -40,6 +40,7 @@ from robspec.session.warned import warned
 from robspec.store import Remembering, Store
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
+from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
@@ -198,10 +199,13 @@ class Check:
             RobspecError: an image is wrong, or a bound does not hold (E0901).
         """
         program, session, options = self._program, self._session, self._options
-        collected = None
+        collected: CrossCheck | ObjectsCrossCheck | None = None
         if options.cross_check is not None:
-            constants = session.established.constants
-            collected = CrossCheck(program, constants, session.backend, options.cross_check, len(session.data))
+            constants, few = session.established.constants, (options.cross_check, len(session.data))
+            if program.model.detector is None:
+                collected = CrossCheck(program, constants, session.backend, *few)
+            else:
+                collected = ObjectsCrossCheck(program, constants, *few)
         if options.certificate:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
@@ -320,10 +324,9 @@ def identity(model: LoadedModel) -> dict[str, str]:
 
 def _refuse_uncovered(program: Program, options: Options) -> None:
     """Stop where an option has no meaning yet for what is asked."""
-    what = "detectors" if program.model.detector is not None else ""
-    if any(m.family == "components" for p in program.properties for m in metrics_of(p.query)):
-        what = "object_recall"
-    asked = {"--cross-check": options.cross_check is not None, "--certificate": options.certificate}
-    for name, given in asked.items():
-        if what and given:
-            raise OptionValueError(name, f"it does not cover {what} yet", "leave it out")
+    parts = any(m.family == "components" for p in program.properties for m in metrics_of(p.query))
+    if options.cross_check is not None and parts:
+        raise OptionValueError("--cross-check", "it does not cover object_recall yet", "leave it out")
+    if options.certificate and (parts or program.model.detector is not None):
+        what = "object_recall" if parts else "detectors"
+        raise OptionValueError("--certificate", f"it does not cover {what} yet", "leave it out")

@@ -168,6 +168,7 @@ class CertifiedMeanAveragePrecision(Certified):
         )
         question = DetectorQuestion(text, tuple(chosen), classes, known)
         super().__init__(question, lipschitz, None, "cpu", **options)  # type: ignore[arg-type]
+        self._asked = question
 
     def update(self, preds: Any, target: Any = None) -> None:
         """Certify a batch.
@@ -218,12 +219,6 @@ class CertifiedMeanAveragePrecision(Certified):
         if not values:
             return Answer(None, 0, images)
         return Answer(sum(values, Fraction(0)) / len(values) * detections.ROUNDING, images, 0)
-
-    @property
-    def _asked(self) -> DetectorQuestion:
-        if not isinstance(self.question, DetectorQuestion):
-            raise ValueError("another question")
-        return self.question
 
     @property
     def _metric(self) -> Metric:

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(folder: Path, text: str, model: str = "fixed", steps: int | None = 20) -> CheckReport:
+def run(folder: Path, text: str, model: str = "fixed", steps: int | None = 12) -> CheckReport:
     spec = folder / "spec.rspec"
     spec.write_text(text)
     return check(folder / f"{model}.pt2", spec, attack=steps, witness_dir=folder / "alarms")
@@ -53,13 +53,10 @@ def run(folder: Path, text: str, model: str = "fixed", steps: int | None = 20) -
     ("spec", "metric", "norm", "near", "below", "require"),
     [
         (SPEC, "recall", "l2", "1.02", "0.98", "worst_case >= 1 for all images"),
-        (BY_LOCATION, "recall", "l2", "1.02", "0.98", "worst_case >= 1 for all images"),
         (SPEC, "missed", "linf", "0.26", "0.03", "worst_case <= 0 for all images"),
         (SPEC, "false_positives", "l2", "2.05", "1.9", "worst_case <= 0 for all images"),
         (BY_LOCATION, "false_positives", "linf", "0.51", "0.05", "worst_case <= 0 for all images"),
-        (SPEC, "mislabelled", "l2", "2.28", "2.2", "worst_case <= 0 for all images"),
         (BY_LOCATION, "mislabelled", "l2", "2.28", "2.2", "worst_case <= 0 for all images"),
-        (SPEC, "f_beta(2)", "l2", "1.02", "0.98", "mean(worst_case) >= 0.9"),
         (SPEC, "pooled precision", "l2", "2.05", "0.98", "worst_case >= 0.9"),
     ],
 )
@@ -101,7 +98,7 @@ def test_a_witness_is_stored_inside_the_ball_and_shown_again(folder: Path, tmp_p
     source = Source(text, str(spec))
     program, diagnostics = compile_source(source)
     assert program is not None
-    with Check(program, source, diagnostics, folder / "fixed.pt2", spec, Options(attack=20)) as work:
+    with Check(program, source, diagnostics, folder / "fixed.pt2", spec, Options(attack=12)) as work:
         (written,) = write_witnesses(work.finish(work.run()).report, tmp_path)
     document = json.loads(written.path.read_text())
     (violation,) = document["violations"]
