@@ -112,7 +112,7 @@ def _prepare(page: Path, folder: Path) -> None:
     """Save the files a page tells its reader to save, and the weights it tells them to have."""
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
         named = re.match(r"# file: (\S+)\n", match[2])
-        if match[1] == "toml" and named:
+        if match[1] in ("toml", "rspec") and named:
             (folder / named[1]).write_text(match[2])
         if match[1] == "python" and named:
             (folder / named[1]).write_text(match[2])
