@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -100,17 +101,20 @@ class Threshold:
         Returns:
             The larger of s(low) and s(score), rounded up; infinite where sigmoids no longer tell scores apart.
         """
-        return 0.0 if self.margin == 0.0 else max(self._slack(self.low), self._slack(score))
+        return 0.0 if self.margin == 0.0 else max(_slack(self.margin, self.low), _slack(self.margin, score))
 
-    def _slack(self, x: float) -> float:
-        if not x > -36.0:
-            return math.inf
-        # p / (p - m) and (1 - p + m) / (1 - p), the logarithms of both added up; 1 - p without cancellation.
-        p, rest = 1.0 / (1.0 + math.exp(-x)), 1.0 / (1.0 + math.exp(min(x, 700.0)))
-        if p <= self.margin * (1 + 2**-40):
-            return math.inf
-        found = -math.log1p(-self.margin / p) + math.log1p(self.margin / rest) if rest > 0 else math.inf
-        return found * (1 + 2**-40) + 2**-45
+
+@lru_cache(maxsize=1 << 14)
+def _slack(margin: float, x: float) -> float:
+    """How far below a logit a sigmoid lies that may be computed as no less, rounded up."""
+    if not x > -36.0:
+        return math.inf
+    # p / (p - m) and (1 - p + m) / (1 - p), the logarithms of both added up; 1 - p without cancellation.
+    p, rest = 1.0 / (1.0 + math.exp(-x)), 1.0 / (1.0 + math.exp(min(x, 700.0)))
+    if p <= margin * (1 + 2**-40):
+        return math.inf
+    found = -math.log1p(-margin / p) + math.log1p(margin / rest) if rest > 0 else math.inf
+    return found * (1 + 2**-40) + 2**-45
 
 
 def _logit(p: Fraction, *, up: bool) -> float:

@@ -43,21 +43,56 @@ def read(scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeli
     Source: DETECTION.md D2 and D3.
     """
     real = objects.real(k)
-    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
-    # The highest scores first, the lower index first where they are equal.
-    places = places[np.argsort(-scores[places], kind="stable")]
-    z, where = scores[places], Boxes.moved(boxes[places], reach.rho)
-    owner, clear = owners(where, real, pipeline)
+    z, where, owner, clear = _places(scores, boxes, real, pipeline, reach)
+    if not len(z):
+        return Ledger(len(real), (), 0, (), reach.budget.limit)
     witness = witnesses(z, where, owner, real, pipeline, reach)
-    gaps = np.where(witness, z - pipeline.threshold.high, np.inf)
-    costs = reach.costs(gaps)
-    vanish = {m: int(costs[witness & (owner == m)].sum()) for m in sorted(set(owner[witness].tolist()))}
-    vanish = {m: min(cost, reach.budget.limit + 1) for m, cost in vanish.items()}
-    loose = np.isin(owner, [m for m, cost in vanish.items() if cost <= reach.budget.limit]) & witness
+    vanish = _costs_to_vanish(z, owner, witness, pipeline, reach)
+    # The last two stand for NOWHERE and SHARED.
+    losable = np.zeros(len(real) + 2, dtype=np.bool_)
+    losable[[m for m, cost in vanish.items() if cost <= reach.budget.limit]] = True
+    loose = losable[owner] & witness
     free = ~_excused(where, clear, objects.crowds(k), pipeline)
     alone, cliques = _cliques(z, where, free, loose, pipeline, reach)
     kept, appear = _groups(z, where, np.flatnonzero(alone), owner, pipeline, reach)
     return Ledger(len(real), tuple(sorted(vanish.values())), cliques + kept, appear, reach.budget.limit)
+
+
+def vanishing(
+    scores: FloatArray, boxes: FloatArray, objects: Objects, k: int, pipeline: Pipeline, reach: Reach
+) -> dict[int, int]:
+    """What it costs to make each object of a class vanish that is certainly found; arguments as for `read`.
+
+    Returns:
+        For the number of an object among those that count, its cost, at most one more than may be spent.
+    """
+    real = objects.real(k)
+    z, where, owner, _ = _places(scores, boxes, real, pipeline, reach)
+    return _costs_to_vanish(z, owner, witnesses(z, where, owner, real, pipeline, reach), pipeline, reach)
+
+
+def _places(
+    scores: FloatArray, boxes: FloatArray, real: FloatArray, pipeline: Pipeline, reach: Reach
+) -> tuple[FloatArray, Boxes, IntArray, BoolArray]:
+    """The locations that an attack can make fire, the best first: scores, boxes, and what `owners` says of them."""
+    places = np.flatnonzero(scores >= floor(pipeline.threshold, reach))
+    # The highest scores first, the lower index first where they are equal.
+    places = places[np.argsort(-scores[places], kind="stable")]
+    where = Boxes.moved(boxes[places], reach.rho)
+    return scores[places], where, *owners(where, real, pipeline)
+
+
+def _costs_to_vanish(
+    z: FloatArray, owner: IntArray, witness: BoolArray, pipeline: Pipeline, reach: Reach
+) -> dict[int, int]:
+    found = np.flatnonzero(witness)
+    if not len(found):
+        return {}
+    vanish: dict[int, int] = {}
+    prices = reach.costs(z[found] - pipeline.threshold.high).tolist()
+    for m, price in sorted(zip(owner[found].tolist(), prices, strict=True)):
+        vanish[m] = min(vanish.get(m, 0) + price, reach.budget.limit + 1)
+    return vanish
 
 
 def floor(threshold: Threshold, reach: Reach) -> float:
@@ -205,7 +240,7 @@ def _cliques(
 
 def _overlapping(where: Boxes, places: IntArray, one: int, pipeline: Pipeline) -> BoolArray:
     """Which places surely overlap one location."""
-    if pipeline.nms is None:
+    if pipeline.nms is None or not len(places):
         return np.zeros(len(places), dtype=np.bool_)
     return surely_more_pairs(where[places], where[one][None], pipeline.nms + pipeline.margin)
 
@@ -218,30 +253,29 @@ def _groups(
     Returns:
         How many groups fire, and what it costs to make the others fire, ascending.
     """
-    firing = 0
-    costs: list[int] = []
+    heads: list[int] = []
     left = places
     for _ in range(MOST_SEEDS if pipeline.nms is not None else 0):
         if not len(left):
             break
         seed = int(left[0])
-        near = left[1:][owner[left[1:]] == owner[seed]]
-        near = near[_overlapping(where, near, seed, pipeline)]
-        members = [seed]
-        while len(near) and len(members) < MOST_TOGETHER:
-            members.append(int(near[0]))
-            near = near[1:][_overlapping(where, near[1:], members[-1], pipeline)]
-        left = left[~np.isin(left, members)]
-        firing, costs = _count(z[seed : seed + 1], pipeline, reach, firing, costs)
-    firing, costs = _count(z[left], pipeline, reach, firing, costs)
-    return firing, tuple(sorted(costs))
+        left = left[1:]
+        # Those that may join, and where they stand among the ones that are left.
+        near = np.flatnonzero(owner[left] == owner[seed])
+        near = near[_overlapping(where, left[near], seed, pipeline)]
+        joined = np.zeros(len(left), dtype=np.bool_)
+        size = 1
+        while len(near) and size < MOST_TOGETHER:
+            joined[near[0]] = True
+            size += 1
+            near = near[1:][_overlapping(where, left[near[1:]], int(left[near[0]]), pipeline)]
+        heads.append(seed)
+        left = left[~joined]
+    # The best of each group stands for it: it fires, or it costs something.
+    best = np.concatenate([z[heads], z[left]])
+    now = best >= pipeline.threshold.low
+    costs = reach.costs(pipeline.threshold.low - best[~now]).tolist() if not now.all() else []
+    return int(now.sum()), tuple(sorted(c for c in costs if c <= reach.budget.limit))
 
 
-def _count(z: FloatArray, pipeline: Pipeline, reach: Reach, firing: int, costs: list[int]) -> tuple[int, list[int]]:
-    """Add locations that stand for their groups: each fires, or costs something."""
-    now = z >= pipeline.threshold.low
-    priced = reach.costs(pipeline.threshold.low - z[~now])
-    return firing + int(now.sum()), costs + [c for c in priced.tolist() if c <= reach.budget.limit]
-
-
-__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "witnesses"]
+__all__ = ["NOWHERE", "SHARED", "floor", "owners", "read", "vanishing", "witnesses"]

@@ -62,16 +62,16 @@ def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:
         -1, 0 or 1 where the overlap is below, at or above the threshold.
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
-        tall = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-        both = np.maximum(wide, 0.0) * np.maximum(tall, 0.0)
+        sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+        inner = np.maximum(sides, 0.0)
+        both = inner[..., 0] * inner[..., 1]
         total = _area(a) + _area(b)
         share = float(threshold)
         gap = both - share * (total - both)
         sure = np.abs(gap) > _ROUNDING * (1.0 + abs(share)) * (total + both)
     found = np.where(gap > 0, 1, -1).astype(np.int64)
-    apart = (wide < 0) | (tall < 0)
     if threshold > 0:
+        apart = (sides < 0).any(axis=-1)
         found[apart] = -1
         sure |= apart
     if not sure.all():
@@ -165,7 +165,8 @@ def surely_inside(boxes: Boxes, regions: FloatArray, threshold: Fraction) -> Boo
 
 
 def _area(a: FloatArray) -> FloatArray:
-    return np.asarray(np.maximum(a[..., 2] - a[..., 0], 0.0) * np.maximum(a[..., 3] - a[..., 1], 0.0))
+    sides = np.maximum(a[..., 2:] - a[..., :2], 0.0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def _corner(boxes: Boxes, side: tuple[bool, ...]) -> FloatArray:

@@ -8,8 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from robspec.kernels.detection import BoolArray, FloatArray, Objects
+from robspec.kernels.detection import BoolArray, FloatArray, IntArray, Objects
 from robspec.kernels.detection.overlap import sign
+
+WRONG, EXCUSED = -1, -2
+"""A detection that takes no object; one that takes an ignored object, or lies in a crowd, and does not count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +39,7 @@ def kept(scores: FloatArray, boxes: FloatArray, cut: float, nms: Fraction | None
     """
     firing = np.flatnonzero(scores >= cut)
     left = firing[np.argsort(-scores[firing], kind="stable")]
-    if nms is None:
+    if nms is None or len(left) < 2:
         return Kept(scores[left], boxes[left])
     chosen: list[int] = []
     while len(left):
@@ -58,39 +61,49 @@ def matched(boxes: FloatArray, objects: Objects, k: int, overlap: Fraction) -> t
     Returns:
         [n], right; and [n], out of account: matched with a crowd or an ignored object only.
     """
+    chosen = assigned(boxes, objects, k, overlap)
+    return np.asarray(chosen >= 0), np.asarray(chosen == EXCUSED)
+
+
+def assigned(boxes: FloatArray, objects: Objects, k: int, overlap: Fraction) -> IntArray:
+    """Say which object each detection takes; arguments as for `matched`.
+
+    Returns:
+        [n], the number among the objects of the class that count, WRONG, or EXCUSED.
+    """
+    if not len(boxes):
+        return np.empty(0, dtype=np.int64)
     of_class = objects.classes == k
     real = objects.boxes[of_class & ~objects.crowd & ~objects.ignored]
-    ignored, crowds = objects.boxes[of_class & objects.ignored & ~objects.crowd], objects.crowds(k)
-    right, out = (np.zeros(len(boxes), dtype=np.bool_) for _ in range(2))
+    aside = of_class & (objects.crowd | objects.ignored)
+    others, crowd = objects.boxes[aside], objects.crowd[aside]
+    found = np.full(len(boxes), WRONG, dtype=np.int64)
     taken, spared = set[int](), set[int]()
-    enough, near = _enough(boxes, real, overlap), _enough(boxes, ignored, overlap)
+    enough = np.asarray(sign(boxes[:, None], real[None], overlap) >= 0)
     for i in range(len(boxes)):
         m = _best(boxes[i], real, [m for m in np.flatnonzero(enough[i]).tolist() if m not in taken])
         if m is not None:
             taken.add(m)
-            right[i] = True
+            found[i] = m
             continue
-        m = _best(boxes[i], ignored, [m for m in np.flatnonzero(near[i]).tolist() if m not in spared])
-        if m is not None:
-            spared.add(m)
-        out[i] = m is not None or any(_covered(boxes[i], c, overlap) for c in crowds)
-    return right, out
-
-
-def _enough(boxes: FloatArray, others: FloatArray, overlap: Fraction) -> BoolArray:
-    return np.asarray(sign(boxes[:, None], others[None], overlap) >= 0)
+        values = [_covered(boxes[i], g) if c else _ratio(boxes[i], g) for g, c in zip(others, crowd, strict=True)]
+        shares = [(v, n) for n, v in enumerate(values) if n not in spared and v >= overlap]
+        if shares:
+            found[i] = EXCUSED
+            # The one overlapped most, of equal ones the last, and a crowd is never used up.
+            spared |= {max(shares)[1]} - set(np.flatnonzero(crowd).tolist())
+    return found
 
 
 def _best(box: FloatArray, others: FloatArray, candidates: Sequence[int]) -> int | None:
     """The candidate that is overlapped most; of equal ones the last."""
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    values = [_ratio(box.tolist(), others[m].tolist()) for m in candidates]
-    return max(zip(values, candidates, strict=True))[1]
+    return max((_ratio(box, others[m]), m) for m in candidates)[1]
 
 
-def _ratio(a: list[float], b: list[float]) -> Fraction:
-    p, q = [Fraction(x) for x in a], [Fraction(x) for x in b]
+def _ratio(a: FloatArray, b: FloatArray) -> Fraction:
+    p, q = [Fraction(x) for x in a.tolist()], [Fraction(x) for x in b.tolist()]
     both = _area([max(p[0], q[0]), max(p[1], q[1]), min(p[2], q[2]), min(p[3], q[3])])
     union = _area(p) + _area(q) - both
     return both / union if union else Fraction(0)
@@ -100,7 +113,8 @@ def _area(a: Sequence[Fraction]) -> Fraction:
     return max(a[2] - a[0], Fraction(0)) * max(a[3] - a[1], Fraction(0))
 
 
-def _covered(box: FloatArray, region: FloatArray, share: Fraction) -> bool:
+def _covered(box: FloatArray, region: FloatArray) -> Fraction:
+    """The share of a box's own area that lies in a region."""
     p, q = [Fraction(x) for x in box.tolist()], [Fraction(x) for x in region.tolist()]
     both = _area([max(p[0], q[0]), max(p[1], q[1]), min(p[2], q[2]), min(p[3], q[3])])
-    return bool(_area(p)) and both >= share * _area(p)
+    return both / _area(p) if _area(p) else Fraction(0)

@@ -46,18 +46,34 @@ def read(
     Source: DETECTION.md D2 and D3.
     """
     real, limit = objects.real(k), reach.budget.limit
-    mine = owned(centres, real)
-    vanish = []
-    for m in range(len(real)):
-        fired = np.sort(scores[mine[:, m] & (scores >= threshold.high)])
-        if len(fired) >= least:
-            costs = reach.costs(fired[: len(fired) - least + 1] - threshold.high)
-            vanish.append(min(int(costs.sum()), limit + 1))
+    vanish = vanishing(scores, owned(centres, real), threshold, least, reach)
     stray = scores[elsewhere(centres, objects)]
     wrong = int((stray >= threshold.low).sum())
     gaps = threshold.low - stray[stray < threshold.low]
     appear = [c for c in reach.costs(gaps).tolist() if c <= limit]
-    return Ledger(len(real), tuple(sorted(vanish)), len(vanish) + wrong, tuple(sorted(appear)), limit)
+    return Ledger(len(real), tuple(sorted(vanish.values())), len(vanish) + wrong, tuple(sorted(appear)), limit)
+
+
+def vanishing(scores: FloatArray, mine: BoolArray, threshold: Threshold, least: int, reach: Reach) -> dict[int, int]:
+    """What it costs to make each object vanish that is certainly seen.
+
+    Args:
+        scores: [N], logits of the class.
+        mine: [N, M], of `owned`.
+        threshold: where a location fires.
+        least: how many have to fire.
+        reach: what an attack can do.
+
+    Returns:
+        For the number of an object, its cost, at most one more than may be spent.
+    """
+    found = {}
+    for m in range(mine.shape[1]):
+        fired = np.sort(scores[mine[:, m] & (scores >= threshold.high)])
+        if len(fired) >= least:
+            costs = reach.costs(fired[: len(fired) - least + 1] - threshold.high)
+            found[m] = min(int(costs.sum()), reach.budget.limit + 1)
+    return found
 
 
 def counted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,17 +13,20 @@ from robspec.bounds import _objects as ledgers
 from robspec.bounds import search
 from robspec.bounds._spooled import Scenes
 from robspec.bounds.context import Context
-from robspec.bounds.scene import certain, clean, cut_of, reach_of, threshold_of
+from robspec.bounds.scene import Scene, certain, clean, cut_of, reach_of, threshold_of
 from robspec.bounds.search import Found
 from robspec.ir.types import Detector, Metric
-from robspec.kernels.detection import FloatArray, Threshold
+from robspec.kernels.detection import FloatArray, Objects, Reach, Threshold
+from robspec.kernels.detection.cpu import floor
 from robspec.semantics.constant import Constant
 
 POINTS = (*(i * 0.01 for i in range(100)), 1.0)
 """Recalls at which COCO reads the envelope of the precision, doubles as numpy's linspace gives them."""
+MOST_DETECTIONS = 100
+"""Detections of a class and an image that COCO looks at, the best ones."""
 MOST_THRESHOLDS = 12
 """Clean scores that the bound is read at, and as many that an attack has lowered them to."""
-_ROUNDING = 1 - Fraction(1, 2**50)
+ROUNDING = 1 - Fraction(1, 2**50)
 """COCO adds 2^-52 to each divisor and adds up 101 doubles."""
 
 
@@ -57,7 +61,7 @@ class AveragePrecisions:
             for k in classes:
                 self._objects[k] = self._objects.get(k, 0) + len(scene.objects.real(k))
             for o in self.metric.arguments:
-                for k, found in clean(scene, detector, classes, overlap=o).items():
+                for k, found in clean(scene, detector, classes, overlap=o, most=MOST_DETECTIONS).items():
                     scores, right = self._found.setdefault((k, o), ([], []))
                     scores.append(found.scores)
                     right.append(found.right)
@@ -95,17 +99,16 @@ class AveragePrecisions:
         right = {pair: [0] * len(rows) for pair, rows in levels.items()}
         wrong = {pair: [0] * len(rows) for pair, rows in levels.items()}
         for scene in self._scenes:
-            reach = reach_of(eps, self.constant, scene.scores.size)
             for (k, o), rows in levels.items():
                 for n, level in enumerate(rows):
-                    ledger = certain(scene, self._scenes.detector, [k], reach, threshold=level, overlap=o)
-                    right[k, o][n] += ledger.found - ledgers.lost(ledger)
-                    wrong[k, o][n] += max(ledger.kept - ledger.found + ledgers.added(ledger), 0)
+                    tp, fp = step(scene, self._scenes.detector, k, o, level, eps, self.constant)
+                    right[k, o][n] += tp
+                    wrong[k, o][n] += fp
         bounds = {
             (k, o): average(list(zip(right[k, o], wrong[k, o], strict=True)), self._objects[k]) for k, o in levels
         }
         mean = self._mean(bounds)
-        return None if mean is None else mean * _ROUNDING
+        return None if mean is None else mean * ROUNDING
 
     def _mean(self, values: dict[tuple[int, Fraction], Fraction]) -> Fraction | None:
         return sum(values.values(), Fraction(0)) / len(values) if values else None
@@ -132,6 +135,40 @@ class AveragePrecisions:
                 found = _below(level)
                 if found > detector.threshold:
                     yield Threshold.of_probability(found)
+
+
+def step(
+    scene: Scene, detector: Detector, k: int, overlap: Fraction, level: Threshold, eps: Fraction, constant: Constant
+) -> tuple[int, int]:
+    """Bound the detections of an image at one threshold, whatever the attack.
+
+    Args:
+        scene: the image.
+        detector: what is done with its scores.
+        k: the class.
+        overlap: of a match.
+        level: the threshold, none below the detector's.
+        eps: of the attack.
+        constant: Lipschitz constants of scores and boxes.
+
+    Returns:
+        At least so many are right, at most so many wrong.
+    """
+    reach = reach_of(eps, constant, scene.scores.size)
+    ledger = certain(scene, detector, [k], reach, threshold=level, overlap=overlap)
+    right = 0 if _cut_short(scene, detector, k, reach, level) else ledger.found - ledgers.lost(ledger)
+    return right, max(ledger.kept - ledger.found + ledgers.added(ledger), 0)
+
+
+def _cut_short(scene: Scene, detector: Detector, k: int, reach: Reach, level: Threshold) -> bool:
+    """Whether COCO might look at some detections of a class only, of those that reach a threshold."""
+    if int((scene.scores[k] >= floor(level, reach)).sum()) <= MOST_DETECTIONS:
+        return False
+    # What lies in a crowd is no mistake, but it is one of the detections.
+    o = scene.objects
+    plain = Objects(o.boxes, o.classes, np.zeros_like(o.crowd), o.ignored | o.crowd)
+    ledger = certain(replace(scene, objects=plain), detector, [k], reach, threshold=level)
+    return ledger.kept + ledgers.added(ledger) > MOST_DETECTIONS
 
 
 def _below(logit: float) -> Fraction:

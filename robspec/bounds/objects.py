@@ -10,7 +10,8 @@ from robspec.bounds import _objects as ledgers
 from robspec.bounds import search
 from robspec.bounds.confusion import worst_value
 from robspec.bounds.context import Context
-from robspec.bounds.scene import Scene, certain, clean, reach_of, totals
+from robspec.bounds.mislabelled import counts_of, ledger_of
+from robspec.bounds.scene import Scene, reach_of
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.detection import Ledger
@@ -80,12 +81,13 @@ class Bound:
 
     def _worst(self, i: int, eps: Fraction) -> Fraction:
         scene = self._scenes[i]
-        ledger = certain(scene, self._detector, self._classes, reach_of(eps, self.constant, scene.scores.size))
+        reach = reach_of(eps, self.constant, scene.scores.size)
+        ledger = ledger_of(self.metric, scene, self._detector, self._classes, reach)
         return worst(self.metric, ledger)
 
     def _counts(self, i: int) -> tuple[int, int, int]:
         if i not in self._clean:
-            self._clean[i] = totals(clean(self._scenes[i], self._detector, self._classes))
+            self._clean[i] = counts_of(self.metric, self._scenes[i], self._detector, self._classes)
         return self._clean[i]
 
     def _defined(self, i: int) -> bool:

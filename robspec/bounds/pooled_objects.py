@@ -12,9 +12,10 @@ from robspec.bounds import search
 from robspec.bounds._spooled import Scenes
 from robspec.bounds.confusion import worst_value
 from robspec.bounds.context import Context
-from robspec.bounds.objects import ALWAYS_SOME_NEGATIVE, classes_of, defined_at, value_at
+from robspec.bounds.mislabelled import counts_of, ledger_of
+from robspec.bounds.objects import ALWAYS_SOME_NEGATIVE, classes_of, defined_at, value_at, worst
 from robspec.bounds.pooled import Frontier, pooled_extreme
-from robspec.bounds.scene import certain, clean, reach_of, totals
+from robspec.bounds.scene import reach_of
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.detection import Ledger
@@ -26,7 +27,7 @@ class PooledObjects:
     """A metric of objects pooled over every image it is given; as `pooled.Pool`.
 
     Args:
-        metric: its formula has a numerator and a denominator linear in the counts.
+        metric: its formula has a numerator linear in the counts, and a denominator that is too, or is a number.
         constant: Lipschitz constants of scores and boxes for the attack's norm.
     """
 
@@ -47,7 +48,7 @@ class PooledObjects:
         detector, scenes = context.detections()
         for scene in scenes:
             classes = classes_of(self.metric, [scene])
-            for n, found in enumerate(totals(clean(scene, detector, classes))):
+            for n, found in enumerate(counts_of(self.metric, scene, detector, classes)):
                 self._counts[n] += found
             self._most += scene.scores.shape[1] * len(classes)
 
@@ -82,12 +83,19 @@ class PooledObjects:
 
     def _worst(self, eps: Fraction) -> Fraction:
         detector, metric = self._scenes.detector, self.metric
+        # Numbers of objects and detections: what each image adds at worst, added up.
+        total: Fraction | None = Fraction(0) if metric.formula.ratio.denominator.fixed else None
         frontiers, least = [], 0
         for scene in self._scenes:
             reach = reach_of(eps, self.constant, scene.scores.size)
-            ledger = certain(scene, detector, classes_of(metric, [scene]), reach)
+            ledger = ledger_of(metric, scene, detector, classes_of(metric, [scene]), reach)
+            if total is not None:
+                total += worst(metric, ledger)
+                continue
             frontiers.append(_frontier(metric, ledger))
             least += _least(metric.formula.ratio.denominator, ledger)
+        if total is not None:
+            return total
         if metric.worst_when_undefined and least <= 0:
             return worst_value(metric)
         found = pooled_extreme(metric, frontiers)

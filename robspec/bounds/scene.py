@@ -111,10 +111,14 @@ def certain(
     total = Ledger(0, (), 0, (), reach.budget.limit)
     for ledger in each.values():
         total += ledger
-    if detector.limit is None or not total.found:
-        return total
-    crowded = _most(scene, reach, at) > detector.limit
-    return Ledger(total.objects, (), total.kept, total.appear, total.limit) if crowded else total
+    if total.found and crowded(scene, detector, reach, at):
+        return Ledger(total.objects, (), total.kept, total.appear, total.limit)
+    return total
+
+
+def crowded(scene: Scene, detector: Detector, reach: Reach, at: Threshold) -> bool:
+    """Whether the detector's limit may cut out what proves that an object is found."""
+    return detector.limit is not None and _most(scene, reach, at) > detector.limit
 
 
 def _one(scene: Scene, detector: Detector, k: int, reach: Reach, at: Threshold, overlap: Fraction | None) -> Ledger:
@@ -135,7 +139,12 @@ def _most(scene: Scene, reach: Reach, at: Threshold) -> int:
 
 
 def clean(
-    scene: Scene, detector: Detector, classes: Sequence[int], *, overlap: Fraction | None = None
+    scene: Scene,
+    detector: Detector,
+    classes: Sequence[int],
+    *,
+    overlap: Fraction | None = None,
+    most: int | None = None,
 ) -> dict[int, Found]:
     """Run the detector where nothing is attacked.
 
@@ -144,14 +153,14 @@ def clean(
         detector: what is done with its scores.
         classes: asked about.
         overlap: of a match, another one than the detector's.
+        most: detections of a class that are looked at, the best ones; None for all.
 
     Returns:
         For each class its detections; overlaps exact, equal scores in the order of locations. Where matches are by
         location, an object is one detection, of no particular score.
     """
-    cut = cut_of(detector)
     if detector.match == "location":
-        found = {}
+        cut, found = cut_of(detector), {}
         for k in classes:
             if scene.centres is None:
                 raise ValueError("locations need centres")
@@ -161,18 +170,27 @@ def clean(
             right = np.repeat(np.array([1.0, 0.0]), [seen, wrong])
             found[k] = Found(np.zeros(seen + wrong), right, seen + missed)
         return found
-    if scene.boxes is None or detector.overlap is None:
+    if detector.overlap is None:
         raise ValueError("overlaps need boxes")
-    every = range(len(scene.scores)) if detector.limit is not None else classes
-    kept = {k: pipeline.kept(scene.scores[k], scene.boxes, cut, detector.nms) for k in every}
-    if detector.limit is not None:
-        kept = _best(kept, detector.limit)
-    found = {}
+    detections, found = kept(scene, detector, classes), {}
     for k in classes:
+        best = detections[k]
+        if most is not None:
+            best = pipeline.Kept(best.scores[:most], best.boxes[:most])
         o = detector.overlap if overlap is None else overlap
-        hit, out = pipeline.matched(kept[k].boxes, scene.objects, k, o)
-        found[k] = Found(kept[k].scores[~out], hit[~out].astype(np.float64), len(scene.objects.real(k)))
+        hit, out = pipeline.matched(best.boxes, scene.objects, k, o)
+        found[k] = Found(best.scores[~out], hit[~out].astype(np.float64), len(scene.objects.real(k)))
     return found
+
+
+def kept(scene: Scene, detector: Detector, classes: Sequence[int]) -> dict[int, pipeline.Kept]:
+    """Run threshold, suppression and limit where nothing is attacked; arguments as for `clean`."""
+    if scene.boxes is None:
+        raise ValueError("overlaps need boxes")
+    cut = cut_of(detector)
+    every = range(len(scene.scores)) if detector.limit is not None else classes
+    found = {k: pipeline.kept(scene.scores[k], scene.boxes, cut, detector.nms) for k in every}
+    return found if detector.limit is None else _best(found, detector.limit)
 
 
 def _best(kept: dict[int, pipeline.Kept], limit: int) -> dict[int, pipeline.Kept]:

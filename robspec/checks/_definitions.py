@@ -298,6 +298,9 @@ def arity_faults(info: MetricInfo, use: ast.MetricReference, example: str) -> It
         if info.arguments:
             mend = f"write `{info.name}({', '.join(info.arguments)})`"
         yield span, f"`{info.name}` takes {wanted}, {len(use.arguments)} given", mend
+    if use.through is not None and info.arguments != ("overlap",):
+        plain = f"{info.name}({', '.join(info.arguments)})" if info.arguments else info.name
+        yield use.through.span, f"`{info.name}` takes no range of numbers", f"write `{plain}`"
     if use.classes and info.classes is Takes.NEVER:
         span = Span(use.classes[0].span.start, use.classes[-1].span.end)
         what = "is about all classes and takes none"

@@ -12,6 +12,7 @@ from robspec.checks._formulas import Formulas, Refused, too_large
 from robspec.diagnostics import Span
 from robspec.ir.plans import (
     Accuracy,
+    Components,
     Formula,
     Mean,
     MeanRate,
@@ -30,7 +31,7 @@ from robspec.ir.plans import (
 )
 from robspec.ir.types import Metric
 from robspec.metrics import MetricInfo
-from robspec.metrics._objects import COCO
+from robspec.metrics._objects import COCO, STEP
 from robspec.semantics import classify as proofs
 from robspec.semantics.classify import Classified, NotMonotone, Undefinable, Unmoved
 from robspec.semantics.formula import FormulaTooLarge, Ratio, TooMuchWork, Work, polynomial_text, ratio_text
@@ -40,6 +41,10 @@ from robspec.syntax import ast, write
 from robspec.tasks import Task
 
 _ANY: ClassSet = ("k",)
+_EVERY_CLASS = (
+    "no attack changes `object_recall` here: all classes together are every pixel",
+    "leave out a class",
+)
 
 
 class Derivations:
@@ -129,12 +134,15 @@ class Derivations:
 
     def _of_objects(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
         """A metric over objects found, missed and wrongly reported."""
-        if info.scores or info.mean_of or (info.items and info.items != "average_precision"):
+        if info.scores or info.mean_of or (info.items and info.items not in ("average_precision", "mislabelled")):
             raise Refused(_not_of_objects(info, use))
         if use.adjective == "weighted" or use.within is not None:
             raise Refused(None)
-        if info.items:
-            return _average_precision(info, arguments, self._indices(tuple(c.text for c in use.classes)), use)
+        if info.items == "average_precision":
+            overlaps = self._overlaps(use, arguments)
+            return _average_precision(info, overlaps, self._indices(tuple(c.text for c in use.classes)), use)
+        if info.items == "mislabelled":
+            return self._mislabelled(info, use)
         if info.parameters == ("k",) and not use.classes:
             use = replace(use, classes=tuple(ast.ClassName(name) for name in self._classes or ()))
         definition = self._definitions.find(info.name)
@@ -153,9 +161,39 @@ class Derivations:
             info, arguments, self._indices(value.classes[0]), self._classified(ratio, definition, use)
         )
         if use.adjective == "pooled":
-            self._refuse_unpoolable(info, found, use)
+            counted = found.formula.ratio
+            # A number of objects or detections is a sum over the images.
+            if not (counted.numerator.linear and counted.denominator.fixed):
+                self._refuse_unpoolable(info, found, use)
             return replace(found, plan=PooledObjects(found.formula, found.classes))
         return replace(found, plan=Objects(found.formula, found.classes))
+
+    def _mislabelled(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
+        """Objects mislabelled, counted as missed ones are."""
+        if len(self._classes or ()) == 1:
+            message = f"no attack changes `{info.name}` here: there is no other class"
+            raise Refused(Problem("E0144", use.span, message, "ask for `missed`"))
+        missed = self._definitions.infos["missed"]
+        plain = replace(use, name=ast.Name(missed.name, span=use.name.span), adjective=None)
+        found = self._of_objects(missed, plain, ())
+        kind: type[Objects | PooledObjects] = PooledObjects if use.adjective == "pooled" else Objects
+        return replace(
+            found, name=info.name, text=info.formula, plan=kind(found.formula, found.classes, mislabelled=True)
+        )
+
+    def _overlaps(self, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+        """The overlaps an average is over, those of a range written out."""
+        if use.through is None:
+            return arguments
+        last = self._constants.value(use.through)
+        if last is None:
+            raise Refused(None)
+        steps = (last - arguments[0]) / STEP
+        if not 0 < arguments[0] < last <= 1 or steps.denominator != 1:
+            message = f"{decimal_text(arguments[0])} to {decimal_text(last)} is no range of overlaps in steps of 0.05"
+            span = Span(use.arguments[0].span.start, use.through.span.end)
+            raise Refused(Problem("E0150", span, message, "write a range within 0 and 1, such as 0.5 to 0.95"))
+        return tuple(arguments[0] + n * STEP for n in range(int(steps) + 1))
 
     def _indices(self, names: ClassSet) -> tuple[int, ...]:
         return tuple(sorted((self._classes or ()).index(name) for name in set(names)))
@@ -164,6 +202,8 @@ class Derivations:
         """The metric over all pixels of each image."""
         if info.items == "ranked":
             return self._ranked(info, use, arguments)
+        if info.items == "components":
+            return self._components(info, use, arguments)
         if info.items:
             name, formula = info.name, info.formula
             if self._task is not None and self._task.item == "image":
@@ -205,6 +245,20 @@ class Derivations:
         if self._task is not None:
             formula = formula.replace("pixel", self._task.item)
         return Metric(info.name, Accuracy(int(rank)), arguments=arguments, text=formula, low=info.low, high=info.high)
+
+    def _components(self, info: MetricInfo, use: ast.MetricReference, arguments: tuple[Fraction, ...]) -> Metric:
+        """The share of the connected parts of a class set that are found."""
+        if self._task is not None and self._task.item != "pixel":
+            message = f"`{info.name}` counts connected parts of masks, and the output is of {self._task.name}"
+            raise Refused(Problem("E0151", use.span, message, "use `recall`"))
+        if not 0 <= arguments[0] <= 1:
+            message = f"{decimal_text(arguments[0])} is no share of the pixels of an object"
+            raise Refused(Problem("E0150", use.arguments[0].span, message, "write a number from 0 to 1, such as 0.5"))
+        classes = self._indices(tuple(c.text for c in use.classes))
+        if len(classes) == len(self._classes or ()):
+            raise Refused(Problem("E0144", use.span, *_EVERY_CLASS))
+        plan = Components(classes)
+        return Metric(info.name, plan, arguments=arguments, text=info.formula, low=info.low, high=info.high)
 
     def _mean(self, info: MetricInfo, use: ast.MetricReference) -> Metric:
         """An average over the classes found in the annotation."""

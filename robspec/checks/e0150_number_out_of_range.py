@@ -2,7 +2,10 @@
 
 `top_k(n)` asks whether a class has one of the n largest logits, so n is an integer
 that leaves at least one class out. `fpr_at_tpr(level)` asks for the threshold that
-finds a share of the anomalous images, so the level is above 0 and at most 1.
+finds a share of the anomalous images, so the level is above 0 and at most 1. An
+overlap of boxes is above 0 and at most 1; a range of them, as in
+`mean_average_precision(0.5 to 0.95)`, goes up in steps of 0.05. The share of
+`object_recall(share)` is from 0 to 1.
 
 Example::
 

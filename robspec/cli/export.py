@@ -40,7 +40,8 @@ def command(
     """Write OUTPUT, an archive of the network with its weights made explicit.
 
     The factory is imported from the current folder: it is your own code, and it runs. The weights file is not
-    trusted, and is never unpickled. The archive's logits are compared with the module's before it is written.
+    trusted, and is never unpickled. The archive's logits are compared with the module's before it is written. A
+    detector may return two tensors, scores [B, K, N] and boxes [B, 4, N].
 
     Of a checkpoint, --key names the table of weights, keys inside one another joined by dots; the message that asks
     for it lists those there are. --strip-prefix takes what it names off the weights' names, such as `module.` of
@@ -61,28 +62,30 @@ def command(
             put_weights(network, found, arch)
         network, found = Picked(network, picked), None
     made = export_archive(network, found, shape, batch_max, arch)
-    _refuse_what_check_refuses(made.archive, output)
+    _refuse_what_check_refuses(made.archive, output, boxes=bool(made.boxes_shape))
     write_whole(output, made.archive)
-    sides = " x ".join(map(str, made.output_shape))
-    click.echo(f"wrote {output}: {len(made.archive):,} bytes, logits {sides}, batches of 1 to {batch_max}")
+    shown = f"logits {' x '.join(map(str, made.output_shape))}"
+    if made.boxes_shape:
+        shown = f"scores {' x '.join(map(str, made.output_shape))}, boxes {' x '.join(map(str, made.boxes_shape))}"
+    click.echo(f"wrote {output}: {len(made.archive):,} bytes, {shown}, batches of 1 to {batch_max}")
     if left:
         click.echo(f"left out, not under {prefix}: {len(left)} weights: {listed(left)}")
     click.echo(f"weights made explicit: {len(made.explicit)}")
     click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")
 
 
-def _refuse_what_check_refuses(archive: bytes, output: Path) -> None:
+def _refuse_what_check_refuses(archive: bytes, output: Path, *, boxes: bool) -> None:
     """Load the archive as a check does, before anything is written.
 
     Raises:
         RobspecError: a check would refuse it.
     """
-    from robspec.models.loading import load
+    from robspec.models.loading import BOXES, load
 
     with tempfile.TemporaryDirectory(prefix="robspec-export-") as folder:
         path = Path(folder) / "model.pt2"
         path.write_bytes(archive)
         try:
-            load(path)
+            load(path, detector=BOXES if boxes else None, boxes=boxes)
         except RobspecError as error:
             raise type(error)(str(output), f"nothing was written: {error.what}", error.mend) from error

@@ -8,6 +8,7 @@ from fractions import Fraction
 from robspec.ir.plans import (
     Accuracy,
     Attacked,
+    Components,
     Formula,
     Mean,
     MeanRate,
@@ -31,6 +32,7 @@ from robspec.ir.types import Metric
 from robspec.semantics.classify import Flip
 from robspec.semantics.formula import Polynomial, Ratio
 
+_MISLABELLED = "mislabelled"
 _FREQUENCY = {"uniform": False, "frequency": True}
 
 
@@ -45,7 +47,8 @@ class Flat:
         lower_is_better: as of `Metric`.
         formula: the metric's text.
         family: of the plan.
-        items: "correct" or "predicted" for accuracies and stability, the flips of a rate, the measure of scores.
+        items: "correct" or "predicted" for accuracies and stability, the flips of a rate, the measure of scores,
+            "mislabelled" of objects.
         ratio: of the formula over counts.
         average: "uniform" or "frequency" for means over classes.
         parts: of a sum.
@@ -130,6 +133,8 @@ def _items(plan: Plan) -> str:
             return plan.flips.value
         case Ranked():
             return plan.measure.value
+        case Objects(mislabelled=True) | PooledObjects(mislabelled=True):
+            return _MISLABELLED
         case _:
             return ""
 
@@ -166,6 +171,8 @@ def _plan(of: Flat) -> Plan | None:
             return _ranked(of)
         case "detections":
             return Precisions(of.classes)
+        case "components":
+            return Components(of.classes)
         case "macro" if of.parts:
             return Sum(of.parts) if all(isinstance(part.plan, Rate | Quotient) for _, part in of.parts) else None
     if formula is None:
@@ -178,9 +185,9 @@ def _plan(of: Flat) -> Plan | None:
         case "ratio":
             return Quotient(formula, of.classes)
         case "objects":
-            return Objects(formula, of.classes)
+            return Objects(formula, of.classes, of.items == _MISLABELLED)
         case "pooled" if of.objects:
-            return PooledObjects(formula, of.classes)
+            return PooledObjects(formula, of.classes, of.items == _MISLABELLED)
         case "pooled":
             return PooledMean(formula, of.classes) if of.average else Pooled(formula, of.classes)
     return None

@@ -304,10 +304,12 @@ class Objects:
     Args:
         formula: over TP, FP and FN.
         classes: indices counted together; empty for all.
+        mislabelled: whether FN are the objects that a wrong detection covers, and TP all others.
     """
 
     formula: Formula
     classes: tuple[int, ...]
+    mislabelled: bool = False
 
     family: ClassVar[str] = "objects"
     proof: ClassVar[Proof] = Proof(
@@ -324,18 +326,40 @@ class PooledObjects:
     """A quotient of sums over the objects of all images: MATH.md 3.E and DETECTION.md D3, a sound bound.
 
     Args:
-        formula: over TP, FP and FN, a quotient of two sums of counts.
+        formula: over TP, FP and FN, a quotient of two sums of counts, or a sum of counts.
         classes: indices counted together; empty for all.
+        mislabelled: as of `Objects`.
     """
 
     formula: Formula
     classes: tuple[int, ...]
+    mislabelled: bool = False
 
     family: ClassVar[str] = "pooled"
     proof: ClassVar[Proof] = Proof(
         "3.E and DETECTION.md D3", Pooled.proof.algorithm, Objects.proof.claim, exact=False
     )
     of_data_set: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The share of the connected parts of a class set that are found: MATH.md 3.I, exact but for sets of classes.
+
+    Args:
+        classes: indices, a set counting as one merged class.
+    """
+
+    classes: tuple[int, ...]
+
+    family: ClassVar[str] = "components"
+    proof: ClassVar[Proof] = Proof(
+        "3.I",
+        "as many objects as the budget pays, each for the cheapest of its pixels until it is lost",
+        "exact over the logits within reach, but for sets of classes, which are priced by pairs",
+        exact=False,
+    )
+    of_data_set: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +396,7 @@ Plan: TypeAlias = (
     | Ranked
     | Objects
     | PooledObjects
+    | Components
     | Precisions
 )
 

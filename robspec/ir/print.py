@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from robspec.ir import types as ir
-from robspec.ir.plans import Attacked, Pooled, Ranked
+from robspec.ir.plans import Attacked, Pooled, Precisions, Ranked
 from robspec.semantics.norm import decimal_text
 from robspec.semantics.objective import Threshold
 
@@ -166,6 +166,8 @@ def metric_text(metric: ir.Metric, classes: tuple[str, ...]) -> str:
     plan = metric.plan
     adjective = "weighted " if metric.weighted else "pooled " if plan.family == Pooled.family else ""
     numbers = f"({', '.join(map(decimal_text, metric.arguments))})" if metric.arguments else ""
+    if isinstance(metric.plan, Precisions) and len(metric.arguments) > 1:
+        numbers = f"({decimal_text(metric.arguments[0])} to {decimal_text(metric.arguments[-1])})"
     within = " in region" if metric.region_mask else ""
     if metric.region:
         within = f" in {_names(metric.region, classes)}"

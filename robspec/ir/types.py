@@ -10,9 +10,12 @@ from typing import TypeAlias
 from robspec.ir.plans import (
     Accuracy,
     Formula,
+    Objects,
     OverClasses,
     OverCounts,
     Plan,
+    PooledObjects,
+    Precisions,
     Quotient,
     Stability,
     Sum,
@@ -77,6 +80,16 @@ class Metric:
     def of_data_set(self) -> bool:
         """Whether it has one value for all images together, and none for each."""
         return self.plan.of_data_set
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether it counts the objects of a detector."""
+        return isinstance(self.plan, Objects | PooledObjects | Precisions)
+
+    @property
+    def mislabelled(self) -> bool:
+        """Whether it counts objects that a wrong detection covers."""
+        return isinstance(self.plan, Objects | PooledObjects) and self.plan.mislabelled
 
     @property
     def weighted(self) -> bool:

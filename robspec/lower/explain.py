@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from robspec.ir import types as ir
 from robspec.ir.plans import (
     Accuracy,
+    Components,
     Mean,
     MeanRate,
     Objects,
@@ -185,6 +186,8 @@ def _defined(polynomial: Polynomial | None) -> str:
 def _whole_defined(metric: ir.Metric) -> str:
     plan = unweighted(metric.plan)
     match plan:
+        case Components():
+            return "where a pixel of the class is annotated, which no attack changes"
         case Objects() if plan.formula.defined is None:
             return "on every image"
         case Pooled() | PooledMean() | PooledObjects():

@@ -12,6 +12,8 @@ from robspec.metrics._info import MetricInfo, Takes, one_class
 
 COCO = tuple(Fraction(n, 20) for n in range(10, 20))
 """Overlaps that COCO averages over: 0.5, 0.55 up to 0.95."""
+STEP = Fraction(1, 20)
+"""Between overlaps of a range."""
 _PRECISION = "COCO's average over 101 recalls of the largest precision at that recall or above"
 
 
@@ -38,8 +40,23 @@ def _count(name: str, summary: str, formula: str, source: str) -> MetricInfo:
 _OWN = (
     _count("false_positives", "how many detections are wrong", "FP[k]", "DETECTION.md D3"),
     _count("missed", "how many objects are not found", "FN[k]", "DETECTION.md D2"),
+    MetricInfo(
+        name="mislabelled",
+        summary="how many objects are missed while a wrong detection of another class covers them",
+        formula="missed objects of k that a wrong detection of another class covers",
+        lower_is_better=True,
+        undefined="",
+        source="DETECTION.md D5",
+        classes=Takes.MAY,
+        parameters=("k",),
+        items="mislabelled",
+    ),
     _average("average_precision", "average precision at an overlap", ("overlap",)),
-    _average("mean_average_precision", "mean over the annotated classes of the average precision", ("overlap",)),
+    _average(
+        "mean_average_precision",
+        "mean over the annotated classes, and over overlaps from one to another, of the average precision",
+        ("overlap",),
+    ),
     _average("coco_average_precision", "the mean over classes and the overlaps 0.5, 0.55, ..., 0.95", ()),
 )
 

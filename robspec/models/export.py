@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 from robspec.function.running import Runner, exact_arithmetic
 from robspec.models.architecture import put_weights
+from robspec.models.choice import WHOLE, Choice
 from robspec.models.errors import ExportFailed, ModelChoice
 from robspec.models.explicit import explicit
 from robspec.models.sanitise import clean_archive
@@ -30,7 +31,8 @@ class Exported:
         explicit: names of the weights that were made explicit.
         difference: largest absolute difference between the archive's logits and the original module's.
         tolerance: the largest difference taken for rounding.
-        output_shape: K, H, W.
+        output_shape: K, H, W; of a detector with boxes K, N.
+        boxes_shape: of a detector with boxes 4, N; else empty.
     """
 
     archive: bytes
@@ -38,6 +40,7 @@ class Exported:
     difference: float
     tolerance: float
     output_shape: tuple[int, ...]
+    boxes_shape: tuple[int, ...] = ()
 
 
 def export_archive(
@@ -52,7 +55,8 @@ def export_archive(
     """Turn a network into an archive of plain tensors, and compare what both compute.
 
     Args:
-        network: maps [B, C, H, W] to [B, K, H, W]; put into evaluation mode.
+        network: maps [B, C, H, W] to [B, K, H, W], or to the scores [B, K, N] and boxes [B, 4, N] of a detector; put
+            into evaluation mode.
         weights: loaded into it first, or None to keep its own.
         shape: C, H, W.
         batch_max: largest batch the archive accepts; 1 for a fixed batch of one.
@@ -86,9 +90,28 @@ def export_archive(
         raise ExportFailed(
             where, f"{type(error).__name__}: {str(error)[:1000]}", "see `robspec explain E0213`"
         ) from error
-    archive = clean_archive(_save(program), where)
+    saved = _save(program)
+    parts = [clean_archive(saved, where, c) for c in _choices(len(before))]
     with exact_arithmetic(cpu):
-        after = _rerun(archive, dtype, images)
+        after = [_rerun(part, dtype, images) for part in parts]
+    # Of two outputs the archive stays as torch wrote it: each was taken out of it, and inspected on its own.
+    archive = saved if len(parts) > 1 else parts[0]
+    differences = [_difference(one, other, where) for one, other in zip(before, after, strict=True)]
+    difference, tolerance = max(differences, key=lambda pair: pair[0] / pair[1])
+    shapes = [tuple(part.shape[1:]) for part in before]
+    return Exported(archive, tuple(names), difference, tolerance, shapes[0], shapes[1] if len(shapes) > 1 else ())
+
+
+def _choices(outputs: int) -> list[Choice]:
+    return [WHOLE] if outputs == 1 else [replace(WHOLE, output=str(n)) for n in range(outputs)]
+
+
+def _difference(before: Tensor, after: Tensor, where: str) -> tuple[float, float]:
+    """How far an output of the archive is from the module's, and how far it may be.
+
+    Raises:
+        ExportFailed: E0213, it is something else.
+    """
     if before.shape != after.shape:
         what = f"the module returns {list(before.shape)}, its archive {list(after.shape)}"
         raise ExportFailed(where, what, "make what `forward` returns depend on the images alone")
@@ -100,37 +123,47 @@ def export_archive(
             f"the archive's logits differ from the module's by {difference:.3g}",
             "call eval() in the factory, and make the module deterministic",
         )
-    return Exported(archive, tuple(names), difference, tolerance, tuple(before.shape[1:]))
+    return difference, tolerance
 
 
-def _settled(network: nn.Module, images: Tensor, where: str) -> Tensor:
-    """The module's logits once they stop changing: reading a weight may advance a power iteration.
+def _settled(network: nn.Module, images: Tensor, where: str) -> tuple[Tensor, ...]:
+    """The module's outputs once they stop changing: reading a weight may advance a power iteration.
 
     Raises:
-        ExportFailed: E0213, it returns something else than one tensor, or writes to its input.
+        ExportFailed: E0213, it returns something else than one tensor, or the two of a detector, or writes to its
+            input.
     """
     untouched = images._version
-    before = network(images)
+    before = _outputs(network(images), where)
     if images._version != untouched:
         raise ExportFailed(
             where,
             "the module writes to its input, the images themselves",
             "let forward begin with `images = images.clone()`, or write the operation out of place",
         )
-    if not isinstance(before, Tensor):
-        keys = f" with {', '.join(map(repr, list(before)[:5]))}" if isinstance(before, dict) else ""
-        raise ExportFailed(
-            where,
-            f"the module returns a {type(before).__name__}{keys}, not one tensor"[:300],
-            "name the logits with --output KEY; or wrap it in a module whose `forward` returns the logits alone, "
-            "`robspec explain E0213` shows one",
-        )
     for _ in range(_MOST_PASSES):
-        after: Tensor = network(images)
-        if bool((after - before).abs().max() <= 1e-6 * before.abs().max()):
+        after = _outputs(network(images), where)
+        pairs = list(zip(before, after, strict=True))
+        if all(bool((new - old).abs().max() <= 1e-6 * old.abs().max()) for old, new in pairs):
             return after
         before = after
     return before
+
+
+def _outputs(found: object, where: str) -> tuple[Tensor, ...]:
+    if isinstance(found, Tensor):
+        return (found,)
+    if isinstance(found, tuple) and len(found) == 2 and all(isinstance(t, Tensor) and t.dim() == 3 for t in found):
+        scores, boxes = found
+        if boxes.shape[1] == 4 and boxes.shape[2] == scores.shape[2]:
+            return scores, boxes
+    keys = f" with {', '.join(map(repr, list(found)[:5]))}" if isinstance(found, dict) else ""
+    raise ExportFailed(
+        where,
+        f"the module returns a {type(found).__name__}{keys}, not one tensor"[:300],
+        "name the logits with --output KEY; or wrap it in a module whose `forward` returns the logits alone, "
+        "`robspec explain E0213` shows one",
+    )
 
 
 def _export(plain: nn.Module, images: Tensor, batch_max: int, *, traces: bool) -> ExportedProgram:

@@ -265,12 +265,12 @@ def _detector(
         _opened(
             _load_clean(clean_archive(blob, where, replace(choice, output=str(n)), shape), where), *given, kind, []
         )
-        for n, kind in ((0, detector), (1, _BOXES))
+        for n, kind in ((0, detector), (1, BOXES))
     )
     return replace(first, second=second)
 
 
-_BOXES = Detector("score", Fraction(0), None, "overlap", None, 1, "free")
+BOXES = Detector("score", Fraction(0), None, "overlap", None, 1, "free")
 """Boxes are taken as they are, as scores are that are compared with a threshold themselves."""
 
 

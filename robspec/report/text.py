@@ -150,12 +150,10 @@ def _footer(report: CheckReport) -> list[Text]:
         spent += f", attack {t.attack:.2f}"
         whole = report.program.model.task.item == "image"
         excepted = "stability" if whole else "stability and pooled metrics"
-        what = f"worst-case properties in l2 and linf, {excepted} excepted"
-        lines.append(
-            Text(
-                f"attack: {report.attack_steps} steps of projected gradient, four times per image and budget; {what}"
-            )
-        )
+        how, what = "four times per image and budget", f"worst-case properties in l2 and linf, {excepted} excepted"
+        if report.program.model.task.objects:
+            how, what = "three times for each kind of attack", "worst-case properties in l2 and linf"
+        lines.append(Text(f"attack: {report.attack_steps} steps of projected gradient, {how}; {what}"))
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     lines.extend(_provenance(report))

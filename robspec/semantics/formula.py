@@ -155,6 +155,11 @@ class Polynomial:
         """Whether every term is of degree one."""
         return all(sum(e) == 1 for e, _ in self.terms)
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it is a number, whatever the counts."""
+        return all(sum(e) == 0 for e, _ in self.terms)
+
 
 def _unit(k: int) -> Exponents:
     return (int(k == 0), int(k == 1), int(k == 2), int(k == 3))

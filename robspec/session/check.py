@@ -20,7 +20,7 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
-from robspec.ir.plans import Objects, PooledObjects, Precisions, Ranked
+from robspec.ir.plans import Components, Objects, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.models import claims
@@ -42,6 +42,7 @@ from robspec.session.warned import warned
 from robspec.store import Remembering, Store
 from robspec.verify.attack import Attacker
 from robspec.verify.crosscheck import CrossCheck
+from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
@@ -221,10 +222,13 @@ class Check:
             RobspecError: an image is wrong, or a bound does not hold (E0901).
         """
         program, session, options = self._program, self._session, self._options
-        collected = None
+        collected: CrossCheck | ObjectsCrossCheck | None = None
         if options.cross_check is not None:
-            constants = session.established.constants
-            collected = CrossCheck(program, constants, session.backend, options.cross_check, len(session.data))
+            constants, few = session.established.constants, (options.cross_check, len(session.data))
+            if program.model.detector is None:
+                collected = CrossCheck(program, constants, session.backend, *few)
+            else:
+                collected = ObjectsCrossCheck(program, constants, *few)
         if options.certificate:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
@@ -362,8 +366,11 @@ def refuse_uncovered(program: Program, options: Options) -> None:
         OptionValueError: E0601, naming the option.
     """
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
+    if any(isinstance(plan, Components) for plan in plans):
+        _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
     if any(isinstance(plan, Objects | PooledObjects | Precisions) for plan in plans):
-        _refuse(options, "it does not cover detectors yet", "leave it out")
+        only = replace(options, attack=None, cross_check=None)
+        _refuse(only, "it does not cover detectors yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):
         only = replace(options, attack=None, certificate=False)
         _refuse(only, "it does not cover ranked scores yet", "leave it out")

@@ -12,12 +12,13 @@ from robspec.oracle.compare import Comparison
 from robspec.session.progress import Progress
 from robspec.verify.case import Case
 from robspec.verify.crosscheck import CrossCheck
+from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 from robspec.verify.reproducer import write_reproducer
 from robspec.verify.result import CheckReport, CrossChecked
 
 
 def cross_checked(
-    report: CheckReport, collected: CrossCheck, asked: int, folder: Path, progress: Progress
+    report: CheckReport, collected: CrossCheck | ObjectsCrossCheck, asked: int, folder: Path, progress: Progress
 ) -> CheckReport:
     """Compare what a check certified with the oracle's answers.
 
@@ -32,7 +33,7 @@ def cross_checked(
         The report with what was compared.
     """
     began = time.perf_counter()
-    found: list[tuple[Case, Comparison]] = []
+    found: list[tuple[Case | None, Comparison]] = []
 
     def run(progress: Callable[[int], None]) -> None:
         for item in collected.run(report.properties, progress):
@@ -45,7 +46,11 @@ def cross_checked(
     except KeyboardInterrupt:
         complete = False  # what was compared is kept; the report says that there is more
     wrong = [(case, c) for case, c in found if c.agreed is False]
-    paths = [write_reproducer(case, c, collected, folder) for case, c in wrong]
+    paths = [
+        write_reproducer(case, c, collected, folder)
+        for case, c in wrong
+        if case is not None and isinstance(collected, CrossCheck)
+    ]
     report.times.cross_check = time.perf_counter() - began
     result = CrossChecked(asked, collected.names, tuple(c for _, c in found), tuple(map(str, paths)), complete)
     return replace(report, cross_check=result)
@@ -61,8 +66,11 @@ def raise_alarm(report: CheckReport) -> None:
     if found is None or not found.disagreements:
         return
     first = found.disagreements[0]
+    kept = "the model, the specification and the image"
+    if found.reproducers:
+        kept = f"{found.reproducers[0]} (`robspec reproduce` runs it again)"
     raise SoundnessAlarm(
         f"property {first.property}, {first.image}, {first.what}",
         f"certified {first.bound}, but an independent computation found {first.optimum}: {first.note}",
-        f"trust no verdict of this run; report it with {found.reproducers[0]} (`robspec reproduce` runs it again)",
+        f"trust no verdict of this run; report it with {kept}",
     )

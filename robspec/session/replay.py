@@ -130,9 +130,11 @@ class _Replayer(Attacker):
             if not self._in_range(image):
                 self.shown.append(Shown(batch.names[0], path, None, None))
                 continue
-            context = self._context(batch, self._model.logits(image[None]))
             distance = distance_up(image.numpy(), clean.numpy(), query.norm)
-            value = open_bound(query.metric, context, constant).clean()[0] if all(context.finite()) else None
+            value = None
+            if all(self._finite(image[None])):
+                context = self._context(batch, self._model.logits(image[None]), image[None])
+                value = open_bound(query.metric, context, constant).clean()[0]
             self.shown.append(Shown(batch.names[0], path, distance, value))
             for point, eps in enumerate(query.budgets):
                 if value is not None and distance <= eps:

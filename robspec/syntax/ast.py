@@ -56,7 +56,8 @@ class Within(Node):
 class MetricReference(Node):
     """A metric with its numbers and its classes, as in `f_beta(2)[runway]`, and which pixels count how much.
 
-    In a formula also a count of pixels, `TP[k]`.
+    In a formula also a count of pixels, `TP[k]`. The last number may be a range up to another, as in
+    `mean_average_precision(0.5 to 0.95)`.
     """
 
     name: Name
@@ -64,6 +65,7 @@ class MetricReference(Node):
     classes: tuple[ClassName, ...] = ()
     adjective: Literal["pooled", "weighted"] | None = None
     within: Within | None = None
+    through: Expr | None = None
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,13 @@ def _reference(tree: Tree[Token]) -> ast.MetricReference:
     name: Any = next(t for t in tree.children if isinstance(t, Token) and t.type == "NAME")
     adjective: Any = next((str(t) for t in tree.children if isinstance(t, Token) and t.type != "NAME"), None)
     trees: dict[str, Any] = {t.data: t for t in tree.children if isinstance(t, Tree)}
-    arguments, classes = (_all(trees[k].children) if k in trees else () for k in ("arguments", "class_list"))
+    given: list[Any] = trees["arguments"].children if "arguments" in trees else []
+    last = next((t for t in given if t is not None and t.data == "through"), None)
+    arguments = _all([t for t in given if t is not None and t is not last])
+    classes = _all(trees["class_list"].children) if "class_list" in trees else ()
     within = build(trees["within"]) if "within" in trees else None
-    return ast.MetricReference(_name(name), arguments, classes, adjective, within, span=_span(tree))
+    through = None if last is None else build(last.children[0])
+    return ast.MetricReference(_name(name), arguments, classes, adjective, within, through, span=_span(tree))
 
 
 def _within(tree: Tree[Token]) -> ast.Within:

@@ -45,7 +45,8 @@ def class_name(name: ast.ClassName) -> str:
 def metric(reference: ast.MetricReference) -> str:
     """A metric with its numbers and classes, and which pixels count."""
     adjective = f"{reference.adjective} " if reference.adjective else ""
-    arguments = f"({expressions(reference.arguments)})" if reference.arguments else ""
+    last = "" if reference.through is None else f" to {expression(reference.through)}"
+    arguments = f"({expressions(reference.arguments)}{last})" if reference.arguments else ""
     within = "" if reference.within is None else f" in {_classes(reference.within.classes) or 'region'}"
     return f"{adjective}{reference.name.id}{arguments}{_classes(reference.classes)}{within}"
 

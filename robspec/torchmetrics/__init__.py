@@ -6,6 +6,7 @@ seen by all processes. They answer through the same queries as `robspec check`, 
 
 from __future__ import annotations
 
+from robspec.torchmetrics.detection import CertifiedMeanAveragePrecision
 from robspec.torchmetrics.radius import CertifiedRadius
 from robspec.torchmetrics.worst_case import (
     CertifiedAccuracy,
@@ -20,6 +21,7 @@ __all__ = [
     "CertifiedAccuracy",
     "CertifiedFNR",
     "CertifiedIoU",
+    "CertifiedMeanAveragePrecision",
     "CertifiedPixelAccuracy",
     "CertifiedRadius",
     "CertifiedStability",

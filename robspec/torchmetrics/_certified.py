@@ -125,7 +125,7 @@ class Certified(Metric):
         """
         logits = _tensors.logits_of(preds)
         channels = int(logits.shape[1])
-        self._same_model(channels, _listed(self.values))
+        self._same_model(channels, listed(self.values))
         prop = self.question.compiled(channels)
         if target is None and any(metric.needs_masks for metric in metrics_of(prop.query)):
             raise BadBatch("target", "this metric compares with an annotation", "pass the labels")
@@ -144,7 +144,7 @@ class Certified(Metric):
         answers = BatchEvaluator(context, names).answer(prop, self.question.constant(self.lipschitz))
         kind = _tensors.kind_of(logits, preds.dtype)
         batch = _record.Batch(channels, kind, tuple(answer.certified[0] for answer in answers))
-        self.values = _listed(self.values)
+        self.values = listed(self.values)
         self.values.append(_record.encode(batch, self.dtype).to(self.device))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -156,7 +156,7 @@ class Certified(Metric):
         kept = {name: getattr(self, name) for name in _WHILE_FORWARD}
         try:
             value = super().forward(*args, **kwargs)
-            records = _listed(self.values)
+            records = listed(self.values)
             self._same_model(self._read(_record.channels_of, records[-1:]), records[:1])
             return value
         except BaseException:
@@ -214,7 +214,7 @@ class Certified(Metric):
         name = type(self).__name__
         if self.asked.tolist() != self.question.fingerprint(self.lipschitz, self.ignore_index):
             raise MixedStates(name, "states of different questions were merged", "use equal arguments")
-        batches = self._read(_record.decode, _joined(self.values))
+        batches = self._read(_record.decode, joined(self.values))
         channels = sorted({batch.channels for batch in batches})
         if len(channels) > 1:
             listed = " and ".join(map(str, channels))
@@ -242,8 +242,8 @@ class Certified(Metric):
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         """Add the images of another state; of those exchanged between processes, too, which are no lists any more."""
-        self.values = _listed(self.values)
-        super()._reduce_states({**incoming_state, "values": _listed(incoming_state["values"])})
+        self.values = listed(self.values)
+        super()._reduce_states({**incoming_state, "values": listed(incoming_state["values"])})
 
     def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Move or convert the state; a value computed before is not converted, which might round it up."""
@@ -265,13 +265,13 @@ def _label(given: Any) -> int | None:
         raise BadMetricArgument("ignore_index", what, "give a whole number, such as 255, or None") from None
 
 
-def _listed(values: Sequence[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:
+def listed(values: Sequence[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:
     if isinstance(values, list):
         return values
     return [values] if isinstance(values, torch.Tensor) else list(values)
 
 
-def _joined(values: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+def joined(values: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
         return values
     return torch.cat(list(values)) if values else torch.zeros(0)

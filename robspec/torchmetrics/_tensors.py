@@ -52,7 +52,7 @@ def kind_of(logits: torch.Tensor, dtype: torch.dtype) -> Kind:
         Kind.BETWEEN: bool(((values > 0) & (values < 1)).any()),
         Kind.ENOUGH: values.numel() >= _FEWEST,
     }
-    return _joined(kind for kind, found in seen.items() if found)
+    return joined(kind for kind, found in seen.items() if found)
 
 
 def refuse_probabilities(kinds: Iterable[Kind], channels: int) -> None:
@@ -65,7 +65,7 @@ def refuse_probabilities(kinds: Iterable[Kind], channels: int) -> None:
     Raises:
         NoLogits: E0714.
     """
-    seen = _joined(kinds)
+    seen = joined(kinds)
     if seen & Kind.BELOW_ZERO or not seen & Kind.ENOUGH:
         return
     if channels > 1:
@@ -130,7 +130,7 @@ def _refuse_others(name: str, given: object) -> None:
         raise BadBatch(name, f"a {type(given).__module__}.{type(given).__name__}, which is no torch.Tensor", mend)
 
 
-def _joined(kinds: Iterable[Kind]) -> Kind:
+def joined(kinds: Iterable[Kind]) -> Kind:
     seen = Kind.NONE
     for kind in kinds:
         seen |= kind

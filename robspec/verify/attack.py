@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ from torch import Tensor
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
-from robspec.ir.plans import Attacked, OverClasses, OverCounts, Ranked, Rate, Stability, unweighted
+from robspec.ir.plans import Attacked, Components, OverClasses, OverCounts, Ranked, Rate, Stability, unweighted
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, Norm
 from robspec.tasks import Task
+from robspec.verify import attack_objects
 from robspec.verify.attack_dataset import DatasetAttack
 from robspec.verify.descent import Differentiable, descend, distance_up, float_range
 from robspec.verify.result import Attack, ImageResult
@@ -90,11 +92,15 @@ class Attacker:
         if not isinstance(query, WorstCaseQuery) or not searchable(query, self._program.model.task):
             return list(results)
         if query.metric.of_data_set:
-            self._together(prop, constant, batch)
+            (self._objects_together if query.metric.of_objects else self._together)(prop, constant, batch)
             return list(results)
         found = list(results)
         for point, eps in enumerate(query.budgets):
             if eps == 0:
+                continue
+            if query.metric.of_objects:
+                for moved in self._of_objects(query.metric, constant, batch, eps, query.norm):
+                    self._take_over(prop, constant, batch, point, moved.numpy(), found)
                 continue
             for share in _SHARES:
                 aims = [share if share == math.inf else share * _aim(result, point) for result in results]
@@ -127,12 +133,52 @@ class Attacker:
                     found[i] = taken_over(result, point, value, made, query.metric)
         return found
 
-    def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
-        """Attack images that are judged as a whole, for a metric of all of them."""
+    def _of_objects(
+        self, metric: Metric, constant: Constant, batch: ImageBatch, eps: Fraction, norm: Norm
+    ) -> Iterator[Tensor]:
+        """Images that a detector may find less on, or more than there is."""
+        clean = self._context(batch, self._model.logits(batch.images))
+        given = (self._model, batch, clean, metric, constant)
+        yield from attack_objects.candidates(*given, eps=eps, norm=norm, steps=self.steps, ends=self._range)
+
+    def _objects_together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
+        """Attack the images of a detector for a metric of all of them: of each the find that looks worst."""
+        attack = self._attack_of(prop, constant)
+        metric, clean = attack.metric, batch.images
+        first = attack_objects.harm(metric, self._context(batch, self._model.logits(clean)))
+        for point, eps in enumerate(attack.budgets):
+            best, ranks = clean.clone(), list(first)
+            for tried in self._of_objects(metric, constant, batch, eps, attack.norm) if eps else ():
+                context, _, usable = self._judge_objects(batch, tried, norm=attack.norm, eps=eps)
+                for i, rank in enumerate(attack_objects.harm(metric, context)):
+                    if usable[i] and rank > ranks[i]:
+                        best[i], ranks[i] = tried[i], rank
+            attack.take(point, batch, best, partial(self._judge_objects, batch, norm=attack.norm, eps=eps))
+
+    def _judge_objects(
+        self, batch: ImageBatch, images: Tensor, *, norm: Norm, eps: Fraction
+    ) -> tuple[Context, list[Fraction], list[bool]]:
+        """See images as they are stored; those that are none, or lie too far away, stay clean."""
+        distances = [distance_up(a.numpy(), b.numpy(), norm) for a, b in zip(images, batch.images, strict=True)]
+        known = zip(images, distances, self._finite(images), strict=True)
+        usable = [finite and 0 < far <= eps and self._in_range(image) for image, far, finite in known]
+        kept = torch.where(torch.tensor(usable)[:, None, None, None], images, batch.images)
+        return self._context(batch, self._model.logits(kept), kept), distances, usable
+
+    def _finite(self, images: Tensor) -> list[bool]:
+        """Of which images all that the model returns is finite, and small enough for the bounds."""
+        sound = Context(self._backend, self._model.logits(images), None, None).finite()
+        return [a and b for a, b in zip(sound, attack_objects.finite_boxes(self._model, images), strict=True)]
+
+    def _attack_of(self, prop: Property, constant: Constant) -> DatasetAttack:
         if prop.name not in self._whole:
             folder = self._folder / prop.name
             self._whole[prop.name] = DatasetAttack(prop, constant, self._program.model.plane, folder)
-        attack = self._whole[prop.name]
+        return self._whole[prop.name]
+
+    def _together(self, prop: Property, constant: Constant, batch: ImageBatch) -> None:
+        """Attack images that are judged as a whole, for a metric of all of them."""
+        attack = self._attack_of(prop, constant)
         context = self._context(batch, self._model.logits(batch.images))
         labels = context.seen(attack.metric)
         if labels is None:
@@ -193,13 +239,12 @@ class Attacker:
         paths = [self._stored(prop, name, image) for name, image in zip(batch.names, tried, strict=True)]
         again = torch.from_numpy(np.stack([np.load(path, allow_pickle=False) for path in paths]))
         logits = self._model.logits(again)
-        usable = [
-            finite and self._in_range(image)
-            for image, finite in zip(again, self._context(batch, logits).finite(), strict=True)
-        ]
+        usable = [finite and self._in_range(image) for image, finite in zip(again, self._finite(again), strict=True)]
         # What is no image, or has no finite logits, is left out before anything counts on it.
-        logits = torch.where(torch.tensor(usable)[:, None, None, None], logits, 0.0)
-        values = open_bound(query.metric, self._context(batch, logits), constant).clean()
+        sound = torch.tensor(usable)[:, None, None, None]
+        logits = torch.where(sound, logits, 0.0)
+        context = self._context(batch, logits, torch.where(sound, again, batch.images))
+        values = open_bound(query.metric, context, constant).clean()
         for i, value in enumerate(values):
             before = found[i]
             distance = distance_up(again[i].numpy(), batch.images[i].numpy(), query.norm) if usable[i] else None
@@ -209,7 +254,11 @@ class Attacker:
             if found[i] is before:
                 paths[i].unlink()
 
-    def _context(self, batch: ImageBatch, logits: Tensor) -> Context:
+    def _context(self, batch: ImageBatch, logits: Tensor, images: Tensor | None = None) -> Context:
+        """What the model makes of images, beside the annotation; of a detector their boxes too, clean for None."""
+        if self._program.model.detector is not None:
+            given = (self._program, self._backend, self._model, logits, batch)
+            return attack_objects.context(*given, batch.images if images is None else images)
         ignore = self._program.data.ignore
         return Context(self._backend, logits, batch.labels, ignore, batch.region, batch.weights)
 
@@ -246,13 +295,16 @@ class Attacker:
         self._alarms.mkdir(parents=True, exist_ok=True)
         kept = self._alarms / f"alarm-{attack.path.name}"
         shutil.copyfile(attack.path, kept)
-        assumed = constant.status is ConstantStatus.ASSUMED
+        mend = "keep the model, the image and this file, and report it"
+        detector = self._program.model.detector
+        if detector is not None and detector.assumption:
+            mend = "the boxes moved, which `boxes frozen` takes for granted they do not: write `boxes proved`"
+        if constant.status is ConstantStatus.ASSUMED:
+            mend = "the constant assumed with --assume-lipschitz is too small for this model: assume a larger one"
         raise SoundnessAlarm(
             f"{result.image}, stored as {kept}",
             f"an image at distance <= {float(attack.distance):.9g} has {metric.name} {value}, certified {certified}",
-            "the constant assumed with --assume-lipschitz is too small for this model: assume a larger one"
-            if assumed
-            else "keep the model, the image and this file, and report it",
+            mend,
         )
 
     def _stored(self, prop: Property, name: str, image: npt.NDArray[np.float32]) -> Path:
@@ -291,11 +343,12 @@ def _typical(margins: Tensor) -> Tensor:
 def searchable(query: WorstCaseQuery, task: Task) -> bool:
     """Tell whether the search knows the norm and the metric.
 
-    It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item.
+    It knows l2 and linf, all metrics but stability, and those of a whole data set where each image is one item, or of
+    objects.
     """
     stability = isinstance(unweighted(query.metric.plan), Stability)
-    known = not query.metric.of_data_set or task.item == "image"
-    return query.norm in (L2, LINF) and not stability and known and not task.objects
+    known = not query.metric.of_data_set or task.item == "image" or task.objects
+    return query.norm in (L2, LINF) and not stability and known
 
 
 def taken_over(result: ImageResult, point: int, value: Fraction, attack: Attack, metric: Metric) -> ImageResult:
@@ -334,7 +387,7 @@ def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
     if logits.shape[1] == 1:
         logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
     plan = unweighted(metric.plan)
-    if isinstance(plan, OverCounts) and not isinstance(plan, OverClasses):
+    if isinstance(plan, OverCounts | Components) and not isinstance(plan, OverClasses):
         inside = torch.zeros(logits.shape[1], dtype=torch.bool)
         inside[list(metric.classes)] = True
         mine = inside[target]
@@ -342,6 +395,8 @@ def margins_by(logits: Tensor, labels: Tensor, metric: Metric) -> Tensor:
         margins = torch.where(mine, across, -across)
         if isinstance(plan, Rate):
             counted &= mine if plan.flips is Flip.LEAVE else ~mine
+        elif isinstance(plan, Components):
+            counted &= mine
     else:
         own = logits.gather(1, target[:, None])[:, 0]
         others = logits.scatter(1, target[:, None], -math.inf)

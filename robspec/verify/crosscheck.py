@@ -104,7 +104,7 @@ class CrossCheck:
         whole = Case(
             Kind.OPTIMUM, Subject(name, prop.name, "whole image"), prop, constant, self._ignore, (piece,), False
         )
-        for point in _points(prop):
+        for point in points_of(prop):
             case = replace(whole, prop=_at(prop, point))
             certified = found.certified[point]
             yield case, case.run(self.backend, certified, known=True)
@@ -127,7 +127,7 @@ class CrossCheck:
             part = f"crop {height}x{width} at ({top}, {left})"
             case = replace(whole, subject=replace(whole.subject, part=part), pieces=(piece,), thorough=True)
             if isinstance(whole.prop.query, RadiusQuery):
-                crop = replace(case, prop=_at(whole.prop, _points(whole.prop)[number % len(_points(whole.prop))]))
+                crop = replace(case, prop=_at(whole.prop, points_of(whole.prop)[number % len(points_of(whole.prop))]))
                 yield crop, crop.run(self.backend)
             if not whole.constant.value:
                 continue
@@ -156,7 +156,7 @@ class CrossCheck:
             return
         subject = Subject(f"{len(self._kept)} images together", prop.name, "whole images")
         case = Case(Kind.POOLED, subject, prop, constant, self._ignore, tuple(self._kept.values()), False)
-        for point in _points(prop):
+        for point in points_of(prop):
             asked = replace(case, prop=_at(prop, point))
             yield asked, asked.run(self.backend)
 
@@ -171,7 +171,7 @@ class CrossCheck:
         return linear.is_linear(query.metric) and query.budgets[0] * case.constant.value > 0
 
 
-def _points(prop: Property) -> list[int]:
+def points_of(prop: Property) -> list[int]:
     """First, middle and last point of a sweep."""
     query = prop.query
     count = len(query.budgets if isinstance(query, WorstCaseQuery) else query.objectives)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
-from robspec.ir.plans import Accuracy, Precisions, Quotient, Ranked, Rate, Stability
+from robspec.ir.plans import Accuracy, PooledObjects, Precisions, Quotient, Ranked, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify.errors import UnsupportedMetricError
@@ -168,7 +168,8 @@ def _pooled_metric(prop: Property) -> Metric:
     whole = isinstance(query, WorstCaseQuery) or all(isinstance(o, Degraded) for o in query.objectives)
     metrics = set(metrics_of(query))
     metric = next(iter(metrics))
-    linear = isinstance(metric.plan, Ranked | Precisions) or metric.formula.linear
+    objects = isinstance(metric.plan, PooledObjects)
+    linear = isinstance(metric.plan, Ranked | Precisions) or objects or metric.formula.linear
     if not whole or len(metrics) > 1 or not linear:
         raise UnsupportedMetricError(
             f"property {prop.name}",

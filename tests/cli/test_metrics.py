@@ -30,7 +30,9 @@ def test_the_list_names_every_metric_with_formula_polarity_and_family(robspec: R
         line = next(ln for ln in lines if ln.startswith((f"{info.name} ", f"{info.name}[", f"{info.name}(")))
         assert info.formula in line
         assert (" lower " if info.lower_is_better else " higher ") in line
-        assert any(f" {family} " in line for family in ("counting", "ratio", "macro", "weighted", "scores"))
+        assert any(
+            f" {family} " in line for family in ("counting", "ratio", "macro", "weighted", "scores", "components")
+        )
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -10,48 +10,52 @@ from robspec.checks import example
 from robspec.lower import catalogue
 from robspec.metrics import built_in
 
-NARROW = """metric                  better  family    formula
-auroc                   higher  scores    (pairs won + pairs tied / 2) /
-                                          pairs of an anomalous and a
-                                          normal image
-average_precision       higher  scores    sum over thresholds of (recall
-                                          gained) * precision
-dice[k]                 higher  ratio     2 * TP[k] / (2 * TP[k] + FP[k] +
-                                          FN[k])
-f_beta(beta)[k]         higher  ratio     (1 + beta * beta) * TP[k] / ((1
-                                          + beta * beta) * TP[k] + FP[k] +
-                                          beta * beta * FN[k])
-fnr[k]                  lower   counting  FN[k] / (TP[k] + FN[k])
-fpr[k]                  lower   counting  FP[k] / (FP[k] + TN[k])
-fpr_at(threshold)       lower   scores    normal images with score >=
-                                          threshold / normal images
-fpr_at_tpr(level)       lower   scores    fpr_at(T), T the largest score
-                                          with tpr_at(T) >= level
-frequency_weighted_iou  higher  macro     mean of iou[k] over the
-                                          annotated classes k, weighted
-                                          with the share of pixels
-                                          annotated as k
-iou[k]                  higher  ratio     TP[k] / (TP[k] + FP[k] + FN[k])
-mean_accuracy           higher  weighted  mean of recall[k] over the
-                                          annotated classes k
-mean_dice               higher  macro     mean of dice[k] over the
-                                          annotated classes k
-mean_iou                higher  macro     mean of iou[k] over the
-                                          annotated classes k
-pixel_accuracy          higher  counting  correct pixels / annotated
-                                          pixels
-precision[k]            higher  ratio     TP[k] / (TP[k] + FP[k])
-recall[k]               higher  counting  TP[k] / (TP[k] + FN[k])
-specificity[k]          higher  counting  TN[k] / (FP[k] + TN[k])
-stability               higher  counting  pixels predicted as on the clean
-                                          image / pixels
-top_k(n)                higher  counting  pixels whose class is among the
-                                          n largest logits / annotated
-                                          pixels
-tpr_at(threshold)       higher  scores    anomalous images with score >=
-                                          threshold / anomalous images
-tversky(a, b)[k]        higher  ratio     TP[k] / (TP[k] + a * FP[k] + b *
-                                          FN[k])
+NARROW = """metric                   better  family      formula
+auroc                    higher  scores      (pairs won + pairs tied / 2) /
+                                             pairs of an anomalous and a
+                                             normal image
+average_precision        higher  scores      sum over thresholds of (recall
+                                             gained) * precision
+dice[k]                  higher  ratio       2 * TP[k] / (2 * TP[k] + FP[k] +
+                                             FN[k])
+f_beta(beta)[k]          higher  ratio       (1 + beta * beta) * TP[k] / ((1
+                                             + beta * beta) * TP[k] + FP[k] +
+                                             beta * beta * FN[k])
+fnr[k]                   lower   counting    FN[k] / (TP[k] + FN[k])
+fpr[k]                   lower   counting    FP[k] / (FP[k] + TN[k])
+fpr_at(threshold)        lower   scores      normal images with score >=
+                                             threshold / normal images
+fpr_at_tpr(level)        lower   scores      fpr_at(T), T the largest score
+                                             with tpr_at(T) >= level
+frequency_weighted_iou   higher  macro       mean of iou[k] over the
+                                             annotated classes k, weighted
+                                             with the share of pixels
+                                             annotated as k
+iou[k]                   higher  ratio       TP[k] / (TP[k] + FP[k] + FN[k])
+mean_accuracy            higher  weighted    mean of recall[k] over the
+                                             annotated classes k
+mean_dice                higher  macro       mean of dice[k] over the
+                                             annotated classes k
+mean_iou                 higher  macro       mean of iou[k] over the
+                                             annotated classes k
+object_recall(share)[k]  higher  components  connected parts of k with at
+                                             least the share (and a pixel)
+                                             predicted as k / connected parts
+                                             of k
+pixel_accuracy           higher  counting    correct pixels / annotated
+                                             pixels
+precision[k]             higher  ratio       TP[k] / (TP[k] + FP[k])
+recall[k]                higher  counting    TP[k] / (TP[k] + FN[k])
+specificity[k]           higher  counting    TN[k] / (FP[k] + TN[k])
+stability                higher  counting    pixels predicted as on the clean
+                                             image / pixels
+top_k(n)                 higher  counting    pixels whose class is among the
+                                             n largest logits / annotated
+                                             pixels
+tpr_at(threshold)        higher  scores      anomalous images with score >=
+                                             threshold / anomalous images
+tversky(a, b)[k]         higher  ratio       TP[k] / (TP[k] + a * FP[k] + b *
+                                             FN[k])
 """
 
 F_BETA = """f_beta(beta)[k]: harmonic mean of precision and recall,

@@ -31,8 +31,8 @@ def spelling(info: MetricInfo) -> str:
     return f"{info.name}{numbers}{classes if info.classes is Takes.ALWAYS else ''}"
 
 
-OF_LABELS = [info for info in built_in().values() if not info.scores and info.items != "ranked"]
-"""Metrics that predicted labels decide; ranked scores, and ranks among logits, are tested in tests/tasks."""
+OF_LABELS = [info for info in built_in().values() if not info.scores and info.items not in ("ranked", "components")]
+"""Metrics that labels decide, pixel by pixel; ranked scores, ranks and connected parts have tests of their own."""
 TEXTS = sorted({spelling(info) for info in OF_LABELS} | {"iou[c1]", "pixel_accuracy in [c0, c1]"})
 
 

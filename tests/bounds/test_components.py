@@ -1,0 +1,103 @@
+"""DETECTION.md D6: worst cases and radii of recall of objects, against every set of lost pixels on tiny images."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from robspec.bounds import open_bound
+from robspec.bounds.context import Context
+from robspec.lower import compile_text
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L1, L2, LINF, Norm
+from tests.bounds.language import SPEC, metric
+from tests.examples import examples
+from tests.kernels.available import CPU
+
+F = Fraction
+
+
+def enumerated(
+    z: list[list[Fraction]], parts: list[list[int]], share: Fraction, k: int, budget: Fraction, norm: Norm
+) -> Fraction:
+    """The worst value over every set of lost pixels; z by pixel and class."""
+
+    def price(i: int) -> Fraction:
+        d = z[i][k] - max(v for c, v in enumerate(z[i]) if c != k)
+        return {L1: d, L2: d * d / 2, LINF: d / 2}[norm]
+
+    right = [i for part in parts for i in part if z[i].index(max(z[i])) == k]
+    worst = F(1)
+    for size in range(len(right) + 1):
+        for gone in itertools.combinations(right, size):
+            prices = [price(i) for i in gone]
+            if (max(prices, default=F(0)) if norm == LINF else sum(prices, F(0))) <= budget:
+                left = set(right) - set(gone)
+                # A share of a part, and at least a pixel of it.
+                seen = [sum(i in left for i in part) for part in parts]
+                found = sum(n >= 1 and n >= share * len(part) for n, part in zip(seen, parts, strict=True))
+                worst = min(worst, F(found, len(parts)))
+    return worst
+
+
+@pytest.mark.parametrize("norm", [L2, L1, LINF])
+def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
+    rng = random.Random(norm.name)  # noqa: S311  (a test draws images, not secrets)
+    constant = Constant(F(1), norm, norm, ConstantStatus.PROVED)
+    changed = 0
+    for _ in range(examples(25)):
+        height, width = rng.choice([(2, 4), (3, 3), (1, 6)])
+        labels = np.array([[rng.choice([0, 0, 1, 1, 255]) for _ in range(width)] for _ in range(height)])
+        z = [
+            [F(rng.randint(-4, 8), 2) if c == 1 else F(rng.randint(-4, 4), 2) for c in range(3)]
+            for _ in range(labels.size)
+        ]
+        share, eps = F(rng.choice(["0", "0.5", "0.34", "1"])), F(rng.randint(0, 8), 4)
+        logits = torch.tensor([[float(v) for v in row] for row in z]).T.reshape(1, 3, height, width)
+        asked = metric(f"object_recall({float(share)})[c1]")
+        context = Context(CPU, logits, torch.from_numpy(labels)[None], 255)
+        bound = open_bound(asked, context, constant)
+        number, count = ndimage.label(labels == 1, np.ones((3, 3)))
+        parts = [np.flatnonzero(number.reshape(-1) == m).tolist() for m in range(1, count + 1)]
+        if not count:
+            assert bound.clean() == [None]
+            assert bound.worst_case([eps]) == [(None,)]
+            continue
+        budget = eps**2 if norm == L2 else eps
+        (row,) = bound.worst_case([F(0), eps])
+        assert row[1] == enumerated(z, parts, share, 1, budget, norm)
+        (clean,) = bound.clean()
+        assert clean is not None
+        assert clean >= row[0] >= row[1]  # type: ignore[operator]
+        changed += clean != row[1]
+        ((radius,),) = bound.radius([[F(row[1] or 0)]], strict=True)
+        # Within the budget nothing falls below the worst case: the radius of falling further is no smaller.
+        assert radius is not None
+        assert radius >= eps
+    assert changed >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("object_recall(1.5)[c1]", "E0150"),
+        ("object_recall[c1]", "E0104"),
+        ("object_recall(0.5)", "E0104"),
+        ("pooled object_recall(0.5)[c1]", "E0147"),
+        ("weighted object_recall(0.5)[c1]", "E0146"),
+        ("object_recall(0.5)[c0, c1, c2]", "E0144"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(name: str, code: str) -> None:
+    text = SPEC.format(
+        channels=3, names="c0, c1, c2", definitions="", metric=name, requirement="mean(worst_case) >= 0.5"
+    )
+    program, diagnostics = compile_text(text)
+    assert program is None
+    assert code in {d.code for d in diagnostics}
