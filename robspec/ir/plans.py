@@ -344,7 +344,9 @@ class PooledObjects:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The share of the connected parts of a class set that are found: MATH.md 3.I, exact but for sets of classes.
+    """The share of the connected parts of a class set that are found: MATH.md 3.I, a sound bound.
+
+    Of a single class it is attained over the logits within reach; sets of classes are priced by pairs.
 
     Args:
         classes: indices, a set counting as one merged class.
@@ -356,7 +358,7 @@ class Components:
     proof: ClassVar[Proof] = Proof(
         "3.I",
         "as many objects as the budget pays, each for the cheapest of its pixels until it is lost",
-        "exact over the logits within reach, but for sets of classes, which are priced by pairs",
+        f"{_SOUND}; of a single class, {_LOGITS}",
         exact=False,
     )
     of_data_set: ClassVar[bool] = False

@@ -121,7 +121,8 @@ class CertifiedMeanAveragePrecision(Certified):
         boxes_lipschitz: constant of a coordinate of a box, in pixels, from `norm`; 0 takes boxes to stay, an
             assumption.
         limit: detections kept for each image, or None.
-        levels: probabilities from the threshold on at which the bound is read.
+        levels: probabilities from the threshold on at which the bound is read; by default it and 0.1, 0.2, ... 0.9
+            beyond it.
         options: of torchmetrics.Metric; `check_logits=False` takes whatever comes for logits.
 
     Raises:
@@ -142,13 +143,15 @@ class CertifiedMeanAveragePrecision(Certified):
         overlaps: Number = "0.5 to 0.95",
         boxes_lipschitz: Number = 0,
         limit: int | None = None,
-        levels: Sequence[Number] = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"),
+        levels: Sequence[Number] | None = None,
         **options: Any,
     ) -> None:
         if type(classes) is not int or not 1 <= classes <= 10_000:
             raise BadMetricArgument("classes", f"{classes!r:.60} is no number of classes", "such as 80")
         least = exact("threshold", threshold)
-        chosen = sorted({least, *(exact("levels", level) for level in levels)})
+        tenths = [Fraction(n, 10) for n in range(1, 10)]
+        given = [t for t in tenths if t > least] if levels is None else [exact("levels", level) for level in levels]
+        chosen = sorted({least, *given})
         if chosen[0] < least or chosen[-1] >= 1:
             what = "the bound is read at probabilities from the threshold up, below 1"
             raise BadMetricArgument("levels", what, "leave the others out")

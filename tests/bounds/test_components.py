@@ -80,7 +80,7 @@ def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
         # Within the budget nothing falls below the worst case: the radius of falling further is no smaller.
         assert radius is not None
         assert radius >= eps
-    assert changed >= 5
+    assert changed >= 3
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torchmetrics.wrappers import MinMaxMetric, Running
 from robspec.bounds.context import Context
 from robspec.bounds.detections import AveragePrecisions
 from robspec.bounds.scene import Scene
+from robspec.ir.plans import Precisions
 from robspec.ir.types import Detector, Metric
 from robspec.kernels.detection import Objects
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -71,7 +72,7 @@ def value(size: int, metric: CertifiedMeanAveragePrecision) -> Fraction:
 def by_check(eps: Fraction) -> tuple[Fraction, Fraction]:
     """The clean value and the bound of `robspec check`."""
     detector = Detector("sigmoid", F("0.05"), F("0.5"), "overlap", F(1, 2), 1, "frozen")
-    asked = Metric("m", arguments=(F("0.5"), F("0.55"), F("0.6")), family="detections", objects=True)
+    asked = Metric("m", Precisions(()), arguments=(F("0.5"), F("0.55"), F("0.6")))
     opened = AveragePrecisions(asked, Constant(F(1), L2, L2, ConstantStatus.PROVED))
     for p, t in IMAGES:
         n = len(t["labels"])
