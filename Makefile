@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OF ?= robspec/lower
 
-.PHONY: demo test test-deep mutants lint format bench results release-check clean
+.PHONY: docs demo test test-deep mutants lint format bench results release-check clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -31,6 +31,11 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## check equality, then time the kernels against the memory floor
 	$(BIN)/python -m benchmarks.knapsack
+
+docs: $(STAMP)  ## the documentation as a site under build/docs; a broken link is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 results: $(STAMP)  ## train and measure the three models of the runway table
 	$(BIN)/python specs/runway/results.py

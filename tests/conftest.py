@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.examples import DEFAULT
+from tests.examples import DEFAULT, WRITTEN
 
 # Tests run side by side on small images, where waking a second thread costs a thousand times the work it takes over.
 # numba reads this when first imported, and child processes both; tests/kernels/test_threads.py asks for several.
@@ -27,10 +27,10 @@ if not torch.cuda.is_available():
 settings.register_profile(
     "default", max_examples=DEFAULT, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("deep", max_examples=25 * DEFAULT, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("deep", max_examples=25 * WRITTEN, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(
     "mutants",
-    max_examples=DEFAULT // 4,
+    max_examples=WRITTEN // 4,
     deadline=None,
     derandomize=True,
     database=None,

@@ -76,6 +76,27 @@ def _fetch_by_layout(z: Any, widen: Any, b: int, k: int, start: int, stop: int, 
     return gathered
 
 
+def pick(z: Any, widen: Any, b: int, k: int, y: int, x: int) -> Any:
+    """Give one logit; compiled by type below, else as here."""
+    return widen[z[b, k, y, x]] if z.dtype == np.uint16 else z[b, k, y, x]
+
+
+@overload(pick, inline="always")
+def _pick_by_type(z: Any, widen: Any, b: int, k: int, y: int, x: int) -> Any:
+    """Choose how a logit is read."""
+    if z.dtype == types.uint16:
+
+        def widened(z: Any, widen: Any, b: int, k: int, y: int, x: int) -> Any:
+            return widen[z[b, k, y, x]]
+
+        return widened
+
+    def plain(z: Any, widen: Any, b: int, k: int, y: int, x: int) -> Any:
+        return z[b, k, y, x]
+
+    return plain
+
+
 @compiled(inline="always")
 def bucket(d: float) -> int:
     """Histogram bucket of a non-negative margin: order-preserving in its bits."""

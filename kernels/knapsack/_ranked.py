@@ -16,7 +16,7 @@ from numba import prange
 
 from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
-from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, top_two
+from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, pick, top_two
 
 _NARROW = 512
 """Pixels a thread prices exactly at once."""
@@ -178,23 +178,22 @@ def collect(
     workers = starts.shape[0]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
+    width = z.shape[3]
     for worker in prange(workers):
         buffer = np.empty(CHUNK, widen.dtype)
         scratch = np.empty(1, widen.dtype)
-        column = np.empty(_NARROW, np.int64)
+        waiting = np.empty(_NARROW, np.int64)
         part = np.empty(_NARROW, np.float64)
         level = np.empty(_NARROW, np.float64)
         number = np.empty(_NARROW, np.float64)
-        gaps = np.empty((classes, _NARROW), np.float64)
+        gaps = np.empty((classes - 1, _NARROW), np.float64)
         a, e = starts[worker]
-        for c in range(worker * span * (CHUNK // _NARROW), min((worker + 1) * span, chunks) * (CHUNK // _NARROW)):
-            start = c * _NARROW
-            stop = min(pixels, start + _NARROW)
-            if start >= stop:
-                continue
+        count = 0
+        for c in range(worker * span, min((worker + 1) * span, chunks)):
+            start = c * CHUNK
+            stop = min(pixels, start + CHUNK)
             row = fetch(z, widen, b, k, start, stop, buffer)
             one, two = first[b, start:stop], second[b, start:stop]
-            count = 0
             for i in range(stop - start):
                 label = labels[b, start + i]
                 if label == ignore or label < 0 or label >= classes:
@@ -210,32 +209,52 @@ def collect(
                 if leaving:
                     leave[a] = item
                     a += 1
-                else:
-                    charged = share
-                    if share != 1.0 and whole_when_wrong:
-                        at_label = fetch(z, widen, b, label, start + i, start + i + 1, scratch)[0]
-                        charged = share if at_label == one[i] else 1.0
-                    if water:
-                        column[count] = i
-                        part[count] = charged
-                        count += 1
-                    else:
-                        enter[e] = d * charged
-                        e += 1
-            if count:
-                j = 0
-                for other in range(classes):
-                    if other != k:
-                        theirs = fetch(z, widen, b, other, start, stop, buffer)
-                        for n in range(count):
-                            i = column[n]
-                            gaps[j, n] = np.float64(theirs[i])
-                        j += 1
-                mine = fetch(z, widen, b, k, start, stop, buffer)
-                for j in range(classes - 1):
-                    for n in range(count):
-                        gaps[j, n] -= np.float64(mine[column[n]])
-                water_levels(gaps[: classes - 1], count, level, number)
-                for n in range(count):
-                    enter[e] = water_cost(gaps[: classes - 1], n, level[n]) * part[n]
+                    continue
+                charged = share
+                if share != 1.0 and whole_when_wrong:
+                    at_label = fetch(z, widen, b, label, start + i, start + i + 1, scratch)[0]
+                    charged = share if at_label == one[i] else 1.0
+                if not water:
+                    enter[e] = d * charged
                     e += 1
+                    continue
+                waiting[count] = start + i
+                part[count] = charged
+                count += 1
+                # Few at a time are so few that nothing but their number would take time: those of many chunks wait.
+                if count == _NARROW:
+                    _price(z, widen, b, k, width, waiting, part, count, gaps, level, number, enter, e)
+                    e += count
+                    count = 0
+        if count:
+            _price(z, widen, b, k, width, waiting, part, count, gaps, level, number, enter, e)
+
+
+@compiled()
+def _price(
+    z: Any,
+    widen: Any,
+    b: int,
+    k: int,
+    width: int,
+    waiting: npt.NDArray[np.int64],
+    part: npt.NDArray[np.float64],
+    count: int,
+    gaps: npt.NDArray[np.float64],
+    level: npt.NDArray[np.float64],
+    number: npt.NDArray[np.float64],
+    enter: npt.NDArray[np.float64],
+    e: int,
+) -> None:
+    """Write what it costs some pixels to enter class k, exactly, from place e on."""
+    for n in range(count):
+        y, x = waiting[n] // width, waiting[n] % width
+        mine = np.float64(pick(z, widen, b, k, y, x))
+        j = 0
+        for other in range(z.shape[1]):
+            if other != k:
+                gaps[j, n] = np.float64(pick(z, widen, b, other, y, x)) - mine
+                j += 1
+    water_levels(gaps, count, level, number)
+    for n in range(count):
+        enter[e + n] = water_cost(gaps, n, level[n]) * part[n]

@@ -23,9 +23,9 @@ def code_of(name: str) -> str:
     return name.partition("_")[0].upper()
 
 
-def run(spec: Spec) -> Iterator[Diagnostic]:
-    """Apply every check to a specification."""
+def run(spec: Spec, *, lint: bool = False) -> Iterator[Diagnostic]:
+    """Apply every check to a specification; those that are a matter of style, `LINT_ONLY`, only where asked to."""
     for module in registry.modules(sys.modules[__name__]):
         check: Callable[[Spec], Any] | None = getattr(module, "check", None)
-        if check is not None:
+        if check is not None and (lint or not getattr(module, "LINT_ONLY", False)):
             yield from check(spec)

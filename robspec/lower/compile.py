@@ -17,13 +17,14 @@ from robspec.syntax.source import read_source
 
 
 def compile_source(
-    source: Source, overrides: Mapping[str, Fraction] | None = None
+    source: Source, overrides: Mapping[str, Fraction] | None = None, *, lint: bool = False
 ) -> tuple[Program | None, tuple[Diagnostic, ...]]:
     """Parse, check and lower a specification.
 
     Args:
         source: the text.
         overrides: parameter values that replace declared ones.
+        lint: whether to remark what is a matter of style.
 
     Returns:
         The program, or None when there is an error; and all diagnostics in order, warnings included.
@@ -35,7 +36,7 @@ def compile_source(
     spec = checks.Spec(parsed.file, overrides)
     if not parsed.diagnostics:
         require_known(spec.overrides, spec.params)
-    diagnostics = in_order((*parsed.diagnostics, *checks.run(spec)))
+    diagnostics = in_order((*parsed.diagnostics, *checks.run(spec, lint=lint)))
     if any(d.is_error for d in diagnostics):
         return None, diagnostics
     return lower(spec), diagnostics

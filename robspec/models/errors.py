@@ -51,7 +51,7 @@ class PickledModel(RobspecError):
     as well; they are read, in the format of torch.save before version 1.6 too, where their instructions make tensors,
     containers and plain settings alone.
 
-    Mend, on a machine where you trust the file:
+    Mend, on a machine where you trust the file::
 
         import torch
         model = torch.load("model.pt", weights_only=False).eval()
@@ -62,7 +62,7 @@ class PickledModel(RobspecError):
         torch.export.save(program, "model.pt2")
 
     Example: a checkpoint that holds an object of the training code beside its weights.
-    Mend, on a machine where you trust the file:
+    Mend, on a machine where you trust the file::
 
         torch.save(torch.load("last.ckpt", weights_only=False)["state_dict"], "weights.pt")
     """

@@ -10,12 +10,12 @@ from robspec.ir.types import WorstCaseQuery
 from robspec.notes import listed
 from robspec.report import _gap
 from robspec.report._words import (
+    asked_text,
     attained_text,
     certified_text,
     claim_reason,
     concrete_text,
     point_text,
-    query_text,
     value_text,
 )
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
@@ -94,7 +94,7 @@ def _requirements(report: CheckReport) -> Iterator[Finding]:
                 passed=_passed(report, item.verdict, key),
                 broken=False,
                 summary=_summary(prop, item) + (" (accepted by the baseline)" if key in report.accepted else ""),
-                details=(query_text(prop.source.query, classes), *_details(prop, item)),
+                details=(asked_text(prop.source, classes), *_details(prop, item)),
                 line=max(prop.source.line, 1),
             )
 

@@ -7,7 +7,7 @@ from collections import Counter
 from fractions import Fraction
 
 from robspec.ir.print import metric_text, objective_text
-from robspec.ir.types import Aggregate, Query, WorstCaseQuery
+from robspec.ir.types import Aggregate, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Value, Verdict
@@ -28,6 +28,12 @@ def query_text(query: Query, classes: tuple[str, ...]) -> str:
     if len(query.objectives) == 1:
         return f"{query.norm} radius of {objective_text(query.objectives[0], classes)}"
     return f"{query.norm} radius, {len(query.objectives)} objectives"
+
+
+def asked_text(prop: Property, classes: tuple[str, ...]) -> str:
+    """Describe what a property asks, and how it is answered where not by a Lipschitz constant."""
+    by = "" if prop.smoothing is None else f", by smoothing with sigma = {decimal_text(prop.smoothing.sigma)}"
+    return query_text(prop.query, classes) + by
 
 
 def point_text(query: Query, point: int, classes: tuple[str, ...]) -> str:

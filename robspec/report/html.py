@@ -12,13 +12,13 @@ from jinja2 import Environment, StrictUndefined
 
 from robspec.report import _findings, _plots
 from robspec.report._words import (
+    asked_text,
     attained_value,
     certified_text,
     concrete_text,
     constant_line,
     overall_line,
     point_text,
-    query_text,
     value_text,
 )
 from robspec.semantics.norm import decimal_text
@@ -71,7 +71,7 @@ def _property(prop: PropertyResult, report: CheckReport, findings: tuple[_findin
     mine = [f for f in findings if f.group == prop.source.name]
     return {
         "name": prop.source.name,
-        "query": query_text(prop.source.query, classes),
+        "query": asked_text(prop.source, classes),
         "label": prop.label,
         "verdict": prop.verdict.value,
         "rows": [

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from robspec.notes import Figure, Note
-from robspec.report._words import point_text, query_text
+from robspec.report._words import asked_text, point_text
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 from robspec.verify.result import (
@@ -122,7 +122,7 @@ def _claim(claim: ClaimResult) -> dict[str, Any]:
 def _property(result: PropertyResult, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "name": result.source.name,
-        "query": query_text(result.source.query, classes),
+        "query": asked_text(result.source, classes),
         "norm": result.source.query.norm.name,
         "lipschitz": _constant(result.constant),
         "verdict": result.verdict.value,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from robspec.report._findings import MODEL, Finding, findings
-from robspec.report._words import certified_text, concrete_text, constant_line, overall_line, point_text, query_text
+from robspec.report._words import asked_text, certified_text, concrete_text, constant_line, overall_line, point_text
 from robspec.semantics.norm import decimal_text
 from robspec.verify.result import CheckReport
 
@@ -31,7 +31,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
         for item in prop.requirements:
             point = point_text(prop.source.query, item.point, classes)
             cells = (
-                f"{prop.source.name}: {query_text(prop.source.query, classes)}",
+                f"{prop.source.name}: {asked_text(prop.source, classes)}",
                 item.requirement.text + (f" [{point}]" if point else ""),
                 certified_text(item),
                 concrete_text(prop, item),

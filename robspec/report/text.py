@@ -16,6 +16,7 @@ from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.notes import listed
 from robspec.report import _cross_check, _gap
 from robspec.report._words import (
+    asked_text,
     attained_text,
     attained_value,
     certified_text,
@@ -25,7 +26,6 @@ from robspec.report._words import (
     higher_is_better,
     overall_line,
     point_text,
-    query_text,
     value_text,
 )
 from robspec.semantics.norm import decimal_text, directed_text
@@ -48,7 +48,7 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     console.print(_table(console.width, header=True, attained=attained))
     for prop in report.properties:
         console.print(
-            Text(f"{prop.source.name}: {query_text(prop.source.query, report.program.model.classes)}", style="bold")
+            Text(f"{prop.source.name}: {asked_text(prop.source, report.program.model.classes)}", style="bold")
         )
         console.print(_rows(prop, report, console.width))
     console.print()

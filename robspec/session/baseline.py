@@ -46,16 +46,18 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     accepted: set[tuple[str, int]] = set()
     regressions: list[str] = []
     moved: list[str] = []
-    for key, place, verdict, said, value in _now(report):
+    for key, place, verdict, said, value, qualifier in _now(report):
         names.add(key)
         where = f"{key[0]}, {key[2]}"
         old = before.get(key)
         if old is None:
             (moved if verdict is Verdict.PROVED else regressions).append(f"new: {where}: {said}")
             continue
-        was, was_value = old
+        was, was_value, qualified = old
         rank = _RANK[verdict.value]
-        if rank < _RANK[was]:
+        # What rests on an assumption, or holds with a probability, is less than what is proved.
+        weaker = verdict is Verdict.PROVED and bool(qualifier) and not qualified and was == verdict.value
+        if rank < _RANK[was] or weaker:
             regressions.append(f"worse: {where}: {was} before, now {said}")
             continue
         if verdict is not Verdict.PROVED:
@@ -64,7 +66,7 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
             moved.append(f"better: {where}: {was} before, now {said}")
         elif value != was_value:
             moved.append(f"moved: {where}: certified {_shown(was_value)} before, now {said}")
-    moved += [f"gone: {key[0]}, {key[2]}: {was} before" for key, (was, _) in before.items() if key not in names]
+    moved += [f"gone: {key[0]}, {key[2]}: {was} before" for key, (was, _, _) in before.items() if key not in names]
     return Compared(replace(report, accepted=frozenset(accepted)), tuple(regressions), tuple(moved))
 
 
@@ -72,31 +74,33 @@ _Key = tuple[str, str, str]
 """Property, query and requirement."""
 
 
-def _now(report: CheckReport) -> Iterator[tuple[_Key, tuple[str, int], Verdict, str, Any]]:
+def _now(report: CheckReport) -> Iterator[tuple[_Key, tuple[str, int], Verdict, str, Any, str]]:
     classes = report.program.model.classes
     for place, claim in enumerate(report.claims):
-        yield ("model", "", claim.text), ("", place), claim.verdict, claim.verdict.value, None
+        yield ("model", "", claim.text), ("", place), claim.verdict, claim.verdict.value, None, ""
     listed = document(report)["properties"]
     for prop, written in zip(report.properties, listed, strict=True):
         for place, (item, row) in enumerate(zip(prop.requirements, written["requirements"], strict=True)):
             said = f"{prop.worded(item.verdict)}, certified {certified_text(item)}"
             said += f" ({'higher' if higher_is_better(item) else 'lower'} is better)"
             key = (prop.source.name, written["query"], requirement_text(prop, item, classes))
-            yield key, (prop.source.name, place), item.verdict, said, row["certified"]
+            yield key, (prop.source.name, place), item.verdict, said, row["certified"], prop.constant.qualifier
 
 
-def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any]]:
-    """Verdicts and certified values by requirement; what is not written as it should be is not known."""
-    found: dict[_Key, tuple[str, Any]] = {}
+def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any, bool]]:
+    """Verdicts, certified values and whether they are qualified; what is not written as it should be is not known."""
+    found: dict[_Key, tuple[str, Any, bool]] = {}
     for claim in _rows(earlier, "claims"):
         if claim.get("verdict") in _RANK:
-            found["model", "", str(claim.get("claim"))] = (claim["verdict"], None)
+            found["model", "", str(claim.get("claim"))] = (claim["verdict"], None, False)
     for prop in _rows(earlier, "properties"):
         for row in _rows(prop, "requirements"):
             if row.get("verdict") in _RANK:
                 point = f" [{row['point']}]" if row.get("point") else ""
                 key = (str(prop.get("name")), str(prop.get("query")), f"{row.get('requirement')}{point}")
-                found[key] = (row["verdict"], row.get("certified"))
+                label = str(row.get("label"))
+                qualified = label.startswith((f"{Verdict.PROVED.value}, assuming", f"{Verdict.PROVED.value} with"))
+                found[key] = (row["verdict"], row.get("certified"), qualified)
     return found
 
 

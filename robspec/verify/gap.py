@@ -16,7 +16,7 @@ from robspec.kernels.knapsack import Backend
 from robspec.lipschitz.derivation import Cost, Derivation
 from robspec.lipschitz.measure import measure
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import decimal_text, directed_text
+from robspec.semantics.norm import L2, decimal_text, directed_text
 from robspec.verify.attack import searchable
 from robspec.verify.constant import Established, scales, search_range
 from robspec.verify.provable import Asked, largest_budgets
@@ -37,6 +37,7 @@ class _Facts:
     boundary: bool
     proved: bool
     archive: str | None
+    smoothable: bool
 
 
 def explained(
@@ -198,6 +199,7 @@ def _gap(
         boundary,
         constant.status is ConstantStatus.PROVED,
         archive,
+        query.norm == L2 and not (report.program.model.task.scores or report.program.model.task.objects),
     )
     advice = tuple(text for advise in _ADVICE if (text := advise(facts)))
     return Gap(tuple(causes), reach, needed, measured, cost, advice)
@@ -231,5 +233,11 @@ def _train(facts: _Facts) -> str:
     return f"`robspec train CONFIG --out DIR` trains a network for {aim}"
 
 
-_ADVICE: tuple[Callable[[_Facts], str], ...] = (_attack, _ask_less, _nodes, _train)
+def _smooth(facts: _Facts) -> str:
+    if facts.boundary or not facts.smoothable:
+        return ""
+    return "`by smoothing { sigma S samples 100 alpha 0.001 }` in the property asks about the vote under noise"
+
+
+_ADVICE: tuple[Callable[[_Facts], str], ...] = (_attack, _ask_less, _nodes, _train, _smooth)
 """One function for each thing that can be done; an empty answer where it does not apply."""

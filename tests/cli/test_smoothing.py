@@ -97,3 +97,18 @@ def test_a_model_whose_images_depend_on_each_other_is_refused(robspec: Run, proj
     result = robspec("check", model, project.spec)
     assert result.status == 2
     assert "E0403" in result.err
+
+
+def test_samples_are_less_than_a_proof_to_a_baseline(robspec: Run, project: Project) -> None:
+    """Neither an assumed constant nor a test with a probability takes the place of a proof without a word."""
+    baseline = project.root / "b.json"
+    project.write_spec(BY_CONSTANT)
+    assert robspec("check", project.model, project.spec, "--baseline", baseline, "--update-baseline").status == 0
+    project.write_spec(
+        BY_CONSTANT.replace("  budget", "  by smoothing { sigma 0.2 samples 100 alpha 0.01 }\n  budget")
+    )
+    result = robspec("check", project.model, project.spec, "--baseline", baseline)
+    # Another question, answered with a probability: new, and what was proved is gone.
+    assert "gone: accurate" in result.out + result.err
+    assert robspec("check", project.model, project.spec, "--baseline", baseline, "--update-baseline").status == 0
+    assert robspec("check", project.model, project.spec, "--baseline", baseline).status == 0

@@ -50,9 +50,12 @@ LANGUAGE_PAGE = "language.md"
 def blocks(kind: str) -> list[object]:
     found = []
     for page in PAGES:
-        for number, match in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8"))):
-            if match[1] == kind:
-                found.append(pytest.param(page, match[2], id=f"{page.relative_to(ROOT)}:{number}"))
+        matches = list(enumerate(BLOCK.finditer(page.read_text(encoding="utf-8"))))
+        texts = [(number, match[2]) for number, match in matches if match[1] == kind]
+        if page.parent.name == "tutorial" and kind == "console":
+            # One step after the other.
+            texts = [(0, "".join(text for _, text in texts))]
+        found += [pytest.param(page, text, id=f"{page.relative_to(ROOT)}:{number}") for number, text in texts]
     return found
 
 
@@ -111,8 +114,8 @@ def test_python_runs(page: Path, text: str, folder: Path) -> None:
 def _prepare(page: Path, folder: Path) -> None:
     """Save the files a page tells its reader to save, and the weights it tells them to have."""
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        named = re.match(r"# file: (\S+)\n", match[2])
-        if match[1] == "toml" and named:
+        named = re.match(r"# file: ([^\s,]+)", match[2])
+        if match[1] in ("toml", "rspec") and named:
             (folder / named[1]).write_text(match[2])
         if match[1] == "python" and named:
             (folder / named[1]).write_text(match[2])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from robspec.kernels.knapsack import Backend, Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.reference import count_flips
+from tests.examples import WRITTEN
 from tests.kernels.available import BACKENDS, COMPILED, FEW, NATIVE, REFERENCE, TRITON, UNTRACED
 from tests.kernels.oracle import exact_cost, most_flips, predict
 
@@ -118,8 +119,10 @@ class TestEquality:
         elif case == "near ties":
             logits[:, 0] = 1.0 + torch.randint(0, 3, (19, 31)) * 2.0**-23
             logits[:, 1] = 1.0
-        assert_equal(LogitsBatch(logits, labels, Items.CORRECT, 255), norm)
-        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm)
+        # Triton's interpreter is slow: one norm there, every norm in the deep profile.
+        chosen = BACKENDS if norm == Fraction(2) or settings().max_examples > WRITTEN else NATIVE
+        assert_equal(LogitsBatch(logits, labels, Items.CORRECT, 255), norm, chosen=chosen)
+        assert_equal(LogitsBatch(logits, None, Items.PREDICTED), norm, chosen=chosen)
 
     def test_more_pixels_than_one_chunk_and_the_same_bits_twice(self) -> None:
         torch.manual_seed(2)

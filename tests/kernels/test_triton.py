@@ -62,8 +62,9 @@ def test_no_answer_depends_on_block_size_histogram_or_listing(
     assert answers(backend, batch) == truth
 
 
-@pytest.mark.parametrize(("bits", "group", "piece"), [(2, 1, 64), (2, 2, 32), (8, *triton_cuda.TOGETHER)])
-@pytest.mark.parametrize("many", [0, 8])
+@pytest.mark.parametrize(
+    ("bits", "group", "piece", "many"), [(2, 1, 64, 8), (2, 2, 32, 0), (8, *triton_cuda.TOGETHER, 8)]
+)
 def test_the_histogram_is_read_in_pieces_as_on_a_gpu(
     batch: LogitsBatch,
     truth: tuple[list[list[int]], list[list[float]]],

@@ -29,6 +29,7 @@ from robspec.semantics.objective import Threshold
 from robspec.session.certificate import _told
 from robspec.verify.evaluate import BatchEvaluator
 from tests.bounds.language import metric
+from tests.examples import examples
 from tests.oracle.test_oracle import K, constant, context, scene_of
 from tests.recheck.test_relaxed import relaxation
 
@@ -176,7 +177,7 @@ def test_every_altered_field_of_a_combination_is_rejected(q: int | None) -> None
 def test_no_forgery_is_confirmed_beyond_what_an_attack_takes(kind: Any, q: int) -> None:
     """A forger who raises any of the radii, with prices, spends and bounds that honestly belong to them."""
     rng, tried = np.random.default_rng(11), 0
-    for _ in range(40):
+    for _ in range(examples(40)):
         scene = scene_of(rng, 5, q)
         parts = (leaf(rng, "mean_iou"), leaf(rng, "mean_accuracy"), leaf(rng, "iou[c1]"))
         prop, objective = asked_of(kind(parts), q), kind(parts)
