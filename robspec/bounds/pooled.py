@@ -19,6 +19,7 @@ from robspec.bounds import search
 from robspec.bounds.confusion import Confusion, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
+from robspec.ir.plans import OverCounts
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import IntArray
 from robspec.semantics.constant import Constant
@@ -48,7 +49,7 @@ class Pool:
     """
 
     def __init__(self, metric: Metric, classes: int, constant: Constant, largest: Fraction | None = None) -> None:
-        if not metric.formula.linear:
+        if not isinstance(metric.plan, OverCounts) or not metric.formula.linear:
             raise ValueError(f"{metric.name} cannot be pooled: its formula is not a quotient of sums of counts")
         self.metric = metric
         self.constant = constant
