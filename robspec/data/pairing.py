@@ -120,7 +120,9 @@ def _match(root: Path, pattern: str, what: str) -> list[str]:
             f"no file matches {what} {pattern!r}",
             "correct the glob, or give its folder with --data",
         )
-    known, kinds = (_OBJECTS, ".txt nor .xml") if what == "objects" else (SUFFIXES, "PNG, JPEG, .npy nor .npz")
+    known, kinds = SUFFIXES, "PNG, JPEG, GIF, TIFF, WebP, .npy nor .npz"
+    if what == "objects":
+        known, kinds = _OBJECTS, ".txt nor .xml"
     other = [name for name in names if PurePath(name).suffix.lower() not in known]
     if other:
         raise UnsupportedFile(

@@ -74,7 +74,7 @@ def export_archive(
     if weights is not None:
         put_weights(network, weights, where)
     network.eval()
-    dtype = next((t.dtype for t in network.state_dict().values() if t.is_floating_point()), torch.float32)
+    dtype = _dtype(network)
     images = torch.rand((1 if batch_max == 1 else 2, *shape), generator=torch.Generator().manual_seed(0))
     images = images.to(dtype)
     cpu = torch.device("cpu")
@@ -188,6 +188,13 @@ def _save(program: ExportedProgram) -> bytes:
         warnings.simplefilter("ignore")
         torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    """What the network computes in: as its parameters are; constants alone may be stored in fewer bits."""
+    found = [t.dtype for t in network.parameters() if t.is_floating_point()]
+    found += [t.dtype for t in network.buffers() if t.dtype in (torch.float32, torch.float64)]
+    return next(iter(found), torch.float32)
 
 
 def _rerun(archive: bytes, dtype: torch.dtype, images: Tensor) -> Tensor:

@@ -322,9 +322,14 @@ def refuse_non_finite(context: Context, names: Sequence[str]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """List the versions a result depends on."""
-    found = {name: metadata.version(name) for name in _STANDS_ON}
-    return {"robspec": robspec.__version__, "python": platform.python_version(), **found}
+    """List the versions a result depends on; what belongs to an extra that is not installed takes no part in it."""
+    found = {"robspec": robspec.__version__, "python": platform.python_version()}
+    for name in _STANDS_ON:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def notes(program: Program, forward: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,23 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtra, match="no_such_module") as caught:
         extras.require("oracle", "--cross-check")
     assert "robspec[oracle]" in caught.value.mend
+
+
+def test_a_check_needs_none_of_the_extras(robspec: Run, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even their versions."""
+    found = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in ("torch", "numpy", "numba", "sympy", "lark", "click", "rich", "jinja2", "pillow"):
+            return found(name)
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    for name in sum(extras.EXTRAS.values(), ()):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = robspec("check", project.model, project.spec, "--no-store", "--format", "json")
+    assert done.status == 0, done.err
+    assert "orthogonium" not in done.out
 
 
 def test_the_front_end_needs_none_of_the_extras() -> None:

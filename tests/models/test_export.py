@@ -282,3 +282,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(cli, [*arguments[:-1], "no/out.pt2"])
     assert isinstance(result.exception, UnwritableOutput)
     assert CliRunner().invoke(cli, ["export", "--arch", "a:b", "--input", "3,8", "x"]).exit_code == 2
+
+
+def test_a_constant_in_half_precision_does_not_decide_what_images_are(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("by", torch.tensor(0.5, dtype=torch.float16))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image * self.by
+
+    path = tmp_path / "m.pt2"
+    path.write_bytes(export_archive(Scaled().eval(), None, (2, 4, 4), 4, "the test's").archive)
+    assert load(path).dtype is torch.float32

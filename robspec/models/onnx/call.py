@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.models.onnx.errors import UnknownOnnxOperator
+from robspec.models.onnx.errors import BY_NAME, UnknownOnnxOperator
 from robspec.models.onnx.graph import Array, Node
 
 _T = TypeVar("_T")
@@ -149,7 +149,7 @@ class Call:
         return UnknownOnnxOperator(
             self.where,
             f"{self.node.operator} of operator set {self.opset} cannot be read: {what}",
-            "cut the graph before it with --output NAME, or export the network without it",
+            f"cut the graph before it {BY_NAME}, or export the network without it",
         )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from robspec.errors import RobspecError
 
+BY_NAME = "with --model-output NAME (--output NAME of `robspec import`)"
+"""How a value of a graph is chosen."""
+
 
 class UnsafeOnnx(RobspecError):
     """The ONNX file is damaged, or built so that reading it would do harm; nothing in it was run.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from robspec.models.onnx.errors import OnnxInterface
+from robspec.models.onnx.errors import BY_NAME, OnnxInterface
 
 Array = npt.NDArray[np.generic]
 Option = int | float | str | Array | tuple[int, ...] | tuple[float, ...]
@@ -83,7 +83,7 @@ class Graph:
             raise OnnxInterface(
                 where,
                 f"the graph has {len(self.outputs)} outputs: {shown(self.outputs)}",
-                "name the logits with --output NAME",
+                f"name the logits {BY_NAME}",
             )
         wanted = self.outputs[0] if output is None else output
         known = {name for node in self.nodes for name in node.outputs}
@@ -116,7 +116,7 @@ class Graph:
 
     def suggestion(self) -> str:
         """Say which values may be the logits."""
-        return f"cut it at its logits with --output NAME; values near the end: {shown(self._last())}"
+        return f"cut it at its logits {BY_NAME}; values near the end: {shown(self._last())}"
 
 
 def shown(names: tuple[str, ...]) -> str:
