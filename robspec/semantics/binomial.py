@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -46,15 +47,29 @@ def probability_down(hits: int, trials: int, alpha: Fraction) -> Fraction:
     """
     if hits == 0:
         return Fraction(0)
-    from scipy.special import betaincinv
-
     # Where the limit is comes from floating point; that it is one is decided with the rounding in hand.
-    guess = Fraction(float(betaincinv(hits, trials - hits + 1, float(alpha)))) if alpha > Fraction(1, 10**280) else 0
+    guess = Fraction(_limit(hits, trials, float(alpha)))
     for less in (30, 20, 10, 5, 1):
         found = Fraction(int(guess * (1 - Fraction(1, 2**less)) * 2**_PROBABILITY), 2**_PROBABILITY)
         if 0 < found < 1 and _fraction(_tails(trials, found, hits)[0]) <= alpha:
             return found
     return Fraction(0)
+
+
+def _limit(hits: int, trials: int, alpha: float) -> float:
+    """About where the tail from `hits` on is alpha, by bisection in doubles."""
+    ways = [
+        math.lgamma(trials + 1) - math.lgamma(j + 1) - math.lgamma(trials - j + 1) for j in range(hits, trials + 1)
+    ]
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        p = (low + high) / 2
+        if not 0.0 < p < 1.0:
+            break
+        yes, no = math.log(p), math.log1p(-p)
+        tail = sum(math.exp(w + (hits + k) * yes + (trials - hits - k) * no) for k, w in enumerate(ways))
+        low, high = (p, high) if tail <= alpha else (low, p)
+    return low
 
 
 def _tails(trials: int, p: Fraction, least: int) -> Sequence[Any]:
