@@ -63,7 +63,7 @@ def _choose(
 ) -> tuple[npt.NDArray[np.int64], Iterator[npt.NDArray[np.int64]]]:
     """The class found most often at first, the first of equals; and the decisions that follow."""
     found = next(decisions)
-    votes = np.zeros((0, *found.shape[1:]), np.int32)
+    votes = np.zeros((1, *found.shape[1:]), np.int32)
     while True:
         first, after = found[:wanted], found[wanted:]
         more = int(first.max(initial=0)) + 1 - len(votes)

@@ -42,12 +42,14 @@ class Established:
         claims: what became of the specification's claim.
         notes: lines for the report.
         proofs: the proof of each property's constant, None where it is assumed; or empty.
+        apart: whether it is proved that the logits of an image depend on no other image of the batch.
     """
 
     constants: tuple[Constant, ...]
     claims: tuple[ClaimResult, ...] = ()
     notes: tuple[str, ...] = ()
     proofs: tuple[Derivation | None, ...] = ()
+    apart: bool = True
 
 
 def establish(
@@ -92,7 +94,7 @@ def _with_samples(program: Program, found: Established, graph: ExportedProgram) 
     """Put what samples stand for in the place of constants that no property asks for."""
     if all(p.smoothing is None for p in program.properties):
         return found
-    _refuse_no_function(graph)
+    apart = _is_function_of_one_image(graph)
     pairs = list(zip(program.properties, found.constants, strict=True))
     proofs = found.proofs or (None,) * len(pairs)
     return replace(
@@ -102,13 +104,19 @@ def _with_samples(program: Program, found: Established, graph: ExportedProgram) 
             proof if p.smoothing is None else None for p, proof in zip(program.properties, proofs, strict=True)
         ),
         notes=(*found.notes, _SAMPLES),
+        apart=apart,
     )
 
 
-def _refuse_no_function(graph: ExportedProgram) -> None:
-    """Stop where an image's logits depend on more than the image: then samples of it speak of nothing."""
+def _is_function_of_one_image(graph: ExportedProgram) -> bool:
+    """Tell whether it is proved that an image's logits depend on the image alone; stop where they do not.
+
+    A proof ends at the first node without a constant, so that nothing is known of what comes after it.
+    """
     try:
         _prove(graph, L2, L2)
+    except SoundnessAlarm:
+        raise
     except RobspecError as refusal:
         if refusal.code in _NO_FUNCTION:
             raise NotProvableError(
@@ -116,6 +124,8 @@ def _refuse_no_function(graph: ExportedProgram) -> None:
                 f"smoothing needs a function of one image: {refusal.what} ({refusal.code})",
                 refusal.mend,
             ) from refusal
+        return False
+    return True
 
 
 def _of_boxes(program: Program, graph: ExportedProgram | None) -> dict[Norm, Fraction]:

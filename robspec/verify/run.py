@@ -198,7 +198,7 @@ def check(
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
-    smoothed = SmoothedEvaluator(program, sampled or model, backend, len(data))
+    smoothed = SmoothedEvaluator(program, sampled or model, backend, len(data), apart=established.apart)
     census = Census(program)
     evaluated, stopped = 0, False
     size = batch_size or default_batch_size(program.model)

@@ -42,6 +42,8 @@ class SmoothedEvaluator:
         model: the network under the noise.
         backend: computes the bounds.
         images: how many images anything is claimed of; alpha is shared by them.
+        apart: whether the logits of an image are known to depend on no other image of a batch. Where they are not,
+            each sample is a batch of its own: what is sampled is then a function of one image by construction.
         sampler: counts decisions under noise.
     """
 
@@ -51,11 +53,13 @@ class SmoothedEvaluator:
         model: Model,
         backend: Backend,
         images: int,
+        *,
+        apart: bool = True,
         sampler: Callable[[Model, torch.Tensor, Smoothing, int], Counts] = sample,
     ) -> None:
         self._sampler = sampler
         self._program, self._model, self._backend, self._images = program, model, backend, max(images, 1)
-        self._chunk = default_batch_size(program.model)
+        self._chunk = default_batch_size(program.model) if apart else 1
         self._seen: dict[Smoothing, list[Counts]] = {}
         self._items: dict[str, list[int]] = {}
         asked = [(p, p.smoothing) for p in program.properties if p.smoothing is not None]

@@ -112,3 +112,25 @@ def test_samples_are_less_than_a_proof_to_a_baseline(robspec: Run, project: Proj
     assert "gone: accurate" in result.out + result.err
     assert robspec("check", project.model, project.spec, "--baseline", baseline, "--update-baseline").status == 0
     assert robspec("check", project.model, project.spec, "--baseline", baseline).status == 0
+
+
+def test_images_that_mix_under_noise_alone_are_sampled_one_by_one(robspec: Run, project: Project) -> None:
+    """Within the range of the input nothing mixes, and a node without a constant hides what follows from the proof.
+
+    Alone, a bright pixel is found bright less often than the budget needs; in batches of eight, far more often.
+    """
+
+    class Company(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            beyond = torch.relu(image - 1).sum(1, keepdim=True).mean(0, keepdim=True) - 0.07
+            s = (image - 0.5).sum(1, keepdim=True)
+            y = s * s * s * 0 + beyond
+            return torch.cat([-y, y], 1)
+
+    model = export(Company(), project.root / "company.pt2")
+    voted = VOTED.replace("pixel_accuracy", "recall[bright]").replace(
+        "sigma 0.1 samples 60", "sigma 0.25 samples 100"
+    )
+    project.spec.write_text(SPEC.format(claim="1", properties=voted).replace("  lipschitz l2 <= 1\n", ""))
+    result = robspec("check", model, project.spec)
+    assert result.status == 3, result.out + result.err

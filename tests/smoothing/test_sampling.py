@@ -73,4 +73,5 @@ def test_another_image_has_other_noise_and_the_same_image_the_same() -> None:
 
 
 def test_what_is_no_number_hits_nothing() -> None:
-    assert not sample(Nowhere(), IMAGE, Smoothing(F(1, 4), 20, 3, F(1, 20)), 8).hits.any()
+    for chunk in (1, 8):
+        assert not sample(Nowhere(), IMAGE, Smoothing(F(1, 4), 20, 3, F(1, 20)), chunk).hits.any()

@@ -96,7 +96,7 @@ def answer(
         def logits(self, images: torch.Tensor) -> torch.Tensor:
             raise AssertionError("no forward pass is needed")
 
-    evaluator = SmoothedEvaluator(asked, Nothing(), CPU, len(chosen), lambda *_: next(images))
+    evaluator = SmoothedEvaluator(asked, Nothing(), CPU, len(chosen), sampler=lambda *_: next(images))
     batch = Batch(
         tuple(f"i{k}" for k in range(len(chosen))),
         torch.zeros(len(chosen), 3, 1, len(chosen[0])),
