@@ -14,6 +14,7 @@ import torch
 from robspec.bounds.context import Context
 from robspec.bounds.detections import MOST_DETECTIONS, AveragePrecisions, average
 from robspec.bounds.scene import Scene
+from robspec.ir.plans import Precisions
 from robspec.ir.types import Detector, Metric
 from robspec.kernels.detection import Objects, pipeline
 from robspec.oracle import detections as oracle
@@ -163,7 +164,7 @@ def test_scenes_of_a_street_are_judged_as_pycocotools_judges_them(nms: Fraction 
     if nms is None:
         assert max(int((s.scores[0] >= 0).sum()) for s in scenes) > MOST_DETECTIONS
     for classes in ((0,), (1,), ()):
-        asked = Metric("mean", classes=classes, arguments=OVERLAPS, family="detections", objects=True)
+        asked = Metric("mean", Precisions(classes), arguments=OVERLAPS)
         opened = AveragePrecisions(asked, constant)
         for scene in scenes:
             opened.add(Context(CPU, torch.zeros(1, 2, 1, 1), None, None, scenes=(detector, (scene,))))
