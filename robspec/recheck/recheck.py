@@ -145,12 +145,19 @@ def compiled(spec: Source, params: Mapping[str, Fraction], use: str | None = Non
     """Compile the specification, with what is put in place of its params and of the data block it uses.
 
     Raises:
-        CertificateRejected: E0804, it does not compile.
+        CertificateRejected: E0804, it does not compile, or asks of samples.
         BadOverride: E0013, it has no such param, or no such data block.
     """
     program, _ = compile_source(spec, params, use)
     if program is None:
         raise CertificateRejected(spec.name, "the specification does not compile", "use the one that was checked")
+    sampled = [prop.name for prop in program.properties if prop.smoothing is not None]
+    if sampled:
+        raise CertificateRejected(
+            spec.name,
+            f"property {sampled[0]} is answered by smoothing, of which no certificate speaks",
+            "recheck a specification of the other properties alone",
+        )
     return program
 
 

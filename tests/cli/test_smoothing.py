@@ -7,6 +7,9 @@ import json
 import pytest
 import torch
 
+from robspec.recheck.errors import CertificateRejected
+from robspec.recheck.recheck import compiled
+from robspec.syntax.source import read_source
 from tests.cli.conftest import SPEC, Project, Run, export
 
 VOTED = """
@@ -134,3 +137,10 @@ def test_images_that_mix_under_noise_alone_are_sampled_one_by_one(robspec: Run, 
     project.spec.write_text(SPEC.format(claim="1", properties=voted).replace("  lipschitz l2 <= 1\n", ""))
     result = robspec("check", model, project.spec)
     assert result.status == 3, result.out + result.err
+
+
+def test_no_certificate_speaks_of_samples(project: Project) -> None:
+    """Not even one that was made to fit: it would confirm a verdict on the network, and not on the vote."""
+    assert compiled(read_source(project.write_spec(BY_CONSTANT)), {}).properties
+    with pytest.raises(CertificateRejected, match="answered by smoothing"):
+        compiled(read_source(project.write_spec(BY_CONSTANT + VOTED)), {})
