@@ -51,7 +51,7 @@ def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
     rng = random.Random(norm.name)  # noqa: S311  (a test draws images, not secrets)
     constant = Constant(F(1), norm, norm, ConstantStatus.PROVED)
     changed = 0
-    for _ in range(examples(25)):
+    for _ in range(examples(42)):
         height, width = rng.choice([(2, 4), (3, 3), (1, 6)])
         labels = np.array([[rng.choice([0, 0, 1, 1, 255]) for _ in range(width)] for _ in range(height)])
         z = [
@@ -80,7 +80,7 @@ def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
         # Within the budget nothing falls below the worst case: the radius of falling further is no smaller.
         assert radius is not None
         assert radius >= eps
-    assert changed >= 3
+    assert changed >= 5
 
 
 @pytest.mark.parametrize(

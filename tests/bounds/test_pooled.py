@@ -244,7 +244,7 @@ def test_a_constant_of_zero_moves_nothing_but_ties() -> None:
 def test_what_a_pool_refuses() -> None:
     odd = metric("odd[c1]", 2, "metric odd(k) = TP[k] / (TP[k] + FN[k]) * (TN[k] + 1) / (FP[k] + TN[k] + 1)")
     for asked in (odd, metric("pixel_accuracy", 2)):
-        with pytest.raises(ValueError, match=r"cannot be pooled|has no formula"):
+        with pytest.raises(ValueError, match="cannot be pooled"):
             Pool(asked, 2, constant(L2))
     pool = Pool(IOU, 2, constant(L2), F(1))
     pool.add(image([2.0], [1]))
