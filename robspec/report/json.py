@@ -10,7 +10,7 @@ from typing import Any
 
 from robspec.notes import Figure, Note
 from robspec.report._words import asked_text, point_text
-from robspec.semantics.constant import Constant
+from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import exact_text
 from robspec.verify.result import (
     CheckReport,
@@ -100,7 +100,7 @@ def _figure(value: Figure) -> Any:
 
 def _constant(constant: Constant) -> dict[str, Any]:
     return {
-        "value": _value(constant.value),
+        "value": None if constant.status is ConstantStatus.SAMPLED else _value(constant.value),
         "input_norm": constant.input_norm.name,
         "output_norm": constant.output_norm.name,
         "status": constant.status.value,
