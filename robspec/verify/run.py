@@ -215,6 +215,8 @@ def check(
             census.meet(batch.names, batch.images)
             mark = time.perf_counter()
             logits = model.logits(batch.images)
+            # Before anything is added up: sampling takes long, and what is interrupted leaves no half of a batch.
+            smoothed.meet(batch.images)
             times.forward += time.perf_counter() - mark
             if watch is not None:
                 watch.meet(batch.names, batch.images, logits)
@@ -224,11 +226,6 @@ def check(
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
             answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
-            times.bound += time.perf_counter() - mark
-            mark = time.perf_counter()
-            smoothed.meet(batch.images)
-            times.forward += time.perf_counter() - mark
-            mark = time.perf_counter()
             for i, (p, _) in enumerate(pairs):
                 if p.smoothing is not None:
                     answers[i] = smoothed.answer(p, p.smoothing, batch)
