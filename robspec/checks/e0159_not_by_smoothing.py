@@ -43,7 +43,7 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         if by is None or by.method.id != "smoothing":
             continue
         norm = spec.statement(block, ast.NormStatement)
-        if norm is not None and norm.norm.name != "l2":
+        if norm is not None and norm.norm.name != "l2" and not _is_two(spec, norm.norm):
             message = f"smoothing certifies distances in l2, not in {write.norm(norm.norm)}"
             yield error(__name__, norm.norm.span, message, "write `norm l2`, or leave out `by smoothing`")
         yield from _metrics(spec, block)
@@ -52,6 +52,11 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
             if requirement.confidence is not None:
                 message = "smoothing speaks of these images with a probability of its own, not of a population"
                 yield error(__name__, requirement.confidence.span, message, "leave out `with confidence`")
+
+
+def _is_two(spec: Spec, norm: ast.NormName) -> bool:
+    """Whether it is `l(2)`."""
+    return norm.exponent is not None and spec.value(norm.exponent) == 2
 
 
 def _metrics(spec: Spec, block: ast.Property) -> Iterator[Diagnostic]:
