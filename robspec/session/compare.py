@@ -13,12 +13,13 @@ from typing import Any
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.report._words import constant_line, point_text, query_text
-from robspec.semantics.norm import L2, directed_text, exact_text
+from robspec.semantics.norm import directed_text, exact_text
 from robspec.semantics.smoothing import Smoothing
 from robspec.session.check import Options
 from robspec.session.progress import Progress, silent
 from robspec.session.several import open_check
 from robspec.verify.result import CheckReport, PropertyResult, Value
+from robspec.verify.smoothed import answerable
 
 _BY_SMOOTHING = " by smoothing"
 """What the names of properties that are answered a second time end in; no specification can write it."""
@@ -138,16 +139,10 @@ def compare(
 def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Program:
     """The properties asked for, and after them those that smoothing answers as well."""
     asked = [p for p in program.properties if not names or p.name in names]
-    task = program.model.task
     again = [
         replace(p, name=p.name + _BY_SMOOTHING, smoothing=smoothing)
         for p in asked
-        if p.smoothing is None
-        and isinstance(p.query, WorstCaseQuery)
-        and p.query.norm == L2
-        and p.query.metric.rank == 1
-        and not (task.scores or task.objects or (p.query.metric.of_data_set and len(p.query.budgets) > 1))
-        and all(r.confidence is None for r in p.requirements)
+        if answerable(p, program.model.task)
     ]
     return replace(program, properties=(*asked, *again))
 

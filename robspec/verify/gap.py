@@ -16,12 +16,13 @@ from robspec.kernels.knapsack import Backend
 from robspec.lipschitz.derivation import Cost, Derivation
 from robspec.lipschitz.measure import measure
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import L2, decimal_text, directed_text
+from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.attack import searchable
 from robspec.verify.constant import Established, scales, search_range
 from robspec.verify.provable import Asked, largest_budgets
 from robspec.verify.result import CheckReport, Gap, PropertyResult, RequirementResult, Value, Verdict
 from robspec.verify.run import ImageSource, LogitsModel
+from robspec.verify.smoothed import answerable
 
 _STEPS = 20
 
@@ -199,7 +200,7 @@ def _gap(
         boundary,
         constant.status is ConstantStatus.PROVED,
         archive,
-        query.norm == L2 and not (report.program.model.task.scores or report.program.model.task.objects),
+        answerable(prop.source, report.program.model.task),
     )
     advice = tuple(text for advise in _ADVICE if (text := advise(facts)))
     return Gap(tuple(causes), reach, needed, measured, cost, advice)

@@ -26,12 +26,26 @@ from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import Counts, Model, sample
 from robspec.smoothing.testing import histogram, least_hits, radii
+from robspec.tasks import Task
 from robspec.verify import seen
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
 from robspec.verify.result import ImageResult, Value
 
 _TIES = Fraction(1, 2**20)
 """A budget that ties cost nothing of, and a margin of 1 too much."""
+
+
+def answerable(prop: Property, task: Task) -> bool:
+    """Tell whether smoothing could answer a property on worst cases that a constant answers; as E0159 has it."""
+    query = prop.query
+    return (
+        prop.smoothing is None
+        and isinstance(query, WorstCaseQuery)
+        and query.norm == L2
+        and query.metric.rank == 1
+        and not (task.scores or task.objects or (query.metric.of_data_set and len(query.budgets) > 1))
+        and all(r.confidence is None for r in prop.requirements)
+    )
 
 
 class SmoothedEvaluator:
@@ -116,7 +130,7 @@ class SmoothedEvaluator:
             pool.close()
 
     def notes(self) -> Iterator[Note]:
-        """Say how many items were not certified."""
+        """Say how many items were not certified, of a sweep at its largest budget."""
         for name, (abstained, items) in self._items.items():
             share = Fraction(abstained, items)
             noun = self._program.model.task.item
@@ -141,14 +155,14 @@ class SmoothedEvaluator:
                 # Of several budgets the one that looks best may be picked afterwards: radii are right at all at once.
                 held = np.array([r >= eps and r > 0 for r in radii(spread, smoothing, alpha)])[image.hits]
             found.append((image, held))
-            self._count(prop, held, first=point == 0)
+            if eps == max(query.budgets):
+                self._count(prop, held)
         return found
 
-    def _count(self, prop: Property, held: np.ndarray, *, first: bool) -> None:
+    def _count(self, prop: Property, held: np.ndarray) -> None:
         items = self._items.setdefault(prop.name, [0, 0])
-        if first:
-            items[0] += int((~held).sum())
-            items[1] += held.size
+        items[0] += int((~held).sum())
+        items[1] += held.size
 
     def _context(self, batch: seen.Batch, certified: Sequence[tuple[Counts, np.ndarray]]) -> Context:
         logits = torch.stack([self._logits(c.chosen, held) for c, held in certified])
@@ -187,7 +201,7 @@ class SmoothedEvaluator:
             of = [smoothing.radius(smoothing.tau) if k >= least else Fraction(0) for k in range(len(spread))]
         levels = sorted({r for r in of if r > 0})
         reach = np.array([levels.index(r) if r > 0 else -1 for r in of])[counts.hits]
-        self._count(prop, reach >= 0, first=True)
+        self._count(prop, reach >= 0)
 
         def kept(held: np.ndarray, point: int) -> Value | None:
             context = self._context(image, [(counts, held)])

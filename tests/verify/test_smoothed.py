@@ -18,6 +18,7 @@ from scipy.stats import norm
 
 from robspec.ir.types import Program
 from robspec.lower import compile_text
+from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import Counts
 from robspec.verify.result import ImageResult
@@ -239,3 +240,34 @@ def test_certified_radii_of_a_linear_model_are_below_its_true_ones() -> None:
         (found,) = answer(program("pixel_accuracy", 1, "degraded when h <= 0"), [[1]], [[int(h)]], [[1]])
         assert found.certified[0] is not None
         assert float(found.certified[0]) <= d
+
+
+def test_what_is_not_certified_is_counted_at_the_largest_budget() -> None:
+    asked = program("pixel_accuracy", 2, "budget 0 to 1 points 3")
+    images = iter([Counts(np.array([[1, 1]]), np.array([[100, 70]]))])
+    evaluator = SmoothedEvaluator(asked, None, CPU, 1, sampler=lambda *_: next(images))  # type: ignore[arg-type]
+    batch = Batch(("i",), torch.zeros(1, 3, 1, 2), torch.ones(1, 1, 2, dtype=torch.int64))
+    evaluator.meet(batch.images)
+    (prop,) = asked.properties
+    assert prop.smoothing is not None
+    (found,) = evaluator.answer(prop, prop.smoothing, batch)
+    assert found.certified == (F(1, 1), F(0), F(0))
+    (note,) = evaluator.notes()
+    assert note.figures["share"] == 1
+    evaluator.close()
+
+
+def test_l2_may_be_written_as_an_exponent() -> None:
+    text = SPEC.format(
+        metric="pixel_accuracy",
+        items=2,
+        question="budget 0.1",
+        definitions="",
+        tau="",
+        channels=2,
+        names="c0, c1",
+        requirement="worst_case >= 0 for all images",
+    )
+    found, diagnostics = compile_text(text.replace("norm l2", "norm l(2)"))
+    assert found is not None, diagnostics
+    assert found.properties[0].query.norm == L2
