@@ -19,6 +19,7 @@ from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import SPEC, metric
 from tests.examples import examples
 from tests.kernels.available import CPU
+from tests.kernels.test_one_class import distance_by_active_sets
 
 F = Fraction
 
@@ -81,6 +82,60 @@ def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
         assert radius is not None
         assert radius >= eps
     assert changed >= 5
+
+
+@pytest.mark.parametrize("norm", [L2, L1, LINF])
+def test_one_logit_moves_by_itself(norm: Norm) -> None:
+    """The second class is predicted where the logit is above 0, and losing it costs the logit."""
+    rng = random.Random(norm.name + "one")  # noqa: S311  (a test draws images, not secrets)
+    constant, changed = Constant(F(1), norm, norm, ConstantStatus.PROVED), 0
+    for _ in range(examples(42)):
+        labels = np.array([[rng.choice([0, 1, 1]) for _ in range(4)] for _ in range(2)])
+        z = [F(rng.randint(-1, 4), 2) for _ in range(8)]
+        share, eps = F(rng.choice(["0", "0.5", "1"])), F(rng.randint(0, 8), 4)
+        number, count = ndimage.label(labels == 1, np.ones((3, 3)))
+        parts = [np.flatnonzero(number.reshape(-1) == m).tolist() for m in range(1, count + 1)]
+        if not parts:
+            continue
+        right = [i for part in parts for i in part if z[i] > 0]
+        budget, worst = eps**2 if norm == L2 else eps, F(1)
+        for size in range(len(right) + 1):
+            for gone in itertools.combinations(right, size):
+                prices = [z[i] ** 2 if norm == L2 else z[i] for i in gone]
+                if (max(prices, default=F(0)) if norm == LINF else sum(prices, F(0))) <= budget:
+                    seen = [sum(i in right and i not in gone for i in part) for part in parts]
+                    found = sum(n >= 1 and n >= share * len(part) for n, part in zip(seen, parts, strict=True))
+                    worst = min(worst, F(found, len(parts)))
+        asked = metric(f"object_recall({float(share)})[c1]", 2, single=True)
+        logits = torch.tensor([float(v) for v in z]).reshape(1, 1, 2, 4)
+        bound = open_bound(asked, Context(CPU, logits, torch.from_numpy(labels)[None], 255), constant)
+        (row,) = bound.worst_case([eps])
+        assert row == (worst,)
+        changed += bound.clean() != [worst]
+    assert changed >= 5
+
+
+def test_a_set_of_classes_is_never_certified_above_the_exact_distance() -> None:
+    """To leave {c1, c2} the third class has to reach both: at least the distance of the pair that is priced."""
+    rng = random.Random("set")  # noqa: S311  (a test draws images, not secrets)
+    constant, below = Constant(F(1), L2, L2, ConstantStatus.PROVED), 0
+    for _ in range(examples(42)):
+        z = [[F(rng.randint(-4, 8), 2) for _ in range(3)] for _ in range(6)]
+        eps = F(rng.randint(0, 8), 4)
+        right = [i for i, row in enumerate(z) if row.index(max(row)) != 0]
+        worst = F(1)
+        for size in range(len(right) + 1):
+            for gone in itertools.combinations(right, size):
+                if sum((distance_by_active_sets(z[i][0], z[i][1:]) for i in gone), F(0)) <= eps**2:
+                    worst = min(worst, F(int(len(right) - size >= 3)))
+        logits = torch.tensor([[float(v) for v in row] for row in z]).T.reshape(1, 3, 1, 6)
+        labels = torch.ones(1, 1, 6, dtype=torch.int64)
+        bound = open_bound(metric("object_recall(0.5)[c1, c2]"), Context(CPU, logits, labels, 255), constant)
+        ((value,),) = bound.worst_case([eps])
+        assert value is not None
+        assert value <= worst
+        below += value < worst or worst == 0
+    assert below >= 3
 
 
 @pytest.mark.parametrize(
