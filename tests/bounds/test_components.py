@@ -92,7 +92,7 @@ def test_one_logit_moves_by_itself(norm: Norm) -> None:
     for _ in range(examples(42)):
         labels = np.array([[rng.choice([0, 1, 1]) for _ in range(4)] for _ in range(2)])
         z = [F(rng.randint(-1, 4), 2) for _ in range(8)]
-        share, eps = F(rng.choice(["0", "0.5", "1"])), F(rng.randint(0, 8), 4)
+        share, eps = F(rng.choice(["0", "0.5", "1"])), F(rng.randint(2, 16), 4)
         number, count = ndimage.label(labels == 1, np.ones((3, 3)))
         parts = [np.flatnonzero(number.reshape(-1) == m).tolist() for m in range(1, count + 1)]
         if not parts:
