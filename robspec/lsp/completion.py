@@ -84,7 +84,7 @@ def _before(document: Document, offset: int) -> tuple[list[Token] | None, str]:
             if not depth and (not statement or statement[-1].type not in _CARRY_ON):
                 statement = []
         else:
-            depth += (token.type in ("LPAR", "LSQB")) - (token.type in ("RPAR", "RSQB"))
+            depth += (token.type in ("LPAR", "LSQB", "LCURLY")) - (token.type in ("RPAR", "RSQB", "RCURLY"))
             statement.append(token)
     return statement, block
 

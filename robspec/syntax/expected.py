@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _VALUE = {"NUMBER", "NAME", "LPAR", "MINUS", "CLEAN", "POOLED", "WEIGHTED"}
 _OPERATORS = {"PLUS", "MINUS", "TIMES", "OVER"}
 _WORDS = {
+    "LCURLY": "`{`",
+    "RCURLY": "`}`",
     "NAME": "a name",
     "NUMBER": "a number",
     "STRING": "a quoted text",

@@ -112,6 +112,9 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             in_map = last == "MAP" or (in_map and last not in ("LBRACE", "RBRACE"))
         elif tokens and last not in _CARRY_ON:
             in_map = False
+        if in_settings and tokens[-1].type == NEWLINE and token.type != "NAME" and token.isidentifier():
+            # A word of the language at the start of a line: whoever wrote it had closed the settings in mind.
+            in_settings = token.type in _LATER and not _is_wanted(token, tokens, last)
         if token.type == "COLOUR" and not (in_map and _is_wanted(token, tokens, last)):
             # No colour here: the comment that starts so, to the end of its line.
             start = token.start_pos or 0

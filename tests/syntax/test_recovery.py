@@ -67,6 +67,8 @@ def test_a_syntax_error_and_static_errors_are_reported_together() -> None:
         ("data d {\n  images\n}\n", [("E0001", 2)]),
         ("data d { images }", [("E0001", 1)]),
         ("data d {\n  by method {\n    a 1\n  }\n  images 1\n}\n", [("E0001", 2), ("E0001", 5)]),
+        ("property p {\n  by smoothing { sigma 1 alpha 0.1\n  norm l2\n  budget 1\n}\n", [("E0001", 2)]),
+        ("property p {\n  by smoothing { sigma 1 }\n  }\n  norm l2\n}\n", [("E0001", 4), ("E0001", 5)]),
         ('data d {\n  images "a"\nproperty p {\n  norm l2\n}\n', [("E0004", 3)]),
         ("property p {\n  norm l2\n", [("E0004", 3)]),
         ("property p {\n  param x = 1\n  norm l2\n}\n", [("E0001", 2)]),
@@ -177,3 +179,8 @@ def test_unicode_spellings_mean_the_same_and_print_as_ascii(unicode: str, ascii_
     assert read(unicode).diagnostics == ()
     assert read(unicode).file == read(ascii_).file
     assert format_file(read(unicode).file).isascii()
+
+
+def test_braces_of_settings_are_named_as_they_are_written() -> None:
+    (found,) = parse(Source("property p {\n  by smoothing { sigma 1\n  norm l2\n}\n")).diagnostics
+    assert found.message == "expected a name or `}`, found the end of the line"
