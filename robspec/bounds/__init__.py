@@ -37,7 +37,8 @@ class FamilyBound(Protocol):
 
 
 def open_bound(metric: Metric, context: Context, constant: Constant) -> FamilyBound:
-    """Open a metric on a batch with the bound of its family."""
+    """Open a metric on a batch with the bound of its family; a constant that is none, of samples, is refused."""
+    constant.refuse_samples()
     bound: FamilyBound = registry.load(sys.modules[__name__], metric.plan.family).open_bound(
         metric, context, constant
     )

@@ -58,6 +58,7 @@ def open_dataset_bound(
         constant: Lipschitz constant for the attack's norm.
         largest: the largest budget that will be asked, None when that is not known.
     """
+    constant.refuse_samples()
     classes, whole = max(plane[0], 2), plane[1:] == (1, 1)
     match metric.plan:
         case plans.Precisions():

@@ -117,6 +117,9 @@ def opened(model: Path, images: Sequence[str], asked: Asked) -> Job:
         prop = _property(program, asked.name, str(asked.spec))
         chosen = _requirement(prop, asked), _point(prop, asked)
         objective_of(prop, *chosen, f"property {prop.name}")
+        if prop.smoothing is not None:
+            what = f"{prop.name} is about the vote under noise, and a counterfactual is about the network itself"
+            raise OptionValueError("--property", what, "name a property without `by smoothing`")
         program = program.alone(prop)
         only = replace(program, model=replace(program.model, claim=None))
         (prop,) = only.properties

@@ -43,6 +43,15 @@ class Constant:
     assuming: str = ""
     chance: str = ""
 
+    def refuse_samples(self) -> None:
+        """Stop where what samples stand for would be taken for a constant of a model.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self.status is ConstantStatus.SAMPLED:
+            raise ValueError("samples give no Lipschitz constant")
+
     @property
     def qualifier(self) -> str:
         """The words a verdict must carry: empty for a proved constant."""

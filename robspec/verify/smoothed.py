@@ -76,11 +76,10 @@ class SmoothedEvaluator:
         self._chunk = default_batch_size(program.model) if apart else 1
         self._seen: dict[Smoothing, list[Counts]] = {}
         self._items: dict[str, list[int]] = {}
-        asked = [(p, p.smoothing) for p in program.properties if p.smoothing is not None]
-        pooled = [(p, s) for p, s in asked if is_pooled(p)]
+        asked = [p for p in program.properties if p.smoothing is not None]
+        pooled = [p for p in asked if is_pooled(p)]
         self._pools, self._chosen = (
-            {p.name: PooledEvaluator([(_certain(p), s.standing)], program.model.plane) for p, s in pooled}
-            for _ in range(2)
+            {p.name: PooledEvaluator([(_certain(p), _UNIT)], program.model.plane) for p in pooled} for _ in range(2)
         )
 
     def meet(self, images: torch.Tensor) -> None:
@@ -222,7 +221,8 @@ class SmoothedEvaluator:
         return tuple(found)
 
 
-_UNIT = Constant(Fraction(1), L2, L2, ConstantStatus.SAMPLED)
+_UNIT = Constant(Fraction(1), L2, L2, ConstantStatus.PROVED)
+"""Of the logits that are made here, which move by no more than they are moved by."""
 
 
 def _all(counts: Sequence[Counts]) -> list[tuple[Counts, np.ndarray]]:

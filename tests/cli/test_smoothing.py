@@ -144,3 +144,13 @@ def test_no_certificate_speaks_of_samples(project: Project) -> None:
     assert compiled(read_source(project.write_spec(BY_CONSTANT)), {}).properties
     with pytest.raises(CertificateRejected, match="answered by smoothing"):
         compiled(read_source(project.write_spec(BY_CONSTANT + VOTED)), {})
+
+
+def test_a_counterfactual_is_about_the_network(robspec: Run, project: Project) -> None:
+    """What samples stand for is no constant of the network, whose bound would be read off it."""
+    project.write_spec(VOTED)
+    image = min((project.root / "images").iterdir())
+    result = robspec("counterfactual", project.model, image, "--spec", project.spec, "--property", "voted")
+    assert result.status == 2
+    assert "E0601" in result.err
+    assert "the network itself" in " ".join(result.err.split())

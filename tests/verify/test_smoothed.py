@@ -16,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from robspec.bounds import open_bound
+from robspec.bounds.context import Context
+from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.types import Program
 from robspec.lower import compile_text
 from robspec.semantics.norm import L2
@@ -23,6 +26,7 @@ from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import Counts
 from robspec.verify.result import ImageResult
 from robspec.verify.smoothed import SmoothedEvaluator
+from tests.bounds.language import metric
 from tests.bounds.test_metrics import CASES, IDS, Case
 from tests.examples import examples
 from tests.kernels.available import CPU
@@ -271,3 +275,14 @@ def test_l2_may_be_written_as_an_exponent() -> None:
     found, diagnostics = compile_text(text.replace("norm l2", "norm l(2)"))
     assert found is not None, diagnostics
     assert found.properties[0].query.norm == L2
+
+
+def test_what_samples_stand_for_is_no_lipschitz_constant() -> None:
+    smoothing = program("pixel_accuracy", 1, "budget 0.1").properties[0].smoothing
+    assert smoothing is not None
+    context = Context(CPU, torch.zeros(1, 3, 1, 2), torch.zeros(1, 1, 2, dtype=torch.int64), None)
+    for text in ("pixel_accuracy", "iou[c1]", "mean_iou"):
+        with pytest.raises(ValueError, match="no Lipschitz constant"):
+            open_bound(metric(text), context, smoothing.standing)
+    with pytest.raises(ValueError, match="no Lipschitz constant"):
+        open_dataset_bound(metric("pooled iou[c1]"), (3, 1, 2), smoothing.standing)
