@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.stats import norm
 
 from robspec.recheck.errors import CertificateRejected
 from robspec.recheck.recheck import compiled
@@ -154,3 +157,53 @@ def test_a_counterfactual_is_about_the_network(robspec: Run, project: Project) -
     assert result.status == 2
     assert "E0601" in result.err
     assert "the network itself" in " ".join(result.err.split())
+
+
+WHOLE = """language 1
+model {
+  input image [3, 8, 8] in [0, 1]
+  output logits [2]
+  classes dark, bright
+}
+data d {
+  images "sorted/*/*.png"
+  labels by folder
+}
+property each {
+  metric accuracy
+  norm l2
+  degraded when h <= 0.5
+  by smoothing { sigma 0.25 samples 100 alpha 0.05 }
+  require radius >= 0.4 for all images
+}
+property together {
+  metric recall[bright]
+  norm l2
+  budget 0.1
+  by smoothing { sigma 0.25 samples 100 alpha 0.05 }
+  require worst_case >= 1
+}
+"""
+
+
+def test_whole_images_are_certified_as_cohen_has_it(robspec: Run, project: Project) -> None:
+    """Found in all of 100 samples: sigma times the quantile of (alpha / images) ^ (1 / 100)."""
+
+    class Mean(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            s = image.mean(dim=(1, 2, 3)) - 0.5
+            return torch.stack([-s, s], 1)
+
+    for value, name in ((10, "dark"), (245, "bright")):
+        folder = project.root / "sorted" / name
+        folder.mkdir(parents=True)
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(folder / "0.png")
+    project.spec.write_text(WHOLE)
+    model = export(Mean(), project.root / "mean.pt2")
+    result = robspec("check", model, project.spec, "--format", "json")
+    assert result.status == 0, result.err
+    each, together = json.loads(result.out)["properties"]
+    exact = 0.25 * norm.ppf((0.05 / 2) ** (1 / 100))
+    for image in each["images"]:
+        assert exact - 1e-6 < image["certified"][0]["approx"] <= exact
+    assert together["images"][0]["certified"][0]["exact"] in ("1", "1/1")
