@@ -73,16 +73,15 @@ class Context:
 
     def by_pairs(self) -> Context:
         """Give the same batch with every item priced by the pair bound."""
-        return Context(
-            self.backend,
-            self.logits,
-            self.labels,
-            self._ignore,
-            self.region,
-            self.weights,
-            scenes=self._scenes,
-            water=False,
-        )
+        return self._like(self.logits, water=False)
+
+    def of(self, logits: torch.Tensor) -> Context:
+        """Give the same batch with other logits of the same shape."""
+        return self._like(logits, water=self._water)
+
+    def _like(self, logits: torch.Tensor, *, water: bool) -> Context:
+        rest = (self.labels, self._ignore, self.region, self.weights)
+        return Context(self.backend, logits, *rest, scenes=self._scenes, water=water)
 
     def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
         """Give the labels as a metric sees them.

@@ -69,6 +69,12 @@ from robspec.syntax.source import read_source
     default="model",
     help="Run the model in its own dtype, or in float64.  [model]",
 )
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["exact", "real"]),
+    default="exact",
+    help="`real`: run in float64, and prove what rounding may change.  [exact]",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option(
@@ -126,6 +132,7 @@ def command(
     claims: str,
     assume_lipschitz: str | None,
     forward: str,
+    arithmetic: str,
     batch_size: int | None,
     pair_bound: bool,
     attack: int | None,
@@ -194,6 +201,7 @@ def command(
         assume=assume,
         backend=backend,
         forward=forward,
+        arithmetic=arithmetic,
         batch_size=batch_size,
         pair_bound=pair_bound,
         attack=attack,

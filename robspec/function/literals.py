@@ -106,4 +106,15 @@ def with_rounded_numbers(node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]
         }
     positional = len(node.args)
     names = [name for name, _, _ in given]
-    return tuple(rounded[name] for name in names[:positional]), {name: rounded[name] for name in node.kwargs}
+    return tuple(rounded[name] for name in names[:positional]), {
+        **{name: rounded[name] for name in node.kwargs},
+        **_defaults(node, set(names), dtype),
+    }
+
+
+def _defaults(node: fx.Node, given: set[str], dtype: torch.dtype) -> dict[str, object]:
+    """Numbers that are left to their defaults and that the element type cannot hold, as it rounds them."""
+    schema = getattr(node.target, "_schema", None)
+    left = [a for a in schema.arguments if a.name not in given and a.has_default_value()] if schema else []
+    rounded = {a.name: rounded_number(a.default_value, dtype) for a in left if rounds(node, a.name, str(a.type))}
+    return {a.name: rounded[a.name] for a in left if a.name in rounded and rounded[a.name] != a.default_value}

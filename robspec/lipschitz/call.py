@@ -295,6 +295,7 @@ class Call:
             bound=bound,
             axis=value.axis if axis is None else axis,
             view=view,
+            own=stencil,
         )
 
 

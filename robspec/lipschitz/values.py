@@ -16,6 +16,7 @@ from robspec.lipschitz.stencil import Stencil
 from robspec.semantics.norm import Norm
 
 _PIECES_KEPT = 6
+_TRACKED_KEPT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,13 @@ class View:
     anchor: Value
     stencil: Stencil
     members: tuple[str, ...]
+    _norms: dict[Norm, float] = field(default_factory=dict, repr=False)
+
+    def norm(self, norm: Norm) -> float:
+        """Bound the map from l_r to l_r, rounded up; computed once."""
+        if norm not in self._norms:
+            self._norms[norm] = operator_norm(self.stencil, norm)
+        return self._norms[norm]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +90,7 @@ class Step:
         pair: ("max" or "min", a, b) for an entrywise extreme of two values, ("amax" or "amin", u, dims) of
             one.
         refusal: why there is no bound, if there is none.
+        own: the linear map of this node alone, if it is one.
     """
 
     rule: str
@@ -95,6 +104,7 @@ class Step:
     squares: Squares | None = None
     pair: tuple[object, ...] | None = None
     refusal: RobspecError | None = None
+    own: Stencil | None = None
 
 
 @dataclass(eq=False)
@@ -108,6 +118,8 @@ class Value:
         dtype: element type.
         step: how it follows from earlier values.
         norm: r of the walk.
+        tracked: whether bounds from this value are kept for later ones, in the place of those from all but the image
+            and the nearest few like it.
     """
 
     name: str
@@ -118,6 +130,7 @@ class Value:
     norm: Norm
     seconds: float = 0.0
     separate: float | None = None
+    tracked: bool = False
     _known: dict[Value, float] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -165,7 +178,7 @@ class Value:
             bounds = self._separate()
         else:
             anchors = step.view.anchor.known
-            norm = operator_norm(step.view.stencil, self.norm)
+            norm = step.view.norm(self.norm)
             bounds = {anchor: directed.mul(norm, bound) for anchor, bound in anchors.items()}
             if step.view.stencil.parts > 1:
                 apart = self._separate()
@@ -173,13 +186,22 @@ class Value:
                 self.separate = apart[root]
                 for anchor, bound in apart.items():
                     bounds[anchor] = min(bound, bounds.get(anchor, bound))
-        if step.piece is not None:
+        if self.tracked:
+            root, *rest = bounds
+            nearest = [anchor for anchor in rest if anchor.tracked][-_TRACKED_KEPT:]
+            bounds = {anchor: bounds[anchor] for anchor in (root, *nearest)}
+            bounds[self] = 1.0
+        elif step.piece is not None:
             bounds[self] = 1.0
             for stale in list(bounds)[1 : max(1, len(bounds) - _PIECES_KEPT)]:
                 del bounds[stale]
         self.seconds += time.perf_counter() - start
         watching.finished()
         return bounds
+
+    def forget(self, *, tracked: bool) -> None:
+        """Let bounds be computed again, from this value on as well where it is tracked."""
+        self.tracked, self._known = tracked, None
 
     def _separate(self) -> dict[Value, float]:
         begun = time.perf_counter()

@@ -69,6 +69,7 @@ class Walk:
         self.norm = norm
         self.layout: Layout = read(self.program)
         self.values: list[Value] = []
+        self.calls: dict[fx.Node, Call] = {}
         self.nodes: dict[str, fx.Node] = {node.name: node for node in self.program.graph.nodes}
         self.folded = folded(self.program)
         self._kinds = kinds(self.program.graph, self.layout.image)
@@ -238,6 +239,7 @@ class Walk:
             dtypes=tuple(o.dtype if isinstance(o, torch.Tensor) else torch.float32 for o in outputs),
             lookup=self._lookup,
         )
+        self.calls[node] = call
         self._check_arguments(call, rule)
         answer = rule.bound(call)
         steps = [answer] if isinstance(answer, Step) else list(answer)

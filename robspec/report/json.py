@@ -105,6 +105,7 @@ def _constant(constant: Constant) -> dict[str, Any]:
         "output_norm": constant.output_norm.name,
         "status": constant.status.value,
         "note": constant.note,
+        **({"rounding": _value(constant.rounding)} if constant.rounding else {}),
     }
 
 

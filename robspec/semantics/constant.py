@@ -32,6 +32,7 @@ class Constant:
         boxes: of a detector whose boxes are proved: a constant of every coordinate of every box; else 0.
         assuming: what else a proof takes for granted, such as frozen boxes; empty for nothing.
         chance: the probability with which what is sampled is right; empty where nothing is.
+        rounding: what computed logits may be off by in the norm q, rounded up; 0 where they are taken as exact.
     """
 
     value: Fraction
@@ -42,6 +43,7 @@ class Constant:
     boxes: Fraction = Fraction(0)
     assuming: str = ""
     chance: str = ""
+    rounding: Fraction = Fraction(0)
 
     def refuse_samples(self) -> None:
         """Stop where what samples stand for would be taken for a constant of a model.

@@ -60,6 +60,7 @@ def open_session(
     assume: Fraction | None,
     backend: str,
     forward: str,
+    real: bool = False,
     limit: int | None = None,
     choice: Choice = WHOLE,
     like: Session | None = None,
@@ -77,6 +78,7 @@ def open_session(
         assume: a constant to stand on unproved, or None.
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
+        real: whether verdicts are about the function over the reals; the forward pass is in float64 then.
         limit: how many images to look at, or None for all.
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
@@ -89,7 +91,7 @@ def open_session(
     """
     chosen = choose(backend)
     began = time.perf_counter()
-    dtype = torch.float64 if forward == "float64" else None
+    dtype = torch.float64 if real or forward == "float64" else None
     loaded = (
         like.model
         if like is not None
@@ -122,6 +124,7 @@ def open_session(
         assume=assume,
         starts=_first_images(images, program),
         boxes=None if loaded.second is None else loaded.second.program,
+        real=real,
     )
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove

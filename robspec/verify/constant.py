@@ -19,6 +19,7 @@ from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
+from robspec.verify.arithmetic import rounding_of, with_rounding
 from robspec.verify.errors import NotProvableError
 from robspec.verify.result import ClaimResult, Verdict
 
@@ -28,6 +29,10 @@ _NONE = Constant(Fraction(0), L2, L2, ConstantStatus.SAMPLED)
 _SAMPLES = (
     "smoothing: the verdict is about the classifier that takes a vote under noise, with the probability stated; "
     "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
+)
+_REAL = (
+    "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved, where "
+    "elementary functions err by at most four times what was ever seen of them"
 )
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
@@ -43,6 +48,7 @@ class Established:
         notes: lines for the report.
         proofs: the proof of each property's constant, None where it is assumed; or empty.
         apart: whether it is proved that the logits of an image depend on no other image of the batch.
+        arithmetic: what is said of rounding; empty where the forward pass is taken as exact.
     """
 
     constants: tuple[Constant, ...]
@@ -50,6 +56,7 @@ class Established:
     notes: tuple[str, ...] = ()
     proofs: tuple[Derivation | None, ...] = ()
     apart: bool = True
+    arithmetic: str = ""
 
 
 def establish(
@@ -59,6 +66,7 @@ def establish(
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
     boxes: ExportedProgram | None = None,
+    real: bool = False,
 ) -> Established:
     """Prove the constants a specification needs from the model's own graph, and decide its claim.
 
@@ -68,6 +76,7 @@ def establish(
         assume: `--assume-lipschitz`, an l2 constant to stand on where the graph cannot be analysed, or None.
         starts: images, normalised, from which a search for a counterexample to the claim starts.
         boxes: of a detector, the program its boxes come from; else None.
+        real: whether verdicts are about the function over the reals, the rounding of a float64 forward pass proved.
 
     Returns:
         A proved constant for each property's norm, rounded up; an assumed one only where the proof is refused and
@@ -78,6 +87,10 @@ def establish(
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
     found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts), graph)
+    if real:
+        delta = Fraction(rounding_of(program, graph).delta)
+        constants = with_rounding(found.constants, delta)
+        found = replace(found, constants=constants, arithmetic=_REAL.format(directed_text(delta, 12, up=True)))
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found

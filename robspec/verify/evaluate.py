@@ -12,6 +12,7 @@ from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.plans import Accuracy, PooledObjects, Precisions, Quotient, Ranked, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
+from robspec.verify import arithmetic
 from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
 
@@ -32,6 +33,7 @@ class BatchEvaluator:
         self._pairs = BatchEvaluator(context.by_pairs(), names) if pairs else None
         self._names = tuple(names)
         self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
+        self._favoured: dict[Fraction, BatchEvaluator] = {}
 
     def answer(self, prop: Property, constant: Constant) -> list[ImageResult]:
         """Answer one property for every image of the batch.
@@ -43,14 +45,19 @@ class BatchEvaluator:
         Returns:
             One result per image, in order.
         """
+        given = constant
+        prop, constant = arithmetic.asked(prop, given)
         query = prop.query
         clean = self._bound(_first(query), constant).clean()
         if isinstance(query, WorstCaseQuery):
             found = self._bound(query.metric, constant).worst_case(query.budgets)
             certified: list[tuple[Value | None, ...]] = [tuple(row) for row in found]
-            attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in clean]
+            best = self._best(query.metric, given)
+            attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in best]
+            if given.rounding:
+                certified, attained = self._worst_kept_in(query.metric, given, certified, attained)
         else:
-            lows, highs = zip(*(self._radii(o, constant) for o in query.objectives), strict=True)
+            lows, highs = zip(*(self._radii(o, given) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
             attained = [tuple(row) for row in zip(*highs, strict=True)]
         rows = zip(self._names, clean, certified, attained, self._by_pairs(prop, constant), strict=True)
@@ -68,12 +75,21 @@ class BatchEvaluator:
     def _radii(self, objective: Objective, constant: Constant) -> tuple[list[Value | None], list[Value | None]]:
         """Certified and attained radii of one objective for every image."""
         if isinstance(objective, Degraded):
-            bound = self._bound(objective.metric, constant)
-            clean = bound.clean()
-            gammas = [None if h is None else objective.threshold.at(h) for h in clean]
-            found = bound.radius([(g,) for g in gammas], strict=objective.strict)
-            attained = [attained_radius(objective, h, g) for h, g in zip(clean, gammas, strict=True)]
-            return [row[0] for row in found], attained
+            exact = arithmetic.bare(constant)
+            bound = self._bound(objective.metric, exact)
+            best = self._best(objective.metric, constant)
+            threshold = objective.threshold
+            gammas = [None if h is None else threshold.at(h) for h in best]
+            severe = gammas
+            if constant.rounding and threshold.slope < 0:
+                worst = bound.worst_case((arithmetic.reach(constant),))
+                severe = [None if row[0] is None else threshold.at(row[0]) for row in worst]
+            found = bound.radius([(g,) for g in severe], strict=objective.strict)
+            low = [arithmetic.lessened(row[0], constant) for row in found]
+            attained = [attained_radius(objective, h, g) for h, g in zip(best, gammas, strict=True)]
+            if constant.rounding and threshold.slope > 1:
+                attained = [None if high is None else math.inf for high in attained]
+            return self._kept_in(objective.metric, constant, low, attained, Fraction(0), math.inf)
         parts = [self._radii(part, constant) for part in objective.parts]
         combine = _all_of if isinstance(objective, AllOf) else _any_of
         lows = [combine(values) for values in zip(*(low for low, _ in parts), strict=True)]
@@ -81,6 +97,58 @@ class BatchEvaluator:
         # A certified 0 decides an `or` also where the clean image, on a tie, does not meet the condition itself.
         pairs = zip(lows, highs, strict=True)
         return lows, [math.inf if high is None and low is not None else high for low, high in pairs]
+
+    def _best(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
+        """What the images themselves are worth at most, whatever rounding did."""
+        exact = arithmetic.bare(constant)
+        clean = self._bound(metric, exact).clean()
+        if not constant.rounding:
+            return clean
+        if constant.rounding not in self._favoured:
+            context = self._context
+            logits = arithmetic.favourable(context.logits, context.labels, constant.rounding)
+            self._favoured[constant.rounding] = BatchEvaluator(context.of(logits), self._names)
+        found = self._favoured[constant.rounding]._bound(metric, exact).clean()
+        top = Fraction(0 if metric.lower_is_better else 1)
+        return [h if h is None else top if better is None else better for h, better in zip(clean, found, strict=True)]
+
+    def _worst_kept_in(
+        self,
+        metric: Metric,
+        constant: Constant,
+        certified: list[tuple[Value | None, ...]],
+        attained: list[tuple[Value | None, ...]],
+    ) -> tuple[list[tuple[Value | None, ...]], list[tuple[Value | None, ...]]]:
+        worst, best = (Fraction(1), Fraction(0)) if metric.lower_is_better else (Fraction(0), Fraction(1))
+        points = [
+            self._kept_in(metric, constant, list(low), list(high), worst, best)
+            for low, high in zip(zip(*certified, strict=True), zip(*attained, strict=True), strict=True)
+        ]
+        lows, highs = zip(*points, strict=True)
+        return list(zip(*lows, strict=True)), list(zip(*highs, strict=True))
+
+    def _kept_in(
+        self,
+        metric: Metric,
+        constant: Constant,
+        low: list[Value | None],
+        high: list[Value | None],
+        worst: Value,
+        best: Value,
+    ) -> tuple[list[Value | None], list[Value | None]]:
+        """Leave out of a claim only images on which a metric is undefined whatever rounding did."""
+        if not constant.rounding or all(value is not None for value in low):
+            return low, high
+        exact, context = arithmetic.bare(constant), self._context
+        defined = [False] * len(self._names)
+        for logits in arithmetic.level(context.logits, constant.rounding):
+            values = BatchEvaluator(context.of(logits), self._names)._bound(metric, exact).clean()
+            defined = [known or value is not None for known, value in zip(defined, values, strict=True)]
+        kept = [value is None and known for value, known in zip(low, defined, strict=True)]
+        return (
+            [worst if k else value for k, value in zip(kept, low, strict=True)],
+            [best if k else value for k, value in zip(kept, high, strict=True)],
+        )
 
     def _bound(self, metric: Metric, constant: Constant) -> FamilyBound:
         key = (metric, constant)
@@ -98,34 +166,62 @@ class PooledEvaluator:
     """
 
     def __init__(self, properties: Sequence[tuple[Property, Constant]], plane: tuple[int, int, int]) -> None:
+        asked = [(*arithmetic.asked(p, c), c) for p, c in properties]
         self._pools = {
-            p.name: (p, open_dataset_bound(_pooled_metric(p), plane, c, _largest(p.query))) for p, c in properties
+            p.name: (p, open_dataset_bound(_pooled_metric(p), plane, exact, _largest(p.query)), c)
+            for p, exact, c in asked
+        }
+        self._favoured = {
+            p.name: open_dataset_bound(_pooled_metric(p), plane, exact, _largest(p.query))
+            for p, exact, c in asked
+            if c.rounding
         }
 
     def add(self, context: Context) -> None:
         """Read one batch."""
-        for _, pool in self._pools.values():
+        favoured: dict[Fraction, Context] = {}
+        for name, (_, pool, constant) in self._pools.items():
             pool.add(context)
+            if name in self._favoured:
+                delta = constant.rounding
+                if delta not in favoured:
+                    favoured[delta] = context.of(arithmetic.favourable(context.logits, context.labels, delta))
+                self._favoured[name].add(favoured[delta])
 
     def answer(self, name: str) -> list[ImageResult]:
         """Answer one property: a single result that stands for all images together; none when none was seen."""
-        prop, pool = self._pools[name]
+        prop, pool, constant = self._pools[name]
         if not pool.images:
             return []
         clean = pool.clean()
+        best = self._best(prop, name, clean)
         label = f"all {pool.images} images"
         if isinstance(prop.query, WorstCaseQuery):
             budgets = prop.query.budgets
-            return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (clean,) * len(budgets))]
+            return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (best,) * len(budgets))]
         leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
-        gammas = [None if clean is None else o.threshold.at(clean) for o in leaves]
-        low = tuple(pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
-        high = tuple(attained_radius(o, clean, g) for o, g in zip(leaves, gammas, strict=True))
+        gammas = [None if best is None else o.threshold.at(best) for o in leaves]
+        if constant.rounding and any(not 0 <= o.threshold.slope <= 1 for o in leaves):
+            raise UnsupportedMetricError(
+                f"property {name}",
+                "a threshold that falls with the clean value, or grows faster, is not pooled with --arithmetic real",
+                "write a fixed threshold, or leave out --arithmetic real",
+            )
+        found = (pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
+        low = tuple(arithmetic.lessened(r, constant) for r in found)
+        high = tuple(attained_radius(o, best, g) for o, g in zip(leaves, gammas, strict=True))
         return [ImageResult(label, clean, low, high)]
+
+    def _best(self, prop: Property, name: str, clean: Fraction | None) -> Fraction | None:
+        """What the images themselves are worth at most, whatever rounding did."""
+        if name not in self._favoured or clean is None:
+            return clean
+        found = self._favoured[name].clean()
+        return Fraction(0 if _first(prop.query).lower_is_better else 1) if found is None else found
 
     def close(self) -> None:
         """Delete what was kept of the batches."""
-        for _, pool in self._pools.values():
+        for pool in (*(pool for _, pool, _ in self._pools.values()), *self._favoured.values()):
             pool.close()
 
 

@@ -283,7 +283,7 @@ def check(
         hashes={},
         versions=versions(),
         times=times,
-        notes=established.notes + notes(program, forward),
+        notes=established.notes + notes(program, forward, established.arithmetic),
         remarks=(*remarks(program, census, properties), *smoothed.notes()),
         attack_steps=0 if attacker is None else attacker.steps,
         attack_stopped=stopped,
@@ -329,17 +329,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def notes(program: Program, forward: str) -> tuple[str, ...]:
+def notes(program: Program, forward: str, arithmetic: str = "") -> tuple[str, ...]:
     """State what every verdict of a report takes for granted.
 
     Args:
         program: the compiled specification.
         forward: the dtype of the forward pass.
+        arithmetic: what is said of its rounding, where it is not taken as exact.
 
     Returns:
         One line each.
     """
-    lines = [f"arithmetic: forward pass in {forward} taken as exact"]
+    lines = [arithmetic or f"arithmetic: forward pass in {forward} taken as exact"]
     if program.model.detector is not None:
         lines.append(_detections(program.model.detector))
     if program.model.normalize is not None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, fx
@@ -113,6 +114,14 @@ def test_the_arguments_as_the_graph_computes_with_them(export: Any, name: str) -
     assert args[1:] == numbers
     assert {key: kwargs[key] for key in named} == named
     assert set(kwargs) - set(named) <= set(node.kwargs)
+
+
+def test_a_number_left_to_its_default_is_rounded_like_one_written_out(export: Any) -> None:
+    """The slope of LeakyReLU is 0.01 where nothing is said, and float32 has another 0.01 than float64."""
+    node = last(export, F.leaky_relu, "leaky_relu")
+    args, kwargs = with_rounded_numbers(node)
+    assert args == node.args
+    assert kwargs == {"negative_slope": float(np.float32(0.01))}
 
 
 def test_what_has_no_floating_type_is_left_as_it_is(export: Any) -> None:

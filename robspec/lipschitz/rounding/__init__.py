@@ -1,0 +1,1 @@
+"""What rounding may add to the logits: one more adversary, bounded in the norm of the Lipschitz walk."""

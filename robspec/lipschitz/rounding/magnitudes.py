@@ -1,0 +1,46 @@
+"""How large every value is at one image, measured in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from robspec.function.running import Runner, exact_arithmetic
+from robspec.lipschitz.rounding.charge import length
+
+
+class _Watched(Runner):
+    """Runs a program and keeps the l2 norm of everything that comes by."""
+
+    def __init__(self, program: ExportedProgram, own: torch.dtype) -> None:
+        super().__init__(program, own, torch.float64, torch.device("cpu"))
+        self.norms: dict[str, list[float]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        found = super().run_node(n)
+        parts = list(found) if isinstance(found, (tuple, list)) else [found]
+        self.norms[n.name] = [
+            length(p.detach().to(torch.float64)) if isinstance(p, torch.Tensor) and p.is_floating_point() else 0.0
+            for p in parts
+        ]
+        return found
+
+
+def measure(program: ExportedProgram, own: torch.dtype, images: torch.Tensor) -> dict[str, list[float]]:
+    """Run a batch of equal images and take the norms of all nodes' results.
+
+    Args:
+        program: settled.
+        own: its floating-point type.
+        images: float64, as the program takes them.
+
+    Returns:
+        By node name, of each of its outputs the l2 norm over the whole batch, rounded up.
+    """
+    runner = _Watched(program, own)
+    with exact_arithmetic(torch.device("cpu")):
+        runner.images_to_logits(images)
+    return runner.norms

@@ -1,0 +1,248 @@
+"""The walk of the constant once more, for what rounding adds: error and magnitude of every value, in l2.
+
+With u the unit roundoff, each node adds a loss that is so much of the size of what it was given; exact maps pass
+errors on by their constants. Behind a value that nothing goes past, the constant from there on multiplies what came
+before as a whole, so that residual blocks are bounded as one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.export import ExportedProgram
+
+from robspec.function.layout import module_path
+from robspec.lipschitz import directed
+from robspec.lipschitz.rounding import segments
+from robspec.lipschitz.rounding.charge import Asked, Charge
+from robspec.lipschitz.rounding.errors import NoRoundingRule
+from robspec.lipschitz.rounding.magnitudes import measure
+from robspec.lipschitz.rounding.precision import DOUBLE, Precision
+from robspec.lipschitz.rounding.rulebook import table
+from robspec.lipschitz.threads import threads_for
+from robspec.lipschitz.values import Value
+from robspec.lipschitz.walk import Walk
+from robspec.semantics.norm import L2
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One node's part in the error.
+
+    Args:
+        name: of the node.
+        module: dotted module path, empty at top level.
+        rule: the operation.
+        magnitude: bound of the l2 norm of its exact result for every image in the range, rounded up.
+        added: what it adds itself, l2, rounded up.
+        error: what its result may be off by, l2, rounded up.
+        share: of the final error, what is added here and multiplied from here on; from 0 to 1, an estimate.
+        what: where it comes from.
+    """
+
+    name: str
+    module: str
+    rule: str
+    magnitude: float
+    added: float
+    error: float
+    share: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """A bound on the rounding error of the logits of every image in the range.
+
+    Args:
+        delta: of the l2 norm of the difference, rounded up.
+        precision: name of the element type the network is run in.
+        given: what was allowed for the image itself, l2.
+        lines: node by node.
+    """
+
+    delta: float
+    precision: str
+    given: float
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """What one pass found for every value: its error, what it added itself, and its charge."""
+
+    errors: dict[Value, float]
+    added: dict[Value, float]
+    charges: dict[Value, Charge]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The images a bound speaks of, as the network takes them.
+
+    Args:
+        middle: one number for each channel.
+        radius: how far an entry of each channel may be from it, rounded up.
+        given: what the computed image may differ from the meant one, for each entry of each channel, rounded up.
+    """
+
+    middle: tuple[float, ...]
+    radius: tuple[float, ...]
+    given: tuple[float, ...]
+
+    def lengths(self, pixels: int) -> tuple[float, float]:
+        """The l2 norms of the radius and of what was given, over so many pixels a channel, rounded up."""
+        far, off = (
+            directed.mul(directed.stack(sides, L2), directed.sqrt(float(pixels)))
+            for sides in (self.radius, self.given)
+        )
+        return far, off
+
+
+def bound(program: ExportedProgram, box: Box, precisions: Sequence[Precision] = (DOUBLE,)) -> list[Rounding]:
+    """Bound what rounding may change of the logits.
+
+    Args:
+        program: a loaded export with one image input and one output.
+        box: the images.
+        precisions: the arithmetics the network may be run in.
+
+    Returns:
+        One bound for each precision.
+
+    Raises:
+        NoRoundingRule: E0507, a node without a rule, or one that may overflow.
+        RobspecError: as `prove`, where no l2 constant can be proved.
+    """
+    with threads_for(0), torch.no_grad():
+        return _Recursion(program, box).bounds(precisions)
+
+
+class _Recursion:
+    """One walk, whose bounds every precision shares."""
+
+    def __init__(self, program: ExportedProgram, box: Box) -> None:
+        self._walk = Walk(program, L2)
+        output = self._walk.run()
+        self._inputs = {value: self._read(value) for value in self._walk.values}
+        self._order = segments.needed(output, self._inputs, self._walk.values)
+        narrow = set(segments.narrow(self._order, self._inputs))
+        for value in self._walk.values:
+            value.forget(tracked=value in narrow)
+        for value in self._order:
+            if value.step.refusal is not None:
+                raise self._refuse(value, "it has no constant of its own")
+            _ = value.known
+        self._cuts = segments.chain([value for value in self._order if value in narrow])
+        self._far, self._given, middle = self._place(box)
+        self._norms = measure(self._walk.program, self._walk.layout.dtype, middle)
+
+    def _place(self, box: Box) -> tuple[float, float, torch.Tensor]:
+        """Lay the middle of the box out as a batch, and bound how far one image is from it."""
+        layout = self._walk.layout
+        shape, channel = list(layout.shape), 1 if layout.axis == 0 else 0
+        far, given = box.lengths(math.prod(shape) // max(shape[channel], 1))
+        if layout.axis is not None:
+            shape[layout.axis] *= layout.batches[0]
+        sides = [1] * len(shape)
+        sides[channel] = -1
+        middle = torch.tensor(box.middle, dtype=torch.float64).reshape(sides)
+        return far, given, middle.expand(shape).contiguous()
+
+    def bounds(self, precisions: Sequence[Precision]) -> list[Rounding]:
+        sizes: dict[Value, float] = {}
+        double = self._pass(DOUBLE, sizes, measured=True)
+        found = []
+        for precision in precisions:
+            passed = double if precision == DOUBLE else self._pass(precision, sizes, measured=False)
+            delta = passed.errors[self._order[-1]]
+            found.append(Rounding(delta, precision.name, self._given, self._lines(passed, sizes, delta)))
+        return found
+
+    def _pass(self, precision: Precision, sizes: dict[Value, float], *, measured: bool) -> _Pass:
+        """Go through the graph once; of the first time sizes follow, as what was measured is off by its error."""
+        root, kept = self._order[0], set(self._cuts)
+        cut, since, reach = root, {root: 0.0}, {root: 1.0}
+        found = _Pass({root: self._given}, {root: 0.0}, {})
+        limit = math.sqrt(precision.top) / 1024
+        for value in self._order:
+            if value is not root:
+                charge = self._charge(value, precision)
+                computed = {t.source: directed.add(sizes[t.source], found.errors[t.source]) for t in charge.terms}
+                parts = [directed.mul(t.relative, computed[t.source]) for t in charge.terms]
+                added = directed.add(charge.absolute, *parts)
+                passed = [directed.mul(t.gain, since[t.source]) for t in charge.terms]
+                since[value] = directed.add(added, *passed)
+                known = value.known.get(cut)
+                apart = [directed.mul(t.gain, reach[t.source]) for t in charge.terms]
+                reach[value] = directed.add(0.0, *apart) if known is None else known
+                found.charges[value], found.added[value] = charge, added
+                found.errors[value] = directed.add(directed.mul(reach[value], found.errors[cut]), since[value])
+                largest = max((directed.mul(max(t.gain, 1.0), computed[t.source]) for t in charge.terms), default=0.0)
+                if not max(largest, found.errors[value]) < limit:
+                    raise self._refuse(value, f"its numbers may overflow {precision.name}")
+            if measured:
+                far = directed.mul(value.known[root], self._far)
+                sizes[value] = directed.add(self._measured(value), found.errors[value], far)
+            if value in kept:
+                cut, since[value], reach[value] = value, 0.0, 1.0
+        return found
+
+    def _lines(self, passed: _Pass, sizes: dict[Value, float], delta: float) -> tuple[Line, ...]:
+        onward = {self._order[-1]: 1.0}
+        following = dict(zip(self._cuts, self._cuts[1:], strict=False))
+        users: dict[Value, list[tuple[Value, float]]] = {}
+        for value, charge in passed.charges.items():
+            for term in charge.terms:
+                users.setdefault(term.source, []).append((value, term.gain))
+        for value in reversed(self._order[:-1]):
+            if value in following:
+                onward[value] = directed.mul(following[value].known[value], onward[following[value]])
+            else:
+                onward[value] = directed.add(0.0, *(directed.mul(g, onward[u]) for u, g in users[value]))
+        lines = []
+        for value in self._order:
+            given = self._given if value is self._order[0] else passed.added[value]
+            share = min(1.0, given * onward[value] / delta) if delta else 0.0
+            what = "the image as read" if value is self._order[0] else passed.charges[value].what
+            module = module_path(value.node, self._walk.layout.owners)
+            rule = value.step.rule
+            lines.append(Line(value.name, module, rule, sizes[value], given, passed.errors[value], share, what))
+        return tuple(lines)
+
+    def _charge(self, value: Value, precision: Precision) -> Charge:
+        call = self._walk.calls[value.node]
+        rule = table().get(call.name)
+        if rule is None:
+            raise self._refuse(value, "there is no rule for it")
+        return rule(Asked(call, value, precision))
+
+    def _refuse(self, value: Value, what: str) -> NoRoundingRule:
+        call = self._walk.calls[value.node]
+        return NoRoundingRule(
+            call.where,
+            f"the rounding error of {call.name} has no bound: {what}",
+            "write it as operations that have one, or say `--arithmetic exact`",
+        )
+
+    def _read(self, value: Value) -> tuple[Value, ...]:
+        """What a node reads of the image."""
+        call = self._walk.calls.get(value.node)
+        if call is None:
+            return ()
+        found: list[Value] = []
+        for item in call.arguments.values():
+            found += [v for v in (item if isinstance(item, list) else [item]) if isinstance(v, Value)]
+        return tuple(found)
+
+    def _measured(self, value: Value) -> float:
+        """The norm of a value at the middle of the box: of equal images one has at most their mean square."""
+        name, _, index = value.name.rpartition(".")
+        parts = self._norms[value.node.name]
+        found = parts[int(index)] if name == value.node.name else parts[0]
+        if value.axis is None:
+            return found
+        return directed.div(found, math.sqrt(self._walk.layout.batches[0]) * (1.0 - 1e-15))

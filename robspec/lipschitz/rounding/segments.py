@@ -1,0 +1,61 @@
+"""Where a graph narrows to one value: behind it everything is a function of that value alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from robspec.lipschitz.values import Value
+
+
+def needed(output: Value, inputs: Mapping[Value, Sequence[Value]], order: Sequence[Value]) -> list[Value]:
+    """List the values that the output depends on, itself included, in the order of the graph.
+
+    Args:
+        output: the logits.
+        inputs: what each value is computed from.
+        order: all values in the order of the graph.
+    """
+    found = {output}
+    waiting = [output]
+    while waiting:
+        for source in inputs[waiting.pop()]:
+            if source not in found:
+                found.add(source)
+                waiting.append(source)
+    return [value for value in order if value in found]
+
+
+def narrow(order: Sequence[Value], inputs: Mapping[Value, Sequence[Value]]) -> list[Value]:
+    """List the values that nothing goes past: no later value reads an earlier one.
+
+    Args:
+        order: the values the output depends on, from the image to the output.
+        inputs: what each is computed from.
+    """
+    place = {value: i for i, value in enumerate(order)}
+    last = list(range(len(order)))
+    for value in order:
+        for source in inputs[value]:
+            last[place[source]] = max(last[place[source]], place[value])
+    found, furthest = [], 0
+    for i, value in enumerate(order):
+        if furthest <= i:
+            found.append(value)
+        furthest = max(furthest, last[i])
+    return found
+
+
+def chain(cuts: Sequence[Value]) -> list[Value]:
+    """Keep those narrow places from which a bound to the next one kept is known.
+
+    Args:
+        cuts: from the image to the output, bounds computed with each of them tracked.
+
+    Returns:
+        From the image to the output.
+    """
+    kept = [cuts[-1]]
+    for value in reversed(cuts[:-1]):
+        if value in kept[-1].known:
+            kept.append(value)
+    return kept[::-1]

@@ -1,0 +1,186 @@
+"""Verdicts about the function over the reals: rounding is one more adversary, whose budget adds to L eps.
+
+What a bound is asked is a budget larger by delta / L, and of a radius so much is taken off again; nothing that prices
+flips needs to know. What images attain is judged in their favour: a class that is level within delta may be meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from torch.export import ExportedProgram
+
+from robspec.errors import RobspecError, SoundnessAlarm
+from robspec.ir.types import Program, Property, WorstCaseQuery
+from robspec.lipschitz import directed
+from robspec.lipschitz.rounding.precision import DOUBLE
+from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.verify.errors import NotProvableError, OptionValueError
+from robspec.verify.result import Value
+
+_PIXELS = Fraction(1, 2**23)
+"""Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
+
+
+def box_of(program: Program) -> Box:
+    """The images of a specification as its network takes them, and how far they may be from what is meant.
+
+    Args:
+        program: the compiled specification.
+
+    Returns:
+        Channel by channel, normalised, the range's middle and half its width, and for each entry the rounding of
+        stored pixels and of the normalisation; rounded up.
+    """
+    low, high, normalize = program.model.low, program.model.high, program.model.normalize
+    channels = program.model.input_shape[0]
+    means = (Fraction(0),) * channels if normalize is None else normalize.mean
+    deviations = (Fraction(1),) * channels if normalize is None else normalize.std
+    largest = max(abs(low), abs(high))
+    middles, radii, given = [], [], []
+    for mean, deviation in zip(means, deviations, strict=True):
+        lowest, highest = (low - mean) / deviation, (high - mean) / deviation
+        middle = float((lowest + highest) / 2)
+        reach = max(highest - Fraction(middle), Fraction(middle) - lowest)
+        off = largest * _PIXELS / deviation
+        off += (largest + abs(mean)) / deviation * Fraction(DOUBLE.gamma(8))
+        middles.append(middle)
+        given.append(directed.ceil_float(off))
+        # A range such as 0 to 0.1 has no float32 of its own; its rounding belongs to it.
+        radii.append(directed.ceil_float(reach + off))
+    return Box(tuple(middles), tuple(radii), tuple(given))
+
+
+def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
+    """Bound what the forward pass in float64 may differ from the function that a model's graph denotes.
+
+    Args:
+        program: the compiled specification.
+        graph: the exported program the logits come from.
+
+    Raises:
+        NotProvableError: E0403, some operation has no bound, or no l2 constant.
+    """
+    try:
+        (found,) = bound(graph, box_of(program), (DOUBLE,))
+    except SoundnessAlarm:
+        raise
+    except RobspecError as refusal:
+        raise NotProvableError(
+            refusal.where,
+            f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
+            "leave out `--arithmetic real`: the forward pass is then taken as exact, and the report says so",
+        ) from refusal
+    return found
+
+
+def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:
+    """Put the rounding of the logits beside each constant that speaks of them.
+
+    Raises:
+        OptionValueError: E0601, a constant is assumed: of a graph that has none nothing is known of its rounding.
+    """
+    if any(c.status is ConstantStatus.ASSUMED for c in constants):
+        raise OptionValueError(
+            "--arithmetic",
+            "a constant that is assumed says nothing of rounding",
+            "leave out --assume-lipschitz, or --arithmetic real",
+        )
+    return tuple(c if c.status is ConstantStatus.SAMPLED else replace(c, rounding=delta) for c in constants)
+
+
+def asked(prop: Property, constant: Constant) -> tuple[Property, Constant]:
+    """Say what a bound is asked, so that what it certifies holds of the function over the reals.
+
+    Args:
+        prop: a property.
+        constant: of the property, with the rounding of its logits.
+
+    Returns:
+        The same where nothing is rounded. Else budgets and a constant whose products are at least L eps + delta.
+    """
+    if not constant.rounding or not isinstance(prop.query, WorstCaseQuery):
+        return prop, bare(constant)
+    budgets = tuple((eps if constant.value else Fraction(0)) + _shift(constant) for eps in prop.query.budgets)
+    return replace(prop, query=replace(prop.query, budgets=budgets)), bare(constant)
+
+
+def bare(constant: Constant) -> Constant:
+    """Give the constant that bounds are asked with: without rounding, and never 0 where something is rounded."""
+    if not constant.rounding:
+        return constant
+    return replace(constant, rounding=Fraction(0), value=constant.value or Fraction(1))
+
+
+def lessened(radius: Value | None, constant: Constant) -> Value | None:
+    """Take from a radius what rounding may use up; of a constant network all or nothing.
+
+    Args:
+        radius: as certified with what `asked` gave.
+        constant: of the property.
+
+    Returns:
+        A radius of the function over the reals, 0 at least.
+    """
+    if not constant.rounding or radius is None or isinstance(radius, float):
+        return radius
+    left = max(radius - _shift(constant), Fraction(0))
+    return left if constant.value or not left else float("inf")
+
+
+def reach(constant: Constant) -> Fraction:
+    """Rounding as a budget of what `bare` gives."""
+    return _shift(constant)
+
+
+def _shift(constant: Constant) -> Fraction:
+    """Rounding as a distance of images, rounded up to a double."""
+    return Fraction(directed.ceil_float(constant.rounding / (constant.value or 1)))
+
+
+def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
+    """Decide for the label wherever rounding leaves that open.
+
+    Args:
+        logits: [B, K, H, W], float64.
+        labels: int64 [B, H, W], or None; other numbers than classes are passed over.
+        delta: bound of the l2 norm of the error of one image's logits.
+
+    Returns:
+        Logits of which every metric that only gains from right decisions is at least what it is over the reals.
+    """
+    if labels is None:
+        return logits
+    reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
+    labels = labels.to(logits.device)
+    if logits.shape[1] == 1:
+        near = logits[:, 0].abs() <= reach
+        found = logits.clone()
+        sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
+        found[:, 0] = torch.where(near & ((labels == 0) | (labels == 1)), sure, logits[:, 0])
+        return found
+    classes = logits.shape[1]
+    named = (labels >= 0) & (labels < classes)
+    index = labels.clamp(0, classes - 1)[:, None]
+    own = logits.gather(1, index)
+    top = logits.amax(1, keepdim=True)
+    # The difference is rounded once, which the ninth digit covers.
+    near = named[:, None] & (top - own <= reach)
+    raised = torch.where(near, top + torch.clamp(top.abs(), min=1.0), own)
+    return logits.scatter(1, index, raised)
+
+
+def level(logits: torch.Tensor, delta: Fraction) -> Iterator[torch.Tensor]:
+    """Decide for each class in turn wherever rounding leaves that open.
+
+    Args:
+        logits: [B, K, H, W], float64.
+        delta: bound of the l2 norm of the error of one image's logits.
+    """
+    batch, channels, *sides = logits.shape
+    for k in range(max(channels, 2)):
+        yield favourable(logits, torch.full((batch, *sides), k, dtype=torch.int64), delta)
