@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robspec import stopping
-from robspec.cli import _options
+from robspec.cli import _options, _rounding
 from robspec.cli._proving import proving
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
@@ -46,6 +46,15 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: float) ->
 @click.option("--seconds", default=10.0, callback=_time, show_default=True, help="Time for that search; 0 skips it.")
 @click.option("--pair", "pair_path", type=click.Path(path_type=Path), help="Where to store the pair (.npz).")
 @click.option("--all", "everything", is_flag=True, help="Show the nodes of bound exactly 1 too.")
+@click.option("--rounding", is_flag=True, help="Prove what rounding may change of the logits, node by node.")
+@click.option(
+    "--range",
+    "within",
+    type=(float, float),
+    default=(0.0, 1.0),
+    show_default=True,
+    help="Of images as the network takes them, for --rounding.",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 def command(
     model: Path,
@@ -59,6 +68,8 @@ def command(
     seconds: float,
     pair_path: Path | None,
     everything: bool,
+    rounding: bool,
+    within: tuple[float, float],
     style: str,
 ) -> int:
     """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
@@ -76,6 +87,7 @@ def command(
     program, shape = _load(model, read_choice(model_output, given, fixed))
     with proving():
         derivation = cached(program, input_norm=p, output_norm=q)
+        rounded = _rounding.bounds(program, shape[0], within) if rounding else []
     pair = None
     stopped = False
     starts = None if images is None or seconds == 0 else _images(images, shape)
@@ -89,9 +101,11 @@ def command(
         pair_path = pair_path or Path("robspec-out") / "lipschitz" / f"{model.stem}.{p}-{q}.npz"
         _store(pair, pair_path)
     if style == "json":
-        click.echo(json.dumps(_report(model, derivation, pair, pair_path), indent=2))
+        report = _report(model, derivation, pair, pair_path)
+        click.echo(json.dumps(report | ({"rounding": _rounding.as_json(rounded)} if rounding else {}), indent=2))
     else:
         _show(model, derivation, pair, pair_path if pair is not None else None, everything=everything)
+        _rounding.show(rounded, within, everything=everything)
     if stopped:
         click.echo("interrupted: the search for a lower bound was not finished, the proof was", err=True)
     return stopping.STATUS if stopped else 0

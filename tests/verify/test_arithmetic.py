@@ -1,0 +1,147 @@
+"""Rounding as one more adversary: what is asked of the bounds, what is taken off radii, and who gains from ties."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robspec.bounds.context import Context
+from robspec.ir.types import Program, WorstCaseQuery
+from robspec.kernels.knapsack import backends
+from robspec.lower import compile_text
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L2
+from robspec.verify.arithmetic import asked, bare, box_of, favourable, lessened, level
+from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.result import ImageResult
+
+TEXT = """language 1
+model {{
+  input image [3, 1, 2] in [0, 1]
+  output logits [{channels}, 1, 2]
+  classes {classes}
+}}
+data d {{
+  images "i/*"
+  masks "m/*"
+}}
+property worst {{
+  metric {metric}
+  norm l2
+  budget 0.5
+  require mean(worst_case) >= 0
+}}
+property far {{
+  metric {metric}
+  norm l2
+  degraded when h <= 0.5
+  require radius >= 0 for all images
+}}
+"""
+CLASSES = ("a", "b", "c")
+
+
+def compiled(metric: str = "pixel_accuracy", channels: int = 3) -> Program:
+    text = TEXT.format(metric=metric, channels=channels, classes=", ".join(CLASSES[: max(channels, 2)]))
+    program, diagnostics = compile_text(text)
+    assert program is not None, diagnostics
+    return program
+
+
+def constant(value: Fraction, delta: Fraction) -> Constant:
+    return Constant(value, L2, L2, ConstantStatus.PROVED, rounding=delta)
+
+
+@given(st.fractions(0, 4), st.fractions(0, 1), st.fractions(0, 2))
+def test_a_bound_is_asked_no_less_than_l_eps_and_delta(value: Fraction, delta: Fraction, eps: Fraction) -> None:
+    prop = compiled().properties[0]
+    assert isinstance(prop.query, WorstCaseQuery)
+    prop = replace(prop, query=replace(prop.query, budgets=(eps,)))
+    wanted, used = asked(prop, constant(value, delta))
+    assert isinstance(wanted.query, WorstCaseQuery)
+    (budget,) = wanted.query.budgets
+    assert used.rounding == 0
+    wide = (value * eps + delta) * Fraction(1.0000001) + Fraction(1e-300)
+    assert value * eps + delta <= budget * used.value <= wide
+
+
+@given(st.fractions(0, 4), st.fractions(0, 1), st.floats(0, 3))
+def test_what_is_left_of_a_radius_still_holds(value: Fraction, delta: Fraction, radius: float) -> None:
+    given_constant = constant(value, delta)
+    left = lessened(Fraction(radius), given_constant)
+    assert left is not None
+    if left == math.inf:
+        assert value == 0
+        assert Fraction(radius) * bare(given_constant).value >= delta
+    else:
+        assert left == 0 or value * Fraction(left) + delta <= bare(given_constant).value * Fraction(radius)
+
+
+def test_nothing_changes_where_nothing_is_rounded() -> None:
+    prop, exact = compiled().properties[0], constant(Fraction(2), Fraction(0))
+    assert asked(prop, exact) == (prop, exact)
+    assert lessened(Fraction(1, 3), exact) == Fraction(1, 3)
+    assert lessened(math.inf, constant(Fraction(2), Fraction(1))) == math.inf
+    assert lessened(None, constant(Fraction(2), Fraction(1))) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["pixel_accuracy", "iou[b]", "recall[b]", "precision[b]"]))
+def test_nobody_within_delta_is_worth_more_or_less_than_is_said(seed: int, metric: str) -> None:
+    """Random errors of length delta, and errors that aim at ties: between what is certified at eps 0 and attained."""
+    random = np.random.default_rng(seed)
+    channels = int(random.choice([1, 2, 3]))
+    program = compiled(metric, channels)
+    delta = Fraction(float(random.choice([0.01, 0.3, 1.0])))
+    logits = torch.from_numpy(random.integers(-2, 3, (1, channels, 1, 2)) / 2.0)
+    labels = torch.from_numpy(random.integers(0, max(channels, 2), (1, 1, 2)))
+    prop = replace(program.properties[0], query=replace(program.properties[0].query, budgets=(Fraction(0),)))
+    backend = backends()["reference"]
+
+    def results(z: torch.Tensor, rounding: Fraction) -> ImageResult:
+        evaluator = BatchEvaluator(Context(backend, z, labels, None), ("x",))
+        return evaluator.answer(prop, constant(Fraction(1), rounding))[0]
+
+    (said,) = [results(logits, delta)]
+    for _ in range(12):
+        error = torch.from_numpy(random.normal(size=logits.shape))
+        if random.random() < 0.7:  # one pixel's two classes, which is what a flip takes
+            error *= torch.from_numpy(random.random(logits.shape) < 0.5)
+        size = float(error.norm())
+        error = error * (float(delta) * (1 - 1e-12) / size) if size else error
+        found = results(logits + error, Fraction(0)).clean
+        if found is None:
+            continue
+        assert said.certified[0] is not None
+        assert said.attained[0] is not None
+        assert said.certified[0] <= found <= said.attained[0]
+
+
+def test_ties_go_to_the_label_and_to_each_class_in_turn() -> None:
+    logits = torch.tensor([[[[1.0, 0.0]], [[0.9, 5.0]]]], dtype=torch.float64)
+    labels = torch.tensor([[[1, 0]]])
+    assert favourable(logits, labels, Fraction(1, 10)).argmax(1).tolist() == [[[1, 1]]]
+    assert favourable(logits, None, Fraction(1, 10)) is logits
+    assert favourable(logits, labels + 255, Fraction(1, 10)).argmax(1).tolist() == [[[0, 1]]]
+    assert [z.argmax(1).tolist() for z in level(logits, Fraction(1, 10))] == [[[[0, 1]]], [[[1, 1]]]]
+    single = torch.tensor([[[[0.05, -3.0]]]], dtype=torch.float64)
+    assert (favourable(single, torch.tensor([[[0, 1]]]), Fraction(1, 10)) > 0).tolist() == [[[[False, False]]]]
+
+
+def test_the_box_holds_every_image_of_the_range() -> None:
+    text = TEXT.format(metric="pixel_accuracy", channels=2, classes="a, b")
+    normalised = text.replace("in [0, 1]", "in [0.1, 0.9]\n  normalize mean [0.5, 0.4, 0.3] std [0.25, 0.2, 0.3]")
+    program, diagnostics = compile_text(normalised)
+    assert program is not None, diagnostics
+    box, model = box_of(program), program.model
+    assert model.normalize is not None
+    for channel, (mean, deviation) in enumerate(zip(model.normalize.mean, model.normalize.std, strict=True)):
+        for value in (np.float32(0.1), np.float32(0.9)):
+            exact = (Fraction(float(value)) - mean) / deviation
+            assert abs(exact - Fraction(box.middle[channel])) <= Fraction(box.radius[channel])
+        assert Fraction(box.given[channel]) >= Fraction(9, 10) / 2**24 / deviation
