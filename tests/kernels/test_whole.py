@@ -39,7 +39,7 @@ def both(batch: LogitsBatch, norm: Fraction | None, constant: Fraction) -> None:
 
 
 @pytest.mark.parametrize("norm", [None, Fraction(1), Fraction(2)], ids=["linf", "l1", "l2"])
-@pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 70])
+@pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 70, 255, 256, 257, 520])
 def test_equal_to_the_reference(classes: int, norm: Fraction | None) -> None:
     """Ties, whole lanes and what is left over, labels left out, every dtype."""
     rng = np.random.default_rng(classes)
