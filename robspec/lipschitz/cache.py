@@ -45,14 +45,18 @@ def cached(
     Raises:
         RobspecError: as `prove`; failures are not kept.
     """
-    folder = directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
-    path = folder / f"{key(program, input_norm, output_norm)}.json"
+    path = folder(directory) / f"{key(program, input_norm, output_norm)}.json"
     found = _read(path)
     if found is not None and (found.input_norm, found.output_norm) == (input_norm, output_norm):
         return found
     derivation = prove(program, input_norm=input_norm, output_norm=output_norm)
     _write(path, derivation)
     return derivation
+
+
+def folder(directory: Path | None) -> Path:
+    """Where proofs are kept: the directory that is asked for, or the user's cache."""
+    return directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
 
 
 def key(program: ExportedProgram, input_norm: Norm, output_norm: Norm) -> str:
@@ -94,17 +98,32 @@ def _feed_graph(feed: Any, graph: fx.Graph, owners: dict[str, str]) -> None:
 
 def _read(path: Path) -> Derivation | None:
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        payload = entry["payload"]
-        if hashlib.sha256(payload.encode()).hexdigest() != entry["checksum"]:
-            return None
-        return _decode(json.loads(payload))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        fields = kept(path)
+        return None if fields is None else _decode(fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _write(path: Path, derivation: Derivation) -> None:
-    payload = json.dumps(_encode(derivation))
+    keep(path, _encode(derivation))
+
+
+def kept(path: Path) -> dict[str, Any] | None:
+    """Read what was kept; None where it cannot be read, or its checksum does not match."""
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        payload = entry["payload"]
+        if hashlib.sha256(payload.encode()).hexdigest() != entry["checksum"]:
+            return None
+        fields = json.loads(payload)
+        return fields if isinstance(fields, dict) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def keep(path: Path, fields: dict[str, Any]) -> None:
+    """Keep fields under a checksum, whole or not at all; a folder that cannot be written to keeps nothing."""
+    payload = json.dumps(fields)
     entry = json.dumps({"checksum": hashlib.sha256(payload.encode()).hexdigest(), "payload": payload})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

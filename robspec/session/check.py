@@ -101,6 +101,10 @@ class Options:
     ignore_claims: bool = False
 
     def __post_init__(self) -> None:
+        if self.arithmetic not in ("exact", "real"):
+            raise OptionValueError(
+                "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact or real"
+            )
         if self.certificate and (self.limit is not None or self.properties):
             refused = "a certificate is about the whole specification and data set"
             raise OptionValueError("--certificate", refused, "leave out --limit and --property")

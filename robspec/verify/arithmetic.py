@@ -16,8 +16,9 @@ from torch.export import ExportedProgram
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
+from robspec.lipschitz.rounding.cache import cached
 from robspec.lipschitz.rounding.precision import DOUBLE
-from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
+from robspec.lipschitz.rounding.recursion import Box, Rounding
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
@@ -66,7 +67,7 @@ def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
     """
     try:
-        (found,) = bound(graph, box_of(program), (DOUBLE,))
+        return cached(graph, box_of(program))
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
@@ -75,7 +76,6 @@ def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
             "leave out `--arithmetic real`: the forward pass is then taken as exact, and the report says so",
         ) from refusal
-    return found
 
 
 def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:

@@ -190,6 +190,7 @@ def _gap(
     boundary = needed == 0 or (measured is not None and needed < measured)
     causes = ["images-near-boundary" if boundary else "constant-too-large"]
     can = isinstance(query, WorstCaseQuery) and searchable(query, report.program.model.task)
+    can &= not constant.rounding  # the search does not know of it yet
     if can and not report.attack_steps:
         causes.append("no-attack-tried")
     facts = _Facts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from robspec.lipschitz.rounding import rulebook
+from robspec.lipschitz.rounding.cache import cached
 from robspec.lipschitz.rounding.charge import length
 from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.lipschitz.rounding.precision import DOUBLE, SINGLE
@@ -161,3 +163,20 @@ def _moves(side: int, outputs: int) -> bool:
     ramp = torch.arange(side, dtype=torch.float64).reshape(1, 1, side, 1)
     single = functional.interpolate(ramp.float(), size=(outputs, 1), mode="nearest").double()
     return not torch.equal(functional.interpolate(ramp, size=(outputs, 1), mode="nearest"), single)
+
+
+def test_a_bound_is_kept_for_exactly_its_graph_and_its_images(tmp_path: Path) -> None:
+    layer = nn.Conv2d(2, 2, 1)
+    program, box = exported(layer), BOX
+    first = cached(program, box, directory=tmp_path)
+    (entry,) = tmp_path.iterdir()
+    assert cached(program, box, directory=tmp_path) == first
+    assert [first] == bound(program, box)
+    wider = cached(program, Box((0.5, 0.5), (1.5, 0.5), (0.0, 0.0)), directory=tmp_path)
+    assert wider.delta > first.delta
+    other = nn.Conv2d(2, 2, 1)
+    other.load_state_dict({name: 2.0 * value for name, value in layer.state_dict().items()})
+    assert cached(exported(other), box, directory=tmp_path).delta > first.delta
+    assert len(list(tmp_path.iterdir())) == 3
+    entry.write_text(entry.read_text().replace("0x1", "0x0", 1))
+    assert cached(program, box, directory=tmp_path) == first

@@ -1,0 +1,63 @@
+"""Keeps bounds of rounding beside the proofs of constants, keyed by all they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch.export import ExportedProgram
+
+from robspec.lipschitz.cache import folder, keep, kept, key
+from robspec.lipschitz.rounding.precision import DOUBLE
+from robspec.lipschitz.rounding.recursion import Box, Line, Rounding, bound
+from robspec.semantics.norm import L2
+
+ROUNDING_VERSION = 1
+"""Raised whenever a rule of rounding changes what it charges; part of every key."""
+
+
+def cached(program: ExportedProgram, box: Box, *, directory: Path | None = None) -> Rounding:
+    """Bound the rounding of a float64 forward pass, or read an earlier bound of exactly this graph and these images.
+
+    Args:
+        program: the exported program.
+        box: the images.
+        directory: where entries live; the user's cache directory if None.
+
+    Raises:
+        RobspecError: as `bound`; failures are not kept.
+    """
+    sides = [v.hex() for part in (box.middle, box.radius, box.given) for v in part]
+    digest = hashlib.sha256("|".join([key(program, L2, L2), str(ROUNDING_VERSION), DOUBLE.name, *sides]).encode())
+    path = folder(directory) / f"rounding-{digest.hexdigest()}.json"
+    fields = kept(path)
+    found = None if fields is None else _decoded(fields)
+    if found is None:
+        (found,) = bound(program, box)
+        keep(path, _encoded(found))
+    return found
+
+
+def _encoded(rounding: Rounding) -> dict[str, Any]:
+    fields = asdict(rounding)
+    for record in (fields, *fields["lines"]):
+        for name, value in record.items():
+            if isinstance(value, float):
+                record[name] = value.hex()
+    return fields
+
+
+def _decoded(fields: dict[str, Any]) -> Rounding | None:
+    numbers = ("magnitude", "added", "error", "share")
+    try:
+        lines = [
+            Line(**{name: float.fromhex(v) if name in numbers else str(v) for name, v in line.items()})
+            for line in fields["lines"]
+        ]
+        return Rounding(
+            float.fromhex(fields["delta"]), str(fields["precision"]), float.fromhex(fields["given"]), tuple(lines)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
