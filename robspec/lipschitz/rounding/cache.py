@@ -50,10 +50,18 @@ def _encoded(rounding: Rounding) -> dict[str, Any]:
 
 
 def _decoded(fields: dict[str, Any]) -> Rounding | None:
-    numbers = ("magnitude", "added", "error", "share")
     try:
         lines = [
-            Line(**{name: float.fromhex(v) if name in numbers else str(v) for name, v in line.items()})
+            Line(
+                name=str(line["name"]),
+                module=str(line["module"]),
+                rule=str(line["rule"]),
+                magnitude=float.fromhex(line["magnitude"]),
+                added=float.fromhex(line["added"]),
+                error=float.fromhex(line["error"]),
+                share=float.fromhex(line["share"]),
+                what=str(line["what"]),
+            )
             for line in fields["lines"]
         ]
         return Rounding(
