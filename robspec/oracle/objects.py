@@ -93,18 +93,31 @@ def run(image: Image, moved: dict[Key, Fraction]) -> list[Seen]:
         What became of each class.
     """
     detector = image.detector
-    scores = [[moved.get((k, i), z) for i, z in enumerate(row)] for k, row in enumerate(image.scores)]
     if detector.match == "location":
-        return [_by_location(image, k, row) for k, row in enumerate(scores)]
-    kept: dict[int, list[int]] = {}
+        return [_by_location(image, k, row) for k, row in enumerate(_moved(image, moved))]
+    return [_by_overlap(image, k, found) for k, found in kept(image, moved).items()]
+
+
+def _moved(image: Image, moved: dict[Key, Fraction]) -> list[list[Fraction]]:
+    return [[moved.get((k, i), z) for i, z in enumerate(row)] for k, row in enumerate(image.scores)]
+
+
+def kept(image: Image, moved: dict[Key, Fraction]) -> dict[int, list[int]]:
+    """Run threshold, suppression and limit; arguments as for `run`.
+
+    Returns:
+        Of every class, the locations of its detections, the best first.
+    """
+    detector, scores = image.detector, _moved(image, moved)
+    found: dict[int, list[int]] = {}
     for k, row in enumerate(scores):
         firing = sorted((i for i, z in enumerate(row) if z >= image.threshold), key=lambda i, row=row: (-row[i], i))  # type: ignore[misc]
-        kept[k] = suppressed(firing, image.boxes, detector.nms)
+        found[k] = suppressed(firing, image.boxes, detector.nms)
     if detector.limit is not None:
-        best = sorted(((-scores[k][i], k, n) for k, found in kept.items() for n, i in enumerate(found)))
+        best = sorted(((-scores[k][i], k, n) for k, each in found.items() for n, i in enumerate(each)))
         allowed = {(k, n) for _, k, n in best[: detector.limit]}
-        kept = {k: [i for n, i in enumerate(found) if (k, n) in allowed] for k, found in kept.items()}
-    return [_by_overlap(image, k, kept[k]) for k in range(len(scores))]
+        found = {k: [i for n, i in enumerate(each) if (k, n) in allowed] for k, each in found.items()}
+    return found
 
 
 def _by_overlap(image: Image, k: int, kept: Sequence[int]) -> Seen:
@@ -132,14 +145,19 @@ def _inside(centre: tuple[Fraction, Fraction], box: Box) -> bool:
 
 def value(metric: Metric, image: Image, moved: dict[Key, Fraction]) -> Fraction | None:
     """A metric of objects where some scores are moved; None where it is undefined."""
+    return ratio_value(metric, (*counts(metric, image, moved), 1))
+
+
+def counts(metric: Metric, image: Image, moved: dict[Key, Fraction]) -> tuple[int, int, int]:
+    """TP, FP and FN as a metric counts them where some scores are moved."""
     seen = run(image, moved)
     classes = metric.classes or tuple(range(len(image.scores)))
     total = sum(g.counts for k in classes for g in image.of(k))
     if metric.mislabelled:
         wrong = _mistaken(image, seen, classes, moved)
-        return ratio_value(metric, (total - wrong, 0, wrong, 1))
+        return total - wrong, 0, wrong
     tp = sum(len(seen[k].found) for k in classes)
-    return ratio_value(metric, (tp, sum(len(seen[k].wrong) for k in classes), total - tp, 1))
+    return tp, sum(len(seen[k].wrong) for k in classes), total - tp
 
 
 def _mistaken(image: Image, seen: Sequence[Seen], classes: Sequence[int], moved: dict[Key, Fraction]) -> int:
