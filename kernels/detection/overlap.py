@@ -11,14 +11,16 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from robspec.kernels.detection import BoolArray, FloatArray, IntArray
+from robspec.kernels.detection import BoolArray, FloatArray
+from robspec.kernels.detection._pairs import signs
 
 _SIDES = list(itertools.product((False, True), repeat=4))
-_ROUNDING = 2.0**-46
+Signs: TypeAlias = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ class Boxes:
         return Boxes(found, found if self.still else self.high[index])
 
 
-def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:
+def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> Signs:
     """Compare overlaps with a threshold, exactly.
 
     Args:
@@ -61,24 +63,28 @@ def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:
     Returns:
         -1, 0 or 1 where the overlap is below, at or above the threshold.
     """
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-        inner = np.maximum(sides, 0.0)
-        both = inner[..., 0] * inner[..., 1]
-        total = _area(a) + _area(b)
-        share = float(threshold)
-        gap = both - share * (total - both)
-        sure = np.abs(gap) > _ROUNDING * (1.0 + abs(share)) * (total + both)
-    found = np.where(gap > 0, 1, -1).astype(np.int64)
-    if threshold > 0:
-        apart = (sides < 0).any(axis=-1)
-        found[apart] = -1
-        sure |= apart
-    if not sure.all():
-        wide_a, wide_b = np.broadcast_arrays(a, b)
-        for place in zip(*np.nonzero(~sure), strict=True):
-            found[place] = exact_sign(wide_a[place].tolist(), wide_b[place].tolist(), threshold)
-    return found
+    shape = np.broadcast_shapes(a.shape, b.shape)[:-1]
+    if len(shape) > 2:
+        raise ValueError("a table of pairs has two axes at most")
+    first, second = (_rows(x) for x in (a, b))
+    sides = (*_sides(a), *_sides(b))
+    table = signs(first, second, *sides, float(threshold))
+    if not table.all():
+        for i, j in zip(*np.nonzero(table == 0), strict=True):
+            p = (0 if sides[0] == 1 else i) * sides[1] + (0 if sides[1] == 1 else j)
+            q = (0 if sides[2] == 1 else i) * sides[3] + (0 if sides[3] == 1 else j)
+            table[i, j] = exact_sign(first[p].tolist(), second[q].tolist(), threshold)
+    return np.asarray(table.reshape(shape))
+
+
+def _rows(a: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(a).reshape(-1, 4)
+
+
+def _sides(a: FloatArray) -> tuple[int, int]:
+    """Rows and columns of a table of boxes, at least 1 where there are any."""
+    sides = a.shape[:-1]
+    return (1, *sides) if len(sides) == 1 else (1, 1) if not sides else (sides[0], sides[1])
 
 
 def exact_sign(a: list[float], b: list[float], threshold: Fraction) -> int:
@@ -162,11 +168,6 @@ def surely_inside(boxes: Boxes, regions: FloatArray, threshold: Fraction) -> Boo
         area = max(zero, g[2] - g[0]) * max(zero, g[3] - g[1])
         found[place] = area > 0 and both >= threshold * area
     return found
-
-
-def _area(a: FloatArray) -> FloatArray:
-    sides = np.maximum(a[..., 2:] - a[..., :2], 0.0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def _corner(boxes: Boxes, side: tuple[bool, ...]) -> FloatArray:
