@@ -56,17 +56,14 @@ def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> Signs:
     """Compare overlaps with a threshold, exactly.
 
     Args:
-        a: [..., 4], finite.
-        b: [..., 4], broadcast against a.
+        a: [4], [n, 4] or [n, m, 4], finite.
+        b: the same, broadcast against a; not both [4].
         threshold: exact.
 
     Returns:
         -1, 0 or 1 where the overlap is below, at or above the threshold.
     """
-    shape = np.broadcast_shapes(a.shape, b.shape)[:-1]
-    if len(shape) > 2:
-        raise ValueError("a table of pairs has two axes at most")
-    first, second = (_rows(x) for x in (a, b))
+    first, second = _rows(a), _rows(b)
     sides = (*_sides(a), *_sides(b))
     table = signs(first, second, *sides, float(threshold))
     if not table.all():
@@ -74,7 +71,7 @@ def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> Signs:
             p = (0 if sides[0] == 1 else i) * sides[1] + (0 if sides[1] == 1 else j)
             q = (0 if sides[2] == 1 else i) * sides[3] + (0 if sides[3] == 1 else j)
             table[i, j] = exact_sign(first[p].tolist(), second[q].tolist(), threshold)
-    return np.asarray(table.reshape(shape))
+    return table if a.ndim == 3 or b.ndim == 3 else np.asarray(table[0])
 
 
 def _rows(a: FloatArray) -> FloatArray:
@@ -82,9 +79,10 @@ def _rows(a: FloatArray) -> FloatArray:
 
 
 def _sides(a: FloatArray) -> tuple[int, int]:
-    """Rows and columns of a table of boxes, at least 1 where there are any."""
-    sides = a.shape[:-1]
-    return (1, *sides) if len(sides) == 1 else (1, 1) if not sides else (sides[0], sides[1])
+    """Rows and columns of a table of boxes."""
+    if a.ndim == 2:
+        return 1, len(a)
+    return (1, 1) if a.ndim == 1 else (a.shape[0], a.shape[1])
 
 
 def exact_sign(a: list[float], b: list[float], threshold: Fraction) -> int:
