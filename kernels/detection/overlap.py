@@ -86,13 +86,14 @@ def _sides(a: FloatArray) -> tuple[int, int]:
 
 
 def exact_sign(a: list[float], b: list[float], threshold: Fraction) -> int:
-    """Compare one overlap with a threshold in rationals."""
-    p, q = [Fraction(x) for x in a], [Fraction(x) for x in b]
-    zero = Fraction(0)
-    both = max(zero, min(p[2], q[2]) - max(p[0], q[0])) * max(zero, min(p[3], q[3]) - max(p[1], q[1]))
-    areas = [max(zero, x[2] - x[0]) * max(zero, x[3] - x[1]) for x in (p, q)]
-    union = sum(areas) - both
-    gap = both - threshold * union if union else -threshold
+    """Compare one overlap with a threshold in rationals; the unit of length is any that measures every coordinate."""
+    parts = [x.as_integer_ratio() for x in (*a, *b)]
+    # Denominators of doubles are powers of two.
+    unit = max(d for _, d in parts)
+    p, q, r, s, t, u, v, w = (n * (unit // d) for n, d in parts)
+    both = max(min(r, v) - max(p, t), 0) * max(min(s, w) - max(q, u), 0)
+    union = max(r - p, 0) * max(s - q, 0) + max(v - t, 0) * max(w - u, 0) - both
+    gap = both * threshold.denominator - union * threshold.numerator if union else -threshold.numerator
     return (gap > 0) - (gap < 0)
 
 
