@@ -251,15 +251,16 @@ def _overlapping(where: Boxes, places: IntArray, one: int, pipeline: Pipeline) -
 
 def _together(where: Boxes, places: IntArray, pipeline: Pipeline) -> IntArray:
     """Which places join, one after the other: each surely overlaps all that joined before."""
+    chosen: list[int] = []
     if pipeline.nms is None or len(places) > _AT_ONCE:
-        chosen, near = [], np.arange(len(places))
+        near = np.arange(len(places))
         while len(near) and len(chosen) < MOST_TOGETHER:
             chosen.append(int(near[0]))
             near = near[1:][_overlapping(where, places[near[1:]], int(places[near[0]]), pipeline)]
         return np.array(chosen, dtype=np.int64)
     inner = where[places]
     pairs = surely_more_pairs(inner[:, None], inner[None], pipeline.nms + pipeline.margin)
-    left, chosen = np.ones(len(places), dtype=np.bool_), []
+    left = np.ones(len(places), dtype=np.bool_)
     for i in range(len(places)):
         if left[i]:
             chosen.append(i)

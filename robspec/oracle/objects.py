@@ -195,19 +195,33 @@ def worst(metric: Metric, image: Image, reach: Reach) -> tuple[Fraction, int] | 
     clean = value(metric, image, {})
     if clean is None or isinstance(reach, float):
         return None
-    budget = reach if image.q is None else reach**image.q
     sign = -1 if metric.lower_is_better else 1
-    best, choices = clean, 0
+    found, choices = attacks(metric, image, reach)
+    reached = [value(metric, image, moved) for moved in found]
+    return min((v for v in reached if v is not None), key=lambda v: sign * v), choices
+
+
+def attacks(metric: Metric, image: Image, reach: Fraction) -> tuple[list[dict[Key, Fraction]], int]:
+    """What the programs propose: objects that vanish, detections that appear, and both.
+
+    Args:
+        metric: of objects; what counts is decided by its classes and by whether it counts mislabelled ones.
+        image: the image.
+        reach: L eps, exact.
+
+    Returns:
+        New scores, within reach beyond doubt, none first; and how many choices there were.
+    """
+    budget = reach if image.q is None else reach**image.q
+    found: list[dict[Key, Fraction]] = [{}]
+    choices = 0
     for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
         made = _Program(metric, image, budget).solve(*weights)
-        if made is None:
-            continue
-        moved, count = made
-        choices = max(choices, count)
-        reached = value(metric, image, _paid(image, moved, budget))
-        if reached is not None and sign * reached < sign * best:
-            best = reached
-    return best, choices
+        if made is not None:
+            paid = _paid(image, made[0], budget)
+            choices = max(choices, made[1])
+            found += [paid] if paid not in found else []
+    return found, choices
 
 
 def _price(image: Image, far: Fraction) -> Fraction:
