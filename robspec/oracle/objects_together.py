@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from robspec.ir.plans import Precisions
 from robspec.ir.types import Metric
@@ -71,9 +71,9 @@ def worst(metric: Metric, images: Sequence[Image], reach: Fraction) -> tuple[Fra
 
 def _judge(metric: Metric, images: Sequence[Image]) -> Callable[[Sequence[Moved]], Fraction | None]:
     """The value of any choice; what a choice of one image comes to is computed once."""
-    known: dict[tuple[int, frozenset[tuple[Key, Fraction]]], object] = {}
+    known: dict[tuple[int, frozenset[tuple[Key, Fraction]]], Any] = {}
 
-    def of(i: int, moved: Moved) -> object:
+    def of(i: int, moved: Moved) -> Any:
         key = (i, frozenset(moved.items()))
         if key not in known:
             ask = _verdicts if isinstance(metric.plan, Precisions) else counts
