@@ -1,10 +1,16 @@
 """One image of 10,000 locations and 80 classes: recall, precision, mislabelled objects, average precision.
 
 Every class of a smaller image is first compared with the reference, in plain Python: equal integers, or no figure.
+Then a small network on random images of 640 x 640: what a certificate of recall and false positives adds to a forward
+pass and the suppression that anybody runs after it.
+
+    python -m benchmarks.detection --images 100
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import platform
 import time
 from fractions import Fraction
@@ -16,6 +22,7 @@ from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.scene import Scene, threshold_of
+from robspec.bounds.scene import kept as suppressed
 from robspec.ir.types import Detector, Metric
 from robspec.kernels.detection import Objects, Pipeline, Reach, cpu, reference
 from robspec.kernels.knapsack import backends
@@ -97,8 +104,75 @@ property p {{
     raise SystemExit(f"{name} does not compile")
 
 
+class Backbone(torch.nn.Module):
+    """A plain detector: five strided stages of two convolutions, scores and boxes at strides 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 16, 32, 64, 128, 128)
+        self.stages = torch.nn.ModuleList(
+            torch.nn.Sequential(
+                torch.nn.Conv2d(a, b, 3, stride=2, padding=1),
+                torch.nn.ReLU(),
+                torch.nn.Conv2d(b, b, 3, padding=1),
+                torch.nn.ReLU(),
+            )
+            for a, b in itertools.pairwise(widths)
+        )
+        self.score = torch.nn.ModuleList(torch.nn.Conv2d(c, CLASSES, 3, padding=1) for c in widths[3:])
+        self.box = torch.nn.ModuleList(torch.nn.Conv2d(c, 4, 3, padding=1) for c in widths[3:])
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores [B, K, N] and sizes [B, 4, N] in strides."""
+        levels = []
+        for stage in self.stages:
+            images = stage(images)
+            levels.append(images)
+        scores = [head(x).flatten(2) for head, x in zip(self.score, levels[2:], strict=True)]
+        return torch.cat(scores, 2), torch.cat(
+            [head(x).flatten(2) for head, x in zip(self.box, levels[2:], strict=True)], 2
+        )
+
+
+def over_a_network(count: int) -> None:
+    """Time forward passes, suppression and certificates of many images."""
+    torch.manual_seed(0)
+    network = Backbone().eval()
+    asked = [metric("recall"), metric("false_positives")]
+    spent = {"forward": 0.0, "suppression": 0.0, "certificates": 0.0}
+    kept = 0
+    for number in range(-1, count):
+        if not number:
+            # What came before has compiled everything.
+            spent, kept = dict.fromkeys(spent, 0.0), 0
+        pixels = torch.rand(1, 3, 640, 640)
+        scene = image(LEVELS, 1 + number % 20, 2 + number)
+        began = time.perf_counter()
+        with torch.inference_mode():
+            scores, _ = network(pixels)
+        spent["forward"] += time.perf_counter() - began
+        # A network that is not trained finds nothing: scores and boxes are those of a trained one.
+        if scores.shape[2] < 8000:
+            raise SystemExit("the network has fewer locations than are meant")
+        began = time.perf_counter()
+        kept += sum(len(found.scores) for found in suppressed(scene, DETECTOR, range(CLASSES)).values())
+        spent["suppression"] += time.perf_counter() - began
+        began = time.perf_counter()
+        context = Context(backends()["cpu"], torch.zeros(1, 1, 1, 1), None, None, scenes=(DETECTOR, (scene,)))
+        for each in asked:
+            open_bound(each, context, ONE).worst_case([EPS])
+        spent["certificates"] += time.perf_counter() - began
+    bare = spent["forward"] + spent["suppression"]
+    shown = ", ".join(f"{name} {1e3 * taken / count:.1f}" for name, taken in spent.items())
+    times = (bare + spent["certificates"]) / bare
+    print(f"{count} images, {kept} detections; ms an image: {shown}; {times:.2f} times")
+
+
 def main() -> None:
     """Print the times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=20)
+    given = parser.parse_args()
     checked()
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; equal to the reference")
     for count in (10, 40):
@@ -122,6 +196,7 @@ def main() -> None:
             value = opened.worst_case([EPS])[0]
             print(f"  {name}: {time.process_time() - began:.2f} s of one core; {float(value or 0):.3f}")
             opened.close()
+    over_a_network(given.images)
 
 
 if __name__ == "__main__":

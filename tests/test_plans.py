@@ -14,6 +14,7 @@ from robspec import bounds, registry
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
+from robspec.data.objects import Objects
 from robspec.ir import plans
 from robspec.ir.types import Metric, Program, WorstCaseQuery
 from robspec.kernels.knapsack import backends
@@ -22,6 +23,7 @@ from robspec.lower.explain import explain
 from robspec.oracle import pooled
 from robspec.oracle.scene import Scene, value
 from robspec.recheck.derive import Deriver
+from robspec.recheck.located import Located
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
 from robspec.session.check import Options, refuse_uncovered
@@ -69,7 +71,7 @@ KINDS = get_args(plans.Plan)
 UNCOVERED = {
     "attack": set(),
     "cross_check": {plans.Components, plans.Ranked},
-    "certificate": {*DETECTIONS, plans.Components},
+    "certificate": {plans.Components},
 }
 CONSTANT = Constant(Fraction(1), L2, L2, ConstantStatus.PROVED)
 LOGITS = torch.tensor([[2.0, 0.5, 0.0, 1.0], [0.0, 1.0, 3.0, 0.0], [1.0, 0.0, 0.0, 4.0]]).reshape(1, 3, 2, 2)
@@ -177,3 +179,24 @@ def test_every_plan_has_an_independent_form_or_a_coded_refusal(kind: type[plans.
     deriver = Deriver(compiled, [CONSTANT], lambda *given: given[2])
     deriver.add(["i"], LOGITS, LABELS, torch.ones(1, 2, 2) > 0, torch.ones(1, 2, 2))
     assert [Fraction(entry["clean"]) for entry in deriver.finish()[1][0]] == [truth]
+
+
+@pytest.mark.parametrize("kind", DETECTIONS, ids=lambda k: k.__name__)
+def test_every_plan_of_detections_is_derived_anew(kind: type[plans.Plan]) -> None:
+    """The rechecker takes an image of a detector, and finds every object of it: both locations fire."""
+    compiled = program(kind)
+    boxes = np.tile(np.array([[0.0, 0, 4, 4]]), (16, 1))
+    boxes[8:] += 8
+    scores = np.full((2, 16), -3.0)
+    scores[0, [0, 8]] = 3.0
+    none = np.zeros(2, np.bool_)
+    marked = Objects(boxes[[0, 8]], np.zeros(2, np.int64), none, none)
+    detector = compiled.model.detector
+    assert detector is not None
+    deriver = Deriver(compiled, [CONSTANT], lambda *given: given[2])
+    image = Located.of(scores, boxes, marked, detector, (16, 16))
+    deriver.add_located(["i"], torch.from_numpy(scores)[None, :, None, :], [image])
+    (entry,) = deriver.finish()[1][0]
+    assert entry["clean"] == "1"
+    claim = entry["points"][0]["certified"]
+    assert claim.exact >= 1 - Fraction(1, 2**50)

@@ -113,7 +113,10 @@ def _slack(margin: float, x: float) -> float:
     p, rest = 1.0 / (1.0 + math.exp(-x)), 1.0 / (1.0 + math.exp(min(x, 700.0)))
     if p <= margin * (1 + 2**-40):
         return math.inf
-    found = -math.log1p(-margin / p) + math.log1p(margin / rest) if rest > 0 else math.inf
+    found = math.log1p(margin / rest) - math.log1p(-margin / p)
+    if x > 700.0:
+        # The sigmoid is 1 to within e^-700, and what is `margin` below it stands at log((1 - margin) / margin).
+        found = x + math.log(margin) - math.log1p(-margin)
     return found * (1 + 2**-40) + 2**-45
 
 

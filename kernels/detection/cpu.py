@@ -22,6 +22,8 @@ from robspec.kernels.detection import (
 from robspec.kernels.detection.overlap import Boxes, perhaps_more, surely_at_least, surely_inside, surely_less
 from robspec.kernels.detection.overlap import surely_more as surely_more_pairs
 
+_AT_ONCE = 64
+"""So many boxes are compared with each other in one table."""
 NOWHERE, SHARED = -1, -2
 """A location that certainly belongs to no object; one that may belong to some."""
 
@@ -229,9 +231,11 @@ def _cliques(
         if not pairs.all():
             continue
         rest = np.flatnonzero(left & ~loose)
+        # The first alone leaves few to be compared with all.
         rest = rest[_overlapping(where, rest, members[0], pipeline)]
-        for member in members[1:]:
-            rest = rest[_overlapping(where, rest, member, pipeline)]
+        if len(members) > 1 and len(rest):
+            all_of = surely_more_pairs(where[rest][:, None], inner[None, 1:], pipeline.nms + pipeline.margin)
+            rest = rest[all_of.all(axis=1)]
         left[rest] = False
         left[members] = False
         count += 1
@@ -243,6 +247,25 @@ def _overlapping(where: Boxes, places: IntArray, one: int, pipeline: Pipeline) -
     if pipeline.nms is None or not len(places):
         return np.zeros(len(places), dtype=np.bool_)
     return surely_more_pairs(where[places], where[one][None], pipeline.nms + pipeline.margin)
+
+
+def _together(where: Boxes, places: IntArray, pipeline: Pipeline) -> IntArray:
+    """Which places join, one after the other: each surely overlaps all that joined before."""
+    chosen: list[int] = []
+    if pipeline.nms is None or len(places) > _AT_ONCE:
+        near = np.arange(len(places))
+        while len(near) and len(chosen) < MOST_TOGETHER:
+            chosen.append(int(near[0]))
+            near = near[1:][_overlapping(where, places[near[1:]], int(places[near[0]]), pipeline)]
+        return np.array(chosen, dtype=np.int64)
+    inner = where[places]
+    pairs = surely_more_pairs(inner[:, None], inner[None], pipeline.nms + pipeline.margin)
+    left = np.ones(len(places), dtype=np.bool_)
+    for i in range(len(places)):
+        if left[i]:
+            chosen.append(i)
+            left &= pairs[i]
+    return np.array(chosen, dtype=np.int64)
 
 
 def _groups(
@@ -263,13 +286,11 @@ def _groups(
         # Those that may join, and where they stand among the ones that are left.
         near = np.flatnonzero(owner[left] == owner[seed])
         near = near[_overlapping(where, left[near], seed, pipeline)]
-        joined = np.zeros(len(left), dtype=np.bool_)
-        size = 1
-        while len(near) and size < MOST_TOGETHER:
-            joined[near[0]] = True
-            size += 1
-            near = near[1:][_overlapping(where, left[near[1:]], int(left[near[0]]), pipeline)]
         heads.append(seed)
+        if not len(near):
+            continue
+        joined = np.zeros(len(left), dtype=np.bool_)
+        joined[near[_together(where, left[near], pipeline)[: MOST_TOGETHER - 1]]] = True
         left = left[~joined]
     # The best of each group stands for it: it fires, or it costs something.
     best = np.concatenate([z[heads], z[left]])

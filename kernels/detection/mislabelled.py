@@ -121,17 +121,19 @@ def _priced(
 ) -> Ledger:
     limit, prices = reach.budget.limit, []
     many = sum((c.sum(axis=1) for c in covers.values()), np.zeros(costs.shape[1], dtype=np.int64))
+    # In l_inf every score moves for itself, and nothing is shared.
+    shares = costs // np.maximum(many, 1) if reach.budget.exponent else costs
     for k, rows in covers.items():
         for m in range(rows.shape[1]):
+            mine = np.flatnonzero(rows[:, m])
+            chosen = able[:, mine]
+            enough = chosen.sum(axis=1) >= least
+            enough[k] = False
             cheapest = limit + 1
-            for c in range(len(costs)):
-                chosen = np.flatnonzero(able[c] & rows[:, m])
-                if c == k or len(chosen) < least:
-                    continue
-                # In l_inf every score moves for itself, and nothing is shared.
-                sharing = np.maximum(many[chosen], 1) if reach.budget.exponent else 1
-                shares = np.sort(costs[c, chosen] // sharing)
-                cheapest = min(cheapest, int(shares[:least].sum()))
+            if enough.any():
+                prized = np.where(chosen[enough], shares[np.ix_(enough, mine)], limit + 1)
+                prized.partition(least - 1, axis=1)
+                cheapest = min(cheapest, int(prized[:, :least].sum(axis=1).min()))
             prices.append(min(fallen[k].get(m, 0) + cheapest, limit + 1))
     return Ledger(len(prices), tuple(sorted(prices)), len(prices), (), limit)
 
@@ -148,11 +150,13 @@ def counted(
         overlap: the least overlap of a match.
     """
     taken = {c: pipeline.assigned(found.boxes, objects, c, overlap) for c, found in kept.items()}
+    wrong = {c: found.boxes[taken[c] == pipeline.WRONG] for c, found in kept.items() if len(found.boxes)}
     number = total = 0
     for k in classes:
         real = objects.real(k)
-        wrong = [found.boxes[taken[c] == pipeline.WRONG] for c, found in kept.items() if c != k]
-        others = np.concatenate([np.empty((0, 4)), *wrong])
+        if not len(real):
+            continue
+        others = np.concatenate([np.empty((0, 4)), *(boxes for c, boxes in wrong.items() if c != k)])
         covered = (sign(others[:, None], real[None], overlap) >= 0).any(axis=0)
         missed = ~np.isin(np.arange(len(real)), taken[k])
         number, total = number + int((covered & missed).sum()), total + len(real)

@@ -11,14 +11,16 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from robspec.kernels.detection import BoolArray, FloatArray, IntArray
+from robspec.kernels.detection import BoolArray, FloatArray
+from robspec.kernels.detection._pairs import signs
 
 _SIDES = list(itertools.product((False, True), repeat=4))
-_ROUNDING = 2.0**-46
+Signs: TypeAlias = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,45 +52,48 @@ class Boxes:
         return Boxes(found, found if self.still else self.high[index])
 
 
-def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> IntArray:
+def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> Signs:
     """Compare overlaps with a threshold, exactly.
 
     Args:
-        a: [..., 4], finite.
-        b: [..., 4], broadcast against a.
+        a: [4], [n, 4] or [n, m, 4], finite.
+        b: the same, broadcast against a; not both [4].
         threshold: exact.
 
     Returns:
         -1, 0 or 1 where the overlap is below, at or above the threshold.
     """
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-        inner = np.maximum(sides, 0.0)
-        both = inner[..., 0] * inner[..., 1]
-        total = _area(a) + _area(b)
-        share = float(threshold)
-        gap = both - share * (total - both)
-        sure = np.abs(gap) > _ROUNDING * (1.0 + abs(share)) * (total + both)
-    found = np.where(gap > 0, 1, -1).astype(np.int64)
-    if threshold > 0:
-        apart = (sides < 0).any(axis=-1)
-        found[apart] = -1
-        sure |= apart
-    if not sure.all():
-        wide_a, wide_b = np.broadcast_arrays(a, b)
-        for place in zip(*np.nonzero(~sure), strict=True):
-            found[place] = exact_sign(wide_a[place].tolist(), wide_b[place].tolist(), threshold)
-    return found
+    first, second = _rows(a), _rows(b)
+    sides = (*_sides(a), *_sides(b))
+    table = signs(first, second, *sides, float(threshold))
+    if not table.all():
+        for i, j in zip(*np.nonzero(table == 0), strict=True):
+            p = (0 if sides[0] == 1 else i) * sides[1] + (0 if sides[1] == 1 else j)
+            q = (0 if sides[2] == 1 else i) * sides[3] + (0 if sides[3] == 1 else j)
+            table[i, j] = exact_sign(first[p].tolist(), second[q].tolist(), threshold)
+    return table if a.ndim == 3 or b.ndim == 3 else np.asarray(table[0])
+
+
+def _rows(a: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(a).reshape(-1, 4)
+
+
+def _sides(a: FloatArray) -> tuple[int, int]:
+    """Rows and columns of a table of boxes."""
+    if a.ndim == 2:
+        return 1, len(a)
+    return (1, 1) if a.ndim == 1 else (a.shape[0], a.shape[1])
 
 
 def exact_sign(a: list[float], b: list[float], threshold: Fraction) -> int:
-    """Compare one overlap with a threshold in rationals."""
-    p, q = [Fraction(x) for x in a], [Fraction(x) for x in b]
-    zero = Fraction(0)
-    both = max(zero, min(p[2], q[2]) - max(p[0], q[0])) * max(zero, min(p[3], q[3]) - max(p[1], q[1]))
-    areas = [max(zero, x[2] - x[0]) * max(zero, x[3] - x[1]) for x in (p, q)]
-    union = sum(areas) - both
-    gap = both - threshold * union if union else -threshold
+    """Compare one overlap with a threshold in rationals; the unit of length is any that measures every coordinate."""
+    parts = [x.as_integer_ratio() for x in (*a, *b)]
+    # Denominators of doubles are powers of two.
+    unit = max(d for _, d in parts)
+    p, q, r, s, t, u, v, w = (n * (unit // d) for n, d in parts)
+    both = max(min(r, v) - max(p, t), 0) * max(min(s, w) - max(q, u), 0)
+    union = max(r - p, 0) * max(s - q, 0) + max(v - t, 0) * max(w - u, 0) - both
+    gap = both * threshold.denominator - union * threshold.numerator if union else -threshold.numerator
     return (gap > 0) - (gap < 0)
 
 
@@ -162,11 +167,6 @@ def surely_inside(boxes: Boxes, regions: FloatArray, threshold: Fraction) -> Boo
         area = max(zero, g[2] - g[0]) * max(zero, g[3] - g[1])
         found[place] = area > 0 and both >= threshold * area
     return found
-
-
-def _area(a: FloatArray) -> FloatArray:
-    sides = np.maximum(a[..., 2:] - a[..., :2], 0.0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def _corner(boxes: Boxes, side: tuple[bool, ...]) -> FloatArray:

@@ -13,6 +13,8 @@ from robspec.kernels.detection.overlap import sign
 
 WRONG, EXCUSED = -1, -2
 """A detection that takes no object; one that takes an ignored object, or lies in a crowd, and does not count."""
+_AT_ONCE = 64
+"""So many boxes are compared with each other in one table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,14 @@ def kept(scores: FloatArray, boxes: FloatArray, cut: float, nms: Fraction | None
     if nms is None or len(left) < 2:
         return Kept(scores[left], boxes[left])
     chosen: list[int] = []
+    if len(left) <= _AT_ONCE:
+        stays = np.ones(len(left), dtype=np.bool_)
+        pairs = sign(boxes[left][:, None], boxes[left][None], nms) <= 0
+        for i in range(len(left)):
+            if stays[i]:
+                chosen.append(int(left[i]))
+                stays &= pairs[i]
+        left = left[:0]
     while len(left):
         chosen.append(int(left[0]))
         left = left[1:][sign(boxes[left[1:]], boxes[left[0]], nms) <= 0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector, Metric
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
+T = TypeVar("T")
 LARGEST_LOGIT = 2.0**500
 """Only float64 logits can be larger; the square of a margin would overflow."""
 LEFT_OUT = -1
@@ -56,6 +58,7 @@ class Context:
         self._prepared: dict[object, Prepared] = {}
         self._one_class: dict[object, OneClass] = {}
         self._ranked: list[object] = []
+        self._counted: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -70,6 +73,18 @@ class Context:
         if self._scenes is None:
             raise ValueError("the metric needs a detector")
         return self._scenes
+
+    def counted(self, key: Hashable, count: Callable[[], T]) -> T:
+        """Give what was counted on a detector's image for another metric, or count it.
+
+        Args:
+            key: everything that the answer depends on beside the batch.
+            count: does it.
+        """
+        if key not in self._counted:
+            self._counted[key] = count()
+        found: T = self._counted[key]
+        return found
 
     def by_pairs(self) -> Context:
         """Give the same batch with every item priced by the pair bound."""

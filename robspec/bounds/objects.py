@@ -37,9 +37,9 @@ class Bound:
 
     def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
         self.metric, self.constant = metric, constant
+        self._context = context
         self._detector, self._scenes = context.detections()
         self._classes = classes_of(metric, self._scenes)
-        self._clean: dict[int, tuple[int, int, int]] = {}
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values; None where the annotation does not define them."""
@@ -80,15 +80,19 @@ class Bound:
         return search.coarse_radius(self.metric, value, hopeless, gamma, query, strict=strict)
 
     def _worst(self, i: int, eps: Fraction) -> Fraction:
-        scene = self._scenes[i]
-        reach = reach_of(eps, self.constant, scene.scores.size)
-        ledger = ledger_of(self.metric, scene, self._detector, self._classes, reach)
-        return worst(self.metric, ledger)
+        scene, metric = self._scenes[i], self.metric
+
+        def find() -> Ledger:
+            reach = reach_of(eps, self.constant, scene.scores.size)
+            return ledger_of(metric, scene, self._detector, self._classes, reach)
+
+        key = ("ledger", i, metric.mislabelled, self._classes, eps, self.constant)
+        return worst(metric, self._context.counted(key, find))
 
     def _counts(self, i: int) -> tuple[int, int, int]:
-        if i not in self._clean:
-            self._clean[i] = counts_of(self.metric, self._scenes[i], self._detector, self._classes)
-        return self._clean[i]
+        key = ("clean", i, self.metric.mislabelled, self._classes)
+        parts = (self.metric, self._scenes[i], self._detector, self._classes)
+        return self._context.counted(key, lambda: counts_of(*parts))
 
     def _defined(self, i: int) -> bool:
         tp, fp, fn = self._counts(i)

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from robspec.bounds.context import Context
 from robspec.data.dataset import Batch
 from robspec.ir.types import Program, Property
 from robspec.kernels.knapsack import Backend
@@ -20,6 +19,7 @@ from robspec.recheck.recheck import Derived
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.session import trained
 from robspec.session.opening import weights_notes
+from robspec.verify import seen
 from robspec.verify.census import Census
 from robspec.verify.remarks import remarks
 from robspec.verify.result import ImageResult, PropertyResult
@@ -43,11 +43,9 @@ class Beside:
 
     def observe(self, batch: Batch, logits: Tensor) -> None:
         """Count one batch."""
-        ignore = self._program.data.ignore
         self._census.meet(batch.names, batch.images)
-        self._census.add(
-            batch.names, Context(self._backend, logits, batch.labels, ignore, batch.region, batch.weights)
-        )
+        # Where boxes lie is nothing that is counted.
+        self._census.add(batch.names, seen.context(self._program, self._backend, None, logits, batch))
 
     def lines(
         self, derived: Derived, certificate: dict[str, Any], path: Path, key: str | None, prefix: str

@@ -93,18 +93,31 @@ def run(image: Image, moved: dict[Key, Fraction]) -> list[Seen]:
         What became of each class.
     """
     detector = image.detector
-    scores = [[moved.get((k, i), z) for i, z in enumerate(row)] for k, row in enumerate(image.scores)]
     if detector.match == "location":
-        return [_by_location(image, k, row) for k, row in enumerate(scores)]
-    kept: dict[int, list[int]] = {}
+        return [_by_location(image, k, row) for k, row in enumerate(_moved(image, moved))]
+    return [_by_overlap(image, k, found) for k, found in kept(image, moved).items()]
+
+
+def _moved(image: Image, moved: dict[Key, Fraction]) -> list[list[Fraction]]:
+    return [[moved.get((k, i), z) for i, z in enumerate(row)] for k, row in enumerate(image.scores)]
+
+
+def kept(image: Image, moved: dict[Key, Fraction]) -> dict[int, list[int]]:
+    """Run threshold, suppression and limit; arguments as for `run`.
+
+    Returns:
+        Of every class, the locations of its detections, the best first.
+    """
+    detector, scores = image.detector, _moved(image, moved)
+    found: dict[int, list[int]] = {}
     for k, row in enumerate(scores):
         firing = sorted((i for i, z in enumerate(row) if z >= image.threshold), key=lambda i, row=row: (-row[i], i))  # type: ignore[misc]
-        kept[k] = suppressed(firing, image.boxes, detector.nms)
+        found[k] = suppressed(firing, image.boxes, detector.nms)
     if detector.limit is not None:
-        best = sorted(((-scores[k][i], k, n) for k, found in kept.items() for n, i in enumerate(found)))
+        best = sorted(((-scores[k][i], k, n) for k, each in found.items() for n, i in enumerate(each)))
         allowed = {(k, n) for _, k, n in best[: detector.limit]}
-        kept = {k: [i for n, i in enumerate(found) if (k, n) in allowed] for k, found in kept.items()}
-    return [_by_overlap(image, k, kept[k]) for k in range(len(scores))]
+        found = {k: [i for n, i in enumerate(each) if (k, n) in allowed] for k, each in found.items()}
+    return found
 
 
 def _by_overlap(image: Image, k: int, kept: Sequence[int]) -> Seen:
@@ -132,14 +145,19 @@ def _inside(centre: tuple[Fraction, Fraction], box: Box) -> bool:
 
 def value(metric: Metric, image: Image, moved: dict[Key, Fraction]) -> Fraction | None:
     """A metric of objects where some scores are moved; None where it is undefined."""
+    return ratio_value(metric, (*counts(metric, image, moved), 1))
+
+
+def counts(metric: Metric, image: Image, moved: dict[Key, Fraction]) -> tuple[int, int, int]:
+    """TP, FP and FN as a metric counts them where some scores are moved."""
     seen = run(image, moved)
     classes = metric.classes or tuple(range(len(image.scores)))
     total = sum(g.counts for k in classes for g in image.of(k))
     if metric.mislabelled:
         wrong = _mistaken(image, seen, classes, moved)
-        return ratio_value(metric, (total - wrong, 0, wrong, 1))
+        return total - wrong, 0, wrong
     tp = sum(len(seen[k].found) for k in classes)
-    return ratio_value(metric, (tp, sum(len(seen[k].wrong) for k in classes), total - tp, 1))
+    return tp, sum(len(seen[k].wrong) for k in classes), total - tp
 
 
 def _mistaken(image: Image, seen: Sequence[Seen], classes: Sequence[int], moved: dict[Key, Fraction]) -> int:
@@ -177,19 +195,33 @@ def worst(metric: Metric, image: Image, reach: Reach) -> tuple[Fraction, int] | 
     clean = value(metric, image, {})
     if clean is None or isinstance(reach, float):
         return None
-    budget = reach if image.q is None else reach**image.q
     sign = -1 if metric.lower_is_better else 1
-    best, choices = clean, 0
+    found, choices = attacks(metric, image, reach)
+    reached = [value(metric, image, moved) for moved in found]
+    return min((v for v in reached if v is not None), key=lambda v: sign * v), choices
+
+
+def attacks(metric: Metric, image: Image, reach: Fraction) -> tuple[list[dict[Key, Fraction]], int]:
+    """What the programs propose: objects that vanish, detections that appear, and both.
+
+    Args:
+        metric: of objects; what counts is decided by its classes and by whether it counts mislabelled ones.
+        image: the image.
+        reach: L eps, exact.
+
+    Returns:
+        New scores, within reach beyond doubt, none first; and how many choices there were.
+    """
+    budget = reach if image.q is None else reach**image.q
+    found: list[dict[Key, Fraction]] = [{}]
+    choices = 0
     for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
         made = _Program(metric, image, budget).solve(*weights)
-        if made is None:
-            continue
-        moved, count = made
-        choices = max(choices, count)
-        reached = value(metric, image, _paid(image, moved, budget))
-        if reached is not None and sign * reached < sign * best:
-            best = reached
-    return best, choices
+        if made is not None:
+            paid = _paid(image, made[0], budget)
+            choices = max(choices, made[1])
+            found += [paid] if paid not in found else []
+    return found, choices
 
 
 def _price(image: Image, far: Fraction) -> Fraction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
@@ -84,12 +84,26 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "files": [{"file": name, "sha256": _of(path)} for name, path in _files(data)],
         },
         "program": to_json(program),
-        "taken_for_granted": ["the computed logits are taken for those of the real function"],
+        "taken_for_granted": _granted(program),
     }
 
 
+def _granted(program: Program) -> list[str]:
+    detector = program.model.detector
+    lines = ["the computed logits are taken for those of the real function"]
+    if detector is not None and detector.assumption:
+        lines.append(f"{detector.assumption}: under attack as on the clean image")
+    elif detector is not None and detector.match == "overlap":
+        lines.append("the computed boxes are taken for those of the real function")
+    return lines
+
+
 def constants(
-    program: Program, graph: ExportedProgram, assume: Fraction | None, prove: Prove
+    program: Program,
+    graph: ExportedProgram,
+    assume: Fraction | None,
+    prove: Prove,
+    boxes: ExportedProgram | None = None,
 ) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
@@ -98,6 +112,7 @@ def constants(
         graph: the model's graph, without the normalisation.
         assume: the constant to stand on where none can be proved.
         prove: the prover.
+        boxes: of a detector, the graph of its boxes; else None.
 
     Returns:
         One constant for each property, one entry for each, and what becomes of the declared constant, or None.
@@ -122,6 +137,7 @@ def constants(
     refused = [p for p in proofs.values() if isinstance(p, RobspecError)]
     if refused and assume is None:
         raise refused[0]
+    held: dict[Norm, Derivation] = {}
     for prop in program.properties:
         proof = proofs[prop.query.norm, L2]
         if refused or isinstance(proof, RobspecError):
@@ -132,17 +148,20 @@ def constants(
         else:
             constant = Constant(proof.value / scale, proof.input_norm, proof.output_norm, ConstantStatus.PROVED)
             rows = _rows(proof)
+        entry: dict[str, Any] = {
+            "value": exact_text(constant.value),
+            "input_norm": constant.input_norm.name,
+            "output_norm": constant.output_norm.name,
+            "status": constant.status.value,
+            "divided_by": exact_text(scale),
+            "derivation": rows,
+        }
+        moves = _of_boxes(program, prop.query.norm, boxes, prove, scale, held)
+        if moves is not None:
+            constant = replace(constant, boxes=moves[0])
+            entry["boxes"] = moves[1]
         found.append(constant)
-        entries.append(
-            {
-                "value": exact_text(constant.value),
-                "input_norm": constant.input_norm.name,
-                "output_norm": constant.output_norm.name,
-                "status": constant.status.value,
-                "divided_by": exact_text(scale),
-                "derivation": rows,
-            }
-        )
+        entries.append(entry)
     declared = None
     if claim is not None:
         proof = proofs[claim.input_norm, claim.output_norm]
@@ -153,6 +172,26 @@ def constants(
             "verdict": "PROVED" if bound is not None and bound <= claim.value else "NOT PROVED",
         }
     return tuple(found), entries, declared
+
+
+def _of_boxes(
+    program: Program,
+    norm: Norm,
+    graph: ExportedProgram | None,
+    prove: Prove,
+    scale: Fraction,
+    held: dict[Norm, Derivation],
+) -> tuple[Fraction, dict[str, Any]] | None:
+    """The constant of every coordinate of every box and its derivation, where boxes are matched and proved."""
+    detector = program.model.detector
+    if detector is None or detector.match != "overlap" or detector.boxes != "proved":
+        return None
+    if graph is None:
+        raise ValueError("boxes are to be proved, and the model returns none")
+    if norm not in held:
+        held[norm] = prove(graph, norm, L2)
+    value = held[norm].value / scale
+    return value, {"value": exact_text(value), "derivation": _rows(held[norm])}
 
 
 def _rows(proof: Derivation) -> list[dict[str, Any]]:
@@ -223,10 +262,11 @@ def decided(derived: dict[str, Any], program: Program, written: dict[str, Any]) 
     full = []
     for prop, entry, other in zip(program.properties, derived["properties"], written["properties"], strict=True):
         found = requirements(prop, other["images"])
-        constant = entry["lipschitz"]
-        assumed = "" if constant["status"] == "proved" else f", assuming L <= {constant['value']} (not proved)"
+        constant, detector = entry["lipschitz"], program.model.detector
+        taken = [] if constant["status"] == "proved" else [f"L <= {constant['value']} (not proved)"]
+        taken += [detector.assumption] if detector is not None and detector.assumption else []
         verdict = overall(found)
-        label = f"{verdict}{assumed}" if verdict == "PROVED" else verdict
+        label = f"{verdict}, assuming {' and '.join(taken)}" if taken and verdict == "PROVED" else verdict
         full.append({**entry, "requirements": found, "verdict": label})
     return {**derived, "properties": full}
 
@@ -237,9 +277,11 @@ def _files(data: Dataset) -> list[tuple[str, Path]]:
         found.append((p.name, p.image))
         if p.mask is not None:
             found.append((p.mask_name, p.mask))
-    for p in (*data.regions, *data.weights):
+    for p in (*data.regions, *data.weights, *data.files):
         if p.mask is not None:
             found.append((p.mask_name, p.mask))
+    if data.data.objects_format == "coco":
+        found.append((data.data.objects, data.root / data.data.objects))
     return found
 
 

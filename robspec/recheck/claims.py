@@ -111,6 +111,27 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreached:
+    """A certified radius of a bound that is looked for anew at every budget; it may be smaller than the largest one.
+
+    Args:
+        suffices: whether attacks of a radius may suffice, in exact arithmetic.
+        text: what must hold.
+    """
+
+    suffices: Callable[[Fraction], bool]
+    text: str
+
+    def holds(self, written: object) -> bool:
+        """See `Claim`."""
+        found = rational(written)
+        return isinstance(found, Fraction) and found >= 0 and (found == 0 or not self.suffices(found))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Combined:
     """A radius of several conditions, which follows from the radii written for them (MATH.md 3.F).
 

@@ -9,15 +9,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from robspec.ir.plans import Mean, MeanRate, Plan, Ranked, Sum, Weighted
+from robspec.ir.plans import Mean, MeanRate, Objects, Plan, PooledObjects, Precisions, Ranked, Sum, Weighted
 from robspec.ir.types import Metric, Program, Property
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import AverageBook
 from robspec.recheck.budget import exponent
 from robspec.recheck.conditions import metrics_of
+from robspec.recheck.detections import ObjectsBook, ObjectsPool
 from robspec.recheck.entry import Book, image_entry
 from robspec.recheck.image import Ledger
+from robspec.recheck.located import Located
 from robspec.recheck.pooled import Pool
+from robspec.recheck.precisions import PrecisionsPool
 from robspec.recheck.ranking import Ranks
 from robspec.recheck.relaxed import Relaxed
 from robspec.recheck.weighted import WeightedBook
@@ -30,6 +33,8 @@ BOOKS: dict[type[Plan], type[Relaxed]] = {
     Sum: AverageBook,
 }
 """Plans whose bound is relaxed."""
+IN_PARTS: frozenset[type[Plan]] = frozenset({*BOOKS, Objects})
+"""Plans whose conditions are written one by one where they are combined."""
 Settle: TypeAlias = Callable[[int, int, dict[str, Any]], Any]
 """Takes the number of a property, the number of an image and its entry; gives what is kept in place of the entry."""
 
@@ -52,11 +57,19 @@ class Deriver:
         self._settle = settle
         self._images: list[dict[str, Any]] = []
         self._points: list[list[Any]] = [[] for _ in program.properties]
-        self._pools = {
-            p.name: Ranks(p, c) if isinstance(next(metrics_of(p)).plan, Ranked) else Pool(p, c)
-            for p, c in zip(program.properties, constants, strict=True)
-            if next(metrics_of(p)).of_data_set
-        }
+        whole = [
+            (p, c) for p, c in zip(program.properties, constants, strict=True) if next(metrics_of(p)).of_data_set
+        ]
+        self._pools: dict[str, Ranks | Pool] = {}
+        self._objects: dict[str, ObjectsPool | PrecisionsPool] = {}
+        for p, c in whole:
+            plan = next(metrics_of(p)).plan
+            if isinstance(plan, PooledObjects):
+                self._objects[p.name] = ObjectsPool(p, c)
+            elif isinstance(plan, Precisions):
+                self._objects[p.name] = PrecisionsPool(p, c)
+            else:
+                self._pools[p.name] = Ranks(p, c) if isinstance(plan, Ranked) else Pool(p, c)
 
     def add(
         self,
@@ -77,9 +90,7 @@ class Deriver:
         """
         for i, name in enumerate(names):
             z = logits[i].detach().cpu().contiguous()
-            shown = sha256(f"{z.dtype} {tuple(z.shape)}\n".encode())
-            shown.update(z.reshape(-1).view(torch.uint8).numpy().tobytes())
-            self._images.append({"image": name, "logits": shown.hexdigest()})
+            self._images.append({"image": name, "logits": _digest(z)})
             double = np.ascontiguousarray(z.to(torch.float64).reshape(len(z), -1).T.numpy())
             rest = [None if t is None else t[i].detach().cpu().reshape(-1).numpy() for t in (labels, region)]
             weight = None if weights is None else weights[i].detach().cpu().reshape(-1).double().numpy()
@@ -92,11 +103,37 @@ class Deriver:
                 entry = image_entry(name, prop, constant, _books(prop, scene, ledgers), len(scene))
                 self._points[number].append(self._settle(number, len(self._images) - 1, entry))
 
+    def add_located(self, names: Sequence[str], logits: torch.Tensor, images: Sequence[Located]) -> None:
+        """Derive a batch of a detector.
+
+        Args:
+            names: of the images.
+            logits: [B, K, 1, N], finite.
+            images: with their boxes and what is annotated.
+        """
+        for name, z, image in zip(names, logits, images, strict=True):
+            boxes, marked = image.digests()
+            scores = _digest(z.detach().cpu().contiguous())
+            self._images.append({"image": name, "logits": scores, "boxes": boxes, "objects": marked})
+            books: dict[tuple[Metric, Constant], ObjectsBook] = {}
+            for number, (prop, constant) in enumerate(zip(self._program.properties, self._constants, strict=True)):
+                if prop.name in self._objects:
+                    self._objects[prop.name].add(image)
+                    continue
+                asked = list(dict.fromkeys(metrics_of(prop)))
+                for metric in asked:
+                    if (metric, constant) not in books:
+                        books[metric, constant] = ObjectsBook(metric, image, constant)
+                own: dict[Metric, Book] = {metric: books[metric, constant] for metric in asked}
+                entry = image_entry(name, prop, constant, own, len(image))
+                self._points[number].append(self._settle(number, len(self._images) - 1, entry))
+
     def finish(self) -> tuple[list[dict[str, Any]], list[list[Any]]]:
         """Give the images with the digests of their logits, and for every property what was kept of each of them."""
         for number, prop in enumerate(self._program.properties):
-            if prop.name in self._pools:
-                self._points[number] = [self._settle(number, 0, self._pools[prop.name].entry())]
+            pool = self._pools.get(prop.name) or self._objects.get(prop.name)
+            if pool is not None:
+                self._points[number] = [self._settle(number, 0, pool.entry())]
         return self._images, self._points
 
     def _scene(
@@ -112,6 +149,12 @@ class Deriver:
         ignored = known == ignore if labels is not None and ignore is not None else np.zeros(count, np.bool_)
         inside = np.ones(count, np.bool_) if region is None else region
         return Scene(z, known, ignored, inside, np.ones(count) if weights is None else weights, q)
+
+
+def _digest(values: torch.Tensor) -> str:
+    shown = sha256(f"{values.dtype} {tuple(values.shape)}\n".encode())
+    shown.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return shown.hexdigest()
 
 
 def _books(prop: Property, scene: Scene, ledgers: dict[tuple[Metric, int | None], Ledger]) -> dict[Metric, Book]:

@@ -10,12 +10,13 @@ from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, Worst
 from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Claim, Combined, Within
 from robspec.recheck.conditions import conditions, met
+from robspec.recheck.detections import ObjectsBook
 from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
-Book: TypeAlias = Ledger | Relaxed
+Book: TypeAlias = Ledger | Relaxed | ObjectsBook
 Point: TypeAlias = dict[str, Any] | Claim | Combined
 
 
@@ -40,9 +41,11 @@ def image_entry(
     entry: dict[str, Any] = {
         "image": name,
         "clean": None if first is None else exact_text(first),
-        "costs": [digest for book in books.values() for digest in book.digests],
         "grid": f"2^-{grid_bits(pixels)}",
     }
+    if not any(isinstance(book, ObjectsBook) for book in books.values()):
+        # Of a detector they depend on the budget, and stand with each.
+        entry["costs"] = [digest for book in books.values() for digest in book.digests]
     if isinstance(query, WorstCaseQuery):
         entry["points"] = [_worst(books[query.metric], eps, constant, pixels) for eps in query.budgets]
     else:

@@ -8,20 +8,23 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from robspec.data.content import digest
 from robspec.data.dataset import Batch, Dataset, open_dataset
+from robspec.data.objects import Objects
 from robspec.diagnostics import Source
-from robspec.ir.types import Program
+from robspec.ir.types import Detector, Program
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.claims import of_file
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
+from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
@@ -29,6 +32,7 @@ from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
 from robspec.recheck.derive import Deriver, Settle
 from robspec.recheck.errors import BadCertificate, CertificateRejected
+from robspec.recheck.located import Located
 from robspec.semantics.norm import Norm, exact_text
 
 MOST_AT_ONCE = 4096
@@ -110,9 +114,15 @@ def derive(
         normalize=program.model.normalize,
         scores=program.model.task.scores,
         forward_dtype=torch.float64 if inputs.forward == "float64" else None,
+        detector=program.model.detector,
+        boxes=bool(program.model.boxes_name),
     )
     shapes = (program.model.input_shape, program.model.output_shape)
-    if (tuple(loaded.input_shape), tuple(loaded.output_shape)) != tuple(map(tuple, shapes)):
+    second = loaded.second
+    places = None if second is None else (4, program.model.output_shape[-1])
+    if (tuple(loaded.input_shape), tuple(loaded.output_shape)) != tuple(map(tuple, shapes)) or (
+        second is not None and tuple(second.output_shape) != places
+    ):
         raise CertificateRejected(
             str(model), "its shapes are not those of the specification", "name the checked model"
         )
@@ -120,17 +130,24 @@ def derive(
         loaded, claims=program.model.claim is not None, assumes=inputs.assume is not None
     )
     data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
-    found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh)
+    boxes = None if second is None else second.program
+    found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh, boxes)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
-    conduct = Conduct(loaded, scores=program.model.task.scores)
+    detector = program.model.detector
+    conduct = (
+        Conduct(loaded, scores=program.model.task.scores) if detector is None else DetectorConduct(loaded, detector)
+    )
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
         conduct.meet(batch.names, batch.images, logits)
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
-        deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
+        if detector is None:
+            deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
+        else:
+            deriver.add_located(batch.names, logits, _located(program, detector, loaded, batch, logits))
         observe(batch, logits)
         if claims:
             _refuse_copies(batch, met)
@@ -139,6 +156,24 @@ def derive(
     conduct.finish()
     head = header(program, inputs, spec.text, loaded.sha256, data)
     return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data)
+
+
+def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:
+    """Put the images of a batch together as a detector sees them."""
+    boxes = None
+    if model.second is not None:
+        found = model.second.logits(batch.images)
+        if not bool(torch.isfinite(found).all()):
+            raise CertificateRejected(batch.names[0], "boxes of its batch are not finite", "check the model")
+        boxes = found.detach().cpu().double().numpy()[:, :, 0, :].transpose(0, 2, 1)
+    scores = logits.detach().cpu().double().numpy()[:, :, 0, :]
+    sides = program.model.input_shape[1:]
+    nothing = Objects(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0, np.bool_))
+    marked = batch.objects or (nothing,) * len(scores)
+    return [
+        Located.of(z, None if boxes is None else boxes[i], each, detector, sides)
+        for i, (z, each) in enumerate(zip(scores, marked, strict=True))
+    ]
 
 
 def compiled(spec: Source, params: Mapping[str, Fraction], use: str | None = None) -> Program:

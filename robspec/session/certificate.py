@@ -23,7 +23,8 @@ from robspec.recheck.assemble import Inputs, constants, decided, header
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
-from robspec.recheck.derive import BOOKS, Deriver
+from robspec.recheck.derive import IN_PARTS, Deriver
+from robspec.recheck.located import Located
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
@@ -48,8 +49,11 @@ class Certificate:
         self._session = session
         self._inputs = inputs
         self._spec_text = spec_text
-        found, self._proofs, self._claim = constants(program, session.model.program, inputs.assume, _kept)
-        if [c.value for c in found] != [c.value for c in session.established.constants]:
+        second = session.model.second
+        boxes = None if second is None else second.program
+        found, self._proofs, self._claim = constants(program, session.model.program, inputs.assume, _kept, boxes)
+        known = session.established.constants
+        if [(c.value, c.boxes) for c in found] != [(c.value, c.boxes) for c in known]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)
         self._told: list[deque[tuple[Told, ...]]] = [deque() for _ in program.properties]
@@ -66,7 +70,13 @@ class Certificate:
         ):
             if found:
                 waiting.extend(_told(prop, constant, context, found))
-        self._deriver.add(names, context.logits, context.labels, context.region, context.weights)
+        if self._program.model.detector is None:
+            self._deriver.add(names, context.logits, context.labels, context.region, context.weights)
+            return
+        detector, scenes = context.detections()
+        sides = self._program.model.input_shape[1:]
+        located = [Located.of(s.scores, s.boxes, s.objects, detector, sides) for s in scenes]
+        self._deriver.add_located(names, context.logits, located)
 
     def text(self, report: CheckReport) -> str:
         """Compare what was certified of all images together, and write everything down.
@@ -121,7 +131,7 @@ def _told(
         objective = prop.query.objectives[point]
         if isinstance(objective, Degraded):
             points.append(told(objective.metric, certified, certified))
-        elif all(type(leaf.metric.plan) not in BOOKS for leaf in conditions(objective)):
+        elif all(type(leaf.metric.plan) not in IN_PARTS for leaf in conditions(objective)):
             points.append([Told(radius) for radius in certified])
         else:
             points.append([replace(t, certified=r) for t, r in zip(parts(objective), certified, strict=True)])

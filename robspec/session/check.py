@@ -20,7 +20,7 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
-from robspec.ir.plans import Components, Objects, PooledObjects, Precisions, Ranked
+from robspec.ir.plans import Components, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.models import claims
@@ -383,9 +383,6 @@ def refuse_uncovered(program: Program, options: Options) -> None:
             )
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
-    if any(isinstance(plan, Objects | PooledObjects | Precisions) for plan in plans):
-        only = replace(options, attack=None, cross_check=None)
-        _refuse(only, "it does not cover detectors yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):
         only = replace(options, attack=None, certificate=False)
         _refuse(only, "it does not cover ranked scores yet", "leave it out")

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
+from typing import TypeAlias
+
+import torch
 
 from robspec.bounds.context import Context
+from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.scene import Scene
-from robspec.ir.types import Degraded, Detector, Metric, Program, Property, WorstCaseQuery
-from robspec.oracle import objects
+from robspec.ir.types import AllOf, Degraded, Detector, Metric, Objective, Program, Property, WorstCaseQuery
+from robspec.kernels.knapsack import Backend
+from robspec.oracle import objects, objects_together
 from robspec.oracle.compare import BELOW, NO_TOLERANCE, Comparison, shown
 from robspec.oracle.detections import Annotated, box
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import decimal_text
 from robspec.verify.crosscheck import points_of
-from robspec.verify.evaluate import is_pooled
+from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ImageResult, PropertyResult, Value
+
+Attack: TypeAlias = Callable[[Fraction], tuple[Fraction, int] | None]
+"""From a reach to the worst value attained within it, and how many choices there were."""
 
 
 class ObjectsCrossCheck:
@@ -37,17 +46,20 @@ class ObjectsCrossCheck:
         self._wanted = {i * total // few for i in range(few)} if few else set()
         self._seen = 0
         self._kept: dict[str, Scene] = {}
+        self._backend: Backend | None = None
 
     def observe(self, context: Context, names: Sequence[str], _: object = None) -> None:
         """Keep the images of a batch that were chosen."""
         _, scenes = context.detections()
+        self._backend = context.backend
         self._kept.update({names[i]: scenes[i] for i in range(len(names)) if self._seen + i in self._wanted})
         self._seen += len(names)
 
     @property
     def steps(self) -> int:
-        """How many steps `run` reports: one for each image and property."""
-        return len(self._kept) * len(self.program.properties)
+        """How many steps `run` reports: one for each image and property, one for a property of all together."""
+        whole = sum(is_pooled(p) for p in self.program.properties)
+        return len(self._kept) * (len(self.program.properties) - whole) + whole
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,15 +82,44 @@ class ObjectsCrossCheck:
         if detector is None:
             raise ValueError("no detector")
         for result, constant in zip(results, self._constants, strict=True):
+            if is_pooled(result.source):
+                for comparison in self._together(result.source, constant, detector):
+                    yield None, comparison
+                progress(1)
+                continue
             found = {i.image: i for i in result.images}
             for name, scene in self._kept.items():
-                if is_pooled(result.source):
-                    yield None, _unsolved(name, result.source)
-                else:
-                    image = _image(scene, detector, constant)
-                    for comparison in _compared(name, result.source, constant, image, found[name]):
-                        yield None, comparison
+                image = _image(scene, detector, constant)
+                for comparison in _compared(name, result.source, constant, image, found[name]):
+                    yield None, comparison
                 progress(1)
+
+    def _together(self, prop: Property, constant: Constant, detector: Detector) -> Iterator[Comparison]:
+        """Bound the images that were kept, as if they were all, and attack each of them."""
+        if self._backend is None or not self._kept:
+            return
+        metric = next(metrics_of(prop.query))
+        pool = open_dataset_bound(metric, (1, 1, 1), constant)
+        blank = torch.zeros(len(self._kept), 1, 1, 1)
+        pool.add(Context(self._backend, blank, None, None, scenes=(detector, tuple(self._kept.values()))))
+        images = [_image(scene, detector, constant) for scene in self._kept.values()]
+        name, clean = f"{len(images)} images together", pool.clean()
+        attack = partial(objects_together.worst, metric, images)
+        still = partial(objects_together.value, metric, images, [{}] * len(images))
+        for point in points_of(prop):
+            if isinstance(prop.query, WorstCaseQuery):
+                eps = prop.query.budgets[point]
+                bound = pool.worst_case([eps])[0]
+                yield _worst_case(name, prop, metric, attack, still, eps, eps * constant.value, bound)
+                continue
+            objective = prop.query.objectives[point]
+            gamma = None if clean is None or not isinstance(objective, Degraded) else objective.threshold.at(clean)
+            radius = None if gamma is None else pool.radius(gamma, strict=objective.strict)  # type: ignore[union-attr]
+            if radius is None or not isinstance(objective, Degraded):
+                yield _unsolved(name, prop, "whole images: radius")
+            else:
+                yield _radius(name, prop, objective, attack, still, constant.value, radius)
+        pool.close()
 
 
 def _compared(
@@ -88,30 +129,37 @@ def _compared(
         certified = found.certified[point]
         if isinstance(prop.query, WorstCaseQuery):
             eps = prop.query.budgets[point]
-            yield _worst_case(name, prop, prop.query.metric, image, eps, eps * constant.value, certified)
+            metric = prop.query.metric
+            attack, still = partial(objects.worst, metric, image), partial(objects.value, metric, image, {})
+            yield _worst_case(name, prop, metric, attack, still, eps, eps * constant.value, certified)
             continue
         objective = prop.query.objectives[point]
-        if isinstance(objective, Degraded) and certified is not None:
-            yield _radius(name, prop, objective, image, constant.value, certified)
+        if certified is None:
+            yield _unsolved(name, prop, "whole image: radius")
+        elif isinstance(objective, Degraded):
+            attack = partial(objects.worst, objective.metric, image)
+            still = partial(objects.value, objective.metric, image, {})
+            yield _radius(name, prop, objective, attack, still, constant.value, certified)
         else:
-            yield _unsolved(name, prop)
+            yield _combined(name, prop, objective, image, constant.value, certified)
 
 
 def _worst_case(
     name: str,
     prop: Property,
     metric: Metric,
-    image: objects.Image,
+    attack: Attack,
+    still: Callable[[], Fraction | None],
     eps: Fraction,
     reach: Fraction,
     bound: Value | None,
 ) -> Comparison:
     began = time.perf_counter()
-    found = objects.worst(metric, image, reach)
+    found = attack(reach)
     text = decimal_text(eps)
-    what = f"whole image: worst case at eps = {text if len(text) <= 12 else f'{float(eps):.6g}'}"
+    what = f"{_part(prop)}: worst case at eps = {text if len(text) <= 12 else f'{float(eps):.6g}'}"
     if found is None or bound is None:
-        clean = objects.value(metric, image, {})
+        clean = still()
         agreed = (clean is None) == (bound is None)
         same = agreed if clean is None or bound is None else None
         note = (
@@ -126,28 +174,81 @@ def _worst_case(
 
 
 def _radius(
-    name: str, prop: Property, objective: Degraded, image: objects.Image, constant: Fraction, bound: Value
+    name: str,
+    prop: Property,
+    objective: Degraded,
+    attack: Attack,
+    still: Callable[[], Fraction | None],
+    constant: Fraction,
+    bound: Value,
 ) -> Comparison:
     began = time.perf_counter()
-    clean = objects.value(objective.metric, image, {})
+    clean, what = still(), f"{_part(prop)}: radius"
     if clean is None or bound == math.inf or bound == 0:
-        return _said(name, prop, "whole image: radius", "none", bound, "not solved", None, began)
-    found = objects.worst(objective.metric, image, Fraction(bound) * constant)
+        return _said(name, prop, what, "none", bound, "not solved", None, began)
+    found = attack(Fraction(bound) * constant)
     if found is None:
-        return _said(name, prop, "whole image: radius", "none", bound, "not solved", None, began)
-    value, gamma = found[0], objective.threshold.at(clean)
+        return _said(name, prop, what, "none", bound, "not solved", None, began)
+    return _reached(name, prop, bound, _meets(objective, clean, found[0]), found[1], began)
+
+
+def _combined(
+    name: str, prop: Property, objective: Objective, image: objects.Image, constant: Fraction, bound: Value
+) -> Comparison:
+    """Attacks aimed at each condition, held against the combination of all."""
+    began, what = time.perf_counter(), "whole image: radius"
+    asked = list(dict.fromkeys(leaf.metric for leaf in _leaves(objective)))
+    clean = {metric: objects.value(metric, image, {}) for metric in asked}
+    if bound == math.inf or bound == 0 or None in clean.values():
+        return _said(name, prop, what, "none", bound, "not solved", None, began)
+    met, choices = False, 0
+    for metric in asked:
+        found, count = objects.attacks(metric, image, Fraction(bound) * constant)
+        choices = max(choices, count)
+        for moved in found:
+            values = {other: objects.value(other, image, moved) for other in asked}
+            met |= _all_met(objective, clean, values)
+    return _reached(name, prop, bound, met, choices, began)
+
+
+def _reached(name: str, prop: Property, bound: Value, met: bool, choices: int, began: float) -> Comparison:
+    note = "the bound is UNSOUND: an attack within it meets the objective" if met else ""
+    method = f"integer programs, HiGHS, {choices} moves, boxes as they are"
+    found = f"{'<=' if met else '>='} {shown(bound)}"
+    return _said(name, prop, f"{_part(prop)}: radius", method, bound, found, not met, began, note)
+
+
+def _meets(objective: Degraded, clean: Fraction, value: Fraction) -> bool:
+    gamma = objective.threshold.at(clean)
     if objective.metric.lower_is_better:
         value, gamma = -value, -gamma
-    met = value < gamma if objective.strict else value <= gamma
-    note = "the bound is UNSOUND: an attack within it meets the objective" if met else ""
-    method = f"integer programs, HiGHS, {found[1]} moves, boxes as they are"
-    mark = "<=" if met else ">="
-    return _said(name, prop, "whole image: radius", method, bound, f"{mark} {shown(bound)}", not met, began, note)
+    return value < gamma if objective.strict else value <= gamma
 
 
-def _unsolved(name: str, prop: Property) -> Comparison:
-    what = "whole data set" if is_pooled(prop) else "whole image: radius"
-    note = "no program is made for metrics of all images together, nor for combinations"
+def _all_met(
+    objective: Objective, clean: Mapping[Metric, Fraction | None], values: Mapping[Metric, Fraction | None]
+) -> bool:
+    if isinstance(objective, Degraded):
+        before, after = clean[objective.metric], values[objective.metric]
+        return before is not None and after is not None and _meets(objective, before, after)
+    parts = (_all_met(part, clean, values) for part in objective.parts)
+    return all(parts) if isinstance(objective, AllOf) else any(parts)
+
+
+def _leaves(objective: Objective) -> Iterator[Degraded]:
+    if isinstance(objective, Degraded):
+        yield objective
+    else:
+        for part in objective.parts:
+            yield from _leaves(part)
+
+
+def _part(prop: Property) -> str:
+    return "whole images" if is_pooled(prop) else "whole image"
+
+
+def _unsolved(name: str, prop: Property, what: str) -> Comparison:
+    note = "undefined, or a combination of metrics of all images together"
     return Comparison(name, prop.name, what, "none", BELOW, NO_TOLERANCE, "-", "not solved", None, 0.0, note)
 
 

@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -133,11 +134,13 @@ def certified(scene: Scene, *, plain: bool = False) -> Ledger:
     return total
 
 
+@lru_cache(maxsize=1 << 12)
 def area(a: tuple[int, ...]) -> int:
     """Area of a box, a whole number."""
     return max(a[2] - a[0], 0) * max(a[3] - a[1], 0)
 
 
+@lru_cache(maxsize=1 << 14)
 def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int]:
     """Intersection and union, whole numbers."""
     both = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
@@ -254,16 +257,21 @@ def attack(scene: Scene, rng: random.Random) -> tuple[list[list[float]], list[fl
         # The cheapest first.
         wanted.sort(key=lambda w: sum(abs(scene.scores[k][i] - to) for k, i, to in w))
     moved = [list(map(float, row)) for row in scene.scores]
-    raised: set[tuple[int, int]] = set()
+    # Scores are multiples of an eighth, so that doubles are exact.
+    eps, spent_on = float(scene.eps), 0.0
+    limit = eps * eps if scene.norm == 2 else eps
     for group in wanted:
         before = [(k, i, moved[k][i]) for k, i, _ in group]
+        after = spent_on
         for k, i, to in group:
+            after += _price(scene, k, i, to) - _price(scene, k, i, moved[k][i])
             moved[k][i] = to
-        if not _affordable(scene, moved):
+        far = max(_price(scene, k, i, to) for k, i, to in group)
+        if (far if scene.norm is None else after) <= limit:
+            spent_on = after
+        else:
             for k, i, was in before:
                 moved[k][i] = was
-        else:
-            raised |= {(k, i) for k, i, _ in group}
     final = [list(row) for row in moved]
     for k, i in cells:
         # On the threshold: out if it was pulled down there, and sometimes otherwise.
@@ -273,15 +281,10 @@ def attack(scene: Scene, rng: random.Random) -> tuple[list[list[float]], list[fl
     return final, key
 
 
-def _affordable(scene: Scene, moved: list[list[float]]) -> bool:
-    """Whether the scores may move so far; all of them are multiples of an eighth, so that doubles are exact."""
-    changes = [
-        abs(b - a) / 4 for old, new in zip(scene.scores, moved, strict=True) for a, b in zip(old, new, strict=True)
-    ]
-    eps = float(scene.eps)
-    if scene.norm is None:
-        return max(changes, default=0.0) <= eps
-    return sum(changes) <= eps if scene.norm == 1 else sum(c * c for c in changes) <= eps * eps
+def _price(scene: Scene, k: int, i: int, to: float) -> float:
+    """What it costs to move a score; for infinity, how far it goes."""
+    far = abs(to - scene.scores[k][i]) / 4
+    return far * far if scene.norm == 2 else far
 
 
 def _share(seeds: range) -> list[Outcome]:
