@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this property; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--attack", type=click.IntRange(1, 10_000), metavar="STEPS", help="Attack each image, as `check` does.")
+@_options.attacking
 @click.option("--smoothing", metavar="SIGMA", help="Also certify worst cases in l2 by smoothing with such noise.")
 @click.option("--samples", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of --smoothing.")
 @click.option("--alpha", metavar="A", default="0.001", show_default=True, help="Of --smoothing: chance of an error.")
@@ -47,6 +48,9 @@ def command(
     properties: tuple[str, ...],
     limit: int | None,
     attack: int | None,
+    attack_methods: tuple[str, ...],
+    attack_restarts: int | None,
+    attack_seconds: float | None,
     smoothing: str | None,
     samples: int,
     alpha: str,
@@ -87,7 +91,10 @@ def command(
     from robspec.session.progress import silent
     from robspec.store import default_path
 
-    options = Options(data=data, properties=properties, limit=limit, attack=attack, store=default_path())
+    # The interval is what is compared, of decided images as well.
+    searched = _options.attack_of(attack, attack_methods, attack_restarts, attack_seconds, everything=False)
+    searched["attack_all"] = searched["attack"] is not None
+    options = Options(data=data, properties=properties, limit=limit, store=default_path(), **searched)
     rows = compare(
         models,
         program,
@@ -100,7 +107,7 @@ def command(
         told=lambda name: None if quiet else click.echo(name, err=True),
     )
     if form == "json":
-        text = json.dumps(document(rows, attack is not None), indent=2) + "\n"
+        text = json.dumps(document(rows, options.attack is not None), indent=2) + "\n"
     else:
         text = "".join(f"{line}\n" for line in _table(rows, markdown=form == "markdown"))
     if output is None:

@@ -36,7 +36,7 @@ class Cell:
         clean: of clean images.
         certified: rounded to the worse side when shown.
         smoothed: certified by smoothing; None where that was not asked for, or cannot answer.
-        attained: of the worst images found; the clean ones where none was searched; None for radii.
+        attained: of the worst images found; the clean ones where none was searched, and None for radii there.
         lower_is_better: the metric's sense.
         label: the verdict of the property as it must be shown.
     """
@@ -113,7 +113,7 @@ def compare(
         told(str(model))
         with open_check(whole, source, diagnostics, model, spec, options) as work:
             began = time.perf_counter()
-            report = work.finish(work.run(progress)).report
+            report = work.finish(work.run(progress, told)).report
             spent = time.perf_counter() - began
         if not report.evaluated:
             break
@@ -165,12 +165,17 @@ def _cells(prop: PropertyResult, again: PropertyResult | None, report: CheckRepo
                 _mean([i.clean for i in prop.images]),
                 summed([i.certified[k] for i in prop.images]),
                 None if again is None else summed([i.certified[k] for i in again.images]),
-                summed([i.attained[k] for i in prop.images]) if worst else None,
+                summed([i.attained[k] for i in prop.images]) if worst or _found(prop) else None,
                 lower,
                 prop.label,
             )
         )
     return found
+
+
+def _found(prop: PropertyResult) -> bool:
+    """Whether images were found that meet an objective: without any every radius attained is infinite."""
+    return any(image.attacks for image in prop.images)
 
 
 def _mean(values: Sequence[Value | None]) -> Value | None:
