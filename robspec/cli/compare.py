@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="Draw it here; FILE.svg or FILE.png (extra `plots`)."
 )
+@click.option(
+    "--curve", type=click.Path(path_type=Path), help="Draw certified and found against eps; FILE.svg or FILE.png."
+)
+@click.option("--decompose", is_flag=True, help="Say how much of the gap is the constant, and how much the rest.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     models: tuple[Path, ...],
@@ -57,6 +61,8 @@ def command(
     form: str,
     output: Path | None,
     picture: Path | None,
+    curve: Path | None,
+    decompose: bool,
     quiet: bool,
 ) -> int:
     """Check every one of MODELS under SPEC, whose Lipschitz claim is left aside, and set the results side by side.
@@ -72,13 +78,14 @@ def command(
     sampled = None if smoothing is None else _smoothing(smoothing, samples, alpha)
     from robspec.lower import compile_source, parse_overrides
 
-    for path in (output, picture):
+    for path in (output, picture, curve):
         if path is not None:
             _options.check_writable(path)
-    if picture is not None and picture.suffix.lower() not in (".svg", ".png"):
-        raise click.UsageError("--picture is FILE.svg or FILE.png")
-    if picture is not None:
-        extras.require("plots", "--picture")
+    for name, path in (("--picture", picture), ("--curve", curve)):
+        if path is not None and path.suffix.lower() not in (".svg", ".png"):
+            raise click.UsageError(f"{name} is FILE.svg or FILE.png")
+        if path is not None:
+            extras.require("plots", name)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
@@ -105,6 +112,7 @@ def command(
         smoothing=sampled,
         progress=silent if quiet else _options.with_progress,
         told=lambda name: None if quiet else click.echo(name, err=True),
+        decompose=decompose,
     )
     if form == "json":
         text = json.dumps(document(rows, options.attack is not None), indent=2) + "\n"
@@ -116,6 +124,10 @@ def command(
         _options.write_atomically(output, text)
     if picture is not None:
         _options.write_atomically(picture, _drawn(rows, picture.suffix.lower()[1:]))
+    if curve is not None:
+        from robspec.cli._curves import drawn
+
+        _options.write_atomically(curve, drawn(rows, curve.suffix.lower()[1:]))
     return 0 if len(rows) == len(models) and all(r.report.complete for r in rows) else 130
 
 
@@ -150,8 +162,26 @@ def _table(rows: Sequence[Row], *, markdown: bool) -> Iterator[str]:
         yield ""
     for row in rows:
         yield f"{'- ' if markdown else ''}{Path(row.model).name}: {row.constant}"
+        yield from (f"{'- ' if markdown else ''}{line}" for line in _parts(row))
     notes = dict.fromkeys(n for row in rows for n in (*row.report.notes, *map(str, row.report.remarks)))
     yield from (f"{'- ' if markdown else ''}{note}" for note in notes)
+
+
+def _parts(row: Row) -> Iterator[str]:
+    """What the gap between certified and found consists of, where slopes were measured."""
+    from robspec.semantics.norm import decimal_text, directed_text
+    from robspec.session.compare import shares
+
+    for cell in row.cells:
+        found = shares(cell)
+        if found is None or cell.slope is None or cell.eps is None:
+            continue
+        constant, rest = (directed_text(part, 4, up=False) for part in found)
+        slope = directed_text(cell.slope, 4, up=False)
+        yield (
+            f"{Path(row.model).name}, {cell.property} at eps = {decimal_text(cell.eps)}: of the gap, {constant} is "
+            f"the constant (two images show L >= {slope}), {rest} the relaxation and the attack"
+        )
 
 
 def _laid_out(lines: Sequence[tuple[str, ...]], *, markdown: bool) -> Iterator[str]:

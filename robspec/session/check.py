@@ -35,8 +35,9 @@ from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.certificate import Certificate
 from robspec.session.cross_check import cross_checked
+from robspec.session.decomposed import at_measured
 from robspec.session.gallery import Gallery
-from robspec.session.opening import Session, open_session
+from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
 from robspec.store import Remembering, Store
@@ -49,7 +50,7 @@ from robspec.verify.effort import DEFAULT, Effort
 from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
-from robspec.verify.result import CheckReport
+from robspec.verify.result import CheckReport, PropertyResult
 from robspec.verify.run import Answers, Watch, check, versions
 
 
@@ -331,6 +332,13 @@ class Check:
         if self._written is not None and report.exit_status() not in (4, stopping.STATUS):
             derived = self._written.text(report)
         return Finished(report, derived)
+
+    def at_measured(self) -> tuple[dict[str, Fraction], tuple[PropertyResult, ...]]:
+        """Evaluate every bound at the slope that was measured; see `robspec.session.decomposed`."""
+        session = self._session
+        starts = first_images(session.data, self._program)
+        parts = (session.model, session.data, session.backend, session.established)
+        return at_measured(self._program, *parts, starts, self._size)
 
     def _attacked(self, report: CheckReport, progress: Progress, told: Callable[[str], None]) -> CheckReport:
         """Attack what is not decided yet, where that was asked for."""

@@ -32,7 +32,7 @@ from robspec.verify.aimed import Question, goal_of, searchable
 from robspec.verify.attack_dataset import DatasetAttack
 from robspec.verify.attack_pooled import PooledSearch
 from robspec.verify.attacks import bisection
-from robspec.verify.attacks._hunt import Hunt
+from robspec.verify.attacks._hunt import Hunt, shortened
 from robspec.verify.balls import inside
 from robspec.verify.descent import Differentiable, distance_up, fitted, float_range
 from robspec.verify.effort import Clock, Effort
@@ -153,6 +153,8 @@ class Attacker:
             method = attacks.load(name)
             search = method.search if eps is not None or method.smallest else bisection.search
             found = search(hunt)
+            if eps is None:
+                found = shortened(hunt, found)
             yield from found.reshape(starts, count, *images.shape[1:])
             if self.clock.late():
                 return

@@ -28,14 +28,14 @@ def spread(values: Tensor) -> Tensor:
 
 
 def steepest(slope: Tensor, norm: Norm) -> Tensor:
-    """Give the directions of norm 1 along which a function rises most; in l1 only among the largest entries.
+    """Give directions of norm 1 along which a function rises most; in l1 the largest entries of its gradient.
 
     Args:
         slope: its gradient.
         norm: l1, l2 or linf.
 
     Source: for l1 the sparse step of Tramer and Boneh, "Adversarial Training and Robustness for Multiple
-    Perturbations", NeurIPS 2019.
+    Perturbations", NeurIPS 2019, the entries moved by their size where theirs are all moved alike.
     """
     if norm == LINF:
         return slope.sign()
@@ -44,8 +44,8 @@ def steepest(slope: Tensor, norm: Norm) -> Tensor:
     flat = slope.flatten(1)
     count = _moved(flat.shape[1])
     places = flat.abs().topk(count, dim=1).indices
-    step = torch.zeros_like(flat).scatter(1, places, flat.gather(1, places).sign() / count)
-    return step.view_as(slope)
+    kept = torch.zeros_like(flat).scatter(1, places, flat.gather(1, places))
+    return (kept / kept.double().abs().sum(dim=1, keepdim=True).clamp_min(1e-30)).to(slope.dtype).view_as(slope)
 
 
 def inside(change: Tensor, eps: Tensor, norm: Norm) -> Tensor:

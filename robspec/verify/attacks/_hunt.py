@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robspec.semantics.norm import Norm
-from robspec.verify.balls import inside, sizes
+from robspec.verify.balls import inside, sizes, spread
 from robspec.verify.descent import Differentiable
 from robspec.verify.goals import Goal
 
@@ -92,6 +92,30 @@ class Best:
         self.values = torch.where(better, rank, self.values)
         self.images = torch.where(better[:, None, None, None], images.detach(), self.images)
         return value
+
+
+def shortened(hunt: Hunt, images: Tensor, rounds: int = 5) -> Tensor:
+    """Bisect, on the straight line to the clean image, for the smallest change that still meets the goal.
+
+    Args:
+        hunt: for the smallest change.
+        images: what was found, the clean image where nothing was.
+        rounds: forward passes.
+
+    Returns:
+        Images no farther from the clean ones, float32 [N, C, H, W].
+    """
+    best = Best(hunt)
+    best.see(images, hunt.model.logits(images))
+    low, high = torch.zeros(len(images)), torch.ones(len(images))
+    for _ in range(rounds):
+        if hunt.late():
+            break
+        part = (low + high) / 2
+        tried = (hunt.clean + spread(part) * (images - hunt.clean)).clamp(*hunt.ends)
+        met = best.see(tried, hunt.model.logits(tried)) <= 0
+        low, high = torch.where(met, low, part), torch.where(met, part, high)
+    return best.images
 
 
 @dataclass(frozen=True, slots=True)

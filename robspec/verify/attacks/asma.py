@@ -24,7 +24,7 @@ def search(hunt: Hunt) -> Tensor:
     """
     best, change = Best(hunt), hunt.start
     whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    unit = torch.where(torch.isinf(hunt.eps), 0.1 * whole, 1.5 * hunt.eps) / hunt.steps
+    unit = torch.where(torch.isinf(hunt.eps), 0.4 * whole, 1.5 * hunt.eps) / hunt.steps
     mask: Tensor | None = None
     for _ in range(hunt.steps):
         if hunt.late():

@@ -15,8 +15,7 @@ _ROUNDS = 8
 def search(hunt: Hunt) -> Tensor:
     """Halve, for each image by itself, the interval between the largest radius that failed and the smallest change.
 
-    A found image that is shortened on the straight line to the clean one is tried before each round, as two images
-    often meet the goal on the way. Within a ball that is given, this is `pgd`.
+    Each round starts from the best image so far. Within a ball that is given, this is `pgd`.
 
     Source: Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE S&P 2017, section VI, for
     the bisection; Rony et al., "Augmented Lagrangian Adversarial Attacks", ICCV 2021, for that of a radius.
@@ -34,7 +33,6 @@ def search(hunt: Hunt) -> Tensor:
             break
         found = pgd.search(hunt.within(tried, each, start))
         met = best.see(found, hunt.model.logits(found)) <= 0
-        _shorten(hunt, best)
         high = torch.minimum(high, best.values)
         low = torch.where(met, low, torch.maximum(low, tried))
         known = torch.isfinite(best.values)
@@ -42,13 +40,6 @@ def search(hunt: Hunt) -> Tensor:
         tried = torch.where(known, (torch.minimum(low, high) + high) / 2, (2 * tried).clamp_max(_largest(hunt)))
         start = torch.where(spread(known), best.images - hunt.clean, found - hunt.clean)
     return best.images
-
-
-def _shorten(hunt: Hunt, best: Best) -> None:
-    """Try the found images nearer to the clean ones."""
-    for part in (0.5, 0.8, 0.93, 0.98):
-        images = (hunt.clean + part * (best.images - hunt.clean)).clamp(*hunt.ends)
-        best.see(images, hunt.model.logits(images))
 
 
 def _largest(hunt: Hunt) -> float:

@@ -19,7 +19,7 @@ def search(hunt: Hunt) -> Tensor:
     """
     best, change = Best(hunt), hunt.start
     whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    length = torch.where(torch.isinf(hunt.eps), 0.15 * whole, 2.0 * hunt.eps) / hunt.steps
+    length = torch.where(torch.isinf(hunt.eps), 0.4 * whole, 2.0 * hunt.eps) / hunt.steps
     for _ in range(hunt.steps):
         if hunt.late():
             return best.images

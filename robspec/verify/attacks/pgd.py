@@ -56,12 +56,8 @@ def search(hunt: Hunt) -> Tensor:
                 aim = torch.minimum(hunt.aim, already + (_MORE * (lost - already)).clamp_min(1.0))
         # The price of a pixel is the square of its margin.
         chosen = cheapest(torch.where(now > 0, now / worth.sqrt(), now), aim)
-        if LOSS == "hinge":
-            short = torch.relu(margins.double() / scale[:, None] + _BEYOND) * chosen
-            (slope,) = torch.autograd.grad((worth * short**2).sum(), images)
-        else:
-            soft = hunt.goal.soft(logits, scale * 0.3**part, chosen)
-            (slope,) = torch.autograd.grad(soft.sum(), images)
+        short = torch.relu(margins.double() / scale[:, None] + _BEYOND) * chosen
+        (slope,) = torch.autograd.grad((worth * short**2).sum(), images)
         direction = _KEEP * direction + steepest(slope, hunt.norm)
         length = _LAST + (_FIRST - _LAST) * (1 + math.cos(math.pi * part)) / 2
         change = images.detach() - hunt.clean - steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
