@@ -18,6 +18,7 @@ from robspec.verify.errors import OptionValueError, OutputPathError, WitnessPath
 
 _T = TypeVar("_T")
 _PIPE_WIDTH = 100
+_STEPS = 20
 _DECIMAL = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,60})?)(?:/0*([1-9][0-9]{0,30}))?", re.ASCII)
 
 
@@ -62,6 +63,43 @@ def model_part(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def attacking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `--attack` but for that itself; see `attack_of`."""
+    for option in (
+        click.option("--attack-seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Stop it then."),
+        click.option(
+            "--attack-restarts", type=click.IntRange(1, 1000), metavar="N", help="Starts of each image.  [1]"
+        ),
+        click.option(
+            "--attack-method",
+            "attack_methods",
+            multiple=True,
+            metavar="NAME",
+            help="How it searches; repeatable.  [pgd]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def attack_of(
+    steps: int | None, methods: tuple[str, ...], restarts: int | None, seconds: float | None, *, everything: bool
+) -> dict[str, Any]:
+    """Read the options of an attack; each implies `--attack` with 20 steps.
+
+    Returns:
+        Fields of `robspec.session.check.Options`.
+    """
+    asked = bool(methods) or restarts is not None or seconds is not None or everything
+    found: dict[str, Any] = {"attack": _STEPS if steps is None and asked else steps, "attack_all": everything}
+    found["attack_seconds"] = seconds
+    if methods:
+        found["attack_methods"] = methods
+    if restarts is not None:
+        found["attack_restarts"] = restarts
+    return found
 
 
 use = click.option("--use", metavar="NAME", help="Data block, in place of what the specification says to use.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -81,8 +82,10 @@ from robspec.syntax.source import read_source
     "--attack",
     type=click.IntRange(1, 10_000),
     metavar="STEPS",
-    help="Search each ball for a counterexample, four times STEPS of projected gradient; not with --certificate.",
+    help="Search for counterexamples to what is not decided, STEPS gradients for each image; not with --certificate.",
 )
+@_options.attacking
+@click.option("--attack-all", is_flag=True, help="Attack images too whose verdict cannot change any more.")
 @click.option(
     "--cross-check", type=click.IntRange(min=1), metavar="N", help="Solve N images again, by independent solvers."
 )
@@ -136,6 +139,10 @@ def command(
     batch_size: int | None,
     pair_bound: bool,
     attack: int | None,
+    attack_methods: tuple[str, ...],
+    attack_restarts: int | None,
+    attack_seconds: float | None,
+    attack_all: bool,
     cross_check: int | None,
     certificate: Path | None,
     allow: str | None,
@@ -204,7 +211,7 @@ def command(
         arithmetic=arithmetic,
         batch_size=batch_size,
         pair_bound=pair_bound,
-        attack=attack,
+        **_options.attack_of(attack, attack_methods, attack_restarts, attack_seconds, everything=attack_all),
         cross_check=cross_check,
         certificate=certificate is not None,
         witness_dir=witness_dir,
@@ -222,7 +229,7 @@ def command(
     with proving():
         work = open_check(program, source, diagnostics, model, spec, options)
     click.get_current_context().with_resource(work)
-    report = work.run(silent if quiet else _options.with_progress)
+    report = work.run(silent if quiet else _options.with_progress, _say(quiet=quiet))
     if resume:
         click.echo(f"resumed: the logits of {work.known} batches were kept", err=True)
     # What was found is shown and written whole, whatever signal comes now; a second one ends it.
@@ -266,3 +273,8 @@ def command(
             else:
                 click.echo("no certificate written: the check was interrupted", err=True)
         return report.exit_status(allow_unknown=report.allow_unknown)
+
+
+def _say(*, quiet: bool) -> Callable[[str], None]:
+    """Write lines to standard error, or nowhere."""
+    return (lambda _: None) if quiet else lambda line: click.echo(line, err=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this property; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--attack", type=click.IntRange(1, 10_000), metavar="STEPS", help="Attack each image, as `check` does.")
+@_options.attacking
 @click.option("--smoothing", metavar="SIGMA", help="Also certify worst cases in l2 by smoothing with such noise.")
 @click.option("--samples", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of --smoothing.")
 @click.option("--alpha", metavar="A", default="0.001", show_default=True, help="Of --smoothing: chance of an error.")
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="Draw it here; FILE.svg or FILE.png (extra `plots`)."
 )
+@click.option(
+    "--curve", type=click.Path(path_type=Path), help="Draw certified and found against eps; FILE.svg or FILE.png."
+)
+@click.option("--decompose", is_flag=True, help="Say how much of the gap is the constant, and how much the rest.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     models: tuple[Path, ...],
@@ -47,12 +52,17 @@ def command(
     properties: tuple[str, ...],
     limit: int | None,
     attack: int | None,
+    attack_methods: tuple[str, ...],
+    attack_restarts: int | None,
+    attack_seconds: float | None,
     smoothing: str | None,
     samples: int,
     alpha: str,
     form: str,
     output: Path | None,
     picture: Path | None,
+    curve: Path | None,
+    decompose: bool,
     quiet: bool,
 ) -> int:
     """Check every one of MODELS under SPEC, whose Lipschitz claim is left aside, and set the results side by side.
@@ -68,13 +78,14 @@ def command(
     sampled = None if smoothing is None else _smoothing(smoothing, samples, alpha)
     from robspec.lower import compile_source, parse_overrides
 
-    for path in (output, picture):
+    for path in (output, picture, curve):
         if path is not None:
             _options.check_writable(path)
-    if picture is not None and picture.suffix.lower() not in (".svg", ".png"):
-        raise click.UsageError("--picture is FILE.svg or FILE.png")
-    if picture is not None:
-        extras.require("plots", "--picture")
+    for name, path in (("--picture", picture), ("--curve", curve)):
+        if path is not None and path.suffix.lower() not in (".svg", ".png"):
+            raise click.UsageError(f"{name} is FILE.svg or FILE.png")
+        if path is not None:
+            extras.require("plots", name)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
@@ -87,7 +98,10 @@ def command(
     from robspec.session.progress import silent
     from robspec.store import default_path
 
-    options = Options(data=data, properties=properties, limit=limit, attack=attack, store=default_path())
+    # The interval is what is compared, of decided images as well.
+    searched = _options.attack_of(attack, attack_methods, attack_restarts, attack_seconds, everything=False)
+    searched["attack_all"] = searched["attack"] is not None
+    options = Options(data=data, properties=properties, limit=limit, store=default_path(), **searched)
     rows = compare(
         models,
         program,
@@ -98,9 +112,10 @@ def command(
         smoothing=sampled,
         progress=silent if quiet else _options.with_progress,
         told=lambda name: None if quiet else click.echo(name, err=True),
+        decompose=decompose,
     )
     if form == "json":
-        text = json.dumps(document(rows, attack is not None), indent=2) + "\n"
+        text = json.dumps(document(rows, options.attack is not None), indent=2) + "\n"
     else:
         text = "".join(f"{line}\n" for line in _table(rows, markdown=form == "markdown"))
     if output is None:
@@ -109,6 +124,10 @@ def command(
         _options.write_atomically(output, text)
     if picture is not None:
         _options.write_atomically(picture, _drawn(rows, picture.suffix.lower()[1:]))
+    if curve is not None:
+        from robspec.cli._curves import drawn
+
+        _options.write_atomically(curve, drawn(rows, curve.suffix.lower()[1:]))
     return 0 if len(rows) == len(models) and all(r.report.complete for r in rows) else 130
 
 
@@ -143,8 +162,26 @@ def _table(rows: Sequence[Row], *, markdown: bool) -> Iterator[str]:
         yield ""
     for row in rows:
         yield f"{'- ' if markdown else ''}{Path(row.model).name}: {row.constant}"
+        yield from (f"{'- ' if markdown else ''}{line}" for line in _parts(row))
     notes = dict.fromkeys(n for row in rows for n in (*row.report.notes, *map(str, row.report.remarks)))
     yield from (f"{'- ' if markdown else ''}{note}" for note in notes)
+
+
+def _parts(row: Row) -> Iterator[str]:
+    """What the gap between certified and found consists of, where slopes were measured."""
+    from robspec.semantics.norm import decimal_text, directed_text
+    from robspec.session.compare import shares
+
+    for cell in row.cells:
+        found = shares(cell)
+        if found is None or cell.slope is None or cell.eps is None:
+            continue
+        constant, rest = (directed_text(part, 4, up=False) for part in found)
+        slope = directed_text(cell.slope, 4, up=False)
+        yield (
+            f"{Path(row.model).name}, {cell.property} at eps = {decimal_text(cell.eps)}: of the gap, {constant} is "
+            f"the constant (two images show L >= {slope}), {rest} the relaxation and the attack"
+        )
 
 
 def _laid_out(lines: Sequence[tuple[str, ...]], *, markdown: bool) -> Iterator[str]:

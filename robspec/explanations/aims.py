@@ -19,7 +19,7 @@ from robspec.explanations.question import Condition, Question, as_maps, predicti
 from robspec.ir.plans import Accuracy, Mean, MeanRate, Quotient, Rate, Sum, unweighted
 from robspec.ir.types import Metric
 from robspec.semantics.classify import Flip
-from robspec.verify.attack import margins_by
+from robspec.verify.margins import margins_by
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from robspec.explanations.errors import ExtraMissing
 from robspec.explanations.explain import Explained
 from robspec.explanations.question import as_maps
 from robspec.explanations.search import Model
-from robspec.verify.attack import margins_by
+from robspec.verify.margins import margins_by
 
 METHODS = ("gradient", "integrated", "smoothgrad")
 _POINTS = 32

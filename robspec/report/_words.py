@@ -123,9 +123,10 @@ def attained_text(result: RequirementResult) -> str:
 
 
 def concrete_text(prop: PropertyResult, item: RequirementResult) -> str:
-    """Show what concrete images attain; only a refutation rests on radii attained, infinite before one is found."""
+    """Show what concrete images attain; of radii nothing before one is found, as they are infinite then."""
     radii = not isinstance(prop.source.query, WorstCaseQuery)
-    return "-" if radii and item.verdict is not Verdict.REFUTED else attained_text(item)
+    found = item.verdict is Verdict.REFUTED or any(image.attacks for image in prop.images)
+    return "-" if radii and not found else attained_text(item)
 
 
 def higher_is_better(result: RequirementResult) -> bool:

@@ -56,6 +56,8 @@ def document(report: CheckReport) -> dict[str, Any]:
         "notes": list(report.notes),
         "remarks": [_note(n) for n in report.remarks],
         "attack_steps": report.attack_steps,
+        "attack_methods": list(report.attack_methods),
+        "attack_searches": report.attack_searches,
         "claims": [_claim(c) for c in report.claims],
         "images": {"total": report.images, "evaluated": report.evaluated},
         "seconds": {

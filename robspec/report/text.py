@@ -135,8 +135,9 @@ def _overall_style(report: CheckReport) -> str:
 def _footer(report: CheckReport) -> list[Text]:
     lines: list[Text] = []
     if not report.complete:
-        where = ", in the attack on the last of them" if report.attack_stopped else ""
-        said = f"INTERRUPTED after {report.evaluated} of {report.images} images{where}"
+        said = f"INTERRUPTED after {report.evaluated} of {report.images} images"
+        if report.attack_stopped:
+            said = f"INTERRUPTED in the attack, after {report.attack_searches} searches; every image is certified"
         lines.append(Text(said, style="bold red"))
     for claim in report.claims:
         lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
@@ -148,12 +149,9 @@ def _footer(report: CheckReport) -> list[Text]:
     spent = f"load {t.load:.2f}, proof {t.prove:.2f}, forward {t.forward:.2f}, bound {t.bound:.2f}"
     if report.attack_steps:
         spent += f", attack {t.attack:.2f}"
-        whole = report.program.model.task.item == "image"
-        excepted = "stability" if whole else "stability and pooled metrics"
-        how, what = "four times per image and budget", f"worst-case properties in l2 and linf, {excepted} excepted"
-        if report.program.model.task.objects:
-            how, what = "three times for each kind of attack", "worst-case properties in l2 and linf"
-        lines.append(Text(f"attack: {report.attack_steps} steps of projected gradient, {how}; {what}"))
+        count = report.attack_searches
+        searches = f"{count} search{'' if count == 1 else 'es'} of an image at a budget or objective"
+        lines.append(Text(f"attack by {', '.join(report.attack_methods)}, {report.attack_steps} steps: {searches}"))
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     lines.extend(_provenance(report))

@@ -35,18 +35,22 @@ from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.certificate import Certificate
 from robspec.session.cross_check import cross_checked
+from robspec.session.decomposed import at_measured
 from robspec.session.gallery import Gallery
-from robspec.session.opening import Session, open_session
-from robspec.session.progress import Progress, silent
+from robspec.session.opening import Session, first_images, open_session
+from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
 from robspec.store import Remembering, Store
+from robspec.verify import attacks
 from robspec.verify.attack import Attacker
+from robspec.verify.attacked import announced, attacked, planned
 from robspec.verify.crosscheck import CrossCheck
 from robspec.verify.crosscheck_objects import ObjectsCrossCheck
+from robspec.verify.effort import DEFAULT, Effort
 from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
-from robspec.verify.result import CheckReport
+from robspec.verify.result import CheckReport, PropertyResult
 from robspec.verify.run import Answers, Watch, check, versions
 
 
@@ -66,6 +70,10 @@ class Options:
         batch_size: images per forward pass, or None.
         pair_bound: whether to say what water filling gains over the pair bound.
         attack: steps of the search for counterexamples, or None.
+        attack_methods: how it searches, by name.
+        attack_restarts: how many starts of each image and method.
+        attack_all: whether images are attacked too whose verdict cannot change any more.
+        attack_seconds: after how many the search stops, or None.
         cross_check: how many images independent solvers answer again, or None.
         certificate: whether to derive everything anew in exact arithmetic, to be written down.
         witness_dir: where reproducers, and images that contradict a bound, are kept.
@@ -89,6 +97,10 @@ class Options:
     batch_size: int | None = None
     pair_bound: bool = False
     attack: int | None = None
+    attack_methods: tuple[str, ...] = (DEFAULT,)
+    attack_restarts: int = 1
+    attack_all: bool = False
+    attack_seconds: float | None = None
     cross_check: int | None = None
     certificate: bool = False
     witness_dir: Path = Path("robspec-out")
@@ -105,6 +117,10 @@ class Options:
             raise OptionValueError(
                 "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact or real"
             )
+        for name in self.attack_methods:
+            if name not in attacks.names():
+                mend = did_you_mean(name, attacks.names(), f"choose one of {', '.join(attacks.names())}")
+                raise OptionValueError("--attack-method", f"no method is called {name[:64]!r}", mend)
         if self.certificate and (self.limit is not None or self.properties):
             refused = "a certificate is about the whole specification and data set"
             raise OptionValueError("--certificate", refused, "leave out --limit and --property")
@@ -216,11 +232,12 @@ class Check:
         """How many images are looked at."""
         return len(self._session.data)
 
-    def run(self, progress: Progress = silent) -> CheckReport:
+    def run(self, progress: Progress = silent, told: Callable[[str], None] = quiet) -> CheckReport:
         """Answer every property, and look again at what was answered.
 
         Args:
             progress: shows how far it is.
+            told: takes a line on what begins and may take long.
 
         Returns:
             The report without its provenance; incomplete when interrupted by SIGINT or SIGTERM.
@@ -268,7 +285,6 @@ class Check:
                 session.established,
                 batch_size=self._size,
                 pair_bound=options.pair_bound,
-                attacker=self._attacker(),
                 progress=told,
                 observe=observe,
                 times=session.times,
@@ -278,6 +294,7 @@ class Check:
 
         report = progress(run, len(session.data), "checking")
         self.known = model.hits if isinstance(model, Remembering) else 0
+        report = self._attacked(report, progress, told)
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
@@ -323,12 +340,29 @@ class Check:
             derived = self._written.text(report)
         return Finished(report, derived)
 
-    def _attacker(self) -> Attacker | None:
-        if self._options.attack is None:
-            return None
+    def at_measured(self) -> tuple[dict[str, Fraction], tuple[PropertyResult, ...]]:
+        """Evaluate every bound at the slope that was measured; see `robspec.session.decomposed`."""
+        session = self._session
+        starts = first_images(session.data, self._program)
+        parts = (session.model, session.data, session.backend, session.established)
+        return at_measured(self._program, *parts, starts, self._size)
+
+    def _attacked(self, report: CheckReport, progress: Progress, told: Callable[[str], None]) -> CheckReport:
+        """Attack what is not decided yet, where that was asked for."""
+        options, session = self._options, self._session
+        if options.attack is None or not report.complete:
+            return report
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
-        parts = (self._program, self._session.model, self._session.backend, self._options.attack)
-        return Attacker(*parts, Path(finds), self._options.witness_dir)
+        methods = tuple(dict.fromkeys(options.attack_methods))
+        given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
+        parts = (self._program, session.model, session.backend, Effort(*given))
+        attacker = Attacker(*parts, Path(finds), options.witness_dir)
+        plan = planned(report, attacker)
+        if plan.searches:
+            told(announced(plan, attacker, session.data))
+        return progress(
+            lambda finished: attacked(report, attacker, session.data, told=finished), plan.searches, "attacking"
+        )
 
 
 def chosen(program: Program, names: Sequence[str]) -> Program:

@@ -17,7 +17,7 @@ from robspec.semantics.norm import directed_text, exact_text
 from robspec.semantics.smoothing import Smoothing
 from robspec.session.check import Options
 from robspec.session.progress import Progress, silent
-from robspec.session.several import open_check
+from robspec.session.several import SeveralChecks, open_check
 from robspec.verify.result import CheckReport, PropertyResult, Value
 from robspec.verify.smoothed import answerable
 
@@ -36,9 +36,12 @@ class Cell:
         clean: of clean images.
         certified: rounded to the worse side when shown.
         smoothed: certified by smoothing; None where that was not asked for, or cannot answer.
-        attained: of the worst images found; the clean ones where none was searched; None for radii.
+        attained: of the worst images found; the clean ones where none was searched, and None for radii there.
         lower_is_better: the metric's sense.
         label: the verdict of the property as it must be shown.
+        eps: the budget; None for radii.
+        local: what would be certified were the constant the measured slope; None where that was not asked for.
+        slope: that slope, or None.
     """
 
     property: str
@@ -50,6 +53,9 @@ class Cell:
     attained: Value | None
     lower_is_better: bool
     label: str
+    eps: Fraction | None = None
+    local: Value | None = None
+    slope: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ def compare(
     smoothing: Smoothing | None = None,
     progress: Progress = silent,
     told: Callable[[str], None] = lambda _: None,
+    decompose: bool = False,
 ) -> tuple[Row, ...]:
     """Check every model, its claim left aside.
 
@@ -99,6 +106,7 @@ def compare(
         smoothing: answers each property that it can a second time; or None.
         progress: shows how far each is.
         told: of each model that begins.
+        decompose: whether to measure slopes, and say how much of the gap between certified and found is the constant.
 
     Returns:
         One row for each, in their order; fewer after an interruption.
@@ -113,18 +121,24 @@ def compare(
         told(str(model))
         with open_check(whole, source, diagnostics, model, spec, options) as work:
             began = time.perf_counter()
-            report = work.finish(work.run(progress)).report
+            report = work.finish(work.run(progress, told)).report
             spent = time.perf_counter() - began
+            slopes, local = ({}, ()) if not decompose or isinstance(work, SeveralChecks) else work.at_measured()
         if not report.evaluated:
             break
         count = report.evaluated
         again = {p.source.name: p for p in report.properties if p.source.name.endswith(_BY_SMOOTHING)}
         asked = [p for p in report.properties if p.source.name not in again]
+        at = {p.source.name: (p, slopes[p.source.name]) for p in local}
         rows.append(
             Row(
                 str(model),
                 constant_line(asked[0].constant),
-                tuple(c for p in asked for c in _cells(p, again.get(p.source.name + _BY_SMOOTHING), report)),
+                tuple(
+                    c
+                    for p in asked
+                    for c in _cells(p, again.get(p.source.name + _BY_SMOOTHING), at.get(p.source.name), report)
+                ),
                 report.evaluated,
                 spent / count,
                 report.times.forward / count,
@@ -147,7 +161,12 @@ def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Prog
     return replace(program, properties=(*asked, *again))
 
 
-def _cells(prop: PropertyResult, again: PropertyResult | None, report: CheckReport) -> list[Cell]:
+def _cells(
+    prop: PropertyResult,
+    again: PropertyResult | None,
+    at: tuple[PropertyResult, Fraction] | None,
+    report: CheckReport,
+) -> list[Cell]:
     query, classes = prop.source.query, report.program.model.classes
     worst = isinstance(query, WorstCaseQuery)
     pooled = isinstance(query, WorstCaseQuery) and query.metric.of_data_set
@@ -165,12 +184,20 @@ def _cells(prop: PropertyResult, again: PropertyResult | None, report: CheckRepo
                 _mean([i.clean for i in prop.images]),
                 summed([i.certified[k] for i in prop.images]),
                 None if again is None else summed([i.certified[k] for i in again.images]),
-                summed([i.attained[k] for i in prop.images]) if worst else None,
+                summed([i.attained[k] for i in prop.images]) if worst or _found(prop) else None,
                 lower,
                 prop.label,
+                query.budgets[k] if isinstance(query, WorstCaseQuery) else None,
+                None if at is None else summed([i.certified[k] for i in at[0].images]),
+                None if at is None else at[1],
             )
         )
     return found
+
+
+def _found(prop: PropertyResult) -> bool:
+    """Whether images were found that meet an objective: without any every radius attained is infinite."""
+    return any(image.attacks for image in prop.images)
 
 
 def _mean(values: Sequence[Value | None]) -> Value | None:
@@ -184,6 +211,25 @@ def _median(values: Sequence[Value | None]) -> Value | None:
     """The lower of the two in the middle: a radius that half of the images reach."""
     known = sorted(v for v in values if v is not None)
     return known[(len(known) - 1) // 2] if known else None
+
+
+def shares(cell: Cell) -> tuple[Fraction, Fraction] | None:
+    """Split the gap between certified and found.
+
+    Args:
+        cell: of a worst case.
+
+    Returns:
+        What the constant takes of it, proved in place of measured, at most all; and what is left to the relaxation
+        and to the attack. None where one of the three is not known.
+    """
+    ends = (cell.certified, cell.local, cell.attained)
+    if cell.eps is None or any(e is None or e == math.inf for e in ends):
+        return None
+    low, local, high = (Fraction(e) for e in ends)  # type: ignore[arg-type]
+    gap = abs(high - low)
+    constant = min(abs(local - low), gap)
+    return constant, gap - constant
 
 
 def shown(value: Value | None, *, lower_is_better: bool) -> str:
@@ -216,6 +262,8 @@ def document(rows: Sequence[Row], attacked: bool) -> dict[str, Any]:
                         "certified": _value(c.certified),
                         "smoothed": _value(c.smoothed),
                         "attained": _value(c.attained),
+                        "certified_at_measured": _value(c.local),
+                        "measured": _value(c.slope),
                         "label": c.label,
                     }
                     for c in r.cells

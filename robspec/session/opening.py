@@ -122,7 +122,7 @@ def open_session(
         program,
         loaded.program,
         assume=assume,
-        starts=_first_images(images, program),
+        starts=first_images(images, program),
         boxes=None if loaded.second is None else loaded.second.program,
         real=real,
     )
@@ -144,7 +144,7 @@ def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str
     return tuple(lines)
 
 
-def _first_images(images: Dataset, program: Program) -> Iterator[npt.NDArray[np.floating]]:
+def first_images(images: Dataset, program: Program) -> Iterator[npt.NDArray[np.floating]]:
     """Normalised images for the search of a counterexample to the claim; read only if it is searched."""
     normalize = program.model.normalize
     for batch in images.batches(1):

@@ -28,3 +28,7 @@ class Progress(Protocol):
 def silent(work: Callable[[Callable[[float], None]], _T], _total: int, _title: str, /) -> _T:
     """Run work and show nothing."""
     return work(lambda _: None)
+
+
+def quiet(_line: str, /) -> None:
+    """Say nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from robspec.bounds import open_bound
 from robspec.data import arrays, reading
-from robspec.ir.types import Program, Property, WorstCaseQuery
-from robspec.semantics.constant import Constant
+from robspec.data.dataset import Dataset
+from robspec.ir.types import Program, WorstCaseQuery
 from robspec.session.opening import open_session
 from robspec.verify import documents
-from robspec.verify.attack import Attacker, taken_over
-from robspec.verify.descent import distance_up
+from robspec.verify.attack import Attacker
+from robspec.verify.effort import Effort
 from robspec.verify.errors import BadWitness
-from robspec.verify.result import Attack, ImageResult, PropertyResult, Verdict
-from robspec.verify.run import ImageBatch, check
+from robspec.verify.evaluate import is_pooled
+from robspec.verify.result import PropertyResult, Verdict
+from robspec.verify.run import check, property_result
 
 _MOST = 64 << 20
 
@@ -98,55 +97,38 @@ def replay(
     session = open_session(
         program, model, spec, data=data, arch=None, key=None, prefix="", assume=None, backend="auto", forward="model"
     )
-    replayer = _Replayer(program, session.model, session.backend, 1, witness.parent, witness.parent)
-    replayer.stored = _stored(found, witness)
-    report = check(
-        program, session.model, session.data, session.backend, session.established, batch_size=1, attacker=replayer
-    )
+    report = check(program, session.model, session.data, session.backend, session.established, batch_size=1)
+    attacker = Attacker(program, session.model, session.backend, Effort(0), witness.parent, witness.parent)
+    result, shown = _judged(report.properties[0], attacker, session.data, _stored(found, witness))
     hashes = found.get("sha256")
     now = {"spec": spec_sha256, "model": session.model.sha256, "data": session.data.digest()}
     differing = tuple(k for k, v in now.items() if isinstance(hashes, dict) and v and hashes.get(k) != v)
-    return Replayed(report.properties[0], tuple(replayer.shown), differing)
+    return Replayed(result, shown, differing)
 
 
-class _Replayer(Attacker):
-    """Stands where a search does, and tries what is stored."""
-
-    def improve(
-        self, prop: Property, constant: Constant, batch: ImageBatch, results: Sequence[ImageResult]
-    ) -> list[ImageResult]:
-        """Judge the stored images of a batch of one."""
-        query = prop.query
-        found = list(results)
-        if not isinstance(query, WorstCaseQuery) or query.metric.of_data_set:
-            return found
-        (clean,) = batch.images
-        for path in self.stored.get(batch.names[0], ()):
-            raw = arrays.load(reading.file_bytes(path, path.name), False, clean.numel(), path.name)
-            if raw.shape != tuple(clean.shape) or raw.dtype not in (np.float32, np.float64):
-                self.shown.append(Shown(batch.names[0], path, None, None))
+def _judged(
+    prop: PropertyResult, attacker: Attacker, data: Dataset, stored: dict[str, tuple[Path, ...]]
+) -> tuple[PropertyResult, tuple[Shown, ...]]:
+    """Judge the stored images in place of clean ones."""
+    images, shown = list(prop.images), []
+    if is_pooled(prop.source):
+        return prop, ()
+    for place, clean in enumerate(prop.images):
+        if clean.image not in stored:
+            continue
+        batch = next(iter(data.only([place]).batches(1)))
+        for path in stored[clean.image]:
+            raw = arrays.load(reading.file_bytes(path, path.name), False, batch.images.numel(), path.name)
+            if raw.shape != tuple(batch.images.shape[1:]) or raw.dtype not in (np.float32, np.float64):
+                shown.append(Shown(clean.image, path, None, None))
                 continue
-            image = torch.from_numpy(np.array(raw, dtype=np.float32))
-            if not self._in_range(image):
-                self.shown.append(Shown(batch.names[0], path, None, None))
-                continue
-            distance = distance_up(image.numpy(), clean.numpy(), query.norm)
-            value = None
-            if all(self._finite(image[None])):
-                context = self._context(batch, self._model.logits(image[None]), image[None])
-                value = open_bound(query.metric, context, constant).clean()[0]
-            self.shown.append(Shown(batch.names[0], path, distance, value))
-            for point, eps in enumerate(query.budgets):
-                if value is not None and distance <= eps:
-                    attack = Attack(distance, path)
-                    self._compare(found[0], point, value, attack, query.metric, constant)
-                    found[0] = taken_over(found[0], point, value, attack, query.metric)
-        return found
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.stored: dict[str, tuple[Path, ...]] = {}
-        self.shown: list[Shown] = []
+            image = torch.from_numpy(np.array(raw, dtype=np.float32))[None]
+            found = [images[place]]
+            ((distance, value),) = attacker.judge(prop.source, prop.constant, batch, image, [path], found)
+            shown.append(Shown(clean.image, path, distance, value))
+            images[place] = found[0]
+    again = property_result(prop.source, prop.constant, images, complete=True)
+    return again, tuple(shown)
 
 
 def _stored(found: dict[str, Any], witness: Path) -> dict[str, tuple[Path, ...]]:

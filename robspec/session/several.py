@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program
 from robspec.notes import Note
 from robspec.session.check import Check, Finished, Options, chosen
-from robspec.session.progress import Progress, silent
+from robspec.session.progress import Progress, quiet, silent
 from robspec.verify.errors import OptionValueError
 from robspec.verify.result import CheckReport, CrossChecked, DataSet, PropertyResult, Times
 
@@ -79,6 +79,10 @@ class SeveralChecks:
     ) -> None:
         self._program = program
         self._checks: list[Check] = []
+        source, diagnostics, model, spec, options = given
+        if options.attack_seconds is not None:
+            options = replace(options, attack_seconds=options.attack_seconds / len(parts))
+        given = (source, diagnostics, model, spec, options)
         for part in parts:
             self._checks.append(Check(part, *given, after=self._checks[0] if self._checks else None))
         self._reports: list[CheckReport] = []
@@ -99,10 +103,10 @@ class SeveralChecks:
         """Batches whose logits were in the store."""
         return sum(check.known for check in self._checks)
 
-    def run(self, progress: Progress = silent) -> CheckReport:
+    def run(self, progress: Progress = silent, told: Callable[[str], None] = quiet) -> CheckReport:
         """Answer every property, one data set after the other; see `Check.run`."""
         for check in self._checks:
-            self._reports.append(check.run(progress))
+            self._reports.append(check.run(progress, told))
             if not self._reports[-1].complete:
                 break
         return self._merged(self._reports)
@@ -137,6 +141,7 @@ class SeveralChecks:
             times=times,
             notes=_once(line for report in reports for line in report.notes),
             remarks=remarks,
+            attack_searches=sum(report.attack_searches for report in reports),
             attack_stopped=any(report.attack_stopped for report in reports),
             cross_check=_cross_check([r.cross_check for r in reports if r.cross_check is not None]),
             pictures=tuple(picture for report in reports for picture in report.pictures),

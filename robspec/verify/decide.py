@@ -65,7 +65,7 @@ def decide(
     if not _met(requirement, high):
         alone = requirement.aggregate in (Aggregate.MIN, Aggregate.FRACTION)
         pairs = zip(defined, attained, strict=True)
-        names = tuple(i.image for i, v in pairs if not alone or _violates(requirement, v))
+        names = tuple(i.image for i, v in pairs if not alone or violates(requirement, v))
         found = any(i.attacks and i.attacks[point] for i in defined if i.image in names)
         reason = "stored images within the budget violate it" if found else "the clean images themselves violate it"
         return RequirementResult(requirement, point, low, high, Verdict.REFUTED, reason, names)
@@ -115,7 +115,7 @@ def aggregate(requirement: Requirement, values: Sequence[Value]) -> Value:
     if requirement.aggregate is Aggregate.QUANTILE:
         level = requirement.level if requirement.level is not None else Fraction(1, 2)
         return sorted(values)[max(math.ceil(level * len(values)), 1) - 1]
-    return Fraction(sum(not _violates(requirement, v) for v in values), len(values))
+    return Fraction(sum(not violates(requirement, v) for v in values), len(values))
 
 
 def _met(requirement: Requirement, value: Value) -> bool:
@@ -124,7 +124,8 @@ def _met(requirement: Requirement, value: Value) -> bool:
     return _holds(requirement.relation, value, requirement.bound)
 
 
-def _violates(requirement: Requirement, value: Value) -> bool:
+def violates(requirement: Requirement, value: Value) -> bool:
+    """Tell whether one image's value is not what a requirement on single images asks for."""
     return not _holds(requirement.relation, value, requirement.bound)
 
 
@@ -145,7 +146,7 @@ def _population(
 ) -> tuple[Verdict, str]:
     confidence = 1 - (1 - (requirement.confidence or Fraction(0))) / points
     if requirement.aggregate is Aggregate.FRACTION:
-        met = sum(not _violates(requirement, v) for v in certified)
+        met = sum(not violates(requirement, v) for v in certified)
         level = Fraction(1) if requirement.level is None else requirement.level
         claimed = fraction_is_claimed(met, len(certified), level, confidence)
         reason = f"{met} of {len(certified)} images; exact one-sided binomial test"

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robspec.semantics.norm import LINF, Norm
+from robspec.semantics.norm import L1, LINF, Norm
+from robspec.verify.balls import inside, steepest
 
 _INSIDE = 1 - 1e-6
 """The search stays this far inside the ball, so that rounding to float32 does not leave it."""
@@ -48,7 +49,7 @@ def descend(
         clean: float32 [B, C, H, W].
         loss: of the logits [B, K, H, W], a scalar in which the images are independent.
         eps: radius of each ball.
-        norm: l2 or linf.
+        norm: l1, l2 or linf.
         steps: gradients taken.
         ends: of the input range, as float32 numbers inside it.
 
@@ -56,12 +57,13 @@ def descend(
         float32 [B, C, H, W], in the range; within the ball up to rounding, which whoever uses them measures.
     """
     change = torch.zeros_like(clean)
+    radii = torch.full((len(clean),), eps * _INSIDE, dtype=torch.float64)
     for k in range(steps):
         tried = (clean + change).clamp(*ends).requires_grad_()
         (slope,) = torch.autograd.grad(loss(model.differentiable(tried)), tried)
         step = 2.5 * eps / steps * (2 if 2 * k < steps else 0.5)
-        moved = (clean + change - step * _direction(slope, norm)).clamp(*ends)
-        change = _inside(moved - clean, eps * _INSIDE, norm)
+        moved = (clean + change - step * steepest(slope, norm)).clamp(*ends)
+        change = inside(moved - clean, radii, norm)
     return (clean + change).clamp(*ends)
 
 
@@ -71,7 +73,7 @@ def distance_up(image: npt.NDArray[np.float32], clean: npt.NDArray[np.float32], 
     Args:
         image: float32, any shape.
         clean: the same shape.
-        norm: l2 or linf.
+        norm: l1, l2 or linf.
 
     Returns:
         A bound on the norm of the difference, not below it.
@@ -81,9 +83,40 @@ def distance_up(image: npt.NDArray[np.float32], clean: npt.NDArray[np.float32], 
         return Fraction(float(difference.max())) * _UPWARD
     if not difference.any():
         return Fraction(0)
+    if norm == L1:
+        return Fraction(math.fsum(difference.tolist())) * _UPWARD
     # Squares that vanish are below 2^-1074 each.
     squared = math.fsum((difference * difference).tolist()) + len(difference) * 2.0**-1000
     return Fraction(math.sqrt(squared)) * _UPWARD
+
+
+def fitted(
+    image: npt.NDArray[np.float32], clean: npt.NDArray[np.float32], eps: Fraction, norm: Norm
+) -> npt.NDArray[np.float32]:
+    """Round an image into the ball around another, as float32.
+
+    Args:
+        image: float32, any shape; both in a common range.
+        clean: the same shape.
+        eps: radius, at least 0.
+        norm: l1, l2 or linf.
+
+    Returns:
+        The image itself where it lies in the ball as `distance_up` measures it, else one nearer on the straight line;
+        the clean one where none of these does.
+    """
+    far = distance_up(image, clean, norm)
+    change = image.astype(np.float64) - clean.astype(np.float64)
+    short = 2.0**-40
+    while far > eps:
+        if short > 1:
+            return clean.copy()
+        part = min(float(eps / far), 1.0) * (1 - short)
+        # What is rounded to float32 may come out longer again: each round leaves more room for it.
+        image = (clean.astype(np.float64) + part * change).astype(np.float32)
+        far, change = distance_up(image, clean, norm), part * change
+        short *= 16
+    return image
 
 
 def float_range(low: Fraction, high: Fraction) -> tuple[float, float]:
@@ -94,18 +127,3 @@ def float_range(low: Fraction, high: Fraction) -> tuple[float, float]:
     if Fraction(float(ends[1])) > high:
         ends[1] = np.nextafter(ends[1], np.float32(-np.inf))
     return float(ends[0]), float(ends[1])
-
-
-def _direction(slope: Tensor, norm: Norm) -> Tensor:
-    if norm == LINF:
-        return slope.sign()
-    size: Tensor = torch.linalg.vector_norm(slope, dim=(1, 2, 3), keepdim=True)
-    return slope / size.clamp_min(1e-30)
-
-
-def _inside(change: Tensor, eps: float, norm: Norm) -> Tensor:
-    """Shrink what lies outside the ball."""
-    if norm == LINF:
-        return change.clamp(-eps, eps)
-    size: Tensor = torch.linalg.vector_norm(change.double(), dim=(1, 2, 3), keepdim=True)
-    return (change * (eps / size.clamp_min(1e-30)).clamp_max(1)).float()

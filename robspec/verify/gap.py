@@ -17,7 +17,7 @@ from robspec.lipschitz.derivation import Cost, Derivation
 from robspec.lipschitz.measure import measure
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.attack import searchable
+from robspec.verify.aimed import searchable
 from robspec.verify.constant import Established, scales, search_range
 from robspec.verify.provable import Asked, largest_budgets
 from robspec.verify.result import CheckReport, Gap, PropertyResult, RequirementResult, Value, Verdict
@@ -189,8 +189,8 @@ def _gap(
     needed = constant.value * reach / target if target else Fraction(0)
     boundary = needed == 0 or (measured is not None and needed < measured)
     causes = ["images-near-boundary" if boundary else "constant-too-large"]
-    can = isinstance(query, WorstCaseQuery) and searchable(query, report.program.model.task)
-    can &= not constant.rounding  # the search does not know of it yet
+    # The search does not know of rounding yet.
+    can = searchable(query) and not constant.rounding
     if can and not report.attack_steps:
         causes.append("no-attack-tried")
     facts = _Facts(

@@ -322,8 +322,10 @@ class CheckReport:
         hashes: SHA-256 of the specification, the model file and the data.
         versions: of robspec and what it stands on.
         times: where the time went.
-        attack_steps: gradients per image and budget of the search for counterexamples, 0 for none.
-        attack_stopped: whether that search was interrupted on the last images.
+        attack_steps: gradients per image, budget, method and start of the search for counterexamples, 0 for none.
+        attack_methods: which methods it used.
+        attack_searches: how many searches it finished: images, one counted for each property and swept point.
+        attack_stopped: whether it was interrupted.
         notes: lines that qualify every verdict, such as the arithmetic the forward pass is taken to be exact in.
         remarks: what a reader should know beside the verdicts, in the order of the report.
         cross_check: what an independent computation said, or None when none was asked for.
@@ -346,6 +348,8 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     remarks: tuple[Note, ...] = ()
     attack_steps: int = 0
+    attack_methods: tuple[str, ...] = ()
+    attack_searches: int = 0
     attack_stopped: bool = False
     files: dict[str, str] = field(default_factory=dict)
     cross_check: CrossChecked | None = None
@@ -376,7 +380,7 @@ class CheckReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every image was evaluated, and attacked where that was asked for."""
+        """Whether every image was evaluated, and no attack interrupted."""
         return self.evaluated == self.images and not self.attack_stopped
 
     def exit_status(self, *, allow_unknown: bool = False) -> int:

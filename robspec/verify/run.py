@@ -93,22 +93,6 @@ Answers: TypeAlias = Sequence[Sequence[ImageResult]]
 """What was found of each image of a batch, property by property; empty for a pooled one."""
 
 
-class Search(Protocol):
-    """What the check needs of a search for counterexamples; see `robspec.verify.attack`."""
-
-    steps: int
-
-    def improve(
-        self, prop: Property, constant: Constant, batch: ImageBatch, results: Sequence[ImageResult]
-    ) -> list[ImageResult]:
-        """Replace what clean images attain by what worse images within the budget do."""
-        ...
-
-    def conclude(self, prop: Property, results: Sequence[ImageResult]) -> list[ImageResult]:
-        """The same for a property of the data set as one whole, once all images have been seen."""
-        ...
-
-
 class Watch(Protocol):
     """What the check tells of a model's conduct; see `robspec.models.conduct`."""
 
@@ -158,7 +142,6 @@ def check(
     *,
     batch_size: int | None = None,
     pair_bound: bool = False,
-    attacker: Search | None = None,
     progress: Callable[[int], None] = lambda _: None,
     observe: Callable[[Context, Sequence[str], Answers], None] = lambda _, __, ___: None,
     times: Times | None = None,
@@ -175,7 +158,6 @@ def check(
         established: the Lipschitz constant of each property, image to logits, and the decided claims.
         batch_size: images per forward pass; by default what keeps a batch of logits under 64 MiB, at most 8.
         pair_bound: whether to compare with the pair bound where water filling prices entering a class.
-        attacker: searches for counterexamples; by default only clean images are tried.
         progress: called with the number of images just finished.
         observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
@@ -183,8 +165,7 @@ def check(
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
-        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM. An image whose
-        attack is interrupted is finished: its bounds do not rest on it.
+        The report; incomplete, with every finished image kept, when interrupted by SIGINT or SIGTERM.
 
     Raises:
         NonFiniteLogitsError: an image's logits are not finite (E0401).
@@ -200,7 +181,7 @@ def check(
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
     smoothed = SmoothedEvaluator(program, sampled or model, backend, len(data), apart=established.apart)
     census = Census(program)
-    evaluated, stopped = 0, False
+    evaluated = 0
     size = batch_size or default_batch_size(program.model)
     try:
         batches = data.batches(size)
@@ -231,29 +212,18 @@ def check(
                     answers[i] = smoothed.answer(p, p.smoothing, batch)
             observe(context, batch.names, answers)
             times.bound += time.perf_counter() - mark
-            if attacker is not None:
-                mark = time.perf_counter()
-                try:
-                    for i, (p, c) in enumerate(pairs):
-                        if p.smoothing is None:
-                            answers[i] = attacker.improve(p, c, batch, answers[i])
-                except KeyboardInterrupt:
-                    stopped = True  # what the bounds certify of this batch, and what was found so far, stands
-                times.attack += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
             census.add(batch.names, context)
             evaluated += len(batch.names)
             progress(len(batch.names))
-            if stopped:
-                break
     except KeyboardInterrupt:
         pass  # what is finished is kept; the report says that it is incomplete
     except BaseException:
         whole.close()
         smoothed.close()
         raise
-    complete = evaluated == len(data) and not stopped
+    complete = evaluated == len(data)
     forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
     mark = time.perf_counter()
     # All images are through: a signal that comes now must not take them with it.
@@ -263,13 +233,11 @@ def check(
                 results.extend(smoothed.conclude(p) if is_pooled(p) else ())
             elif is_pooled(p):
                 results.extend(whole.answer(p.name))
-                if attacker is not None and complete:
-                    results[:] = attacker.conclude(p, results)
         whole.close()
         smoothed.close()
         times.bound += time.perf_counter() - mark
         properties = tuple(
-            _property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
+            property_result(p, c, images, complete=complete) for (p, c), images in zip(pairs, found, strict=True)
         )
     times.total += time.perf_counter() - began
     return CheckReport(
@@ -285,14 +253,20 @@ def check(
         times=times,
         notes=established.notes + notes(program, forward, established.arithmetic),
         remarks=(*remarks(program, census, properties), *smoothed.notes()),
-        attack_steps=0 if attacker is None else attacker.steps,
-        attack_stopped=stopped,
     )
 
 
-def _property_result(
+def property_result(
     prop: Property, constant: Constant, images: Sequence[ImageResult], *, complete: bool
 ) -> PropertyResult:
+    """Decide every requirement of a property.
+
+    Args:
+        prop: the property.
+        constant: what its bounds stand on.
+        images: what was found of each image.
+        complete: whether that is the whole data set.
+    """
     query = prop.query
     points = len(query.budgets if isinstance(query, WorstCaseQuery) else query.objectives)
     requirements = tuple(

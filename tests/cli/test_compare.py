@@ -71,3 +71,25 @@ def test_smoothing_answers_beside_the_constant(project: Project, robspec: Run, m
     shown = robspec("compare", *models, project.spec, "-q", "--smoothing", "0.1", "--samples", 40, "--attack", 2)
     assert "smoothed" in shown.out.splitlines()[2]
     assert robspec("compare", *models, project.spec, "--smoothing", "0").status == 2
+
+
+def test_the_gap_is_drawn_and_taken_apart(project: Project, robspec: Run) -> None:
+    """Of an exact map the constant takes nothing: the measured slope is the proved one but for its rounding."""
+    sweep = "\nproperty swept {\n metric pixel_accuracy\n norm l2\n budget 0 to 2 points 3\n"
+    sweep += " require mean(worst_case) >= 0\n}"
+    project.write_spec(sweep)
+    for form, begins in (("svg", b"<?xml"), ("png", b"\x89PNG")):
+        curve = project.root / f"c.{form}"
+        options = ("--attack", 30, "--decompose", "--curve", curve, "--format", "json", "-q")
+        result = robspec("compare", project.model, project.spec, *options)
+        assert result.status == 0, result.err
+        assert curve.read_bytes().startswith(begins)
+    (row,) = json.loads(result.out)["models"]
+    for cell in row["properties"]:
+        assert Fraction(cell["certified"]) <= Fraction(cell["certified_at_measured"])
+        assert Fraction(cell["certified"]) <= Fraction(cell["attained"])
+        assert Fraction(99, 100) < Fraction(cell["measured"]) <= Fraction("1.0001")
+    text = robspec("compare", project.model, project.spec, "--attack", 30, "--decompose", "-q").out
+    assert "at eps = 2: of the gap, " in text
+    assert "the relaxation and the attack" in text
+    assert robspec("compare", project.model, project.spec, "--curve", project.root / "c.jpg").status == 2

@@ -1,0 +1,162 @@
+"""What a property asks of attacked images: the goal of a search, and the judgement of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+
+from robspec.bounds import open_bound
+from robspec.bounds.context import LEFT_OUT, Context
+from robspec.ir.plans import Accuracy, Stability, Weighted, unweighted
+from robspec.ir.types import AllOf, Degraded, Metric, Objective, Query, RadiusQuery, WorstCaseQuery
+from robspec.semantics.constant import Constant
+from robspec.verify.balls import NORMS
+from robspec.verify.evaluate import metrics_of
+from robspec.verify.goals import AnyGoal, EveryGoal, Goal, MetricGoal
+from robspec.verify.margins import two_sided
+from robspec.verify.result import Value
+
+_STRICT = 1e-9
+"""Metric values differ by more than this where they differ, but for averages of very many classes."""
+
+
+def searchable(query: Query) -> bool:
+    """Tell whether an attack knows the norm and the metrics: l1, l2 and linf; of radii, metrics of single images."""
+    metrics = list(metrics_of(query))
+    whole = any(m.of_data_set for m in metrics)
+    if query.norm not in NORMS:
+        return False
+    if isinstance(query, RadiusQuery):
+        return not whole and not any(m.of_objects for m in metrics)
+    return not (whole and any(m.weighted for m in metrics))
+
+
+def as_labelled(metric: Metric, clean: Context) -> tuple[Metric, torch.Tensor | None]:
+    """Turn a comparison with the clean prediction into one with labels, as attacked images have none of their own.
+
+    Args:
+        metric: any.
+        clean: what the model makes of the clean images.
+
+    Returns:
+        The metric, and the labels that it sees, [B, H, W], negative where it does not look; None where the images
+        are not judged by labels.
+    """
+    if metric.of_objects:
+        return metric, None
+    plan = unweighted(metric.plan)
+    if not isinstance(plan, Stability):
+        return metric, clean.seen(metric)
+    looked = clean.seen(metric, annotated=False)
+    labels = two_sided(clean.logits).argmax(dim=1)
+    if looked is not None:
+        labels = torch.where(looked == LEFT_OUT, LEFT_OUT, labels)
+    same = Weighted(Accuracy()) if metric.weighted else Accuracy()
+    return replace(metric, plan=same, region=(), region_mask=False), labels
+
+
+def values_of(metric: Metric, clean: Context, seen: Context, constant: Constant) -> list[Fraction | None]:
+    """Evaluate a metric on attacked images, exactly, as on clean ones.
+
+    Args:
+        metric: of single images.
+        clean: the clean images.
+        seen: the attacked ones in their places.
+        constant: opens the bound, and has no part in the values.
+    """
+    turned, labels = as_labelled(metric, clean)
+    if turned is metric:
+        return open_bound(metric, seen, constant).clean()
+    compared = Context(seen.backend, seen.logits, labels, LEFT_OUT, None, seen.weights)
+    return open_bound(turned, compared, constant).clean()
+
+
+def goal_of(query: Query, point: int, clean: Context, constant: Constant) -> Goal:
+    """Say what a search brings down.
+
+    Args:
+        query: of single images, and not of a detector's objects.
+        point: the swept point; of radii the objective.
+        clean: the clean images.
+        constant: opens bounds.
+    """
+    if isinstance(query, WorstCaseQuery):
+        return _goal(query.metric, clean, torch.zeros(len(clean), dtype=torch.float64))
+    return _objective(query.objectives[point], clean, constant)
+
+
+def _goal(metric: Metric, clean: Context, threshold: torch.Tensor) -> MetricGoal:
+    turned, labels = as_labelled(metric, clean)
+    if labels is None:
+        labels = torch.zeros((len(clean), *clean.logits.shape[2:]), dtype=torch.int64)
+    return MetricGoal(turned, labels, clean.weights if metric.weighted else None, threshold)
+
+
+def _objective(objective: Objective, clean: Context, constant: Constant) -> Goal:
+    if not isinstance(objective, Degraded):
+        parts = tuple(_objective(part, clean, constant) for part in objective.parts)
+        return EveryGoal(parts) if isinstance(objective, AllOf) else AnyGoal(parts)
+    gammas = []
+    for h in values_of(objective.metric, clean, clean, constant):
+        gamma = 0.0 if h is None else float(objective.threshold.at(h))
+        gammas.append((-gamma if objective.metric.lower_is_better else gamma) - _STRICT * objective.strict)
+    return _goal(objective.metric, clean, torch.tensor(gammas, dtype=torch.float64))
+
+
+class Question:
+    """Attacked images under one query.
+
+    Args:
+        query: of single images.
+        clean: the clean images.
+        seen: the attacked ones in their places.
+        constant: opens bounds.
+    """
+
+    def __init__(self, query: Query, clean: Context, seen: Context, constant: Constant) -> None:
+        self._query = query
+        metrics = tuple(dict.fromkeys(metrics_of(query)))
+        self.metric = metrics[0]
+        self._values = {m: values_of(m, clean, seen, constant) for m in metrics}
+        # A worst case is compared with what was attained, and not with the clean value.
+        radii = isinstance(query, RadiusQuery)
+        self._clean = {m: values_of(m, clean, clean, constant) for m in metrics} if radii else {}
+
+    @property
+    def first(self) -> list[Fraction | None]:
+        """The values of the first metric."""
+        return self._values[self.metric]
+
+    @property
+    def sign(self) -> int:
+        """-1 where a larger value is worse."""
+        return -1 if isinstance(self._query, WorstCaseQuery) and self.metric.lower_is_better else 1
+
+    def attained(self, image: int, distance: Fraction) -> Iterator[tuple[int, Value]]:
+        """List what an image at a distance, rounded up, attains: swept point and value."""
+        if isinstance(self._query, WorstCaseQuery):
+            value = self._values[self.metric][image]
+            for point, eps in enumerate(self._query.budgets):
+                if value is not None and distance <= eps:
+                    yield point, value
+            return
+        for point, objective in enumerate(self._query.objectives):
+            if self._met(objective, image):
+                yield point, distance
+
+    def _met(self, objective: Objective, image: int) -> bool:
+        """Whether an image meets an objective, for sure: an undefined condition is not met."""
+        if not isinstance(objective, Degraded):
+            found = [self._met(part, image) for part in objective.parts]
+            return all(found) if isinstance(objective, AllOf) else any(found)
+        metric = objective.metric
+        value, clean = self._values[metric][image], self._clean[metric][image]
+        if value is None or clean is None:
+            return False
+        gamma = objective.threshold.at(clean)
+        if metric.lower_is_better:
+            value, gamma = -value, -gamma
+        return value < gamma if objective.strict else value <= gamma

@@ -1,0 +1,23 @@
+"""Searches for images that do worse, one file each: a module `<name>.py` holds a `METHOD`.
+
+A method proposes images and decides nothing: what it returns is rounded into the ball, stored, read back, measured
+and evaluated by `robspec.verify.attack`. docs/explanation/attacks.md says which is for what.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from robspec import registry
+from robspec.verify.attacks._hunt import Method
+
+
+def names() -> list[str]:
+    """List the methods, as `--attack-method` takes them: their files, with hyphens."""
+    return [name.replace("_", "-") for name in registry.names(sys.modules[__name__])]
+
+
+def load(name: str) -> Method:
+    """Give one of the methods that `names` lists."""
+    method: Method = registry.load(sys.modules[__name__], name.replace("-", "_")).METHOD
+    return method
