@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from robspec.models.lipnets.fcos import LipFCOS
 from robspec.models.lipnets.network import SegmentationNet
@@ -145,7 +146,8 @@ class Trainer:
 
     def _loss_of_objects(self, indices: list[int], rng: np.random.Generator) -> Tensor:
         images, objects = augment_objects(*self._samples.take_objects(indices), self._config.augment, rng)
-        with self._reduced():
+        # Orthogonal weights of the towers are computed once for all levels.
+        with parametrize.cached(), self._reduced():
             scores, boxes = self.network(images)
         if self._grid is None:
             raise ValueError("the network has no locations")
