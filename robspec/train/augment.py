@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from robspec.data.objects import Objects
 from robspec.train.config import Augment
 
 
@@ -35,6 +39,32 @@ def augment(images: Tensor, labels: Tensor, how: Augment, rng: np.random.Generat
         changed.append(_lit(image[:, rows][:, :, columns], how, rng))
         moved.append(mask[rows][:, columns])
     return torch.stack(changed), torch.stack(moved)
+
+
+def augment_objects(
+    images: Tensor, objects: Sequence[Objects], how: Augment, rng: np.random.Generator
+) -> tuple[Tensor, tuple[Objects, ...]]:
+    """Change a batch of images with objects at random: they are flipped together, and lit.
+
+    Args:
+        images: [B, C, H, W] in [0, 1].
+        objects: of each image.
+        how: what may be changed.
+        rng: decides everything; the same state gives the same bits.
+    """
+    changed, moved = [], []
+    for image, found in zip(images, objects, strict=True):
+        if bool(rng.integers(2)) and how.flip:
+            image, found = image.flip(2), _mirrored(found, image.shape[2])
+        changed.append(_lit(image, how, rng))
+        moved.append(found)
+    return torch.stack(changed), tuple(moved)
+
+
+def _mirrored(found: Objects, width: int) -> Objects:
+    boxes = found.boxes.copy()
+    boxes[:, 0], boxes[:, 2] = width - found.boxes[:, 2], width - found.boxes[:, 0]
+    return replace(found, boxes=boxes)
 
 
 def _window(side: int, size: int, factor: float, rng: np.random.Generator) -> Tensor:

@@ -10,11 +10,12 @@ from robspec.models.errors import ModelDesign
 from robspec.models.lipnets.activations import activation
 from robspec.models.lipnets.deeplab import SIZES, LipDeepLabV3
 from robspec.models.lipnets.fcn import LipFCN
+from robspec.models.lipnets.fcos import TOWER, LipFCOS
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.network import SegmentationNet, check_channels
 from robspec.models.lipnets.score import LipConvNet, LipMLP
 from robspec.models.lipnets.unet import LipUNet
-from robspec.train.config import SCORING, Config
+from robspec.train.config import DETECTING, SCORING, Config
 
 
 def check_design(config: Config) -> None:
@@ -46,7 +47,8 @@ def build(config: Config) -> SegmentationNet:
     where = f"{config.path}: model.channels"
     group = int(model.activation.removeprefix("groupsort") or 0) if model.activation[9:].isdigit() else 2
     if model.channels:
-        check_channels(model.channels, 2 * group if model.architecture == "unet" else group, where)
+        halved = model.architecture in ("unet", DETECTING)
+        check_channels(model.channels, 2 * group if halved else group, where)
     network: SegmentationNet
     if model.architecture == "deeplabv3":
         stages = tuple(zip(model.channels, model.depths, strict=True)) or SIZES[model.size or "S"]
@@ -56,6 +58,17 @@ def build(config: Config) -> SegmentationNet:
     elif model.architecture in SCORING:
         scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
         network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
+    elif model.architecture == DETECTING:
+        check_channels((TOWER,), group, f"{config.path}: model.activation, towers")
+        network = LipFCOS(
+            config.outputs,
+            config.data.input,
+            model.channels,
+            model.depths,
+            kit=kit,
+            mean=model.mean,
+            std=model.std,
+        )
     else:
         cls: type[LipFCN | LipUNet] = LipFCN if model.architecture == "fcn" else LipUNet
         shape = {"channels": model.channels, "depths": model.depths} if model.channels else {}

@@ -65,10 +65,9 @@ def specification(
             floor = floors.get((metric, budget), Fraction(0))
             if any(floors.values()) and not floor:
                 continue
-            name = _NOT_A_NAME.sub("_", f"{metric}_within_{decimal_text(budget)}").strip("_")
             lines += [
                 "",
-                f"property {name} {{",
+                f"property {name_of(metric, budget)} {{",
                 f"  metric {metric}",
                 "  norm l2",
                 f"  budget {decimal_text(budget)}",
@@ -77,6 +76,11 @@ def specification(
     text = "\n".join(lines) + "\n"
     parsed = parse(Source(text))
     return text if parsed.diagnostics else format_file(parsed.file)
+
+
+def name_of(metric: str, budget: Fraction) -> str:
+    """Name the property of a metric and a budget."""
+    return _NOT_A_NAME.sub("_", f"{metric}_within_{decimal_text(budget)}").strip("_")
 
 
 def compiled(text: str, name: str) -> Program:

@@ -19,6 +19,10 @@ SCORING = ("mlp", "convnet")
 """The architectures that give one score per image."""
 ONE_CLASS = "one_class_hkr"
 """The loss that learns a class from its samples alone."""
+DETECTING = "fcos"
+"""The architecture that gives scores and boxes."""
+OBJECT_LOSSES = ("focal", "tau-bce", "hkr")
+"""The losses of scores at locations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Run:
 class Network:
     """The architecture, Lipschitz by design or its unconstrained twin."""
 
-    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", *SCORING))
+    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", *SCORING, DETECTING))
     lipschitz: bool = rule("boolean", True)
     size: str = rule("text", "", choices=("", "S", "M1", "M2", "L", "XL"))
     channels: tuple[int, ...] = rule("integer", (), many=True, low=2, high=4096)
@@ -51,7 +55,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images and masks: folders, or scenes drawn from consecutive seeds; of one class, images alone.
+    """Images and masks: folders, or scenes drawn from consecutive seeds; of one class, images alone; COCO's objects.
 
     Values are in [0, 1].
     """
@@ -60,8 +64,10 @@ class Source:
     classes: tuple[str, ...] = rule("text", (), many=True)
     train_images: str = rule("text", "")
     train_masks: str = rule("text", "")
+    train_objects: str = rule("text", "")
     val_images: str = rule("text", "")
     val_masks: str = rule("text", "")
+    val_objects: str = rule("text", "")
     val_anomalous: str = rule("text", "")
     ignore: int = rule("integer", -1, low=-1, high=65535)
     binary: bool = rule("boolean", False)
@@ -75,11 +81,23 @@ class Source:
 class Objective:
     """The loss; what each key means stands with the losses."""
 
-    kind: str = rule("text", "tau-cce", choices=("tau-cce", "cosine", "hkr", ONE_CLASS))
+    kind: str = rule("text", "tau-cce", choices=("tau-cce", "cosine", *OBJECT_LOSSES, ONE_CLASS))
     tau: float = rule("number", 10.0, low=0, above=True, high=1e6)
     margin: float = rule("number", 0.0, low=0, high=1e6)
     alpha: float = rule("number", 0.9, low=0, high=1)
     newton_steps: int = rule("integer", 4, low=0, high=64)
+    gamma: float = rule("number", 2.0, low=0, high=10)
+    boxes: float = rule("number", 1.0, low=0, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What becomes of the scores of a detector, as in a specification."""
+
+    threshold: Fraction = rule("exact", Fraction(1, 2), low=0, above=True, high=0.999)
+    nms: Fraction = rule("exact", Fraction(3, 5), low=0, above=True, high=1)
+    overlap: Fraction = rule("exact", Fraction(1, 2), low=0, above=True, high=1)
+    boxes: str = rule("text", "frozen", choices=("frozen", "proved"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +125,7 @@ class Augment:
 class Validation:
     """What is certified on the validation set; the first metric is watched every epoch.
 
-    Without metrics it is the pixel accuracy, or the area under the ROC curve of one class.
+    Without metrics it is the pixel accuracy, the area under the ROC curve of one class, or the recall of a detector.
     """
 
     budgets: tuple[Fraction, ...] = rule("exact", (Fraction(1, 4),), many=True, low=0, high=10**6)
@@ -128,6 +146,7 @@ class Config:
     model: Network
     data: Source
     loss: Objective
+    detector: Detections
     optimizer: Optimizer
     augment: Augment
     validation: Validation
@@ -144,12 +163,18 @@ class Config:
         """Whether a score is learned from one class, rather than logits from masks."""
         return self.loss.kind == ONE_CLASS
 
+    @property
+    def detection(self) -> bool:
+        """Whether objects are to be found."""
+        return self.model.architecture == DETECTING
+
 
 _SECTIONS = {
     "run": Run,
     "model": Network,
     "data": Source,
     "loss": Objective,
+    "detector": Detections,
     "optimizer": Optimizer,
     "augment": Augment,
     "validation": Validation,
@@ -195,7 +220,8 @@ def read_config(path: Path) -> Config:
         name: read_table(cls, tables.get(name, {}), name, where) for name, cls in _SECTIONS.items()
     }
     if "metrics" not in tables.get("validation", {}):
-        metric = "auroc" if found["loss"].kind == ONE_CLASS else "pixel_accuracy"
+        metric = "recall" if found["model"].architecture == DETECTING else "pixel_accuracy"
+        metric = "auroc" if found["loss"].kind == ONE_CLASS else metric
         found["validation"] = replace(found["validation"], metrics=(metric,))
     config = Config(path=path, sha256=hashlib.sha256(blob).hexdigest(), **found)
     _check(config, where)
@@ -238,6 +264,8 @@ def _check(config: Config, where: str) -> None:
         refuse("`validation` names no budget or no metric", "give one of each")
     if config.one_class:
         _check_one_class(config, where)
+    elif config.detection:
+        _check_objects(config, where)
     else:
         _check_pixels(config, where)
         _check_source(data, where)
@@ -275,6 +303,30 @@ def _check_one_class(config: Config, where: str) -> None:
         refuse(f"`validation.metrics` {list(config.validation.metrics)}", 'write ["auroc"], or leave it out')
 
 
+def _check_objects(config: Config, where: str) -> None:
+    """Refuse what does not fit scores and boxes."""
+    model, data, augment = config.model, config.data, config.augment
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, f'{what} with architecture = "{DETECTING}"', mend)
+
+    if config.loss.kind not in OBJECT_LOSSES:
+        refuse(f"`loss.kind` {config.loss.kind}", f"choose {', '.join(OBJECT_LOSSES)}")
+    if model.single_logit or model.rms_scaling:
+        refuse("`model.single_logit` or `model.rms_scaling`", "leave them out")
+    names = data.classes
+    if not names or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
+        refuse("`data.classes` without names, each different", 'write classes = ["runway", "aeroplane"]')
+    if any((data.train_masks, data.val_masks, data.val_anomalous, data.train_scenes, data.val_scenes)):
+        refuse("masks, anomalies or drawn scenes in [data]", "give images and objects; `robspec runway` draws some")
+    if data.binary or data.ignore >= 0:
+        refuse("what is said of masks in [data]", "leave it out")
+    if not all((data.train_images, data.train_objects, data.val_images, data.val_objects)):
+        refuse("[data] without train_images, train_objects, val_images or val_objects", "give all four")
+    if augment.crop or augment.scale != (1.0, 1.0):
+        refuse("`augment.crop` or `augment.scale`", "leave them out: boxes are flipped, and not cut")
+
+
 def _check_pixels(config: Config, where: str) -> None:
     """Refuse what does not fit logits for each pixel."""
     model, data = config.model, config.data
@@ -295,6 +347,13 @@ def _check_pixels(config: Config, where: str) -> None:
             "takes logits for each pixel",
             f'choose fcn, unet or deeplabv3, or kind = "{ONE_CLASS}"',
         )
+    if config.loss.kind in OBJECT_LOSSES[:2]:
+        refuse(
+            f"`loss.kind` is {config.loss.kind!r}, and masks are learned from",
+            f'it must be one of tau-cce, cosine, hkr; or choose architecture = "{DETECTING}", which finds objects',
+        )
+    if data.train_objects or data.val_objects:
+        refuse("`data.train_objects` or `data.val_objects`", f'they are for architecture = "{DETECTING}"')
     if data.val_anomalous:
         refuse(f'`data.val_anomalous` is for kind = "{ONE_CLASS}"', "leave it out")
 

@@ -32,7 +32,7 @@ class ConfigKey(RobspecError):
 class ConfigValue(RobspecError):
     """A value in the configuration is of the wrong kind, out of range, or contradicts another one.
 
-    Example: `epochs = 0`; `kind = "focal"`; a crop whose sides the network's stride does not divide.
+    Example: `epochs = 0`; `kind = "focal"` for masks; a crop whose sides the network's stride does not divide.
     Mend: the message says what the key may be.
     """
 

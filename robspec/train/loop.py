@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
+from robspec.models.lipnets.fcos import LipFCOS
 from robspec.models.lipnets.network import SegmentationNet
 from robspec.train import checkpoint
-from robspec.train.augment import augment
+from robspec.train.assignment import Grid, grid_of
+from robspec.train.augment import augment, augment_objects
 from robspec.train.building import build
 from robspec.train.checkpoint import Progress
 from robspec.train.config import Config
 from robspec.train.errors import TrainingDiverged
 from robspec.train.losses import loss
+from robspec.train.object_losses import object_loss
 from robspec.train.one_class import one_class_loss
 from robspec.train.samples import Samples
 from robspec.train.schedule import rate
@@ -73,6 +77,7 @@ class Trainer:
             self.network = build(config)
         trained = [p for p in self.network.parameters() if p.requires_grad]
         how = config.optimizer
+        self._grid = locations_of(self.network) if isinstance(self.network, LipFCOS) else None
         self._optimizer = torch.optim.AdamW(trained, lr=how.rate, weight_decay=how.weight_decay)
         found = checkpoint.resume(self._path, identity, self.network, self._optimizer)
         self.progress = found or Progress()
@@ -120,13 +125,12 @@ class Trainer:
     def _step(self, indices: list[int]) -> float:
         config, step = self._config, self.progress.step
         rng = np.random.default_rng([config.run.seed, _CHANGES, step])
-        images, labels = augment(*self._samples.take(indices), config.augment, rng)
         for group in self._optimizer.param_groups:
             group["lr"] = rate(step, self.steps, config.optimizer)
         self.network.train()
         # The kernels of a validation set the number of threads of the OpenMP runtime they share with torch.
         torch.set_num_threads(config.run.threads)
-        value = self._loss(images, labels)
+        value = self._loss_of_objects(indices, rng) if config.detection else self._loss(indices, rng)
         number = float(value.detach())
         if not math.isfinite(number):
             raise TrainingDiverged(
@@ -137,10 +141,22 @@ class Trainer:
         self._optimizer.step()
         return number
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _reduced(self) -> torch.autocast:
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._config.run.precision == "bfloat16")
+
+    def _loss_of_objects(self, indices: list[int], rng: np.random.Generator) -> Tensor:
+        images, objects = augment_objects(*self._samples.take_objects(indices), self._config.augment, rng)
+        # Orthogonal weights of the towers are computed once for all levels.
+        with parametrize.cached(), self._reduced():
+            scores, boxes = self.network(images)
+        if self._grid is None:
+            raise ValueError("the network has no locations")
+        return object_loss(scores.float(), boxes.float(), objects, self._grid, self._config.loss)
+
+    def _loss(self, indices: list[int], changes: np.random.Generator) -> Tensor:
         config = self._config
-        reduced = config.run.precision == "bfloat16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+        images, labels = augment(*self._samples.take(indices), config.augment, changes)
+        with self._reduced():
             if config.one_class:
                 rng = np.random.default_rng([config.run.seed, _OTHERS, self.progress.step])
                 return one_class_loss(self.network, images, config.loss, rng)
@@ -160,3 +176,8 @@ class Trainer:
 
     def _save(self) -> None:
         checkpoint.save(self._path, self._identity, self.progress, self.network, self._optimizer)
+
+
+def locations_of(network: LipFCOS) -> Grid:
+    """The locations of a detector, as targets are assigned to them."""
+    return grid_of(network.centres[:2].T, network.strides, *network.shape[1:])

@@ -21,6 +21,7 @@ from robspec.models.writing import write_whole
 from robspec.notes import Note, listed
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
+from robspec.train.detection import ObjectTask
 from robspec.train.loop import Trainer, deterministic
 from robspec.train.samples import Samples, Scene
 from robspec.train.scoring import ScoreTask
@@ -61,7 +62,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         RobspecError: whatever is wrong with configuration, data, checkpoint or output.
     """
     _prepare(out, fresh=fresh)
-    task: Task = ScoreTask(config, out) if config.one_class else PixelTask(config, out, generator, console)
+    task = _task(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
     remarks = (
         *(note for part in (task.training, *task.validation) for note in part.remarks),
@@ -111,6 +112,12 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     for line in task.told():
         console.line(line)
     return Finished(out, card)
+
+
+def _task(config: Config, out: Path, generator: Scene | None, console: Console) -> Task:
+    if config.one_class:
+        return ScoreTask(config, out)
+    return ObjectTask(config, out) if config.detection else PixelTask(config, out, generator, console)
 
 
 def _prepare(out: Path, *, fresh: bool) -> None:

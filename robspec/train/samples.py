@@ -18,6 +18,7 @@ from torch import Tensor
 
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.data.errors import EmptyDataSet
+from robspec.data.objects import Objects
 from robspec.ir.types import Data, Model
 from robspec.models.writing import write_whole
 from robspec.train.config import Config
@@ -161,12 +162,20 @@ class Samples:
         Raises:
             RobspecError: E0304 to E0312, naming the file.
         """
+        found = self._found(indices)
+        return torch.stack([image for image, _ in found]), torch.stack([mask for _, mask in found])
+
+    def take_objects(self, indices: Sequence[int]) -> tuple[Tensor, tuple[Objects, ...]]:
+        """Read images, as `take` does, and what is annotated on each."""
+        images = torch.stack([image for image, _ in self._found(indices)])
+        return images, tuple(self._dataset.objects[i] for i in indices)
+
+    def _found(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         missing = [i for i in indices if i not in self._kept]
         fresh = dict(zip(missing, self._decode(missing), strict=True))
         if self._keeps:
             self._kept.update(fresh)
-        found = [self._kept[i] if i in self._kept else fresh[i] for i in indices]
-        return torch.stack([image for image, _ in found]), torch.stack([mask for _, mask in found])
+        return [self._kept[i] if i in self._kept else fresh[i] for i in indices]
 
     def _decode(self, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         if not indices:

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "make bench": "a benchmark, not a test; tests/benchmarks runs its parts",
     "make results": "half an hour; tests/specs measures what it made",
     "make mutants": "not part of the suite",
+    "python specs/detector/results.py": "ten minutes; tests/specs checks what it shipped",
     "python specs/runway/generate.py": "tests/specs draws scenes",
     "python specs/runway/train.py --out weights.pt": "five minutes; tests/specs trains a few steps",
     "robspec counterfactual specs/runway/runway.pt2 scenes/images/0000.png --spec specs/runway/runway.rspec "

@@ -26,7 +26,7 @@ def rows() -> dict[str, object]:
 
 
 def test_the_archives_are_small() -> None:
-    assert sum(p.stat().st_size for p in FOLDER.parent.rglob("*.pt2")) <= 3_000_000
+    assert sum(p.stat().st_size for p in FOLDER.parent.rglob("*.pt2")) <= 4_500_000
 
 
 @pytest.mark.parametrize("name", results.MODELS)

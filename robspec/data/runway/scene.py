@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,14 @@ from robspec.data.polygon import Corners, in_order
 from robspec.data.runway.camera import Approach, Array
 from robspec.data.runway.light import Light
 from robspec.data.runway.surface import Runway, fields, noise
+from robspec.data.runway.traffic import Craft
 
 NAUTICAL_MILE = 1852.0
 _FINER = 3
 _TRIES = 1000
 _MARGIN = 0.02
+_NOWHERE = -1e9
+"""The length of a runway that no point is on."""
 _GRASS = np.array(
     [[0.20, 0.30, 0.13], [0.29, 0.33, 0.15], [0.36, 0.32, 0.19], [0.25, 0.36, 0.20], [0.42, 0.37, 0.25]]
 )
@@ -55,20 +59,53 @@ def draw(seed: int, size: int = 128) -> Scene:
 
     Source: the approach cone of LARD (Ducoffe et al. 2023), nearer its runway, for small images.
     """
+    return drawn(seed, size)
+
+
+def drawn(seed: int, size: int, *, bare: bool = False, aircraft: Sequence[Craft] = ()) -> Scene:
+    """Draw the scene of a seed with what is in the air, or without its runway.
+
+    Args:
+        seed: as for `draw`.
+        size: height and width in pixels.
+        bare: leave the runway out: the ground is drawn as it is elsewhere, and the mask is empty.
+        aircraft: drawn over the rest, in this order; they do not change the mask.
+
+    Returns:
+        The scene; its corners and runway are those of the runway left out, too.
+    """
     rng = np.random.default_rng(seed)
+    runway, light, approach, corners = _setting(rng, size)
+    ground = int(rng.integers(1 << 40))
+    rays = approach.rays(size, _FINER)
+    there = Runway(_NOWHERE, runway.width) if bare else runway
+    colours = _colours(rays, approach, there, light, ground, rng)
+    if aircraft:
+        at = (np.arange(size * _FINER) + 0.5) / (size * _FINER)
+        across, down = np.meshgrid(at, at)
+        for craft in aircraft:
+            colours = craft.paint(colours, across, down, light, approach.view)
+    image = colours.reshape(size, _FINER, size, _FINER, 3).mean(axis=(1, 3)) + rng.normal(0, 0.006, (size, size, 3))
+    stored = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return Scene(stored, _mask(approach, there, size), corners, approach, runway, light)
+
+
+def mask(seed: int, size: int) -> npt.NDArray[np.uint8]:
+    """Give the mask of the scene of a seed without drawing it."""
+    runway, _, approach, _ = _setting(np.random.default_rng(seed), size)
+    return _mask(approach, runway, size)
+
+
+def _setting(rng: np.random.Generator, size: int) -> tuple[Runway, Light, Approach, Corners]:
     runway = Runway(length=float(rng.uniform(1400, 3200)), width=float(rng.choice([30.0, 45.0, 45.0, 60.0])))
     hour, azimuth, clearness = rng.uniform(6.3, 17.7), rng.uniform(-math.pi, math.pi), rng.uniform(3.7, 4.6)
     light = Light(float(hour), float(azimuth), 10 ** float(clearness))
-    approach, corners = _approach(rng, runway, size)
-    ground = int(rng.integers(1 << 40))
-    rays = approach.rays(size, _FINER)
-    colours = _colours(rays, approach, runway, light, ground, rng)
-    image = colours.reshape(size, _FINER, size, _FINER, 3).mean(axis=(1, 3)) + rng.normal(0, 0.006, (size, size, 3))
+    return runway, light, *_approach(rng, runway, size)
+
+
+def _mask(approach: Approach, runway: Runway, size: int) -> npt.NDArray[np.uint8]:
     x, y, hit = _ground(approach.rays(size), approach.position)
-    mask = hit & runway.covers(x, y)
-    return Scene(
-        np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), mask.astype(np.uint8), corners, approach, runway, light
-    )
+    return np.asarray(hit & runway.covers(x, y)).astype(np.uint8)
 
 
 def _approach(rng: np.random.Generator, runway: Runway, size: int) -> tuple[Approach, Corners]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robspec.models.errors import ModelDesign
 from robspec.models.lipnets.activations import MaxMin
 from robspec.models.lipnets.kit import LayerKit
+from robspec.models.lipnets.residual import Residual
 from robspec.models.lipnets.unit import Flow, Unit
 
 _SETTLED = 1e-3
@@ -87,22 +88,31 @@ class SegmentationNet(nn.Module, ABC):
             unit.freeze()
         image = self.probe()
         seen: dict[Unit, tuple[Flow, Flow]] = {}
+        read: list[Tensor] = []
         hooks = [unit.register_forward_hook(_recording(seen)) for unit in units]
+        hooks += [
+            module.register_forward_pre_hook(lambda _, given: read.append(given[0][0]))
+            for module in plain.modules()
+            if isinstance(module, Residual)
+        ]
         with torch.no_grad():
-            expected = plain(image)
+            expected = _outputs(plain(image))
         for hook in hooks:
             hook.remove()
-        # Kept alive in `seen`, no two tensors share an identity.
+        # Kept alive in `seen`, no two tensors share an identity. What a sum reads as it is stays as it is.
         makers = {id(out[0]): unit for unit, (_, out) in seen.items() if isinstance(unit.activation, MaxMin)}
+        for features in read:
+            makers.pop(id(features), None)
         sources = {unit: makers.get(id(given[0])) for unit, (given, _) in seen.items()}
         followed = {maker for maker in sources.values() if maker is not None}
         for unit in units:
             gain = float(seen[unit][0][1])
             unit.settle(gain, rotated_in=sources[unit] is not None, rotated_out=unit in followed)
         with torch.no_grad():
-            difference = float((plain(image) - expected).abs().max())
-        if not difference <= _SETTLED * (1 + float(expected.abs().max())):
-            raise RuntimeError(f"settling changed what the network computes, by {difference}")
+            for found, wanted in zip(_outputs(plain(image)), expected, strict=True):
+                difference = float((found - wanted).abs().max())
+                if not difference <= _SETTLED * (1 + float(wanted.abs().max())):
+                    raise RuntimeError(f"settling changed what the network computes, by {difference}")
         return plain
 
 
@@ -122,6 +132,10 @@ class Join(nn.Module):
         if not (isinstance(gain, float) and isinstance(deep[1], float)):
             features = features * (deep[1] / gain)
         return torch.cat([features, deep[0]], dim=1), deep[1]
+
+
+def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (found,) if isinstance(found, Tensor) else found
 
 
 def _recording(seen: dict[Unit, tuple[Flow, Flow]]) -> Callable[[nn.Module, tuple[Flow], Flow], None]:

@@ -35,6 +35,7 @@ class Unit(nn.Module):
         up: use the transposed convolution.
         plain: no normalisation and no activation, as for a branch or a head.
         bias: whether a plain unit has a bias.
+        shared: a bias in place of centring and batch norm, as several maps of unlike statistics pass through.
         scale: constant factor of the convolution's output with the Lipschitz kit.
     """
 
@@ -52,6 +53,7 @@ class Unit(nn.Module):
         up: bool = False,
         plain: bool = False,
         bias: bool = True,
+        shared: bool = False,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class Unit(nn.Module):
         self.scaled = kit.rms_scaling and kit.lipschitz and not plain
         self.activation: nn.Module = nn.Identity() if plain else kit.activate()
         self.norm: nn.Module
-        if plain:
+        if plain or shared:
             self.norm = Shift(channels_out) if bias else nn.Identity()
         else:
             self.norm = Centring(channels_out) if kit.lipschitz else nn.BatchNorm2d(channels_out)
