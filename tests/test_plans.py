@@ -70,7 +70,7 @@ DETECTIONS: dict[type[plans.Plan], tuple[str, str]] = {
 }
 KINDS = get_args(plans.Plan)
 UNCOVERED = {
-    "attack": set(),
+    "attack": {plans.PooledComponents},
     "cross_check": {plans.Components, plans.PooledComponents, plans.Ranked},
     "certificate": {plans.Components, plans.PooledComponents},
 }

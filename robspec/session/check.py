@@ -415,7 +415,9 @@ def refuse_uncovered(program: Program, options: Options) -> None:
                 "rounding is proved for segmentation and classification; of detectors and single scores not yet",
                 "leave it out: the forward pass is then taken as exact, and the report says so",
             )
-    if any(isinstance(plan, Components | PooledComponents) for plan in plans):
+    if any(isinstance(plan, PooledComponents) for plan in plans):
+        _refuse(options, "it does not cover pooled object_recall yet", "leave it out")
+    if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):
         only = replace(options, attack=None, certificate=False)
