@@ -53,9 +53,9 @@ class Bound:
 
     def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
         self.metric, self.constant = metric, constant
-        self._pixels = context.logits.shape[2] * context.logits.shape[3]
-        self._single = context.logits.shape[1] == 1
-        self._images = [self._read(context, i) for i in range(len(context))]
+        self.pixels = context.logits.shape[2] * context.logits.shape[3]
+        self.single = context.logits.shape[1] == 1
+        self.images = [self._read(context, i) for i in range(len(context))]
 
     def _read(self, context: Context, i: int) -> _Image | None:
         labels = context.seen(self.metric)
@@ -80,18 +80,18 @@ class Bound:
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values; None where no object is annotated."""
-        return [None if i is None else Fraction(len(i.found), i.objects) for i in self._images]
+        return [None if i is None else Fraction(len(i.found), i.objects) for i in self.images]
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """Bound each image's value within each budget (Q1)."""
-        return [tuple(None if i is None else self._worst(i, eps) for eps in budgets) for i in self._images]
+        return [tuple(None if i is None else self._worst(i, eps) for eps in budgets) for i in self.images]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Bound each image's radius for each of its thresholds from below (Q2)."""
         return search.radii(
             self.metric,
             self.constant,
-            self._images,
+            self.images,
             gammas,
             clean=lambda image: Fraction(len(image.found), image.objects),
             hopeless=lambda _: Fraction(0),
@@ -101,5 +101,5 @@ class Bound:
 
     def _worst(self, image: _Image, eps: Fraction) -> Fraction:
         q = self.constant.output_norm.p
-        budget = Budget.of(eps, self.constant.value, q, self._pixels, single=self._single)
+        budget = Budget.of(eps, self.constant.value, q, self.pixels, single=self.single)
         return Fraction(len(image.found) - kernel.lost(image.found, budget), image.objects)

@@ -9,6 +9,7 @@ from typing import Protocol
 from robspec.bounds.context import Context
 from robspec.bounds.detections import AveragePrecisions
 from robspec.bounds.pooled import Pool
+from robspec.bounds.pooled_components import PooledComponents
 from robspec.bounds.pooled_objects import PooledObjects
 from robspec.bounds.ranking import Ranking
 from robspec.bounds.search import Found
@@ -65,6 +66,8 @@ def open_dataset_bound(
             return AveragePrecisions(metric, constant)
         case plans.PooledObjects():
             return PooledObjects(metric, constant)
+        case plans.PooledComponents():
+            return PooledComponents(metric, constant)
         case plans.Ranked():
             return Ranking(metric, constant)
         case plans.Pooled() | plans.PooledMean():

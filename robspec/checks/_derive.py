@@ -19,6 +19,7 @@ from robspec.ir.plans import (
     Measure,
     Objects,
     Pooled,
+    PooledComponents,
     PooledMean,
     PooledObjects,
     Precisions,
@@ -344,6 +345,8 @@ class Derivations:
         raise Refused(Problem("E0146", use.span, message, mend))
 
     def _pooled(self, info: MetricInfo, found: Metric, use: ast.MetricReference) -> Metric:
+        if isinstance(found.plan, Components):
+            return replace(found, plan=PooledComponents(found.plan.classes))
         self._refuse_unpoolable(info, found, use)
         kind = PooledMean if isinstance(found.plan, Mean | MeanRate) else Pooled
         return replace(found, plan=kind(found.formula, found.classes))

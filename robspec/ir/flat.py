@@ -17,6 +17,7 @@ from robspec.ir.plans import (
     OverCounts,
     Plan,
     Pooled,
+    PooledComponents,
     PooledMean,
     PooledObjects,
     Precisions,
@@ -33,6 +34,7 @@ from robspec.semantics.classify import Flip
 from robspec.semantics.formula import Polynomial, Ratio
 
 _MISLABELLED = "mislabelled"
+_COMPONENTS = "components"
 _FREQUENCY = {"uniform": False, "frequency": True}
 
 
@@ -48,7 +50,7 @@ class Flat:
         formula: the metric's text.
         family: of the plan.
         items: "correct" or "predicted" for accuracies and stability, the flips of a rate, the measure of scores,
-            "mislabelled" of objects.
+            "mislabelled" of objects, "components" of pooled parts of masks.
         ratio: of the formula over counts.
         average: "uniform" or "frequency" for means over classes.
         parts: of a sum.
@@ -135,6 +137,8 @@ def _items(plan: Plan) -> str:
             return plan.measure.value
         case Objects(mislabelled=True) | PooledObjects(mislabelled=True):
             return _MISLABELLED
+        case PooledComponents():
+            return _COMPONENTS
         case _:
             return ""
 
@@ -173,6 +177,8 @@ def _plan(of: Flat) -> Plan | None:
             return Precisions(of.classes)
         case "components":
             return Components(of.classes)
+        case "pooled" if of.items == _COMPONENTS:
+            return PooledComponents(of.classes)
         case "macro" if of.parts:
             return Sum(of.parts) if all(isinstance(part.plan, Rate | Quotient) for _, part in of.parts) else None
     if formula is None:

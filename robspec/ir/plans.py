@@ -365,6 +365,26 @@ class Components:
 
 
 @dataclass(frozen=True, slots=True)
+class PooledComponents:
+    """The share of the connected parts of a class set, of all images together, that are found: MATH.md 3.I, sound.
+
+    Args:
+        classes: indices, a set counting as one merged class.
+    """
+
+    classes: tuple[int, ...]
+
+    family: ClassVar[str] = "pooled"
+    proof: ClassVar[Proof] = Proof(
+        "3.I",
+        "on every image as many objects as its budget pays, each for the cheapest of its pixels until it is lost",
+        Components.proof.claim,
+        exact=False,
+    )
+    of_data_set: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class Precisions:
     """The average precision of a detector, at the overlaps that are the metric's arguments: DETECTION.md D4, sound.
 
@@ -399,6 +419,7 @@ Plan: TypeAlias = (
     | Objects
     | PooledObjects
     | Components
+    | PooledComponents
     | Precisions
 )
 

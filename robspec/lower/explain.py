@@ -13,6 +13,7 @@ from robspec.ir.plans import (
     Objects,
     Plan,
     Pooled,
+    PooledComponents,
     PooledMean,
     PooledObjects,
     Precisions,
@@ -190,6 +191,8 @@ def _whole_defined(metric: ir.Metric) -> str:
             return "where a pixel of the class is annotated, which no attack changes"
         case Objects() if plan.formula.defined is None:
             return "on every image"
+        case PooledComponents():
+            return "for the data set as a whole, if a pixel of the class is annotated"
         case Pooled() | PooledMean() | PooledObjects():
             return "for the data set as a whole; no image is left out"
         case Precisions():

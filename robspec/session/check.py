@@ -20,7 +20,7 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
-from robspec.ir.plans import Components, Ranked
+from robspec.ir.plans import Components, PooledComponents, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.models import claims
@@ -415,6 +415,8 @@ def refuse_uncovered(program: Program, options: Options) -> None:
                 "rounding is proved for segmentation and classification; of detectors and single scores not yet",
                 "leave it out: the forward pass is then taken as exact, and the report says so",
             )
+    if any(isinstance(plan, PooledComponents) for plan in plans):
+        _refuse(options, "it does not cover pooled object_recall yet", "leave it out")
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):

@@ -9,7 +9,7 @@ from fractions import Fraction
 from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
-from robspec.ir.plans import Accuracy, PooledObjects, Precisions, Quotient, Ranked, Rate, Stability
+from robspec.ir.plans import Accuracy, PooledComponents, PooledObjects, Precisions, Quotient, Ranked, Rate, Stability
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify import arithmetic
@@ -264,7 +264,7 @@ def _pooled_metric(prop: Property) -> Metric:
     whole = isinstance(query, WorstCaseQuery) or all(isinstance(o, Degraded) for o in query.objectives)
     metrics = set(metrics_of(query))
     metric = next(iter(metrics))
-    objects = isinstance(metric.plan, PooledObjects)
+    objects = isinstance(metric.plan, PooledObjects | PooledComponents)
     linear = isinstance(metric.plan, Ranked | Precisions) or objects or metric.formula.linear
     if not whole or len(metrics) > 1 or not linear:
         raise UnsupportedMetricError(

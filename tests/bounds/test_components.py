@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
+from robspec.bounds.dataset import open_dataset_bound
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -144,7 +145,6 @@ def test_a_set_of_classes_is_never_certified_above_the_exact_distance() -> None:
         ("object_recall(1.5)[c1]", "E0150"),
         ("object_recall[c1]", "E0104"),
         ("object_recall(0.5)", "E0104"),
-        ("pooled object_recall(0.5)[c1]", "E0147"),
         ("weighted object_recall(0.5)[c1]", "E0146"),
         ("object_recall(0.5)[c0, c1, c2]", "E0144"),
     ],
@@ -156,3 +156,49 @@ def test_what_has_no_meaning_is_refused(name: str, code: str) -> None:
     program, diagnostics = compile_text(text)
     assert program is None
     assert code in {d.code for d in diagnostics}
+
+
+@pytest.mark.parametrize("norm", [L2, L1, LINF])
+def test_pooled_objects_are_lost_on_every_image_with_a_budget_of_its_own(norm: Norm) -> None:
+    """Against every set of lost pixels of every image; images of two batches, one without an object."""
+    rng = random.Random(norm.name + "pooled")  # noqa: S311  (a test draws images, not secrets)
+    constant, share = Constant(F(1), norm, norm, ConstantStatus.PROVED), F(1, 2)
+    asked = metric("pooled object_recall(0.5)[c1]")
+    changed = 0
+    for _ in range(examples(6)):
+        eps = F(rng.randint(1, 8), 4)
+        pool, found, total, clean = open_dataset_bound(asked, (3, 2, 3), constant), F(0), 0, F(0)
+        for size in (3, 2):
+            labels = np.array([[rng.choice([0, 1, 1, 255]) for _ in range(6)] for _ in range(size)])
+            labels[-1] = np.where(labels[-1] == 1, 0, labels[-1]) if size == 2 else labels[-1]
+            z = [[[F(rng.randint(-2, 4 + 4 * (c == 1)), 2) for c in range(3)] for _ in range(6)] for _ in range(size)]
+            logits = torch.tensor([[[float(v) for v in row] for row in image] for image in z])
+            batch = logits.transpose(1, 2).reshape(size, 3, 2, 3)
+            pool.add(Context(CPU, batch, torch.from_numpy(labels).reshape(size, 2, 3), 255))
+            for image, label in zip(z, labels, strict=True):
+                number, count = ndimage.label(label.reshape(2, 3) == 1, np.ones((3, 3)))
+                parts = [np.flatnonzero(number.reshape(-1) == m).tolist() for m in range(1, count + 1)]
+                if count:
+                    budget = eps**2 if norm == L2 else eps
+                    found += enumerated(image, parts, share, 1, budget, norm) * count
+                    right = [row.index(max(row)) == 1 for row in image]
+                    seen = [sum(right[i] for i in part) for part in parts]
+                    clean += sum(n >= 1 and n >= share * len(part) for n, part in zip(seen, parts, strict=True))
+                    total += count
+        assert pool.images == 5
+        assert pool.worst_case([eps]) == (found / total,)
+        assert pool.clean() == clean / total
+        radius = pool.radius(found / total, strict=True)
+        assert radius is not None
+        assert radius >= eps
+        changed += found != clean
+        pool.close()
+    assert changed
+
+
+def test_without_an_object_anywhere_the_pooled_value_is_undefined() -> None:
+    constant = Constant(F(1), L2, L2, ConstantStatus.PROVED)
+    pool = open_dataset_bound(metric("pooled object_recall(0.5)[c1]"), (3, 2, 2), constant)
+    pool.add(Context(CPU, torch.rand(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64), 255))
+    assert (pool.clean(), pool.worst_case([F(1)]), pool.radius(F(1, 2), strict=False)) == (None, (None,), None)
+    pool.close()
