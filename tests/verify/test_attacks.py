@@ -195,7 +195,7 @@ def test_radii_are_refuted_by_images_nearer_than_asked(bright: Path) -> None:
     (found,) = report.properties
     assert found.label == "REFUTED"
     for image in found.images:
-        assert image.certified[0] <= image.attained[0] <= image.certified[0] * Fraction(102, 100)
+        assert image.certified[0] <= image.attained[0] <= image.certified[0] * Fraction(105, 100)
         assert image.attacks[0].distance == image.attained[0]
 
 
