@@ -124,9 +124,9 @@ class Attacker:
         eps = query.budgets[point] if isinstance(query, WorstCaseQuery) else None
         single = self._program.model.plane[0] == 1
         if eps is None:
-            # As many pixels as are right: a method leaves out those that resist, and the goal says when it is met.
+            # Of an accuracy as many as it takes; of a ratio too many, of which a method leaves out those that resist.
             lost = goal.value(context.logits).clamp(0.0, 1.0)
-            aim = ((margins > 0).sum(dim=1) * lost).clamp_min(1.0) * 1.1
+            aim = ((margins != 0).sum(dim=1) * lost - 1e-6).ceil().clamp_min(1.0)
             radius = torch.full((count,), math.inf, dtype=torch.float64)
         else:
             aim = effort.aims(margins, constant, eps, single=single)

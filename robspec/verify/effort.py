@@ -90,7 +90,8 @@ def aims(margins: Tensor, constant: Constant, eps: Fraction, *, single: bool) ->
     exponent = 1.0 if q is None else float(q)
     both = 1.0 if single else 2.0 if q is None else 2.0 ** (1 - 1 / exponent)
     price = torch.where(margins > 0, margins.double() / both, torch.inf).sort(dim=1).values
-    budget = float(eps * constant.value)
+    # What is larger pays for every pixel there is.
+    budget = float(min(eps * constant.value, Fraction(10**60)))
     paid = price <= budget if q is None else (price**exponent).cumsum(dim=1) <= budget**exponent
     return paid.sum(dim=1).double().clamp_min(1.0)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robspec.verify.attacks import pgd
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import sizes, spread
+from robspec.verify.balls import sizes
 
 _ROUNDS = 8
 
@@ -15,7 +15,8 @@ _ROUNDS = 8
 def search(hunt: Hunt) -> Tensor:
     """Halve, for each image by itself, the interval between the largest radius that failed and the smallest change.
 
-    Each round starts from the best image so far. Within a ball that is given, this is `pgd`.
+    Each round starts anew: what a larger ball was spent on is of no use in a smaller one. Within a ball that is
+    given, this is `pgd`.
 
     Source: Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE S&P 2017, section VI, for
     the bisection; Rony et al., "Augmented Lagrangian Adversarial Attacks", ICCV 2021, for that of a radius.
@@ -27,18 +28,16 @@ def search(hunt: Hunt) -> Tensor:
     high = torch.full_like(hunt.eps, _largest(hunt))
     tried = high / 8
     each = max(hunt.steps // _ROUNDS, 2)
-    start = hunt.start
     for _ in range(_ROUNDS):
         if hunt.late():
             break
-        found = pgd.search(hunt.within(tried, each, start))
+        found = pgd.search(hunt.within(tried, each))
         met = best.see(found, hunt.model.logits(found)) <= 0
         high = torch.minimum(high, best.values)
         low = torch.where(met, low, torch.maximum(low, tried))
         known = torch.isfinite(best.values)
         # While nothing is found the radius doubles; what failed at the whole range is given up.
         tried = torch.where(known, (torch.minimum(low, high) + high) / 2, (2 * tried).clamp_max(_largest(hunt)))
-        start = torch.where(spread(known), best.images - hunt.clean, found - hunt.clean)
     return best.images
 
 
