@@ -26,6 +26,8 @@ from robspec.verify.result import Value
 _PIXELS = Fraction(1, 2**23)
 """Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
 
+_SUBNORMAL = 2.0**-1074
+
 
 def box_of(program: Program) -> Box:
     """The images of a specification as its network takes them, and how far they may be from what is meant.
@@ -66,6 +68,12 @@ def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
     """
+    if not bool(torch.tensor(_SUBNORMAL, dtype=torch.float64) * 1.0):
+        raise NotProvableError(
+            "torch.set_flush_denormal(True)",
+            "numbers below the normal ones become 0, which no bound of rounding allows for",
+            "call torch.set_flush_denormal(False)",
+        )
     try:
         return cached(graph, box_of(program))
     except SoundnessAlarm:

@@ -30,10 +30,8 @@ _SAMPLES = (
     "smoothing: the verdict is about the classifier that takes a vote under noise, with the probability stated; "
     "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
 )
-_REAL = (
-    "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved, where "
-    "elementary functions err by at most four times what was ever seen of them"
-)
+_REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
+_ELEMENTARY = ", taking elementary functions to err by at most four times what was ever seen of them"
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
 
@@ -88,9 +86,10 @@ def establish(
     """
     found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts), graph)
     if real:
-        delta = Fraction(rounding_of(program, graph).delta)
-        constants = with_rounding(found.constants, delta)
-        found = replace(found, constants=constants, arithmetic=_REAL.format(directed_text(delta, 12, up=True)))
+        rounding = rounding_of(program, graph)
+        delta = Fraction(rounding.delta)
+        said = _REAL.format(directed_text(delta, 12, up=True)) + (_ELEMENTARY if rounding.assumes else "")
+        found = replace(found, constants=with_rounding(found.constants, delta), arithmetic=said)
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found

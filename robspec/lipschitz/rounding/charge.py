@@ -16,6 +16,9 @@ from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Value
 from robspec.semantics.norm import L2
 
+ASSUMPTION = ", an assumption"
+"""What ends the words of a charge that nobody guarantees."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from robspec.function.layout import module_path
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding import segments
-from robspec.lipschitz.rounding.charge import Asked, Charge
+from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge
 from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.lipschitz.rounding.magnitudes import measure
 from robspec.lipschitz.rounding.precision import DOUBLE, Precision
@@ -68,6 +68,11 @@ class Rounding:
     precision: str
     given: float
     lines: tuple[Line, ...]
+
+    @property
+    def assumes(self) -> bool:
+        """Whether the error of an elementary function is taken for granted."""
+        return any(line.what.endswith(ASSUMPTION) for line in self.lines)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.rounding.charge import Asked, Charge
+from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge
 
 _RELATIVE = {
     "tanh": 4,
@@ -41,7 +41,7 @@ OPERATIONS = (
 def charge(asked: Asked) -> Charge:
     """Bound the error of each entry by its size, by 1, or by both."""
     name, unit, gain = asked.call.name, asked.precision.unit, asked.gain()
-    what = f"{name}, an assumption"
+    what = f"{name}{ASSUMPTION}"
     if name in _RELATIVE:
         size = directed.mul(_RELATIVE[name] * unit, max(gain, 1.0))
         return asked.one(size, asked.everywhere(4.0 * asked.precision.tiny), what)

@@ -11,7 +11,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.lines import ENTRY_ERROR, interpolation_line
 from robspec.lipschitz.rounding.absolute import line_norm
 from robspec.lipschitz.rounding.charge import Asked, Charge, Term
-from robspec.lipschitz.rules.resample import _scales
+from robspec.lipschitz.rules.resample import ramps, scales_of
 
 _NEAREST = tuple(
     f"{prefix}upsample_nearest{kind}{d}d" for prefix, kind in (("", ""), ("_", "_exact")) for d in (1, 2, 3)
@@ -34,7 +34,7 @@ def charge(asked: Asked) -> Charge:
         return asked.one(0.0)
     if max(*source.shape[-sides:], *asked.value.shape[-sides:]) >= 1 << 12:
         raise asked.refuse("a side of 4096 or more is not covered")
-    given = _scales(call, sides)
+    given = scales_of(call, sides)
     whole, exact, taps = 1.0, 1.0, 4 if "bicubic" in call.name else 2
     for axis in range(sides):
         side, outputs = source.shape[axis - sides], asked.value.shape[axis - sides]
@@ -70,7 +70,7 @@ def _line(asked: Asked, sides: int, axis: int, side: int, outputs: int) -> torch
 
     Along the others weights add up to 1 within a rounding or two, which the sums are charged for.
     """
-    given = _scales(asked.call, sides)
+    given = scales_of(asked.call, sides)
     sized = bool(asked.call.get("output_size"))
     # Where the size follows from a factor below 1, what is resampled must leave a pixel.
     shortest = [1 if sized or not s or s >= 1 else math.ceil(1 / s) for s in given]
@@ -85,8 +85,7 @@ def _line(asked: Asked, sides: int, axis: int, side: int, outputs: int) -> torch
 
 
 def _same_pixels(asked: Asked, sides: int) -> bool:
-    """Whether nearest resampling takes the same pixels in both element types."""
-    shape = asked.source.shape[-sides:]
-    count = int(torch.tensor(shape).prod())
-    ramp = torch.arange(count, dtype=torch.float64).reshape(1, 1, *shape)
-    return torch.equal(_run(asked, ramp), _run(asked, ramp.float()).double())
+    """Whether nearest resampling takes the same pixels in both element types and in every memory layout."""
+    shape = list(asked.source.shape[-sides:])
+    taken = [_run(asked, ramp)[0, 0].double() for ramp in ramps(math.prod(shape), shape)]
+    return all(torch.equal(found, taken[0]) for found in taken)

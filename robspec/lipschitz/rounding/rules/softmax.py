@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.rounding.charge import Asked, Charge
+from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge
 
 OPERATIONS = ("softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax", "logsumexp")
 
@@ -20,6 +20,6 @@ def charge(asked: Asked) -> Charge:
     each = directed.mul((float(width) + 20.0) * unit, directed.add(1.0, math.log(width + 1) * (1.0 + 1e-9)))
     rows = directed.sqrt(directed.div(float(entries), float(width)))
     if "log" in call.name:
-        return asked.one(directed.mul(2.0, differences), asked.everywhere(each), f"{call.name}, an assumption")
+        return asked.one(directed.mul(2.0, differences), asked.everywhere(each), f"{call.name}{ASSUMPTION}")
     # Of probabilities, whose l2 norm is at most 1 in every row.
-    return asked.one(differences, directed.mul(each, rows), f"{call.name}, an assumption")
+    return asked.one(differences, directed.mul(each, rows), f"{call.name}{ASSUMPTION}")
