@@ -1,7 +1,10 @@
-"""The shipped detector: scenes by seed, and promises that are proved again."""
+"""The shipped detector: scenes by seed, archives with their cards, and promises that are proved again."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,10 +45,30 @@ def test_the_shipped_scenes_are_what_the_generator_draws(data: Dataset) -> None:
         assert data.objects[k].boxes.tolist() == [list(o.box) for o in found.objects]
 
 
+@pytest.mark.parametrize("name", results.MODELS)
+def test_archive_card_and_configuration_belong_together(name: str) -> None:
+    card = json.loads((FOLDER / f"{name}.json").read_text())
+    assert card["model"]["sha256"] == hashlib.sha256((FOLDER / f"{name}.pt2").read_bytes()).hexdigest()
+    assert card["configuration"]["sha256"] == hashlib.sha256((FOLDER / f"{name}.toml").read_bytes()).hexdigest()
+    assert (card["lipschitz"]["bound"] <= 1.0001) == (name == "lipschitz")
+
+
 def test_the_promises_are_proved(robspec: Run) -> None:
     done = robspec("check", str(FOLDER / "lipschitz.pt2"), str(FOLDER / "detector.rspec"))
     assert done.status == 0, done.out + done.err
     assert "frozen boxes" in done.out
+
+
+def test_the_page_states_what_the_cards_certify() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    table = page.partition(results.BEGIN)[2].partition(results.END)[0]
+    for name in results.MODELS:
+        certified = results.from_card(name)
+        for eps in results.BUDGETS:
+            row = next(line for line in table.splitlines() if line.startswith(f"| {name} | {eps} |"))
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            wanted = [certified(metric, eps) for metric in (results.RECALL, results.PRECISION)]
+            assert cells[2:4] == [f"{math.floor(v * 1000) / 1000:.3f}" for v in wanted]
 
 
 def test_aims_are_the_scores_nearest_the_threshold() -> None:
