@@ -25,7 +25,7 @@ def places(prop: PropertyResult, point: int, *, everything: bool = False) -> lis
     asked = [r for r in prop.requirements if r.point == point]
     defined = [k for k, image in enumerate(prop.images) if image.attained[point] is not None]
     # What stands on an assumption an image can contradict, whatever the verdict.
-    if everything or prop.constant.status is ConstantStatus.ASSUMED:
+    if everything or prop.constant.status is ConstantStatus.ASSUMED or prop.constant.assuming:
         return defined
     return [k for k in defined if any(_matters(r, prop.images[k]) for r in asked)]
 
