@@ -77,6 +77,9 @@ from robspec.syntax.source import read_source
     help="`real`: run in float64, and prove what rounding may change.  [exact]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), metavar="N", help="Run the model in N processes of one thread each."
+)
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option(
     "--attack",
@@ -137,6 +140,7 @@ def command(
     forward: str,
     arithmetic: str,
     batch_size: int | None,
+    workers: int | None,
     pair_bound: bool,
     attack: int | None,
     attack_methods: tuple[str, ...],
@@ -222,6 +226,7 @@ def command(
         pictures="html" in (form, *(other for other, _ in others)),
         choice=read_choice(model_output, given, fixed),
         ignore_claims=claims == "ignore",
+        workers=workers,
     )
     earlier = None
     if baseline is not None and not (update_baseline and not baseline.exists()):

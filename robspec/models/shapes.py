@@ -68,6 +68,21 @@ class _Shapes(fx.Interpreter):
         return int(size)
 
 
+class _MetaShapes(_Shapes):
+    """The same by tensors that never have data: several times faster, and not able to run every operator."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target is _ASSERTION:
+            kwargs = {name: value for name, value in kwargs.items() if name != "device"}
+        elif isinstance(target, torch._ops.OpOverload) and any(a.name == "device" for a in target._schema.arguments):
+            kwargs = {**kwargs, "device": _META}
+        return super().call_function(target, args, kwargs)
+
+
+_META = torch.device("meta")
+_ASSERTION = torch.ops.aten._assert_tensor_metadata.default
+
+
 def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Any:
     """Propagate one batch's shape through a program, without data or memory.
 
@@ -87,6 +102,9 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
         ModelInterface: E0209, an in-place operator reaches a weight.
         ModelTooLarge: E0210.
     """
+    found = _agreed(program, images, dtype, where)
+    if found is not None:
+        return found
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
         given: list[FakeTensor] = []
         for tensor in state_inputs(program):
@@ -111,3 +129,19 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
             "export it in evaluation mode, without state",
         )
     return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def _agreed(program: ExportedProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor | None:
+    """The output where every value is as the file declares it; None where it is not, or this way cannot tell."""
+    with torch.no_grad():
+        state = state_inputs(program)
+        given = [torch.empty(images, dtype=dtype, device=_META) if t is None else t.detach().to(_META) for t in state]
+        written = [g._version for g in given]
+        try:
+            output = _MetaShapes(program, images[0], where).run(*given)
+        except Exception:  # noqa: BLE001
+            return None  # the other way finds out what is wrong, and says it
+        if [g._version for g in given] != written:
+            return None
+    result = output[0] if isinstance(output, (tuple, list)) else output
+    return result if isinstance(result, Tensor) and result.device == _META else None

@@ -33,13 +33,17 @@ from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.semantics.norm import L2
 from robspec.session import trained
+from robspec.session.ahead import Ahead
 from robspec.session.certificate import Certificate
+from robspec.session.crew import Crew, threads
 from robspec.session.cross_check import cross_checked
 from robspec.session.decomposed import at_measured
 from robspec.session.gallery import Gallery
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
+from robspec.session.worker import Setup
+from robspec.smoothing.sampling import sample
 from robspec.store import Remembering, Store
 from robspec.verify import attacks
 from robspec.verify.attack import Attacker
@@ -84,6 +88,7 @@ class Options:
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
+        workers: how many further processes run the model, or None for none.
     """
 
     data: Path | None = None
@@ -111,6 +116,7 @@ class Options:
     store: Path | None = None
     choice: Choice = WHOLE
     ignore_claims: bool = False
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.arithmetic not in ("exact", "real"):
@@ -210,6 +216,11 @@ class Check:
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
+        self._crew: Crew | None = None if after is None else after._crew
+        if options.workers is not None and self._crew is None:
+            setup = Setup(model, self._session.model.sha256, self._session.wanted, threads())
+            self._crew = Crew(options.workers, setup)
+            self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
         self.known = 0
         """Batches whose logits were in the store."""
@@ -246,6 +257,9 @@ class Check:
             RobspecError: an image is wrong, or a bound does not hold (E0901).
         """
         program, session, options = self._program, self._session, self._options
+        if self._crew is not None:  # what is computed here must be what a worker would compute
+            self._kept.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(self._crew.threads)
         collected: CrossCheck | ObjectsCrossCheck | None = None
         if options.cross_check is not None:
             constants, few = session.established.constants, (options.cross_check, len(session.data))
@@ -271,7 +285,9 @@ class Check:
             store = Store(options.store)
         if store is not None:
             self._kept.callback(store.close)
-        model = session.model if store is None else Remembering(session.model, store, identity(session.model))
+        kept = None if store is None else Remembering(session.model, store, identity(session.model))
+        model, crew, apart = kept or session.model, self._crew, session.established.apart
+        ahead = None if crew is None else Ahead(program, session.model, session.data, crew, kept, apart=apart)
         watch: Watch = Conduct(session.model, scores=program.model.task.scores)
         if detector is not None:
             watch = DetectorConduct(session.model, detector)
@@ -279,8 +295,8 @@ class Check:
         def run(told: Callable[[int], None]) -> CheckReport:
             return check(
                 program,
-                model,
-                session.data,
+                model if ahead is None else ahead,
+                session.data if ahead is None else ahead,
                 session.backend,
                 session.established,
                 batch_size=self._size,
@@ -290,10 +306,11 @@ class Check:
                 times=session.times,
                 watch=watch,
                 sampled=session.model,
+                sampler=sample if ahead is None else ahead.sample,
             )
 
         report = progress(run, len(session.data), "checking")
-        self.known = model.hits if isinstance(model, Remembering) else 0
+        self.known = 0 if kept is None else kept.hits
         report = self._attacked(report, progress, told)
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))

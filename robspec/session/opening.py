@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ class Session:
         notes: qualify every verdict.
         times: spent so far.
         left_out: how many images of the data set are not looked at.
+        wanted: how the model was loaded, the arguments of `load` beside its file.
     """
 
     model: LoadedModel
@@ -46,6 +48,7 @@ class Session:
     notes: tuple[str, ...]
     times: Times
     left_out: int = 0
+    wanted: dict[str, Any] = field(default_factory=dict)
 
 
 def open_session(
@@ -91,24 +94,19 @@ def open_session(
     """
     chosen = choose(backend)
     began = time.perf_counter()
-    dtype = torch.float64 if real or forward == "float64" else None
-    loaded = (
-        like.model
-        if like is not None
-        else load(
-            model,
-            arch=arch,
-            key=key,
-            prefix=prefix,
-            input_shape=program.model.input_shape,
-            normalize=program.model.normalize,
-            scores=program.model.task.scores,
-            forward_dtype=dtype,
-            choice=choice,
-            detector=program.model.detector,
-            boxes=bool(program.model.boxes_name),
-        )
-    )
+    wanted: dict[str, Any] = {
+        "arch": arch,
+        "key": key,
+        "prefix": prefix,
+        "input_shape": program.model.input_shape,
+        "normalize": program.model.normalize,
+        "scores": program.model.task.scores,
+        "forward_dtype": torch.float64 if real or forward == "float64" else None,
+        "choice": choice,
+        "detector": program.model.detector,
+        "boxes": bool(program.model.boxes_name),
+    }
+    loaded = like.model if like is not None else load(model, **wanted)
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
     wide = loaded.forward_dtype == torch.float64
@@ -131,7 +129,7 @@ def open_session(
     notes = (*weights_notes(loaded, key, prefix), images.scaling)
     if len(images) < whole:
         notes = (*notes, f"limit: the first {len(images)} of {whole} images; no verdict is about the others")
-    return Session(loaded, images, chosen, established, notes, times, whole - len(images))
+    return Session(loaded, images, chosen, established, notes, times, whole - len(images), wanted)
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:

@@ -73,16 +73,26 @@ class Remembering:
         Returns:
             What the model returned for exactly these images in this order, or returns now.
         """
-        key = self._key(images)
-        known = _read(self._store.get(key))
-        if known is not None and known.shape[0] == images.shape[0]:
-            self.hits += 1
+        known = self.recall(images)
+        if known is not None:
             return known
         found = self._model.logits(images)
+        self.keep(images, found)
+        return found
+
+    def recall(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Read the logits of a batch, [B, K, H, W]; None where they are not known."""
+        known = _read(self._store.get(self._key(images)))
+        if known is None or known.shape[0] != images.shape[0]:
+            return None
+        self.hits += 1
+        return known
+
+    def keep(self, images: torch.Tensor, found: torch.Tensor) -> None:
+        """Write the logits of a batch that the model computed, unless they are too large or not finite."""
         kept = found.device.type == "cpu" and found.dtype in _KEPT and found.nbytes <= LARGEST
         if kept and bool(torch.isfinite(found).all()):
-            self._store.put(key, "logits", _written(found))
-        return found
+            self._store.put(self._key(images), "logits", _written(found))
 
     def _key(self, images: torch.Tensor) -> bytes:
         pixels = images.detach().cpu().contiguous()

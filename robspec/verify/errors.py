@@ -165,3 +165,15 @@ class BadReport(RobspecError):
 
     code = "E0604"
     title = "no report"
+
+
+class WorkerLost(RobspecError):
+    """A process of `--workers N` ended again and again on the same images.
+
+    A worker that is killed is started anew and its images are computed again, three times at most. The message names
+    the images and says how the worker ended; signal 9 is how a system that is out of memory ends a process. What was
+    finished before lies in the store, so the next run starts there.
+    """
+
+    code = "E0606"
+    title = "a worker ended"

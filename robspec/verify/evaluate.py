@@ -26,14 +26,31 @@ class BatchEvaluator:
         context: the batch.
         names: the images' names.
         pairs: whether to say what the pair bound alone would certify, where water filling prices entering a class.
+        together: properties that are going to be asked, each with its constant: the budgets of those about one metric
+            and one constant are answered as one sweep. Others may be asked too.
     """
 
-    def __init__(self, context: Context, names: Sequence[str], *, pairs: bool = False) -> None:
+    def __init__(
+        self,
+        context: Context,
+        names: Sequence[str],
+        *,
+        pairs: bool = False,
+        together: Sequence[tuple[Property, Constant]] = (),
+    ) -> None:
         self._context = context
-        self._pairs = BatchEvaluator(context.by_pairs(), names) if pairs else None
+        self._pairs = BatchEvaluator(context.by_pairs(), names, together=together) if pairs else None
         self._names = tuple(names)
         self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
         self._favoured: dict[Fraction, BatchEvaluator] = {}
+        self._clean: dict[tuple[Metric, Constant], list[Fraction | None]] = {}
+        self._worst: dict[tuple[Metric, Constant], list[dict[Fraction, Value | None]]] = {}
+        self._budgets: dict[tuple[Metric, Constant], dict[Fraction, None]] = {}
+        for prop, given in together:
+            asked, constant = arithmetic.asked(prop, given)
+            if isinstance(asked.query, WorstCaseQuery):
+                budgets = self._budgets.setdefault((asked.query.metric, constant), {})
+                budgets.update(dict.fromkeys(asked.query.budgets))
 
     def answer(self, prop: Property, constant: Constant) -> list[ImageResult]:
         """Answer one property for every image of the batch.
@@ -48,10 +65,9 @@ class BatchEvaluator:
         given = constant
         prop, constant = arithmetic.asked(prop, given)
         query = prop.query
-        clean = self._bound(_first(query), constant).clean()
+        clean = self._clean_values(_first(query), constant)
         if isinstance(query, WorstCaseQuery):
-            found = self._bound(query.metric, constant).worst_case(query.budgets)
-            certified: list[tuple[Value | None, ...]] = [tuple(row) for row in found]
+            certified = self._worst_case(query.metric, constant, query.budgets)
             best = self._best(query.metric, given)
             attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in best]
             if given.rounding:
@@ -101,7 +117,7 @@ class BatchEvaluator:
     def _best(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         """What the images themselves are worth at most, whatever rounding did."""
         exact = arithmetic.bare(constant)
-        clean = self._bound(metric, exact).clean()
+        clean = self._clean_values(metric, exact)
         if not constant.rounding:
             return clean
         if constant.rounding not in self._favoured:
@@ -149,6 +165,26 @@ class BatchEvaluator:
             [worst if k else value for k, value in zip(kept, low, strict=True)],
             [best if k else value for k, value in zip(kept, high, strict=True)],
         )
+
+    def _clean_values(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
+        key = (metric, constant)
+        if key not in self._clean:
+            self._clean[key] = list(self._bound(metric, constant).clean())
+        return self._clean[key]
+
+    def _worst_case(
+        self, metric: Metric, constant: Constant, budgets: Sequence[Fraction]
+    ) -> list[tuple[Value | None, ...]]:
+        """Worst cases of every image at each budget; the first that asks has all that are expected computed."""
+        key = (metric, constant)
+        if key not in self._worst:
+            wanted = tuple(dict.fromkeys((*self._budgets.get(key, ()), *budgets)))
+            rows = self._bound(metric, constant).worst_case(wanted)
+            self._worst[key] = [dict(zip(wanted, row, strict=True)) for row in rows]
+        known = self._worst[key]
+        if any(budget not in row for row in known[:1] for budget in budgets):
+            return [tuple(row) for row in self._bound(metric, constant).worst_case(budgets)]
+        return [tuple(row[budget] for budget in budgets) for row in known]
 
     def _bound(self, metric: Metric, constant: Constant) -> FamilyBound:
         key = (metric, constant)

@@ -17,6 +17,8 @@ from robspec.data.batching import default_batch_size
 from robspec.ir.types import Detector, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
+from robspec.semantics.smoothing import Smoothing
+from robspec.smoothing import sampling
 from robspec.verify import seen
 from robspec.verify.census import Census
 from robspec.verify.constant import Established
@@ -147,6 +149,7 @@ def check(
     times: Times | None = None,
     watch: Watch | None = None,
     sampled: LogitsModel | None = None,
+    sampler: Callable[[sampling.Model, torch.Tensor, Smoothing, int], sampling.Counts] = sampling.sample,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
 
@@ -162,6 +165,7 @@ def check(
         observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
         sampled: computes the logits of images under noise, which are not worth keeping; by default the model.
+        sampler: counts decisions under noise.
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
@@ -178,8 +182,11 @@ def check(
     constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
+    gathered = [(p, c) for p, c in pairs if not (is_pooled(p) or p.smoothing)]
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
-    smoothed = SmoothedEvaluator(program, sampled or model, backend, len(data), apart=established.apart)
+    smoothed = SmoothedEvaluator(
+        program, sampled or model, backend, len(data), apart=established.apart, sampler=sampler
+    )
     census = Census(program)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
@@ -204,7 +211,7 @@ def check(
             mark = time.perf_counter()
             context = seen.context(program, backend, model, logits, batch)
             refuse_non_finite(context, batch.names)
-            evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound)
+            evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound, together=gathered)
             answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
             whole.add(context)
             for i, (p, _) in enumerate(pairs):

@@ -48,6 +48,16 @@ def answerable(prop: Property, task: Task) -> bool:
     )
 
 
+def asked(program: Program) -> tuple[Smoothing, ...]:
+    """The settings that every image is sampled with, each once."""
+    return tuple(dict.fromkeys(_sampled(p.smoothing) for p in program.properties if p.smoothing is not None))
+
+
+def chunk(program: Program, *, apart: bool) -> int:
+    """How many samples go through the model at once; see `SmoothedEvaluator`."""
+    return default_batch_size(program.model) if apart else 1
+
+
 class SmoothedEvaluator:
     """The properties of a program that are answered by smoothing.
 
@@ -73,19 +83,19 @@ class SmoothedEvaluator:
     ) -> None:
         self._sampler = sampler
         self._program, self._model, self._backend, self._images = program, model, backend, max(images, 1)
-        self._chunk = default_batch_size(program.model) if apart else 1
+        self._chunk = chunk(program, apart=apart)
         self._seen: dict[Smoothing, list[Counts]] = {}
         self._items: dict[str, list[int]] = {}
-        asked = [p for p in program.properties if p.smoothing is not None]
-        pooled = [p for p in asked if is_pooled(p)]
+        pooled = [p for p in program.properties if p.smoothing is not None and is_pooled(p)]
         self._pools, self._chosen = (
             {p.name: PooledEvaluator([(_certain(p), _UNIT)], program.model.plane) for p in pooled} for _ in range(2)
         )
 
     def meet(self, images: torch.Tensor) -> None:
         """Sample a batch of images, float32 [B, C, H, W], for every property that asks for it."""
-        asked = dict.fromkeys(_sampled(p.smoothing) for p in self._program.properties if p.smoothing is not None)
-        self._seen = {s: [self._sampler(self._model, image, s, self._chunk) for image in images] for s in asked}
+        self._seen = {
+            s: [self._sampler(self._model, image, s, self._chunk) for image in images] for s in asked(self._program)
+        }
 
     def answer(self, prop: Property, smoothing: Smoothing, batch: seen.Batch) -> list[ImageResult]:
         """Answer a property for the images that were sampled last.

@@ -1,0 +1,131 @@
+"""Further processes run the model; nobody can tell from what is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import closing
+
+import pytest
+import torch
+
+from robspec.models.loading import load
+from robspec.session.crew import TRIES, Crew, threads
+from robspec.session.worker import Setup, Task, packed, unpacked
+from robspec.store import Store
+from robspec.verify.errors import WorkerLost
+from tests.cli.conftest import PROVED, Project, Run
+from tests.cli.test_store import checked
+
+EVERYTHING = (
+    PROVED
+    + """
+property all_pixels {
+  metric pooled iou[bright]
+  norm l2
+  budget 0.1
+  require worst_case >= 0.5
+}
+property noisy {
+  metric pixel_accuracy
+  norm l2
+  budget 0.01
+  by smoothing { sigma 0.25 samples 40 selection 5 alpha 0.01 }
+  require mean(worst_case) >= 0.01
+}
+"""
+)
+
+
+def test_the_same_document_from_any_number(project: Project, robspec: Run) -> None:
+    project.write_spec(EVERYTHING)
+    alone, _ = checked(robspec, project, "alone.json", "--no-store", "--batch-size", 1, "--allow", "unknown")
+    for count in (1, 2, 3):
+        store = ("--no-store",) if count < 3 else ("--store", project.root / "s.sqlite", "--resume")
+        name = f"{count}.json"
+        found, _ = checked(
+            robspec, project, name, "--batch-size", 1, "--workers", count, *store, "--allow", "unknown"
+        )
+        assert found == alone
+    # Logits that are known are asked of nobody.
+    project.write_spec(PROVED)
+    _, told = checked(robspec, project, "again.json", *store, "--batch-size", 1, "--workers", 2)
+    assert "logits of 4 batches" in told
+
+
+def test_an_image_that_cannot_be_read_stops_the_run_where_it_lies(project: Project, robspec: Run) -> None:
+    (project.root / "images" / "im2.png").write_bytes((project.root / "images" / "im2.png").read_bytes()[:-40])
+    asked = (
+        "check",
+        project.model,
+        project.spec,
+        "--batch-size",
+        1,
+        "--store",
+        project.root / "s.sqlite",
+        "--resume",
+    )
+    stopped = robspec(*asked, "--workers", 2)
+    assert stopped.status == 2
+    assert "im2.png" in stopped.err
+    with closing(Store(project.root / "s.sqlite")) as store:
+        assert store.summary()["logits"][0] == 2  # what lay before it was kept
+    assert robspec(*asked).err == stopped.err
+
+
+@pytest.fixture
+def crew(project: Project) -> Crew:
+    model = load(project.model, input_shape=(3, 8, 8))
+    return Crew(1, Setup(project.model, model.sha256, {"input_shape": (3, 8, 8)}, threads()))
+
+
+def test_a_killed_worker_costs_a_retry(crew: Crew, project: Project) -> None:
+    task = Task(torch.rand(2, 3, 8, 8).numpy(), True)
+    try:
+        first = crew.submit(task, ("a", "b")).result()
+        (process,) = crew.processes()
+        os.kill(process, signal.SIGKILL)
+        again = crew.submit(task, ("a", "b")).result()
+        assert crew.processes() != (process,)
+        assert first is not None
+        assert again is not None
+        assert packed(first) == packed(again)
+        expected = load(project.model, input_shape=(3, 8, 8)).logits(torch.from_numpy(task.images))
+        assert torch.equal(torch.from_numpy(again[0]), expected)
+        # What raises an error is left to who asked.
+        assert crew.submit(Task(torch.rand(1, 3, 4, 4).numpy(), True), ("c",)).result() is None
+    finally:
+        crew.close()
+    assert not crew.processes()
+
+
+class _Line:
+    """A worker that ends whenever it is given something."""
+
+    started = 0
+
+    def __init__(self, _setup: Setup) -> None:
+        type(self).started += 1
+        self.connection = self
+
+    def send(self, _task: Task) -> None:
+        raise BrokenPipeError
+
+    def end(self) -> int:
+        return -9
+
+
+def test_a_worker_that_ends_again_and_again_stops_the_run(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robspec.session.crew._Worker", _Line)
+    coming = crew.submit(Task(torch.rand(1, 3, 8, 8).numpy(), True), ("im0.png", "im1.png"))
+    with pytest.raises(WorkerLost, match=r"by signal 9, 3 times\n.*im0\.png to im1\.png"):
+        coming.result()
+    assert _Line.started == TRIES
+    crew.close()
+
+
+def test_arrays_cross_the_line_unchanged() -> None:
+    arrays = [torch.rand(2, 3).numpy(), torch.zeros(0, 2, dtype=torch.int64).numpy(), torch.rand(()).numpy()]
+    assert [a.tobytes() for a in unpacked(packed(arrays))] == [a.tobytes() for a in arrays]
+    assert [a.dtype for a in unpacked(packed(arrays))] == [a.dtype for a in arrays]
+    assert not unpacked(b"")
