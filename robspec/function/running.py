@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from torch.export.graph_signature import InputKind
 
 from robspec.function.layout import image_node
 from robspec.function.literals import with_rounded_numbers
-from robspec.function.nodes import kinds
+from robspec.function.nodes import kinds, operation
 from robspec.function.settle import settle
 
 FLOATS = (torch.float32, torch.float64)
@@ -107,7 +108,23 @@ class Runner(fx.Interpreter):
         swap = self._swapped if self._kinds[n] == "data" else self._placed
         args, keywords = self.fetch_args_kwargs_from_env(n)
         args, keywords = fx.node.map_aggregate((args, keywords), swap)
+        if self._chosen != self._own and operation(n).lstrip("_").startswith("upsample_nearest"):
+            found = self._same_pixels(n, args, keywords)
+            if found is not None:
+                return found
         return super().call_function(n.target, args, keywords)
+
+    def _same_pixels(self, n: fx.Node, args: Any, keywords: Any) -> Any:
+        """Take the pixels that nearest resampling takes in the file's own type, which are others in another type."""
+        name = next((key for key in ("input", "self") if key in keywords), None)
+        images = args[0] if name is None else keywords[name]
+        sides = images.shape[2:]
+        if math.prod(sides) >= 1 << torch.finfo(self._own).bits * 3 // 4:
+            return None  # numbers of pixels are rounded
+        places = torch.arange(math.prod(sides), dtype=self._own, device=images.device).reshape(1, 1, *sides)
+        given = (args, {**keywords, name: places}) if name else ((places, *args[1:]), keywords)
+        taken = super().call_function(n.target, *given)[0, 0]
+        return images.flatten(2)[..., taken.flatten().long()].reshape(*images.shape[:2], *taken.shape)
 
     def _ready(self, place: fx.Node, tensor: Tensor | None) -> Tensor | None:
         """Bring a constant to the device, and to the chosen type where only data meets it."""
