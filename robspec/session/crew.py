@@ -116,7 +116,7 @@ class _Worker:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": number}
         # A session of its own: Ctrl-C is for the process that asked, which then ends its workers.
         self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", f"from robspec.session.worker import main; main({there.fileno()})"],
+            [sys.executable, "-P", "-c", f"from robspec.session.worker import main; main({there.fileno()})"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(there.fileno(),),

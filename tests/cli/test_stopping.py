@@ -97,15 +97,13 @@ def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, 
     return process.returncode, out, err
 
 
-@pytest.fixture(params=[signal.SIGTERM, signal.SIGINT])
-def number(request: pytest.FixtureRequest) -> signal.Signals:
-    return request.param  # type: ignore[no-any-return]
-
-
-def test_check_reports_the_images_it_finished(project: Project, number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "more"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--workers", 1))])
+def test_check_reports_the_images_it_finished(
+    project: Project, number: signal.Signals, more: tuple[object, ...], tmp_path: Path
+) -> None:
     """And a certificate is not written of a part."""
     report, path = tmp_path / "r.txt", tmp_path / "c.json"
-    options = ("--batch-size", 1, "--output", report, "--certificate", path)
+    options = ("--batch-size", 1, "--output", report, "--certificate", path, *more)
     process = started("check", "check", project.model, project.spec, *options, folder=tmp_path)
     status, _, err = ended(process, number)
     assert (status, path.exists()) == (stopping.STATUS, False), err
