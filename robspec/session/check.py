@@ -84,6 +84,7 @@ class Options:
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
+        coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
     """
 
     data: Path | None = None
@@ -111,6 +112,7 @@ class Options:
     store: Path | None = None
     choice: Choice = WHOLE
     ignore_claims: bool = False
+    coarse: bool = False
 
     def __post_init__(self) -> None:
         if self.arithmetic not in ("exact", "real"):
@@ -207,6 +209,7 @@ class Check:
             limit=options.limit,
             choice=options.choice,
             like=None if after is None else after._session,
+            coarse=options.coarse,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
@@ -414,6 +417,15 @@ def refuse_uncovered(program: Program, options: Options) -> None:
                 "--arithmetic",
                 "rounding is proved for segmentation and classification; of detectors and single scores not yet",
                 "leave it out: the forward pass is then taken as exact, and the report says so",
+            )
+    if options.coarse:
+        only = replace(options, attack=None)
+        _refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
+        if options.arithmetic == "real":
+            raise OptionValueError(
+                "--coarse",
+                "rounding moves full-size logits by themselves, which cells do not cover",
+                "leave it out, or leave out --arithmetic real",
             )
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")

@@ -70,13 +70,13 @@ def _most_copies(call: Call, value: Value, axes: tuple[int, ...]) -> int:
     first = next(iter(call.arguments))
     rest = {name: call.get(name) for name in call.arguments if name != first}
     most = 0
-    for ramp in _ramps(count, shape):
+    for ramp in ramps(count, shape):
         output = call.node.target(ramp, **rest)  # type: ignore[operator]
         most = max(most, int(torch.bincount(output[0, 0].reshape(-1).to(torch.int64)).max()))
     return most
 
 
-def _ramps(count: int, shape: list[int]) -> Iterator[torch.Tensor]:
+def ramps(count: int, shape: list[int]) -> Iterator[torch.Tensor]:
     """Numbered pixels in both element types, one channel and several, in every memory layout."""
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for dtype in (torch.float32, torch.float64):
