@@ -1,7 +1,8 @@
 """The knapsack over cells: flips of pixels that a fixed up-sampling makes of the same few coarse logits.
 
-Full-size logits z = U l move only as the coarse logits l do. Where every pixel of a cell is made of the same nodes, the
-energy that flips the dearest of them flips the others too, so a cell costs its largest item, not the sum of all.
+Full-size logits z = U l move only as the coarse logits l do. Where every pixel of a cell is made of the same nodes,
+the energy of these nodes that flips several of them need only be that of the dearest: a cell costs its largest item,
+and cells that share no node share one budget.
 """
 
 from __future__ import annotations

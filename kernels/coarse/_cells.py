@@ -100,7 +100,7 @@ def corners(
                 if price == 0:
                     nothing = gain
                 else:
-                    length = price
+                    length = np.int64(price)
                     for p in range(pieces):
                         length -= lengths[begin + p]
                     while pieces > 0:

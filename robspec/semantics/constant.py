@@ -92,8 +92,8 @@ class Constant:
         text = f"||.||_{self.input_norm} <= {directed_text(factor, 3, up=True)} ||.||_{norm} on {dimension} inputs"
         note = f"{self.note}; {text}" if self.note else text
         coarse = None if self.coarse is None else self.coarse * factor
-        moved = {"value": self.value * factor, "boxes": self.boxes * factor, "coarse": coarse}
-        return replace(self, **moved, input_norm=norm, note=note)
+        value, boxes = self.value * factor, self.boxes * factor
+        return replace(self, value=value, boxes=boxes, coarse=coarse, input_norm=norm, note=note)
 
 
 def power_up(base: int, exponent: Fraction) -> Fraction:

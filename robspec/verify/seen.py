@@ -12,8 +12,8 @@ from robspec.bounds.context import Context
 from robspec.bounds.scene import Scene, centres_of
 from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
-from robspec.kernels.detection import FloatArray, Objects
 from robspec.kernels.coarse.grid import Grid
+from robspec.kernels.detection import FloatArray, Objects
 from robspec.kernels.knapsack import Backend
 from robspec.verify.errors import NonFiniteLogitsError
 

@@ -45,7 +45,7 @@ def budget(reach: Fraction, pixels: int, *, single: bool = False) -> Budget:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_backends_agree(seed: int) -> None:
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311  (a test draws numbers, not secrets)
     torch.manual_seed(seed)
     b, k = rng.choice([1, 2, 3]), rng.choice([1, 2, 3, 5])
     h, w = rng.randint(1, 5), rng.randint(1, 5)
@@ -155,7 +155,7 @@ def test_a_cell_costs_its_largest_item_and_a_tie_counts() -> None:
 
 
 def test_the_envelope_holds_every_point_and_its_slopes_fall() -> None:
-    rng = random.Random(1)
+    rng = random.Random(1)  # noqa: S311  (a test draws numbers, not secrets)
     for _ in range(300):
         costs = [rng.choice([0, 0, 1, 2, 3, 7, 8, 50]) for _ in range(rng.randint(1, 12))]
         corners = envelope(costs)
@@ -175,7 +175,7 @@ def test_the_envelope_holds_every_point_and_its_slopes_fall() -> None:
 
 def test_the_relaxation_is_never_below_the_best_choice() -> None:
     """Every choice of one prefix per cell, by enumeration."""
-    rng = random.Random(2)
+    rng = random.Random(2)  # noqa: S311  (a test draws numbers, not secrets)
     for _ in range(200):
         cells = [[rng.randint(0, 9) for _ in range(rng.randint(1, 4))] for _ in range(rng.randint(1, 4))]
         limit = rng.randint(0, 20)
@@ -205,7 +205,7 @@ def test_steep_ties_of_large_cells_are_ordered_exactly() -> None:
 
 
 def test_cells_of_one_colour_share_no_node() -> None:
-    rng = random.Random(3)
+    rng = random.Random(3)  # noqa: S311  (a test draws numbers, not secrets)
     for _ in range(200):
         side = rng.randint(1, 9)
         rows = lines(rng, side, rng.randint(1, 30))

@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robspec.kernels.coarse.grid import Axis
 from robspec.lipschitz.prove import prove
@@ -119,7 +119,7 @@ def test_a_nearest_neighbour_that_types_disagree_on_is_no_fixed_map(
 @pytest.mark.parametrize(("side", "outputs"), [(1, 5), (2, 3), (5, 40), (7, 20), (9, 4)])
 def test_weights_are_exact_and_sum_to_one(side: int, outputs: int, align: bool) -> None:
     rows = interpolation(side, outputs, align, None)
-    assert all(sum(row.values()) == 1 and all(0 < weight for weight in row.values()) for row in rows)
+    assert all(sum(row.values()) == 1 and all(weight > 0 for weight in row.values()) for row in rows)
     basis = torch.eye(side, dtype=torch.float64)[:, None]
     given = F.interpolate(basis, size=outputs, mode="linear", align_corners=align)[:, 0].T
     assert torch.allclose(matrix(rows, side), given, atol=1e-12)
