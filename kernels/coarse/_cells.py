@@ -82,7 +82,7 @@ def corners(
             cell = r * across + c
             begin = top * width + (bottom - top) * column_starts[c]
             n = ends[cell]
-            nothing = 0
+            nothing = np.int64(0)
             pieces = 0
             i = 0
             while i < n:
@@ -100,7 +100,7 @@ def corners(
                 if price == 0:
                     nothing = gain
                 else:
-                    length = np.int64(price)
+                    length = price
                     for p in range(pieces):
                         length -= lengths[begin + p]
                     while pieces > 0:
