@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tests.cli.conftest import Brightness, Project, Run, export
 
@@ -42,7 +42,9 @@ class Coarse(torch.nn.Module):
         self.inner = Brightness()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(2 * F.avg_pool2d(self.inner(image), 2), scale_factor=2, mode="bilinear")
+        return functional.interpolate(
+            2 * functional.avg_pool2d(self.inner(image), 2), scale_factor=2, mode="bilinear"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from robspec.kernels.coarse.grid import Axis
 from robspec.lipschitz.prove import prove
@@ -36,16 +36,24 @@ class Ends(nn.Module):
 
 ENDS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, int], int]] = {
     # end, pixels, colours
-    "x8": (lambda z: F.interpolate(z, scale_factor=8, mode="bilinear"), (40, 48), 4),
-    "aligned": (lambda z: F.interpolate(z, size=(17, 19), mode="bilinear", align_corners=True), (17, 19), 4),
-    "odd": (lambda z: F.interpolate(z, size=(13, 31), mode="bilinear"), (13, 31), 4),
-    "factor": (lambda z: F.interpolate(z, scale_factor=1.7, mode="bilinear"), (8, 10), 4),
-    "nearest": (lambda z: F.interpolate(z, scale_factor=4, mode="nearest"), (20, 24), 1),
-    "nearest odd": (lambda z: F.interpolate(z, size=(13, 17), mode="nearest"), (13, 17), 1),
-    "nearest exact": (lambda z: F.interpolate(z, scale_factor=3, mode="nearest-exact"), (15, 18), 1),
-    "crop": (lambda z: F.interpolate(z, scale_factor=4, mode="bilinear")[:, :, 1:-2, 3:], (17, 21), 4),
-    "crop twice": (lambda z: F.interpolate(z, scale_factor=4, mode="bilinear")[..., 1:9, :][..., 2:, ::3], (6, 8), 4),
-    "copies": (lambda z: F.interpolate(z, scale_factor=2, mode="bilinear").contiguous().clone(), (10, 12), 4),
+    "x8": (lambda z: functional.interpolate(z, scale_factor=8, mode="bilinear"), (40, 48), 4),
+    "aligned": (lambda z: functional.interpolate(z, size=(17, 19), mode="bilinear", align_corners=True), (17, 19), 4),
+    "odd": (lambda z: functional.interpolate(z, size=(13, 31), mode="bilinear"), (13, 31), 4),
+    "factor": (lambda z: functional.interpolate(z, scale_factor=1.7, mode="bilinear"), (8, 10), 4),
+    "nearest": (lambda z: functional.interpolate(z, scale_factor=4, mode="nearest"), (20, 24), 1),
+    "nearest odd": (lambda z: functional.interpolate(z, size=(13, 17), mode="nearest"), (13, 17), 1),
+    "nearest exact": (lambda z: functional.interpolate(z, scale_factor=3, mode="nearest-exact"), (15, 18), 1),
+    "crop": (lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear")[:, :, 1:-2, 3:], (17, 21), 4),
+    "crop twice": (
+        lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear")[..., 1:9, :][..., 2:, ::3],
+        (6, 8),
+        4,
+    ),
+    "copies": (
+        lambda z: functional.interpolate(z, scale_factor=2, mode="bilinear").contiguous().clone(),
+        (10, 12),
+        4,
+    ),
 }
 
 
@@ -71,7 +79,7 @@ def test_the_weights_are_those_of_the_network(name: str, export: Export) -> None
 
 
 def test_the_constant_is_that_of_the_logits_before(export: Export) -> None:
-    program = export(Ends(lambda z: F.interpolate(z, scale_factor=8, mode="nearest")), SHAPE)
+    program = export(Ends(lambda z: functional.interpolate(z, scale_factor=8, mode="nearest")), SHAPE)
     found = find(program)
     assert found is not None
     low = prove(found.coarse, input_norm=L2, output_norm=L2).value
@@ -79,21 +87,21 @@ def test_the_constant_is_that_of_the_logits_before(export: Export) -> None:
     assert full == pytest.approx(8 * float(low), rel=1e-6)  # type: ignore[comparison-overlap]
     images = torch.rand(2, *SHAPE, dtype=torch.float64)
     coarse, z = Replay(found.coarse)(images), Replay(program)(images)
-    assert torch.equal(F.interpolate(coarse, scale_factor=8, mode="nearest"), z)
+    assert torch.equal(functional.interpolate(coarse, scale_factor=8, mode="nearest"), z)
     assert found.text.endswith("nearest x8, 5 x 6 to 40 x 48, 30 cells")
 
 
 OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "nothing": lambda z: z,
-    "cubic": lambda z: F.interpolate(z, scale_factor=4, mode="bicubic"),
-    "antialiased": lambda z: F.interpolate(z, scale_factor=4, mode="bilinear", antialias=True),
-    "scaled after": lambda z: 2 * F.interpolate(z, scale_factor=4, mode="bilinear"),
-    "rectified after": lambda z: torch.relu(F.interpolate(z, scale_factor=4, mode="bilinear")),
-    "in place after": lambda z: F.interpolate(z, scale_factor=4, mode="bilinear").relu_(),
-    "two branches": lambda z: F.interpolate(z, scale_factor=2, mode="bilinear") + z.repeat(1, 1, 2, 2),
-    "classes left out": lambda z: F.interpolate(z, scale_factor=4, mode="bilinear")[:, 1:],
-    "transposed after": lambda z: F.interpolate(z, scale_factor=4, mode="bilinear").transpose(2, 3),
-    "doubles": lambda z: F.interpolate(z, scale_factor=4, mode="bilinear").double(),
+    "cubic": lambda z: functional.interpolate(z, scale_factor=4, mode="bicubic"),
+    "antialiased": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear", antialias=True),
+    "scaled after": lambda z: 2 * functional.interpolate(z, scale_factor=4, mode="bilinear"),
+    "rectified after": lambda z: torch.relu(functional.interpolate(z, scale_factor=4, mode="bilinear")),
+    "in place after": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear").relu_(),
+    "two branches": lambda z: functional.interpolate(z, scale_factor=2, mode="bilinear") + z.repeat(1, 1, 2, 2),
+    "classes left out": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear")[:, 1:],
+    "transposed after": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear").transpose(2, 3),
+    "doubles": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear").double(),
 }
 
 
@@ -121,7 +129,7 @@ def test_weights_are_exact_and_sum_to_one(side: int, outputs: int, align: bool) 
     rows = interpolation(side, outputs, align, None)
     assert all(sum(row.values()) == 1 and all(weight > 0 for weight in row.values()) for row in rows)
     basis = torch.eye(side, dtype=torch.float64)[:, None]
-    given = F.interpolate(basis, size=outputs, mode="linear", align_corners=align)[:, 0].T
+    given = functional.interpolate(basis, size=outputs, mode="linear", align_corners=align)[:, 0].T
     assert torch.allclose(matrix(rows, side), given, atol=1e-12)
     axis = Axis.of(rows, side)
     assert axis.colours == (2 if len(set(axis.cells)) > 1 else 1)
