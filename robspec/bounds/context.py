@@ -11,6 +11,9 @@ import torch
 from robspec.bounds import _ranks as ranks
 from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector, Metric
+from robspec.kernels import coarse
+from robspec.kernels.coarse import CoarsePrepared
+from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
 T = TypeVar("T")
@@ -31,6 +34,7 @@ class Context:
         region: bool [B, H, W] from region files, or None.
         weights: float64 [B, H, W] from weight files, non-negative, or None.
         scenes: of a detector, what is done with its scores, and each image with its boxes and objects; or None.
+        grid: of a network that ends in a fixed up-sampling, how its logits are made of the coarse ones; or None.
         water: False to price entering a class by the pair bound even where water filling is exact, for comparison.
     """
 
@@ -44,6 +48,7 @@ class Context:
         weights: torch.Tensor | None = None,
         *,
         scenes: tuple[Detector, tuple[Scene, ...]] | None = None,
+        grid: Grid | None = None,
         water: bool = True,
     ) -> None:
         self.backend = backend
@@ -51,11 +56,13 @@ class Context:
         self.labels = labels
         self.region = region
         self.weights = weights
+        self.grid = grid
         self._scenes = scenes
         self._ignore = ignore
         self._water = water
         self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
         self._prepared: dict[object, Prepared] = {}
+        self._coarse: dict[object, CoarsePrepared] = {}
         self._one_class: dict[object, OneClass] = {}
         self._ranked: list[object] = []
         self._counted: dict[Hashable, Any] = {}
@@ -96,7 +103,19 @@ class Context:
 
     def _like(self, logits: torch.Tensor, *, water: bool) -> Context:
         rest = (self.labels, self._ignore, self.region, self.weights)
-        return Context(self.backend, logits, *rest, scenes=self._scenes, water=water)
+        return Context(self.backend, logits, *rest, scenes=self._scenes, grid=self.grid, water=water)
+
+    def full_size(self) -> Context:
+        """Give the same batch without a look at coarse logits, for comparison; what was read is shared."""
+        found = self._like(self.logits, water=self._water)
+        found.grid = None
+        found._seen, found._prepared, found._one_class, found._ranked = (
+            self._seen,
+            self._prepared,
+            self._one_class,
+            self._ranked,
+        )
+        return found
 
     def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
         """Give the labels as a metric sees them.
@@ -151,6 +170,21 @@ class Context:
             ignore = None if labels is None else LEFT_OUT
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
+
+    def cells(self, metric: Metric, items: Items, grid: Grid) -> CoarsePrepared:
+        """Read the batch for a metric over all classes, cell by cell of a fixed up-sampling.
+
+        Args:
+            metric: it decides what is left out; of the largest logit alone.
+            items: what can be flipped.
+            grid: how the logits are made of coarse ones.
+        """
+        key = (metric.region, metric.region_mask, items)
+        if key not in self._coarse:
+            labels = self.seen(metric, annotated=items is Items.CORRECT)
+            batch = LogitsBatch(self.logits, labels, items, None if labels is None else LEFT_OUT)
+            self._coarse[key] = coarse.prepare(self.backend.name, batch, grid)
+        return self._coarse[key]
 
     def one_class(
         self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False

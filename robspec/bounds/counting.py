@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from robspec.bounds import ratio
+from robspec.bounds import cells, ratio
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import Rate, Stability
@@ -22,11 +22,14 @@ _OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
 """The flips a rate does not depend on."""
 
 
-def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | ratio.Bound:
+def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | cells.Bound | ratio.Bound:
     """Open a counting metric on a batch."""
     if isinstance(metric.plan, Rate):
         return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
-    return Bound(metric, context, constant)
+    bound = Bound(metric, context, constant)
+    if context.grid is None or constant.coarse is None or constant.output_norm.p != 2 or metric.rank > 1:
+        return bound
+    return cells.Bound(bound, metric, context, context.grid, constant)
 
 
 class Bound:
@@ -51,7 +54,7 @@ class Bound:
         Returns:
             correct / counted per image, exact; None where nothing counts (every pixel left out).
         """
-        return [Fraction(items, valid) if valid else None for items, valid in self._counts()]
+        return [Fraction(items, valid) if valid else None for items, valid in self.counts()]
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """Bound each image's value from below within each budget (Q1).
@@ -68,7 +71,7 @@ class Bound:
         q, single, pixels = self.constant.output_norm.p, self._prepared.single, self._prepared.pixels
         queries = [Budget.of(eps, self.constant.value, q, pixels, single=single) for eps in budgets]
         flips = self._prepared.flips(queries).tolist()
-        rows = zip(self._counts(), flips, strict=True)
+        rows = zip(self.counts(), flips, strict=True)
         return [tuple(Fraction(items - n, valid) if valid else None for n in row) for (items, valid), row in rows]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -85,12 +88,8 @@ class Bound:
 
         Source: MATH.md section 3.A.
         """
-        counts = self._counts()
-        needed = [
-            [_flips_needed(items, valid, gamma, strict=strict) for gamma in row]
-            for (items, valid), row in zip(counts, gammas, strict=True)
-        ]
-        wanted = np.array(needed, dtype=np.int64)
+        counts = self.counts()
+        wanted = np.array(self.flips_needed(gammas, strict=strict), dtype=np.int64)
         radii = self._prepared.radii(wanted, self.constant.value, self.constant.output_norm.p).tolist()
         return [
             tuple(
@@ -100,7 +99,15 @@ class Bound:
             for row, wished, (_, valid) in zip(radii, gammas, counts, strict=True)
         ]
 
-    def _counts(self) -> list[tuple[int, int]]:
+    def flips_needed(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[list[int]]:
+        """Count, per image and threshold, the fewest flips that meet an objective; see `radius`."""
+        return [
+            [_flips_needed(items, valid, gamma, strict=strict) for gamma in row]
+            for (items, valid), row in zip(self.counts(), gammas, strict=True)
+        ]
+
+    def counts(self) -> list[tuple[int, int]]:
+        """Count, per image, the pixels that are right (all, for stability) and those that count."""
         return list(zip(self._prepared.items.tolist(), self._prepared.valid.tolist(), strict=True))
 
 

@@ -81,6 +81,7 @@ from robspec.syntax.source import read_source
     "--workers", type=click.IntRange(1, 256), metavar="N", help="Run the model in N processes of one thread each."
 )
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
+@click.option("--coarse", is_flag=True, help="Bound pixels by the logits before a last fixed up-sampling too.")
 @click.option(
     "--attack",
     type=click.IntRange(1, 10_000),
@@ -142,6 +143,7 @@ def command(
     batch_size: int | None,
     workers: int | None,
     pair_bound: bool,
+    coarse: bool,
     attack: int | None,
     attack_methods: tuple[str, ...],
     attack_restarts: int | None,
@@ -215,6 +217,7 @@ def command(
         arithmetic=arithmetic,
         batch_size=batch_size,
         pair_bound=pair_bound,
+        coarse=coarse,
         **_options.attack_of(attack, attack_methods, attack_restarts, attack_seconds, everything=attack_all),
         cross_check=cross_check,
         certificate=certificate is not None,

@@ -81,12 +81,15 @@ def command(
     from robspec.lipschitz.cache import cached
     from robspec.lipschitz.measure import measure
     from robspec.lipschitz.pair import decide_claim
+    from robspec.lipschitz.tail import find
     from robspec.models.choice import read_choice
 
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
     program, shape = _load(model, read_choice(model_output, given, fixed))
     with proving():
         derivation = cached(program, input_norm=p, output_norm=q)
+        tail = find(program) if p == q == L2 else None
+        coarse = None if tail is None else cached(tail.coarse, input_norm=p, output_norm=q)
         rounded = _rounding.bounds(program, shape[0], within) if rounding else []
     pair = None
     stopped = False
@@ -102,9 +105,14 @@ def command(
         _store(pair, pair_path)
     if style == "json":
         report = _report(model, derivation, pair, pair_path)
+        if tail is not None and coarse is not None:
+            report["coarse"] = {"node": tail.node, "text": tail.text, "upper": coarse.bound}
         click.echo(json.dumps(report | ({"rounding": _rounding.as_json(rounded)} if rounding else {}), indent=2))
     else:
         _show(model, derivation, pair, pair_path if pair is not None else None, everything=everything)
+        if tail is not None and coarse is not None:
+            text = f"coarse logits at {tail.text}; constant there at most {upper_text(coarse.bound, 9)}"
+            click.echo(text)
         _rounding.show(rounded, within, everything=everything)
     if stopped:
         click.echo("interrupted: the search for a lower bound was not finished, the proof was", err=True)

@@ -12,7 +12,7 @@ from torch.export.graph_signature import OutputSpec, TensorArgument
 from robspec.function.layout import read
 from robspec.function.nodes import arguments, operation, plain
 
-_COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
+COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
 _DIMENSIONS = (2, 4)
 """Of a batch of logits: a row, or a map, for each image."""
 _OVER_CLASSES = frozenset({"softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax"})
@@ -60,7 +60,7 @@ def peel(program: ExportedProgram) -> Head:
         node = source
     if not names:
         return Head(program, ())
-    return Head(_ending_at(program, result), tuple(names))
+    return Head(ending_at(program, result), tuple(names))
 
 
 def peel_sigmoid(program: ExportedProgram) -> Head:
@@ -76,13 +76,13 @@ def peel_sigmoid(program: ExportedProgram) -> Head:
     while (found := _under(node, single=True)) is not None:
         name, node = found
         if name:
-            return Head(_ending_at(program, node), (name,))
+            return Head(ending_at(program, node), (name,))
     return Head(program, ())
 
 
 def needed(program: ExportedProgram) -> ExportedProgram:
     """Leave out of a settled program what its output is not computed from."""
-    return _ending_at(program, read(program).output)
+    return ending_at(program, read(program).output)
 
 
 def _channels(node: fx.Node) -> int:
@@ -101,7 +101,7 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
     before, after = source.meta.get("val"), node.meta.get("val")
     if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.dtype != after.dtype:
         return None
-    if name in _COPIES:
+    if name in COPIES:
         return "", source
     if name == "sigmoid":
         return name, source
@@ -112,8 +112,13 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
     return None
 
 
-def _ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
-    """Write the program that returns an earlier node."""
+def ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
+    """Write the program that returns an earlier node.
+
+    Args:
+        program: a settled program.
+        node: one of its nodes.
+    """
     # Only what the node is computed from: a sigmoid in place would go on overwriting the logits.
     needed, queue = {node}, [node]
     while queue:

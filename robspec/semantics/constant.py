@@ -33,6 +33,8 @@ class Constant:
         assuming: what else a proof takes for granted, such as frozen boxes; empty for nothing.
         chance: the probability with which what is sampled is right; empty where nothing is.
         rounding: what computed logits may be off by in the norm q, rounded up; 0 where they are taken as exact.
+        coarse: of a network that ends in a fixed up-sampling, a proved constant of the logits before it, in the same
+            norms, normalisation included; None where bounds do not look at these.
     """
 
     value: Fraction
@@ -44,6 +46,7 @@ class Constant:
     assuming: str = ""
     chance: str = ""
     rounding: Fraction = Fraction(0)
+    coarse: Fraction | None = None
 
     def refuse_samples(self) -> None:
         """Stop where what samples stand for would be taken for a constant of a model.
@@ -88,7 +91,9 @@ class Constant:
         factor = power_up(dimension, max(Fraction(0), r - p))
         text = f"||.||_{self.input_norm} <= {directed_text(factor, 3, up=True)} ||.||_{norm} on {dimension} inputs"
         note = f"{self.note}; {text}" if self.note else text
-        return replace(self, value=self.value * factor, boxes=self.boxes * factor, input_norm=norm, note=note)
+        coarse = None if self.coarse is None else self.coarse * factor
+        value, boxes = self.value * factor, self.boxes * factor
+        return replace(self, value=value, boxes=boxes, coarse=coarse, input_norm=norm, note=note)
 
 
 def power_up(base: int, exponent: Fraction) -> Fraction:

@@ -89,6 +89,7 @@ class Options:
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
         workers: how many further processes run the model, or None for none.
+        coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
     """
 
     data: Path | None = None
@@ -117,6 +118,7 @@ class Options:
     choice: Choice = WHOLE
     ignore_claims: bool = False
     workers: int | None = None
+    coarse: bool = False
 
     def __post_init__(self) -> None:
         if self.arithmetic not in ("exact", "real"):
@@ -213,6 +215,7 @@ class Check:
             limit=options.limit,
             choice=options.choice,
             like=None if after is None else after._session,
+            coarse=options.coarse,
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
@@ -434,6 +437,15 @@ def refuse_uncovered(program: Program, options: Options) -> None:
             )
     if any(isinstance(plan, PooledComponents) for plan in plans):
         _refuse(options, "it does not cover pooled object_recall yet", "leave it out")
+    if options.coarse:
+        only = replace(options, attack=None)
+        _refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
+        if options.arithmetic == "real":
+            raise OptionValueError(
+                "--coarse",
+                "rounding moves full-size logits by themselves, which cells do not cover",
+                "leave it out, or leave out --arithmetic real",
+            )
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):

@@ -21,7 +21,7 @@ from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
 from robspec.verify.backend import choose
-from robspec.verify.constant import Established, establish
+from robspec.verify.constant import Established, establish, with_coarse
 from robspec.verify.result import Times
 from robspec.verify.run import match_shapes
 
@@ -67,6 +67,7 @@ def open_session(
     limit: int | None = None,
     choice: Choice = WHOLE,
     like: Session | None = None,
+    coarse: bool = False,
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -85,6 +86,7 @@ def open_session(
         limit: how many images to look at, or None for all.
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
+        coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
 
     Returns:
         The session.
@@ -124,6 +126,8 @@ def open_session(
         boxes=None if loaded.second is None else loaded.second.program,
         real=real,
     )
+    if coarse:
+        established = with_coarse(program, established, loaded.program)
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove
     notes = (*weights_notes(loaded, key, prefix), images.scaling)

@@ -11,16 +11,19 @@ import numpy.typing as npt
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError, SoundnessAlarm
-from robspec.ir.types import LipschitzClaim, Normalize, Program
+from robspec.ir.plans import Accuracy, Stability
+from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
+from robspec.lipschitz.tail import Tail, find
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
 from robspec.verify.arithmetic import rounding_of, with_rounding
-from robspec.verify.errors import NotProvableError
+from robspec.verify.errors import NotProvableError, OptionValueError
+from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
 
 _SEARCH_SECONDS = 10.0
@@ -47,6 +50,7 @@ class Established:
         proofs: the proof of each property's constant, None where it is assumed; or empty.
         apart: whether it is proved that the logits of an image depend on no other image of the batch.
         arithmetic: what is said of rounding; empty where the forward pass is taken as exact.
+        tail: the fixed up-sampling that the network ends in, where bounds look at the logits before it; else None.
     """
 
     constants: tuple[Constant, ...]
@@ -55,6 +59,7 @@ class Established:
     proofs: tuple[Derivation | None, ...] = ()
     apart: bool = True
     arithmetic: str = ""
+    tail: Tail | None = None
 
 
 def establish(
@@ -100,6 +105,57 @@ def establish(
     )
     notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
     return replace(found, constants=constants, notes=(*found.notes, *notes))
+
+
+def with_coarse(program: Program, found: Established, graph: ExportedProgram) -> Established:
+    """Prove a constant of the logits before a fixed up-sampling, beside each constant that is proved.
+
+    Args:
+        program: the compiled specification.
+        found: the constants of the full-size logits.
+        graph: the exported program these come from, without the specification's normalisation.
+
+    Returns:
+        The same with `tail`, and with `coarse` in every proved constant.
+
+    Raises:
+        OptionValueError: E0601, the network does not end so, or no property gains by it.
+    """
+    if not any(_over_cells(p, c) for p, c in zip(program.properties, found.constants, strict=True)):
+        raise OptionValueError(
+            "--coarse",
+            "cells are looked at for pixel_accuracy and stability of an image, with a proved constant only",
+            "leave it out: today's bound is used for every property",
+        )
+    tail = find(graph)
+    if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
+        raise OptionValueError(
+            "--coarse",
+            "the network does not end in a bilinear or nearest up-sampling, with nothing but crops after it",
+            "leave it out, or export the network so that F.interpolate is the last that it does",
+        )
+    tightest, _ = scales(program.model.normalize)
+    norms = {c.input_norm for p, c in zip(program.properties, found.constants, strict=True) if _over_cells(p, c)}
+    values = {norm: _prove(tail.coarse, norm, L2).value / tightest for norm in norms}
+    constants = tuple(
+        replace(c, coarse=values[c.input_norm]) if _over_cells(p, c) else c
+        for p, c in zip(program.properties, found.constants, strict=True)
+    )
+    notes = [
+        f"coarse: cut at {tail.text}; L = {directed_text(v, 9, up=True)}, {norm} to l2, proved there"
+        for norm, v in values.items()
+    ]
+    return replace(found, constants=constants, tail=tail, notes=(*found.notes, *notes))
+
+
+def _over_cells(prop: Property, constant: Constant) -> bool:
+    """Whether a property has a bound over cells."""
+    if constant.status is not ConstantStatus.PROVED or constant.rounding or constant.output_norm != L2:
+        return False
+    return not is_pooled(prop) and any(
+        isinstance(metric.plan, Accuracy | Stability) and not metric.weighted and metric.rank == 1
+        for metric in metrics_of(prop.query)
+    )
 
 
 def _with_samples(program: Program, found: Established, graph: ExportedProgram) -> Established:

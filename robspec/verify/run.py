@@ -25,6 +25,7 @@ from robspec.verify.constant import Established
 from robspec.verify.decide import decide
 from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
+from robspec.verify.gained import Gained
 from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 from robspec.verify.smoothed import SmoothedEvaluator
@@ -188,6 +189,7 @@ def check(
         program, sampled or model, backend, len(data), apart=established.apart, sampler=sampler
     )
     census = Census(program)
+    grid, gained = None if established.tail is None else established.tail.grid, Gained(pairs)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
     try:
@@ -209,10 +211,12 @@ def check(
             if watch is not None:
                 watch.meet(batch.names, batch.images, logits)
             mark = time.perf_counter()
-            context = seen.context(program, backend, model, logits, batch)
+            context = seen.context(program, backend, model, logits, batch, grid)
             refuse_non_finite(context, batch.names)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound, together=gathered)
             answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
+            if grid is not None:
+                gained.add(context, batch.names, answers)
             whole.add(context)
             for i, (p, _) in enumerate(pairs):
                 if p.smoothing is not None:
@@ -259,7 +263,7 @@ def check(
         versions=versions(),
         times=times,
         notes=established.notes + notes(program, forward, established.arithmetic),
-        remarks=(*remarks(program, census, properties), *smoothed.notes()),
+        remarks=(*remarks(program, census, properties), *smoothed.notes(), *gained.notes()),
     )
 
 

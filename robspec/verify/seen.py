@@ -12,6 +12,7 @@ from robspec.bounds.context import Context
 from robspec.bounds.scene import Scene, centres_of
 from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
+from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.detection import FloatArray, Objects
 from robspec.kernels.knapsack import Backend
 from robspec.verify.errors import NonFiniteLogitsError
@@ -65,7 +66,14 @@ def second(model: object) -> BoxesModel | None:
     return found
 
 
-def context(program: Program, backend: Backend, model: object, logits: torch.Tensor, batch: Batch) -> Context:
+def context(
+    program: Program,
+    backend: Backend,
+    model: object,
+    logits: torch.Tensor,
+    batch: Batch,
+    grid: Grid | None = None,
+) -> Context:
     """Put a batch together.
 
     Args:
@@ -74,6 +82,7 @@ def context(program: Program, backend: Backend, model: object, logits: torch.Ten
         model: asked for boxes where it has some.
         logits: what it made of the images, [B, K, H, W]; of a detector [B, K, 1, N].
         batch: the images and what is annotated.
+        grid: how the logits are made of coarse ones, where bounds look at these.
 
     Raises:
         NonFiniteLogitsError: E0401, a box is not finite.
@@ -84,7 +93,7 @@ def context(program: Program, backend: Backend, model: object, logits: torch.Ten
         places = None if boxes is None else boxes.logits(batch.images)
         scenes = (detector, _scenes(program, detector, logits, places, batch))
     rest = (batch.labels, program.data.ignore, batch.region, batch.weights)
-    return Context(backend, logits, *rest, scenes=scenes)
+    return Context(backend, logits, *rest, scenes=scenes, grid=grid)
 
 
 def _scenes(

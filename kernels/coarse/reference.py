@@ -1,0 +1,151 @@
+"""The definition of the bound over cells, in plain integers and rationals.
+
+Slow on purpose and short enough to check by eye; every other backend must equal it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from robspec.kernels.coarse.grid import Grid
+from robspec.kernels.knapsack import IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack.reference import margin, prediction
+
+Point = tuple[int, int]
+"""Cost in grid units, pixels flipped."""
+
+
+def key(d: float, inverse_row: float, inverse_column: float) -> float:
+    """Price a pixel: what its nodes' energy is at least, twice over unless there is a single logit.
+
+    Args:
+        d: its margin.
+        inverse_row: 1 / (sum of squared weights) along the height, rounded down.
+        inverse_column: the same along the width.
+
+    Returns:
+        d^2 / ||u||^2 in doubles; the factor (1 - 2^-45) of a budget's scale covers its four roundings.
+
+    Source: RESOLUTION.md R1.
+    """
+    return d * d * inverse_row * inverse_column
+
+
+def cost(of: float, budget: Budget) -> int:
+    """Convert a key into integer grid units, rounding down; above the limit it is unaffordable."""
+    units = of * budget.scale
+    return int(units) if units < budget.limit + 1 else budget.limit + 1
+
+
+def envelope(costs: Sequence[int]) -> list[Point]:
+    """Give the corners of the upper concave envelope of what a cell gives up for its largest item.
+
+    Args:
+        costs: what each item of the cell costs, affordable ones only.
+
+    Returns:
+        Corners from left to right, the first at cost 0; slopes strictly fall.
+    """
+    ascending = sorted(costs)
+    corners: list[Point] = [(0, 0)]
+    for index, (c, k) in enumerate(zip(ascending, range(1, len(ascending) + 1), strict=True)):
+        if index + 1 < len(ascending) and ascending[index + 1] == c:
+            continue
+        if c == 0:
+            corners = [(0, k)]
+            continue
+        while len(corners) > 1:
+            (c1, k1), (c2, k2) = corners[-2:]
+            if Fraction(k2 - k1, c2 - c1) > Fraction(k - k2, c - c2):
+                break
+            corners.pop()
+        corners.append((c, k))
+    return corners
+
+
+def most(cells: Sequence[Sequence[int]], limit: int) -> int:
+    """Bound the flips in cells that share no node.
+
+    Args:
+        cells: of each cell, what its items cost.
+        limit: the budget in grid units.
+
+    Returns:
+        The linear relaxation of the choice of one prefix per cell, rounded down: the choice itself is an integer.
+    """
+    flipped = Fraction(0)
+    pieces: list[tuple[Fraction, int]] = []
+    for costs in cells:
+        corners = envelope([c for c in costs if c <= limit])
+        flipped += corners[0][1]
+        for (c1, k1), (c2, k2) in pairwise(corners):
+            pieces.append((Fraction(k2 - k1, c2 - c1), c2 - c1))
+    left = limit
+    for slope, length in sorted(pieces, reverse=True):
+        taken = min(length, left)
+        flipped += slope * taken
+        left -= taken
+    return int(flipped)
+
+
+def count_flips(keys: Sequence[tuple[int, int, float]], colours: tuple[int, int], budget: Budget) -> int:
+    """Bound the flips of one image.
+
+    Args:
+        keys: of each item its cell's row and column and its key.
+        colours: of rows and of columns.
+        budget: with exponent 2, or 0 where nothing moves.
+    """
+    if budget.exponent == 0:
+        return sum(price == 0 for _, _, price in keys)
+    by_cell: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, column, price in keys:
+        by_cell[row, column].append(cost(price, budget))
+    by_colour: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
+    for (row, column), costs in by_cell.items():
+        by_colour[row % colours[0], column % colours[1]].append(costs)
+    return sum(most(cells, budget.limit) for cells in by_colour.values())
+
+
+class ReferenceCoarse:
+    """Keys of a batch as lists of doubles."""
+
+    backend = "reference"
+
+    def __init__(self, batch: LogitsBatch, grid: Grid) -> None:
+        b, k, h, w = batch.logits.shape
+        self.pixels, self.single = h * w, k == 1
+        self._colours = grid.rows.colours, grid.columns.colours
+        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).tolist()
+        labels = None if batch.labels is None else batch.labels.tolist()
+        self._keys: list[list[tuple[int, int, float]]] = []
+        for i in range(b):
+            found = []
+            for y in range(h):
+                for x in range(w):
+                    logits = rows[i][y][x]
+                    predicted, label = prediction(logits), None if labels is None else labels[i][y][x]
+                    if label is not None and label == batch.ignore:
+                        continue
+                    if batch.items is Items.CORRECT and label != predicted:
+                        continue
+                    price = key(margin(logits, predicted), grid.rows.inverse[y], grid.columns.inverse[x])
+                    found.append((grid.rows.cells[y], grid.columns.cells[x], price))
+            self._keys.append(found)
+        self.items = np.array([len(found) for found in self._keys], dtype=np.int64)
+
+    def flips(self, budgets: Sequence[Budget]) -> IntArray:
+        """See `CoarsePrepared.flips`."""
+        counts = [[self.flips_of(i, budget) for budget in budgets] for i in range(len(self._keys))]
+        return np.array(counts, dtype=np.int64).reshape(len(self._keys), len(budgets))
+
+    def flips_of(self, image: int, budget: Budget) -> int:
+        """See `CoarsePrepared.flips_of`."""
+        return count_flips(self._keys[image], self._colours, budget)

@@ -1,0 +1,121 @@
+"""`robspec check --coarse` end to end: what it certifies, says and refuses."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.cli.conftest import Brightness, Project, Run, export
+
+PROPERTIES = """
+property accurate {
+  metric pixel_accuracy
+  norm l2
+  budget 1
+  require mean(worst_case) >= 0.01
+}
+property stable {
+  metric stability
+  norm l2
+  degraded when h <= 0.75
+  require min(radius) >= 0.01
+}
+property found {
+  metric recall[bright]
+  norm l2
+  budget 0.5
+  require mean(worst_case) >= 0.01
+}
+"""
+
+
+class Coarse(torch.nn.Module):
+    """Means over blocks of 4 pixels, brought back to full size: 1-Lipschitz before, and twice the norm after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Brightness()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(
+            2 * functional.avg_pool2d(self.inner(image), 2), scale_factor=2, mode="bilinear"
+        )
+
+
+@pytest.fixture(scope="module")
+def upsampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(Coarse(), tmp_path_factory.mktemp("coarse") / "coarse.pt2")
+
+
+def certified(path: Path) -> dict[str, list[list[float]]]:
+    report = json.loads(path.read_text())
+    return {
+        p["name"]: [[float(Fraction(v["exact"])) for v in image["certified"]] for image in p["images"]]
+        for p in report["properties"]
+    }
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_cells_certify_more_and_never_less(
+    project: Project, upsampled: Path, robspec: Run, tmp_path: Path, backend: str
+) -> None:
+    project.write_spec(PROPERTIES, claim="100")
+    paths = tmp_path / "with.json", tmp_path / "without.json"
+    chosen = ("--backend", backend, "--format", "json", "--output")
+    with_cells = robspec("check", upsampled, project.spec, "--coarse", *chosen, paths[0])
+    assert with_cells.status == 0, with_cells.err
+    robspec("check", upsampled, project.spec, *chosen, paths[1])
+    more, less = (certified(path) for path in paths)
+    assert all(a >= b for p in more for x, y in zip(more[p], less[p], strict=True) for a, b in zip(x, y, strict=True))
+    assert [sum(map(sum, more[p])) > sum(map(sum, less[p])) for p in more] == [True, True, False]
+    report = json.loads(paths[0].read_text())
+    line = next(note for note in report["notes"] if note.startswith("coarse: cut at "))
+    assert "bilinear x2, 4 x 4 to 8 x 8, 9 cells" in line
+    gains = [remark for remark in report["remarks"] if remark["code"] == "coarse-gain"]
+    assert [gain["where"] for gain in gains] == ["property accurate", "property stable"]
+    assert gains[0]["figures"]["images"] == 4
+    assert "at eps 1" in gains[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--certificate", "c.json"), "it does not cover cells of coarse logits yet"),
+        (("--cross-check", "1"), "it does not cover cells of coarse logits yet"),
+        (("--arithmetic", "real"), "rounding moves full-size logits by themselves"),
+    ],
+)
+def test_what_does_not_cover_cells_is_refused(
+    project: Project, upsampled: Path, robspec: Run, options: tuple[str, ...], words: str
+) -> None:
+    project.write_spec(PROPERTIES, claim="100")
+    result = robspec("check", upsampled, project.spec, "--coarse", *options)
+    assert (result.status, "E0601" in result.err) == (2, True)
+    assert words in " ".join(result.err.split())
+
+
+def test_a_network_without_such_an_end_is_refused(project: Project, robspec: Run) -> None:
+    result = robspec("check", project.model, project.spec, "--coarse")
+    assert result.status == 2
+    assert "does not end in a bilinear or nearest up-sampling" in " ".join(result.err.split())
+
+
+def test_a_specification_without_such_a_property_is_refused(project: Project, upsampled: Path, robspec: Run) -> None:
+    only = "property found {" + PROPERTIES.split("property found {")[1]
+    project.write_spec(only, claim="100")
+    result = robspec("check", upsampled, project.spec, "--coarse")
+    assert result.status == 2
+    assert "pixel_accuracy and stability" in " ".join(result.err.split())
+
+
+def test_lipschitz_names_the_coarse_node(upsampled: Path, robspec: Run) -> None:
+    result = robspec("lipschitz", upsampled, "--seconds", "0")
+    assert "coarse logits at " in result.out
+    assert "bilinear x2, 4 x 4 to 8 x 8, 9 cells; constant there at most 1.0" in " ".join(result.out.split())
+    found = json.loads(robspec("lipschitz", upsampled, "--seconds", "0", "--format", "json").out)
+    assert found["coarse"]["upper"] == pytest.approx(1, abs=1e-6)
