@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from robspec.function.head import COPIES, ending_at
 from robspec.function.layout import module_path, read
 from robspec.function.nodes import arguments, operation, plain
+from robspec.function.running import FLOATS
 from robspec.function.settle import settle
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.lipschitz.rules.resample import ramps
@@ -104,7 +105,7 @@ def find(program: ExportedProgram) -> Tail | None:
 def _shape(node: fx.Node) -> tuple[int, int, int] | None:
     """Channels, height and width of a node of four dimensions."""
     value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor) or value.dim() != 4 or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or value.dim() != 4 or value.dtype not in FLOATS:
         return None
     rest = tuple(value.shape[1:])
     return rest if all(isinstance(side, int) for side in rest) else None  # type: ignore[return-value]
