@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
+from itertools import islice
 
 import pytest
 import torch
 from PIL import Image
 
+from robspec.data.dataset import Batch
+from robspec.data.errors import LabelOutOfRange
+from robspec.lower import compile_text
 from robspec.models.loading import load
-from robspec.session.crew import TRIES, Crew, threads
-from robspec.session.worker import Setup, Task, packed, unpacked
+from robspec.session.ahead import Ahead
+from robspec.session.crew import TRIES, Arrays, Crew, threads
+from robspec.session.worker import Setup, Task, _answer, packed, unpacked
+from robspec.smoothing.sampling import sample
 from robspec.store import Store
 from robspec.verify.errors import WorkerLost
-from tests.cli.conftest import PROVED, Project, Run
+from robspec.verify.smoothed import asked, chunk
+from tests.cli.conftest import PROVED, SPEC, Project, Run
 from tests.cli.test_store import checked
 
 EVERYTHING = (
@@ -130,3 +139,69 @@ def test_arrays_cross_the_line_unchanged() -> None:
     assert [a.tobytes() for a in unpacked(packed(arrays))] == [a.tobytes() for a in arrays]
     assert [a.dtype for a in unpacked(packed(arrays))] == [a.dtype for a in arrays]
     assert not unpacked(b"")
+
+
+class _Network:
+    """A network of two outputs whose numbers follow from its images."""
+
+    input_shape, output_shape = (3, 8, 8), (2, 1, 64)
+
+    def __init__(self, factor: float, second: _Network | None = None) -> None:
+        self.factor, self.second, self.calls = factor, second, 0
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return (images[:, :2] * self.factor).flatten(2)[:, :, None]
+
+
+class _Here:
+    """A crew whose only worker is this process; it fails on bright images."""
+
+    count = 1
+
+    def __init__(self, model: _Network) -> None:
+        self._model = model
+
+    def submit(self, task: Task, _names: Sequence[str]) -> Future[Arrays]:
+        coming: Future[Arrays] = Future()
+        bright = bool((task.images > 2).any())
+        blob = b"" if bright else _answer(self._model, task)  # type: ignore[arg-type]
+        coming.set_result(unpacked(blob) if blob else None)
+        return coming
+
+
+def test_boxes_and_samples_come_from_workers_and_failures_are_computed_here() -> None:
+    spec = SPEC.format(claim="1", properties=EVERYTHING)
+    program, diagnostics = compile_text(spec)
+    assert program is not None, diagnostics
+    near, far = _Network(1.5, _Network(0.5)), _Network(1.5, _Network(0.5))
+    batches = [Batch((f"{i}a", f"{i}b"), torch.rand(2, 3, 8, 8) + 2 * (i == 2), None) for i in range(4)]
+
+    class Source:
+        def __len__(self) -> int:
+            return 8
+
+        def batches(self, size: int) -> Iterator[Batch]:
+            assert size == 2
+            yield from batches
+            raise LabelOutOfRange("last.png", "it is wrong", "mend it")
+
+    ahead = Ahead(program, near, Source(), _Here(far), None, apart=True)  # type: ignore[arg-type]
+    stream = ahead.batches(2)
+    for batch in islice(stream, 4):
+        assert torch.equal(ahead.logits(batch.images), _Network(1.5).logits(batch.images))
+        assert ahead.second is not None
+        assert torch.equal(ahead.second.logits(batch.images), _Network(0.5).logits(batch.images))
+        for image in batch.images:
+            for smoothing in asked(program):
+                size = chunk(program, apart=True)
+                found, expected = (
+                    draw(_Network(1.5), image, smoothing, size)  # type: ignore[arg-type]
+                    for draw in (ahead.sample, sample)
+                )
+                assert found.hits.tobytes() == expected.hits.tobytes()
+                assert found.chosen.tobytes() == expected.chosen.tobytes()
+    with pytest.raises(LabelOutOfRange, match=r"last\.png"):
+        next(stream)
+    assert near.second is not None
+    assert (near.calls, near.second.calls) == (1, 1)
