@@ -23,3 +23,19 @@ class NoSensitivity(RobspecError):
 
     code = "E0508"
     title = "gradient without a bound"
+
+
+class NoBudget(RobspecError):
+    """A privacy budget cannot be kept, or the numbers do not describe one.
+
+    Each step spends some of the budget, and is charged before it is taken: whoever stops a run may have seen what it
+    did. A run that was killed between two checkpoints has spent those steps and has nothing from them, and ends
+    before its last one once nothing is left.
+
+    Example: `epsilon = 0.001` for a thousand steps; a delta of 0.
+
+    Mend: train fewer steps, draw smaller batches, or allow a larger epsilon.
+    """
+
+    code = "E0509"
+    title = "privacy budget that cannot be kept"

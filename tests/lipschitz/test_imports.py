@@ -37,7 +37,17 @@ def test_every_error_has_its_own_code_and_explanation() -> None:
         if isinstance(e, type) and issubclass(e, RobspecError)
     ]
     classes = [e for e in found if e is not RobspecError]
-    assert sorted(e.code for e in classes) == ["E0501", "E0502", "E0503", "E0504", "E0505", "E0506", "E0507", "E0508"]
+    assert sorted(e.code for e in classes) == [
+        "E0501",
+        "E0502",
+        "E0503",
+        "E0504",
+        "E0505",
+        "E0506",
+        "E0507",
+        "E0508",
+        "E0509",
+    ]
     for error in classes:
         assert error.title != RobspecError.title
         assert "Example:" in (error.__doc__ or "")

@@ -8,11 +8,13 @@ from robspec.lipschitz.values import Value
 from robspec.privacy.asked import Asked, Effect
 from robspec.semantics.norm import L2
 
-OPERATIONS = ("maximum", "minimum")
+OPERATIONS = ("maximum", "minimum", "max", "min")
 
 
 def effect(asked: Asked) -> Effect:
     """Bound what reaches each operand by 1: the larger one takes the gradient, at a tie each takes half."""
+    if "other" not in asked.call.arguments:
+        raise asked.refuse("it takes the extreme of one value", "sort, or take that of two")
     back: list[tuple[Value, float]] = []
     sizes = []
     for name in ("self", "other"):
