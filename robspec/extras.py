@@ -16,6 +16,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "onnx": ("onnx", "onnxruntime"),
     "torchmetrics": ("torchmetrics",),
     "explain": ("captum",),
+    "private": ("dp_accounting",),
     "plots": ("matplotlib", "sklearn"),
 }
 """Extra and the modules it brings."""

@@ -104,6 +104,11 @@ class Walk:
                 raise MixedBatch(self.layout.output.name, what, "return logits of shape (batch, ...)")
             return output
 
+    def first(self, name: str) -> str:
+        """Name the first node that computes the same as this one, itself where there is none."""
+        node = self.nodes[name]
+        return self._twins.get(node, node).name
+
     def _placeholder(self, node: fx.Node) -> _Entry:
         layout = self.layout
         if node is not layout.image:

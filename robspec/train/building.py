@@ -13,9 +13,10 @@ from robspec.models.lipnets.fcn import LipFCN
 from robspec.models.lipnets.fcos import TOWER, LipFCOS
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.network import SegmentationNet, check_channels
+from robspec.models.lipnets.patches import LipPatches
 from robspec.models.lipnets.score import LipConvNet, LipMLP
 from robspec.models.lipnets.unet import LipUNet
-from robspec.train.config import DETECTING, SCORING, Config
+from robspec.train.config import DETECTING, PRIVATE, SCORING, Config
 
 
 def check_design(config: Config) -> None:
@@ -58,6 +59,10 @@ def build(config: Config) -> SegmentationNet:
     elif model.architecture in SCORING:
         scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
         network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
+    elif model.architecture == PRIVATE:
+        given = model.channels or (16,), model.depths or (1,)
+        biases = not config.private or config.privacy.bias_bound > 0
+        network = LipPatches(config.outputs, *given, kit=kit, mean=model.mean, std=model.std, biases=biases)
     elif model.architecture == DETECTING:
         check_channels((TOWER,), group, f"{config.path}: model.activation, towers")
         network = LipFCOS(

@@ -21,6 +21,8 @@ ONE_CLASS = "one_class_hkr"
 """The loss that learns a class from its samples alone."""
 DETECTING = "fcos"
 """The architecture that gives scores and boxes."""
+PRIVATE = "patches"
+"""The architecture whose gradients have bounds, so that it can be trained privately."""
 OBJECT_LOSSES = ("focal", "tau-bce", "hkr")
 """The losses of scores at locations."""
 
@@ -41,7 +43,7 @@ class Run:
 class Network:
     """The architecture, Lipschitz by design or its unconstrained twin."""
 
-    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", *SCORING, DETECTING))
+    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", PRIVATE, *SCORING, DETECTING))
     lipschitz: bool = rule("boolean", True)
     size: str = rule("text", "", choices=("", "S", "M1", "M2", "L", "XL"))
     channels: tuple[int, ...] = rule("integer", (), many=True, low=2, high=4096)
@@ -134,6 +136,18 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """What the training may tell of one image: a target, or a noise multiplier; neither for an ordinary run."""
+
+    epsilon: float = rule("number", 0.0, low=0, high=1000)
+    delta: float = rule("number", 1e-5, low=0, above=True, high=0.1)
+    noise: float = rule("number", 0.0, low=0, high=1e4)
+    norm_bound: float = rule("number", 1.0, low=0, above=True, high=1e6)
+    bias_bound: float = rule("number", 0.0, low=0, high=1e3)
+    accounting: str = rule("text", "layers", choices=("layers", "global"))
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration; each field is a section of the file.
 
@@ -150,6 +164,7 @@ class Config:
     optimizer: Optimizer
     augment: Augment
     validation: Validation
+    privacy: Privacy
     path: Path
     sha256: str
 
@@ -157,6 +172,11 @@ class Config:
     def outputs(self) -> int:
         """Logits per pixel."""
         return 1 if self.model.single_logit else len(self.data.classes)
+
+    @property
+    def private(self) -> bool:
+        """Whether noise hides each image."""
+        return self.privacy.epsilon > 0 or self.privacy.noise > 0
 
     @property
     def one_class(self) -> bool:
@@ -178,6 +198,7 @@ _SECTIONS = {
     "optimizer": Optimizer,
     "augment": Augment,
     "validation": Validation,
+    "privacy": Privacy,
 }
 _NEEDED = ("run", "model", "data")
 
@@ -225,6 +246,8 @@ def read_config(path: Path) -> Config:
         found["validation"] = replace(found["validation"], metrics=(metric,))
     config = Config(path=path, sha256=hashlib.sha256(blob).hexdigest(), **found)
     _check(config, where)
+    if "privacy" in tables:
+        _check_privacy(config, where)
     return config
 
 
@@ -269,6 +292,25 @@ def _check(config: Config, where: str) -> None:
     else:
         _check_pixels(config, where)
         _check_source(data, where)
+
+
+def _check_privacy(config: Config, where: str) -> None:
+    """Refuse what the bounds of gradients do not cover."""
+    how, plain = config.privacy, Augment()
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, f"{what} with [privacy]", mend)
+
+    if (how.epsilon > 0) == (how.noise > 0):
+        refuse("both or neither of `privacy.epsilon` and `privacy.noise`", "give one of them")
+    if config.model.architecture != PRIVATE or not config.model.lipschitz or config.model.single_logit:
+        refuse(f"`model.architecture` {config.model.architecture}, or an option of it,", f'write "{PRIVATE}" alone')
+    if config.loss.kind != "tau-cce":
+        refuse(f"`loss.kind` {config.loss.kind}", 'write "tau-cce"')
+    if config.augment != plain:
+        refuse("[augment]", "leave it out")
+    if config.run.precision != "float32":
+        refuse(f"`run.precision` {config.run.precision}", "leave it out")
 
 
 def _check_one_class(config: Config, where: str) -> None:

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from robspec.models.lipnets.fcos import LipFCOS
 from robspec.models.lipnets.network import SegmentationNet
+from robspec.models.lipnets.patches import LipPatches
 from robspec.train import checkpoint
 from robspec.train.assignment import Grid, grid_of
 from robspec.train.augment import augment, augment_objects
@@ -26,6 +27,7 @@ from robspec.train.errors import TrainingDiverged
 from robspec.train.losses import loss
 from robspec.train.object_losses import object_loss
 from robspec.train.one_class import one_class_loss
+from robspec.train.private import PrivateSteps
 from robspec.train.samples import Samples
 from robspec.train.schedule import rate
 
@@ -84,6 +86,12 @@ class Trainer:
         self.resumed = found is not None
         self.per_epoch = -(-len(samples) // config.run.batch)
         self.steps = self.per_epoch * config.run.epochs
+        self.private: PrivateSteps | None = None
+        if config.private and isinstance(self.network, LipPatches):
+            done = self.progress.step
+            self.private = PrivateSteps(config, self.network, len(samples), self.steps, folder, done)
+            # Steps of a run that was killed are spent, though nothing is left of them.
+            self.steps = done + self.private.ledger.left
 
     def run(
         self,
@@ -115,7 +123,7 @@ class Trainer:
             progress.seconds += time.monotonic() - began
             progress.step += 1
             told(1)
-            if place + 1 == self.per_epoch:
+            if place + 1 == self.per_epoch or progress.step == self.steps:
                 self._close(epoch, finished)
             elif progress.step % run.checkpoint_steps == 0 or stopped():
                 self._save()
@@ -130,6 +138,11 @@ class Trainer:
         self.network.train()
         # The kernels of a validation set the number of threads of the OpenMP runtime they share with torch.
         torch.set_num_threads(config.run.threads)
+        if self.private is not None:
+            self.private.gradients(self._samples.take)
+            self._optimizer.step()
+            self.private.retract()
+            return 0.0  # what the loss was would tell of the images
         value = self._loss_of_objects(indices, rng) if config.detection else self._loss(indices, rng)
         number = float(value.detach())
         if not math.isfinite(number):
@@ -166,7 +179,9 @@ class Trainer:
     def _close(self, epoch: int, finished: Callable[[dict[str, Any]], None]) -> None:
         """End an epoch: validate, remember, save."""
         entry: dict[str, Any] = {"epoch": epoch + 1, "loss": self.progress.loss_sum / self.per_epoch}
-        last = epoch + 1 == self._config.run.epochs
+        if self.private is not None:
+            del entry["loss"]
+        last = self.progress.step == self.steps
         if last or (epoch + 1) % self._config.validation.every == 0:
             entry.update(self._validate(self.network, epoch))
         self.progress.loss_sum = 0.0

@@ -19,6 +19,8 @@ from robspec.models.export import export_archive
 from robspec.models.lipnets.network import SegmentationNet
 from robspec.models.writing import write_whole
 from robspec.notes import Note, listed
+from robspec.privacy.accountant import RELATION
+from robspec.privacy.ledger import NAME as LEDGER
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
@@ -64,6 +66,8 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     _prepare(out, fresh=fresh)
     task = _task(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
+    if config.private:
+        learned = {}  # digests of images, and whether one of them is known, tell who took part
     remarks = (
         *(note for part in (task.training, *task.validation) for note in part.remarks),
         *(note for part in task.validation for note in _overlap(learned, part)),
@@ -97,6 +101,10 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     }
     card["data"] = {k: identity[f"{k} data"] for k in ("training", "validation")}
     card["data"]["trained_on"] = trained_on(learned)
+    if trainer.private is not None:
+        card["data"] = {"validation": identity["validation data"]}
+        card["privacy"] = told_of = trainer.private.card()
+        console.line(f"private: epsilon <= {told_of['epsilon']:.4f} at delta {told_of['delta']:g}, {RELATION}")
     card["remarks"] = [str(note) for note in remarks] + card["remarks"]
     card["configuration"] = {"sha256": config.sha256, "values": as_json(config)}
     card["model"] = {
@@ -125,6 +133,7 @@ def _prepare(out: Path, *, fresh: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if fresh:
             (out / NAME).unlink(missing_ok=True)
+            (out / LEDGER).unlink(missing_ok=True)
     except OSError as error:
         raise UnwritableOutput(str(out), f"it cannot be used: {error.strerror}", "name another --out") from error
 
@@ -148,7 +157,9 @@ def _overlap(learned: dict[str, str], data: Dataset) -> Iterator[Note]:
 
 
 def _epoch_line(config: Config, entry: dict[str, Any]) -> str:
-    text = f"epoch {entry['epoch']}/{config.run.epochs}: loss {entry['loss']:.4f}"
+    text = f"epoch {entry['epoch']}/{config.run.epochs}"
+    if "loss" in entry:
+        text += f": loss {entry['loss']:.4f}"
     for metric, row in entry.get("validation", {}).items():
         clean, certified = row["clean"], row["certified"]
         if clean is not None:

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "robspec counterfactual specs/runway/runway.pt2 specs/runway/images/*.png --spec specs/runway/runway.rspec "
     "--property hard_to_degrade": "two minutes; tests/specs asks about some of the scenes",
     "pytest --robspec-model specs/runway/runway.pt2 specs/runway/runway.rspec": "tests/cli/test_pytest_plugin.py",
+    "robspec train private.toml --out private --generator specs.runway.generate:scene": "tests/train/test_private.py",
+    "robspec sensitivity private/model.pt2 --loss tau-cce --batch 16 --input-bound 12": "tests/privacy/test_cli.py",
     "python make_onnx.py": "saved and run before the commands of its page",
     "cd specs/runway": "only changes the folder",
     "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",

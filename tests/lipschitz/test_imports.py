@@ -11,6 +11,7 @@ from robspec.errors import RobspecError
 from robspec.function import errors as function_errors
 from robspec.lipschitz import errors
 from robspec.lipschitz.rounding import errors as rounding_errors
+from robspec.privacy import errors as privacy_errors
 
 
 @pytest.mark.parametrize(
@@ -32,11 +33,21 @@ def test_importing_does_not_import_torch(module: str) -> None:
 def test_every_error_has_its_own_code_and_explanation() -> None:
     found = [
         e
-        for e in {**vars(errors), **vars(function_errors), **vars(rounding_errors)}.values()
+        for e in {**vars(errors), **vars(function_errors), **vars(rounding_errors), **vars(privacy_errors)}.values()
         if isinstance(e, type) and issubclass(e, RobspecError)
     ]
     classes = [e for e in found if e is not RobspecError]
-    assert sorted(e.code for e in classes) == ["E0501", "E0502", "E0503", "E0504", "E0505", "E0506", "E0507"]
+    assert sorted(e.code for e in classes) == [
+        "E0501",
+        "E0502",
+        "E0503",
+        "E0504",
+        "E0505",
+        "E0506",
+        "E0507",
+        "E0508",
+        "E0509",
+    ]
     for error in classes:
         assert error.title != RobspecError.title
         assert "Example:" in (error.__doc__ or "")

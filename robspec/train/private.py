@@ -1,0 +1,198 @@
+"""A private step: a Bernoulli draw per sample, gradients that are bounded and not clipped, noise, retraction."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robspec.lipschitz import directed
+from robspec.lipschitz.norms import matrix_norm
+from robspec.models.lipnets.patches import LipPatches, as_matrix
+from robspec.privacy.accountant import RELATION, calibrated, effective, epsilon
+from robspec.privacy.asked import Envelope
+from robspec.privacy.errors import NoSensitivity
+from robspec.privacy.ledger import Ledger
+from robspec.privacy.losses import Loss
+from robspec.privacy.sensitivity import Sensitivity, sensitivity
+from robspec.semantics.norm import L2
+from robspec.train.config import Config
+from robspec.train.losses import IGNORED
+
+OPERATOR = 1.0 + 1e-5
+"""What orthogonal weights in float32 stay within; checked after every step."""
+_ALLOWANCE = 1.001
+"""For gradients computed in float32: far more than they were ever seen to be off by, and not proved."""
+
+
+class _Body(nn.Module):
+    """The network behind the normalisation: its input is what is projected."""
+
+    def __init__(self, network: LipPatches) -> None:
+        super().__init__()
+        self.body = network.body
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.body(image)
+        return found
+
+
+def fresh_noise() -> np.random.Generator:
+    """A generator with a key of 128 bits from the operating system, which is stored nowhere."""
+    return np.random.Generator(np.random.Philox(key=secrets.randbits(128)))
+
+
+class PrivateSteps:
+    """What a private run does in place of an ordinary step.
+
+    Args:
+        config: with a section `privacy`.
+        network: it trains.
+        size: how many samples there are, which counts as public.
+        planned: steps in all.
+        folder: of the run.
+        done: steps in the checkpoint.
+        noise: gives the generator of one step's draws and noise.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: LipPatches,
+        size: int,
+        planned: int,
+        folder: Path,
+        done: int,
+        noise: Callable[[], np.random.Generator] = fresh_noise,
+    ) -> None:
+        self._config, self._network, self._size = config, network, size
+        self._noise = noise
+        how = config.privacy
+        self.envelope = Envelope(OPERATOR, how.bias_bound)
+        self.q = min(1.0, config.run.batch / size)
+        self.ledger = Ledger.open(folder, planned, done)
+        self.table = bounds(config, network, self.envelope)
+        self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
+        self.scales = self._scales()
+        network.retract(how.bias_bound)
+        self._check()
+
+    def _scales(self) -> dict[str, float]:
+        """The standard deviation of each parameter's noise on the sum of gradients."""
+        rows = self.table.rows
+        if self._config.privacy.accounting == "global":
+            each = directed.mul(self.sigma, self.table.total, _ALLOWANCE)
+            return {row.parameter: each for row in rows}
+        layer = directed.mul(self.sigma, directed.sqrt(float(len(rows))), 1.0 + 2.0**-40)
+        if effective([layer] * len(rows)) < self.sigma:
+            raise ArithmeticError("the noise of the layers is less than was calibrated")
+        return {row.parameter: directed.mul(layer, row.sensitivity, _ALLOWANCE) for row in rows}
+
+    def gradients(self, take: Callable[[list[int]], tuple[Tensor, Tensor]]) -> None:
+        """Charge a step, and leave the noisy mean of the gradients of a Poisson sample in the parameters.
+
+        Args:
+            take: reads images [B, C, H, W] and labels [B, H, W].
+
+        Raises:
+            NoBudget: E0509, nothing is left to spend.
+        """
+        self.ledger.charge()
+        rng = self._noise()
+        drawn = np.flatnonzero(rng.random(self._size) < self.q).tolist()
+        self._network.zero_grad(set_to_none=False)
+        for begin in range(0, len(drawn), self._config.run.batch):
+            images, labels = take(drawn[begin : begin + self._config.run.batch])
+            value = sample_losses(self._network, self._config, images, labels).sum()
+            value.backward()  # type: ignore[no-untyped-call]
+        for name, parameter in _Body(self._network).named_parameters():
+            noise = torch.from_numpy(rng.standard_normal(tuple(parameter.shape))) * self.scales[name]
+            summed = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = ((summed.double() + noise) / self._config.run.batch).to(parameter.dtype)
+
+    def retract(self) -> None:
+        """Bring the weights back into the envelope the sensitivities are of: this costs nothing."""
+        self._network.retract(self.envelope.shift)
+        self._check()
+
+    def _check(self) -> None:
+        for layer in self._network.matrices():
+            size = matrix_norm(as_matrix(layer).double(), L2)
+            shift = 0.0 if layer.bias is None else directed.stack(layer.bias.detach().double().abs().tolist(), L2)
+            if not (size <= self.envelope.operator and shift <= self.envelope.shift):
+                what = f"a layer has norm {size:.9g} and a bias of {shift:.9g} after its retraction"
+                raise NoSensitivity("training", what, "report this: the bounds do not hold for such weights")
+
+    def card(self) -> dict[str, Any]:
+        """Entries of the model card."""
+        how = self._config.privacy
+        return {
+            "epsilon": epsilon(self.sigma, self.q, self.ledger.charged, how.delta),
+            "delta": how.delta,
+            "relation": RELATION,
+            "unit": "one image with its mask",
+            "sampling": f"Poisson, q = {self.q:.6g}",
+            "steps_charged": self.ledger.charged,
+            "steps_planned": self.ledger.planned,
+            "noise_multiplier": self.sigma,
+            "accounting": f"{how.accounting}, dp-accounting's privacy loss distributions",
+            "input_bound": how.norm_bound,
+            "loss_constant": {"value": self.table.loss, "formula": self.table.formula},
+            "layers": [
+                {
+                    "parameter": row.parameter,
+                    "sensitivity": row.sensitivity,
+                    "gradient": row.gradient,
+                    "size": row.size,
+                    "factor": row.what,
+                    "noise": self.scales[row.parameter],
+                }
+                for row in self.table.rows
+            ],
+            "on_trust": [
+                f"gradients in float32 exceed their bounds by less than {_ALLOWANCE - 1:.1%}; noise is of doubles",
+                "the number of training images, the configuration and the validation set are public",
+                "checkpoint.pt and privacy.json are kept from readers of the model",
+            ],
+        }
+
+
+def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivity:
+    """Bound the gradients of the network's parameters, for all weights within an envelope."""
+    channels, height, width = config.data.input
+    sample = torch.zeros(2, channels, height, width)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(_Body(network).eval(), (sample,), dynamic_shapes={"image": {0: batch}})
+    network.train()
+    return sensitivity(program, Loss("tau-cce", config.loss.tau), config.privacy.norm_bound, envelope)
+
+
+def sample_losses(network: LipPatches, config: Config, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each sample: cross-entropy of tau z over tau, the mean over all its pixels.
+
+    Pixels without a label count as 0, so that the divisor is public. Images are projected after the normalisation.
+
+    Args:
+        network: its weights are trained.
+        config: `loss` and `privacy`.
+        images: [B, C, H, W].
+        labels: int64 [B, H, W].
+
+    Returns:
+        [B].
+    """
+    found = (images - network.mean) * network.inverse
+    size = found.double().flatten(1).norm(dim=1).clamp_min(1e-30)
+    scale = ((1 - 1e-6) * config.privacy.norm_bound / size).clamp_max(1.0)
+    logits = network.body(found * scale.to(found.dtype)[:, None, None, None])
+    kept = labels != IGNORED
+    right = functional.one_hot(labels.clamp_min(0), logits.shape[1]).movedim(-1, 1)
+    lowered = logits - config.loss.margin * right
+    each = functional.cross_entropy(config.loss.tau * lowered, labels.clamp_min(0), reduction="none")
+    return (each * kept).flatten(1).mean(dim=1) / config.loss.tau

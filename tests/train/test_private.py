@@ -1,0 +1,200 @@
+"""Private training: bounds of what is trained, the noise that is drawn, and what a run is charged for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from robspec import extras
+from robspec.models.lipnets.patches import LipPatches, as_matrix
+from robspec.privacy.accountant import effective, epsilon
+from robspec.privacy.errors import NoBudget
+from robspec.privacy.ledger import Ledger
+from robspec.train.building import build
+from robspec.train.config import Config, read_config
+from robspec.train.errors import ConfigValue
+from robspec.train.loop import Trainer
+from robspec.train.private import PrivateSteps, sample_losses
+
+TEXT = """
+[run]
+epochs = 2
+batch = 4
+threads = 1
+checkpoint_steps = 2
+[model]
+architecture = "patches"
+channels = [4]
+depths = [1]
+mean = [0.5]
+std = [1.0]
+[data]
+input = [1, 8, 8]
+classes = ["a", "b"]
+train_scenes = 16
+val_scenes = 1
+[loss]
+tau = 10
+[privacy]
+noise = 2.0
+norm_bound = 3
+bias_bound = 0.5
+"""
+
+
+class Samples:
+    """Sixteen images whose classes are bright and dark."""
+
+    def __init__(self) -> None:
+        self.images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return 16
+
+    def take(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return self.images[indices], (self.images[indices, 0] > 0.5).long()
+
+
+def config(folder: Path, text: str = TEXT) -> Config:
+    (folder / "private.toml").write_text(text)
+    return read_config(folder / "private.toml")
+
+
+def trainer(folder: Path) -> Trainer:
+    return Trainer(config(folder), Samples(), folder, {"run": "one"}, lambda network, epoch: {})  # type: ignore[arg-type]
+
+
+def network(found: Config) -> LipPatches:
+    torch.manual_seed(0)
+    built = build(found)
+    assert isinstance(built, LipPatches)
+    return built
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_gradients_of_samples_stay_within_what_the_noise_is_for(steps: int, tmp_path: Path) -> None:
+    found = config(tmp_path)
+    built = network(found)
+    private = PrivateSteps(found, built, 16, 8, tmp_path, 0)
+    optimizer = torch.optim.SGD(built.parameters(), lr=1.0)
+    for _ in range(steps):
+        private.gradients(Samples().take)
+        optimizer.step()
+        private.retract()
+    limits = {row.parameter: row.sensitivity for row in private.table.rows}
+    assert set(limits) == {name for name, _ in built.named_parameters()}
+    generator = torch.Generator().manual_seed(1)
+    best = 0.0
+    for reach in (1e-3, 1.0, 1e3):
+        images = reach * torch.randn(6, 1, 8, 8, generator=generator)
+        images[0], images[1] = reach, -reach
+        for k, label in enumerate((0, 1, 0, 1, 0, -1)):
+            built.zero_grad(set_to_none=True)
+            labels = torch.full((1, 8, 8), label)
+            sample_losses(built, found, images[k : k + 1], labels).sum().backward()
+            for name, parameter in built.named_parameters():
+                assert parameter.grad is not None
+                share = parameter.grad.double().norm().item() / limits[name]
+                assert share <= 1.001, name
+                best = max(best, share)
+    assert best >= 0.5
+    for layer in built.matrices():
+        matrix = as_matrix(layer).double()
+        assert torch.linalg.matrix_norm(matrix, 2) <= 1.00001
+
+
+def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
+    """Of a sample that nobody was drawn into, the whole gradient is noise."""
+    found = config(tmp_path)
+    built = network(found)
+    rng = np.random.default_rng(0)
+    private = PrivateSteps(found, built, 10**9, 200, tmp_path, 0, noise=lambda: rng)
+    private._size = 0
+    drawn: dict[str, list[Tensor]] = {}
+    for _ in range(200):
+        private.gradients(Samples().take)
+        for name, parameter in built.named_parameters():
+            assert parameter.grad is not None
+            drawn.setdefault(name, []).append(4 * parameter.grad.double().flatten() / private.scales[name])
+    for name, parts in drawn.items():
+        values = torch.cat(parts)
+        # Six standard errors of mean and variance.
+        assert abs(values.mean().item()) <= 6 / len(values) ** 0.5, name
+        assert abs(values.var().item() - 1) <= 6 * (2 / len(values)) ** 0.5, name
+    rows = private.table.rows
+    sigmas = [private.scales[row.parameter] / row.sensitivity for row in rows]
+    assert effective(sigmas) >= 2.0
+    assert sigmas == pytest.approx([2.0 * len(rows) ** 0.5] * len(rows), rel=2e-3)
+
+
+def test_each_sample_is_drawn_by_itself(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    rng = np.random.default_rng(0)
+    private = PrivateSteps(found, network(found), 16, 400, tmp_path, 0, noise=lambda: rng)
+    sizes, counts = [], np.zeros(16)
+
+    def take(indices: list[int]) -> tuple[Tensor, Tensor]:
+        counts[indices] += 1
+        sizes.append(len(indices))
+        return Samples().take(indices)
+
+    for _ in range(400):
+        private.gradients(take)
+    assert private.q == 0.25
+    assert len(set(sizes)) > 2
+    assert np.all(np.abs(counts - 100) <= 6 * (400 * 0.25 * 0.75) ** 0.5)
+
+
+def test_a_killed_step_is_charged_and_the_run_ends_earlier(tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    assert first.steps == 8
+    asked = iter([False, False, True, True])
+    with pytest.raises(KeyboardInterrupt):
+        first.run(lambda _: None, lambda _: None, lambda: next(asked))
+    done = first.progress.step
+    ledger = json.loads((tmp_path / "privacy.json").read_text())
+    assert ledger["charged"] == done < 8
+    # Two more steps were begun, and nothing is left of them.
+    (tmp_path / "privacy.json").write_text(json.dumps({"charged": done + 2, "planned": 8}))
+    second = trainer(tmp_path)
+    assert second.steps == 6
+    second.run(lambda _: None, lambda _: None)
+    assert second.progress.step == 6
+    assert second.private is not None
+    assert second.private.ledger.charged == 8
+    assert all("loss" not in entry for entry in second.progress.history)
+    with pytest.raises(NoBudget):
+        second.private.ledger.charge()
+    if not extras.missing("private"):
+        told = second.private.card()
+        assert told["epsilon"] == epsilon(2.0, 0.25, 8, 1e-5)
+        assert told["steps_charged"] == 8
+        assert len(told["layers"]) == 8
+
+
+def test_a_ledger_that_knows_less_than_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NoBudget, match="checkpoint of 3"):
+        Ledger.open(tmp_path, 8, 3)
+    (tmp_path / "privacy.json").write_text("{")
+    with pytest.raises(NoBudget, match="cannot be read"):
+        Ledger.open(tmp_path, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("noise = 2.0", "noise = 2.0\nepsilon = 3"),
+        ("noise = 2.0", ""),
+        ('"patches"', '"fcn"'),
+        ("tau = 10", 'kind = "hkr"'),
+        ("[privacy]", "[augment]\nflip = true\n[privacy]"),
+    ],
+)
+def test_what_the_bounds_do_not_cover(old: str, new: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigValue, match=r"\[privacy\]"):
+        config(tmp_path, TEXT.replace(old, new))
