@@ -60,9 +60,9 @@ def build(config: Config) -> SegmentationNet:
         scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
         network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
     elif model.architecture == PRIVATE:
-        given = model.channels or (16,), model.depths or (1,)
+        widths, depths = model.channels or (16,), model.depths or (1,)
         biases = not config.private or config.privacy.bias_bound > 0
-        network = LipPatches(config.outputs, *given, kit=kit, mean=model.mean, std=model.std, biases=biases)
+        network = LipPatches(config.outputs, widths, depths, kit=kit, mean=model.mean, std=model.std, biases=biases)
     elif model.architecture == DETECTING:
         check_channels((TOWER,), group, f"{config.path}: model.activation, towers")
         network = LipFCOS(
