@@ -53,7 +53,7 @@ def test_no_set_of_lost_pixels_is_worse_and_one_is_as_bad(norm: Norm) -> None:
     rng = random.Random(norm.name)  # noqa: S311  (a test draws images, not secrets)
     constant = Constant(F(1), norm, norm, ConstantStatus.PROVED)
     changed = 0
-    for _ in range(examples(42)):
+    for _ in range(examples(63)):
         height, width = rng.choice([(2, 4), (3, 3), (1, 6)])
         labels = np.array([[rng.choice([0, 0, 1, 1, 255]) for _ in range(width)] for _ in range(height)])
         z = [
@@ -90,7 +90,7 @@ def test_one_logit_moves_by_itself(norm: Norm) -> None:
     """The second class is predicted where the logit is above 0, and losing it costs the logit."""
     rng = random.Random(norm.name + "one")  # noqa: S311  (a test draws images, not secrets)
     constant, changed = Constant(F(1), norm, norm, ConstantStatus.PROVED), 0
-    for _ in range(examples(42)):
+    for _ in range(examples(63)):
         labels = np.array([[rng.choice([0, 1, 1]) for _ in range(4)] for _ in range(2)])
         z = [F(rng.randint(-1, 4), 2) for _ in range(8)]
         share, eps = F(rng.choice(["0", "0.5", "1"])), F(rng.randint(2, 16), 4)
@@ -120,7 +120,7 @@ def test_a_set_of_classes_is_never_certified_above_the_exact_distance() -> None:
     """To leave {c1, c2} the third class has to reach both: at least the distance of the pair that is priced."""
     rng = random.Random("set")  # noqa: S311  (a test draws images, not secrets)
     constant, below = Constant(F(1), L2, L2, ConstantStatus.PROVED), 0
-    for _ in range(examples(42)):
+    for _ in range(examples(63)):
         z = [[F(rng.randint(-4, 8), 2) for _ in range(3)] for _ in range(6)]
         eps = F(rng.randint(0, 8), 4)
         right = [i for i, row in enumerate(z) if row.index(max(row)) != 0]

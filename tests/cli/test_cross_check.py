@@ -110,7 +110,7 @@ def _one_flip_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     true = counting.Bound.worst_case
 
     def wrong(self: counting.Bound, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
-        clean, valid = self.clean(), self._counts()
+        clean, valid = self.clean(), self.counts()
         return [
             tuple(h if v is None or h is None else min(h, v + Fraction(1, n)) for v in row)
             for row, h, (_, n) in zip(true(self, budgets), clean, valid, strict=True)
