@@ -6,7 +6,7 @@ flips needs to know. What images attain is judged in their favour: a class that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -27,6 +27,7 @@ _PIXELS = Fraction(1, 2**23)
 """Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
 
 _SUBNORMAL = 2.0**-1074
+_NEGLIGIBLE = Fraction(1, 2**400)
 
 
 def box_of(program: Program) -> Box:
@@ -118,10 +119,14 @@ def asked(prop: Property, constant: Constant) -> tuple[Property, Constant]:
 
 
 def bare(constant: Constant) -> Constant:
-    """Give the constant that bounds are asked with: without rounding, and never 0 where something is rounded."""
+    """Give the constant that bounds are asked with: without rounding, and never 0 where something is rounded.
+
+    Beside rounding a constant that is out of all proportion is made larger, which keeps quotients within doubles.
+    """
     if not constant.rounding:
         return constant
-    return replace(constant, rounding=Fraction(0), value=constant.value or Fraction(1))
+    value = max(constant.value, constant.rounding * _NEGLIGIBLE) if constant.value else Fraction(1)
+    return replace(constant, rounding=Fraction(0), value=value)
 
 
 def lessened(radius: Value | None, constant: Constant) -> Value | None:
@@ -147,7 +152,7 @@ def reach(constant: Constant) -> Fraction:
 
 def _shift(constant: Constant) -> Fraction:
     """Rounding as a distance of images, rounded up to a double."""
-    return Fraction(directed.ceil_float(constant.rounding / (constant.value or 1)))
+    return Fraction(directed.ceil_float(constant.rounding / bare(constant).value))
 
 
 def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
@@ -180,15 +185,3 @@ def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fractio
     near = named[:, None] & (top - own <= reach)
     raised = torch.where(near, top + torch.clamp(top.abs(), min=1.0), own)
     return logits.scatter(1, index, raised)
-
-
-def level(logits: torch.Tensor, delta: Fraction) -> Iterator[torch.Tensor]:
-    """Decide for each class in turn wherever rounding leaves that open.
-
-    Args:
-        logits: [B, K, H, W], float64.
-        delta: bound of the l2 norm of the error of one image's logits.
-    """
-    batch, channels, *sides = logits.shape
-    for k in range(max(channels, 2)):
-        yield favourable(logits, torch.full((batch, *sides), k, dtype=torch.int64), delta)

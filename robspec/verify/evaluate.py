@@ -70,8 +70,6 @@ class BatchEvaluator:
             certified = self._worst_case(query.metric, constant, query.budgets)
             best = self._best(query.metric, given)
             attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in best]
-            if given.rounding:
-                certified, attained = self._worst_kept_in(query.metric, given, certified, attained)
         else:
             lows, highs = zip(*(self._radii(o, given) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
@@ -105,7 +103,7 @@ class BatchEvaluator:
             attained = [attained_radius(objective, h, g) for h, g in zip(best, gammas, strict=True)]
             if constant.rounding and threshold.slope > 1:
                 attained = [None if high is None else math.inf for high in attained]
-            return self._kept_in(objective.metric, constant, low, attained, Fraction(0), math.inf)
+            return low, attained
         parts = [self._radii(part, constant) for part in objective.parts]
         combine = _all_of if isinstance(objective, AllOf) else _any_of
         lows = [combine(values) for values in zip(*(low for low, _ in parts), strict=True)]
@@ -117,54 +115,13 @@ class BatchEvaluator:
     def _best(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         """What the images themselves are worth at most, whatever rounding did."""
         exact = arithmetic.bare(constant)
-        clean = self._clean_values(metric, exact)
         if not constant.rounding:
-            return clean
+            return self._clean_values(metric, exact)
         if constant.rounding not in self._favoured:
             context = self._context
             logits = arithmetic.favourable(context.logits, context.labels, constant.rounding)
             self._favoured[constant.rounding] = BatchEvaluator(context.of(logits), self._names)
-        found = self._favoured[constant.rounding]._bound(metric, exact).clean()
-        top = Fraction(0 if metric.lower_is_better else 1)
-        return [h if h is None else top if better is None else better for h, better in zip(clean, found, strict=True)]
-
-    def _worst_kept_in(
-        self,
-        metric: Metric,
-        constant: Constant,
-        certified: list[tuple[Value | None, ...]],
-        attained: list[tuple[Value | None, ...]],
-    ) -> tuple[list[tuple[Value | None, ...]], list[tuple[Value | None, ...]]]:
-        worst, best = (Fraction(1), Fraction(0)) if metric.lower_is_better else (Fraction(0), Fraction(1))
-        points = [
-            self._kept_in(metric, constant, list(low), list(high), worst, best)
-            for low, high in zip(zip(*certified, strict=True), zip(*attained, strict=True), strict=True)
-        ]
-        lows, highs = zip(*points, strict=True)
-        return list(zip(*lows, strict=True)), list(zip(*highs, strict=True))
-
-    def _kept_in(
-        self,
-        metric: Metric,
-        constant: Constant,
-        low: list[Value | None],
-        high: list[Value | None],
-        worst: Value,
-        best: Value,
-    ) -> tuple[list[Value | None], list[Value | None]]:
-        """Leave out of a claim only images on which a metric is undefined whatever rounding did."""
-        if not constant.rounding or all(value is not None for value in low):
-            return low, high
-        exact, context = arithmetic.bare(constant), self._context
-        defined = [False] * len(self._names)
-        for logits in arithmetic.level(context.logits, constant.rounding):
-            values = BatchEvaluator(context.of(logits), self._names)._bound(metric, exact).clean()
-            defined = [known or value is not None for known, value in zip(defined, values, strict=True)]
-        kept = [value is None and known for value, known in zip(low, defined, strict=True)]
-        return (
-            [worst if k else value for k, value in zip(kept, low, strict=True)],
-            [best if k else value for k, value in zip(kept, high, strict=True)],
-        )
+        return self._favoured[constant.rounding]._clean_values(metric, exact)
 
     def _clean_values(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         key = (metric, constant)
@@ -230,7 +187,8 @@ class PooledEvaluator:
         if not pool.images:
             return []
         clean = pool.clean()
-        best = self._best(prop, name, clean)
+        # Whether it is defined is a matter of the annotation alone, which rounding has no part in.
+        best = self._favoured[name].clean() if name in self._favoured else clean
         label = f"all {pool.images} images"
         if isinstance(prop.query, WorstCaseQuery):
             budgets = prop.query.budgets
@@ -247,13 +205,6 @@ class PooledEvaluator:
         low = tuple(arithmetic.lessened(r, constant) for r in found)
         high = tuple(attained_radius(o, best, g) for o, g in zip(leaves, gammas, strict=True))
         return [ImageResult(label, clean, low, high)]
-
-    def _best(self, prop: Property, name: str, clean: Fraction | None) -> Fraction | None:
-        """What the images themselves are worth at most, whatever rounding did."""
-        if name not in self._favoured or clean is None:
-            return clean
-        found = self._favoured[name].clean()
-        return Fraction(0 if _first(prop.query).lower_is_better else 1) if found is None else found
 
     def close(self) -> None:
         """Delete what was kept of the batches."""
