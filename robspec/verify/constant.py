@@ -34,7 +34,7 @@ _SAMPLES = (
     "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
 )
 _REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
-_ELEMENTARY = ", taking elementary functions to err by at most four times what was ever seen of them"
+_ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
 

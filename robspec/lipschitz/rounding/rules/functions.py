@@ -1,7 +1,7 @@
 """Functions of one number: bounds of their error in units of the last place, several times what was ever seen.
 
-What the libraries of elementary functions guarantee is not written down; the figures are assumptions, four times the
-largest error that was found among 10^6 arguments.
+What the libraries of elementary functions guarantee is not written down; the figures are assumptions, several times
+the largest errors that are found: `python -m benchmarks.elementary` says how many.
 """
 
 from __future__ import annotations
