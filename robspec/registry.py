@@ -40,3 +40,22 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
     """Import every plug-in module of a package, in name order."""
     for name in names(package):
         yield load(package, name)
+
+
+def by_operation(package: ModuleType, what: str) -> dict[str, ModuleType]:
+    """Find the plug-in module of each operation (in-place underscore removed), by the OPERATIONS that it names.
+
+    Args:
+        package: an imported package.
+        what: what its modules are, in the plural, for the error.
+
+    Raises:
+        RuntimeError: two modules name the same operation.
+    """
+    found: dict[str, ModuleType] = {}
+    for module in modules(package):
+        for name in module.OPERATIONS:
+            if name in found:
+                raise RuntimeError(f"two {what} claim the operation {name}")
+            found[name] = module
+    return found

@@ -13,17 +13,16 @@ import click
 from robspec.cli import _options
 from robspec.cli._proving import proving
 from robspec.lipschitz.figures import upper_text
+from robspec.privacy.losses import LOSSES, Loss
 
 if TYPE_CHECKING:
     from robspec.privacy.sensitivity import Sensitivity
-
-_LOSSES = ("cross-entropy", "tau-cce", "tau-bce", "hkr", "cosine")
 
 
 @click.command("sensitivity", short_help="Bound what one sample can change of a training step.")
 @click.argument("model", type=click.Path(path_type=Path))
 @_options.model_part
-@click.option("--loss", "kind", type=click.Choice(_LOSSES), required=True, help="Loss of one sample.")
+@click.option("--loss", "kind", type=click.Choice(tuple(LOSSES)), required=True, help="Loss of one sample.")
 @click.option("--tau", type=float, default=1.0, show_default=True, help="Inverse temperature, of cross-entropy.")
 @click.option("--floor", type=float, default=1.0, show_default=True, help="Least length of logits, of cosine.")
 @click.option("--batch", type=click.IntRange(min=1), required=True, help="Expected batch size, which is public.")
@@ -53,7 +52,6 @@ def command(
     from robspec.lipschitz import directed
     from robspec.models.choice import read_choice
     from robspec.models.loading import load
-    from robspec.privacy.losses import Loss
     from robspec.privacy.sensitivity import sensitivity
 
     found = load(model, choice=read_choice(model_output, given, fixed))

@@ -38,14 +38,8 @@ def table() -> dict[str, Rule]:
         RuntimeError: two rule files name the same operation, or one that no model file may call.
     """
     found: dict[str, Rule] = {}
-    for module in registry.modules(rules):
-        rule = Rule(module.bound, frozenset(getattr(module, "DATA", ("self", "input"))))
-        for name in module.OPERATIONS:
-            if name in found:
-                raise RuntimeError(f"two Lipschitz rules claim the operation {name}")
-            if not listed(name):
-                raise RuntimeError(
-                    f"no model file may call {name}: list it in robspec/operators.py, or drop its rule"
-                )
-            found[name] = rule
+    for name, module in registry.by_operation(rules, "Lipschitz rules").items():
+        if not listed(name):
+            raise RuntimeError(f"no model file may call {name}: list it in robspec/operators.py, or drop its rule")
+        found[name] = Rule(module.bound, frozenset(getattr(module, "DATA", ("self", "input"))))
     return found

@@ -76,7 +76,7 @@ def _judge(metric: Metric, images: Sequence[Image]) -> Callable[[Sequence[Moved]
     def of(i: int, moved: Moved) -> Any:
         key = (i, frozenset(moved.items()))
         if key not in known:
-            ask = _verdicts if isinstance(metric.plan, Precisions) else counts
+            ask = verdicts if isinstance(metric.plan, Precisions) else counts
             known[key] = ask(metric, images[i], moved)
         return known[key]
 
@@ -90,12 +90,20 @@ def _judge(metric: Metric, images: Sequence[Image]) -> Callable[[Sequence[Moved]
     return judged
 
 
-_Table: TypeAlias = dict[tuple[int, Fraction], list[Verdict]]
+Table: TypeAlias = dict[tuple[int, Fraction], list[Verdict]]
+"""By class and overlap, the detections of an image that count."""
 
 
-def _verdicts(metric: Metric, image: Image, moved: Moved) -> _Table:
+def verdicts(metric: Metric, image: Image, moved: Moved) -> Table:
+    """Judge the best detections of every class and at every overlap of an average precision.
+
+    Args:
+        metric: its plan is `Precisions`.
+        image: the image.
+        moved: new scores in place of old ones.
+    """
     best = kept(image, moved)
-    found: _Table = {}
+    found: Table = {}
     for k in metric.classes or range(len(image.scores)):
         few = best[k][:MOST]
         scores = [moved.get((k, i), image.scores[k][i]) for i in few]
@@ -105,7 +113,7 @@ def _verdicts(metric: Metric, image: Image, moved: Moved) -> _Table:
     return found
 
 
-def _precision(metric: Metric, images: Sequence[Image], found: Sequence[_Table]) -> Fraction | None:
+def _precision(metric: Metric, images: Sequence[Image], found: Sequence[Table]) -> Fraction | None:
     values = []
     for k in metric.classes or range(len(images[0].scores) if images else 0):
         total = sum(g.counts for image in images for g in image.of(k))

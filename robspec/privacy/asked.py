@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,9 +10,8 @@ from torch import fx
 
 from robspec.function.nodes import arguments
 from robspec.lipschitz import directed
-from robspec.lipschitz.call import Call
+from robspec.lipschitz.asked import AskedNode
 from robspec.lipschitz.norms import operator_norm
-from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Value
 from robspec.privacy.errors import NoSensitivity
 from robspec.semantics.norm import L2
@@ -66,7 +64,7 @@ class Effect:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Asked(AskedNode):
     """One node as a rule of gradients sees it.
 
     Args:
@@ -77,29 +75,9 @@ class Asked:
         envelope: what parameters are kept within; None for those stored.
     """
 
-    call: Call
-    value: Value
     sizes: Mapping[Value, float]
     owners: Mapping[str, str]
     envelope: Envelope | None
-
-    @property
-    def entries(self) -> int:
-        """How many numbers one sample's output holds."""
-        return math.prod(self.value.shape)
-
-    @property
-    def sources(self) -> tuple[Value, ...]:
-        """The inputs that depend on the image, in order, each as often as it occurs."""
-        return read(self.call)
-
-    @property
-    def source(self) -> Value:
-        """The only input that depends on the image."""
-        sources = self.sources
-        if len(sources) != 1:
-            raise self.refuse(f"{len(sources)} inputs depend on the image")
-        return sources[0]
 
     def refuse(self, what: str, mend: str = MEND) -> NoSensitivity:
         """Build the refusal of a node without a bound on its gradient."""
@@ -109,23 +87,6 @@ class Asked:
         """Return the dotted name of the trained parameter that an argument is, empty for any other."""
         found = next((item for key, _, item in arguments(self.call.node) if key == name), None)
         return self.owners.get(found.name, "") if isinstance(found, fx.Node) else ""
-
-    def gain(self) -> float:
-        """Bound what the node multiplies distances by in its only input, as the rule of the constant proves it."""
-        source = self.source
-        known = source.known
-        tracked = known.get(source)
-        known[source] = 1.0
-        try:
-            found = self.value.step.bound(source)
-        finally:
-            if tracked is None:
-                del known[source]
-            else:
-                known[source] = tracked
-        if not math.isfinite(found):
-            raise self.refuse("its constant is not finite")
-        return found
 
     def operator(self, parameter: str) -> float:
         """Bound the l2 norm of the node's linear part, of the envelope where a trained parameter decides it."""
@@ -156,10 +117,6 @@ class Asked:
             raise self.refuse("a constant that is added is not finite")
         return directed.mul(directed.stack(tensor.abs().tolist(), L2), directed.sqrt(repeats))
 
-    def repeated(self, source: Value) -> float:
-        """Bound how much broadcasting an input multiplies distances."""
-        return directed.root(copies(self.call, source), L2)
-
     def occurrences(self, constant: object) -> float:
         """Count how often each entry of a constant occurs in one sample's output, rounded up."""
         numel = constant.numel() if isinstance(constant, torch.Tensor) else 1
@@ -169,11 +126,3 @@ class Asked:
         """Answer for a node of one input that multiplies norms by at most `gain`, both ways, and adds `shift`."""
         source = self.source
         return Effect(((source, gain),), directed.add(directed.mul(gain, self.sizes[source]), shift))
-
-
-def read(call: Call) -> tuple[Value, ...]:
-    """List what a node reads of the image, each as often as it occurs."""
-    found: list[Value] = []
-    for item in call.arguments.values():
-        found += [v for v in (item if isinstance(item, list) else [item]) if isinstance(v, Value)]
-    return tuple(found)

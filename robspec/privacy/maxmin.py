@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import fx
 
+from robspec.lipschitz.asked import read
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Value
-from robspec.privacy.asked import read
 
 _EXTREMES = ("aten.maximum.default", "aten.minimum.default", "aten.max.other", "aten.min.other")
 """What torch splits between both at a tie: fmax and fmin do not."""

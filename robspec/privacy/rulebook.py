@@ -17,10 +17,4 @@ def table() -> dict[str, Callable[[Asked], Effect]]:
     Raises:
         RuntimeError: two rule files name the same operation.
     """
-    found: dict[str, Callable[[Asked], Effect]] = {}
-    for module in registry.modules(rules):
-        for name in module.OPERATIONS:
-            if name in found:
-                raise RuntimeError(f"two rules of gradients claim the operation {name}")
-            found[name] = module.effect
-    return found
+    return {name: module.effect for name, module in registry.by_operation(rules, "rules of gradients").items()}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.export import ExportedProgram
 
 from robspec.function.layout import module_path
 from robspec.lipschitz import directed
-from robspec.lipschitz.rounding.segments import needed
+from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.threads import threads_for
 from robspec.lipschitz.values import Value
 from robspec.lipschitz.walk import Walk
 from robspec.privacy import maxmin, trained
-from robspec.privacy.asked import MEND, Asked, Effect, Envelope, read
+from robspec.privacy.asked import MEND, Asked, Effect, Envelope
 from robspec.privacy.errors import NoSensitivity
 from robspec.privacy.losses import Loss
 from robspec.privacy.rulebook import table
@@ -213,7 +213,7 @@ class _Recursion:
 def _joined(before: Row | None, row: Row, found: float) -> Row:
     """Add one more place where a parameter is read."""
     if before is None:
-        return Row(row.parameter, row.module, row.rule, row.entries, row.size, row.gradient, found, row.what)
+        return replace(row, sensitivity=found)
     return Row(
         row.parameter,
         before.module,

@@ -125,7 +125,7 @@ def _of_class(image: Located, k: int, attack: Attack, at: Bracket, overlap: Frac
 def _by_location(image: Located, k: int, attack: Attack, at: Bracket) -> Account:
     row = image.scores[k]
     vanish = sorted(by_location_vanish(image, k, attack, at).values())
-    stray = row[~_inside(image, image.marked).any(axis=1)]
+    stray = row[~inside(image, image.marked).any(axis=1)]
     stray = stray[stray >= least(at, attack)]
     now, appear = _rising(stray.tolist(), attack, at)
     return Account(len(image.real(k)), tuple(vanish), len(vanish) + now, appear, attack)
@@ -146,11 +146,12 @@ def by_location_vanish(image: Located, k: int, attack: Attack, at: Bracket) -> d
 
 def owned(image: Located, k: int) -> BoolArray:
     """Which locations lie in one object of a class and in no other of it: [N, M]."""
-    inside = _inside(image, image.real(k))
-    return np.asarray(inside & (inside.sum(axis=1) == 1)[:, None])
+    found = inside(image, image.real(k))
+    return np.asarray(found & (found.sum(axis=1) == 1)[:, None])
 
 
-def _inside(image: Located, boxes: FloatArray) -> BoolArray:
+def inside(image: Located, boxes: FloatArray) -> BoolArray:
+    """Which locations lie in which boxes: [N, M]."""
     if image.centres is None:
         raise ValueError("locations need centres")
     x, y = image.centres[:, :1], image.centres[:, 1:]

@@ -19,6 +19,7 @@ from robspec.recheck.certain import (
     ByOverlap,
     by_location_vanish,
     cut_short,
+    inside,
     least,
     owned,
     stored,
@@ -89,12 +90,7 @@ def _lift(score: float, attack: Attack, at: Bracket) -> Fraction:
 
 def _annotated(image: Located, c: int) -> BoolArray:
     """Which locations lie in anything annotated with a class: what fires there for it is no mistake."""
-    if image.centres is None:
-        raise ValueError("locations need centres")
-    boxes = image.marked[image.classes == c]
-    x, y = image.centres[:, :1], image.centres[:, 1:]
-    inside = (boxes[:, 0] < x) & (x < boxes[:, 2]) & (boxes[:, 1] < y) & (y < boxes[:, 3])
-    return np.asarray(inside.any(axis=1))
+    return np.asarray(inside(image, image.marked[image.classes == c]).any(axis=1))
 
 
 def _covers(image: Located, k: int, near: np.typing.NDArray[np.int64], attack: Attack) -> BoolArray:

@@ -38,13 +38,6 @@ class Moving:
     boxes: FloatArray
     far: Fraction = Fraction(0)
 
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def at(self, places: IntArray) -> Moving:
-        """Some of them."""
-        return Moving(self.boxes[places], self.far)
-
 
 def always(a: Moving, i: IntArray, b: Moving, j: IntArray, t: Fraction, *, strictly: bool) -> BoolArray:
     """Which pairs overlap by more than t (or by at least t) wherever they move."""

@@ -14,7 +14,8 @@ import numpy as np
 from robspec.ir.plans import Precisions
 from robspec.ir.types import Detector, Metric, Property
 from robspec.oracle import objects as oracle
-from robspec.oracle.detections import Verdict, average_precision, coco_points, matched
+from robspec.oracle.detections import Verdict, average_precision, coco_points
+from robspec.oracle.objects_together import MOST, verdicts
 from robspec.recheck.bracket import PROBABILITY_ERROR, Bracket
 from robspec.recheck.certain import account, least
 from robspec.recheck.conditions import metrics_of
@@ -24,8 +25,6 @@ from robspec.semantics.constant import Constant
 
 Pair: TypeAlias = tuple[int, Fraction]
 """A class and an overlap."""
-MOST = 100
-"""Detections of a class and an image that count."""
 LEVELS = 12
 """Clean scores that the bound is read at, and as many that an attack leaves of them; any would do."""
 SUMMED = 1 - Fraction(1, 2**50)
@@ -57,15 +56,10 @@ class PrecisionsPool:
         self._images = self._images or Kept(image.detector)
         self._images.add(image)
         self._detector, self._scores = image.detector, len(image)
-        seen = image.clean()
-        kept = oracle.kept(seen, {})
         for k in image.asked(self.metric):
             self._total[k] = self._total.get(k, 0) + len(image.real(k))
-            best = kept[k][:MOST]
-            for o in self.metric.arguments:
-                rights = matched(best, seen.boxes, seen.of(k), o)
-                verdicts = [Verdict(seen.scores[k][i], right) for i, right in zip(best, rights, strict=True)]
-                self._found.setdefault((k, o), []).extend(verdicts)
+        for pair, found in verdicts(self.metric, image.clean(), {}).items():
+            self._found.setdefault(pair, []).extend(found)
 
     def entry(self) -> dict[str, Any]:
         """What holds of all images together."""

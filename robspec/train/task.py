@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,22 @@ class Console(Protocol):
     def line(self, text: str) -> None:
         """Say one thing."""
         ...
+
+
+class Printed:
+    """A console for scripts: lines on standard output, and of bars what begins."""
+
+    def line(self, text: str) -> None:
+        """See `Console.line`."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """See `Console.bar`."""
+        if total:
+            self.line(f"{title}: {total}")
+        yield lambda _: None
 
 
 class Task(Protocol):

@@ -14,6 +14,7 @@ from robspec.ir.plans import Accuracy, Stability, Weighted, unweighted
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Query, RadiusQuery, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify.balls import NORMS
+from robspec.verify.conditions import all_met
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.goals import AnyGoal, EveryGoal, Goal, MetricGoal
 from robspec.verify.margins import two_sided
@@ -143,20 +144,7 @@ class Question:
                 if value is not None and distance <= eps:
                     yield point, value
             return
+        clean, values = ({m: of[image] for m, of in known.items()} for known in (self._clean, self._values))
         for point, objective in enumerate(self._query.objectives):
-            if self._met(objective, image):
+            if all_met(objective, clean, values):
                 yield point, distance
-
-    def _met(self, objective: Objective, image: int) -> bool:
-        """Whether an image meets an objective, for sure: an undefined condition is not met."""
-        if not isinstance(objective, Degraded):
-            found = [self._met(part, image) for part in objective.parts]
-            return all(found) if isinstance(objective, AllOf) else any(found)
-        metric = objective.metric
-        value, clean = self._values[metric][image], self._clean[metric][image]
-        if value is None or clean is None:
-            return False
-        gamma = objective.threshold.at(clean)
-        if metric.lower_is_better:
-            value, gamma = -value, -gamma
-        return value < gamma if objective.strict else value <= gamma

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import TypeAlias
@@ -14,15 +14,16 @@ import torch
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.scene import Scene
-from robspec.ir.types import AllOf, Degraded, Detector, Metric, Objective, Program, Property, WorstCaseQuery
+from robspec.ir.types import Degraded, Detector, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import objects, objects_together
 from robspec.oracle.compare import BELOW, NO_TOLERANCE, Comparison, shown
 from robspec.oracle.detections import Annotated, box
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import decimal_text
+from robspec.verify.conditions import all_met, meets
 from robspec.verify.crosscheck import points_of
-from robspec.verify.evaluate import is_pooled, metrics_of
+from robspec.verify.evaluate import is_pooled, metrics_in, metrics_of
 from robspec.verify.result import ImageResult, PropertyResult, Value
 
 Attack: TypeAlias = Callable[[Fraction], tuple[Fraction, int] | None]
@@ -189,7 +190,7 @@ def _radius(
     found = attack(Fraction(bound) * constant)
     if found is None:
         return _said(name, prop, what, "none", bound, "not solved", None, began)
-    return _reached(name, prop, bound, _meets(objective, clean, found[0]), found[1], began)
+    return _reached(name, prop, bound, meets(objective, found[0], objective.threshold.at(clean)), found[1], began)
 
 
 def _combined(
@@ -197,7 +198,7 @@ def _combined(
 ) -> Comparison:
     """Attacks aimed at each condition, held against the combination of all."""
     began, what = time.perf_counter(), "whole image: radius"
-    asked = list(dict.fromkeys(leaf.metric for leaf in _leaves(objective)))
+    asked = list(dict.fromkeys(metrics_in(objective)))
     clean = {metric: objects.value(metric, image, {}) for metric in asked}
     if bound == math.inf or bound == 0 or None in clean.values():
         return _said(name, prop, what, "none", bound, "not solved", None, began)
@@ -207,7 +208,7 @@ def _combined(
         choices = max(choices, count)
         for moved in found:
             values = {other: objects.value(other, image, moved) for other in asked}
-            met |= _all_met(objective, clean, values)
+            met |= all_met(objective, clean, values)
     return _reached(name, prop, bound, met, choices, began)
 
 
@@ -216,31 +217,6 @@ def _reached(name: str, prop: Property, bound: Value, met: bool, choices: int, b
     method = f"integer programs, HiGHS, {choices} moves, boxes as they are"
     found = f"{'<=' if met else '>='} {shown(bound)}"
     return _said(name, prop, f"{_part(prop)}: radius", method, bound, found, not met, began, note)
-
-
-def _meets(objective: Degraded, clean: Fraction, value: Fraction) -> bool:
-    gamma = objective.threshold.at(clean)
-    if objective.metric.lower_is_better:
-        value, gamma = -value, -gamma
-    return value < gamma if objective.strict else value <= gamma
-
-
-def _all_met(
-    objective: Objective, clean: Mapping[Metric, Fraction | None], values: Mapping[Metric, Fraction | None]
-) -> bool:
-    if isinstance(objective, Degraded):
-        before, after = clean[objective.metric], values[objective.metric]
-        return before is not None and after is not None and _meets(objective, before, after)
-    parts = (_all_met(part, clean, values) for part in objective.parts)
-    return all(parts) if isinstance(objective, AllOf) else any(parts)
-
-
-def _leaves(objective: Objective) -> Iterator[Degraded]:
-    if isinstance(objective, Degraded):
-        yield objective
-    else:
-        for part in objective.parts:
-            yield from _leaves(part)
 
 
 def _part(prop: Property) -> str:

@@ -15,8 +15,8 @@ from torch import Tensor
 from robspec.semantics.norm import L1, LINF, Norm
 from robspec.verify.balls import inside, steepest
 
-_INSIDE = 1 - 1e-6
-"""The search stays this far inside the ball, so that rounding to float32 does not leave it."""
+INSIDE = 1 - 1e-6
+"""A search stays this far inside the ball, so that rounding to float32 seldom leaves it."""
 _UPWARD = 1 + Fraction(1, 2**40)
 
 
@@ -57,7 +57,7 @@ def descend(
         float32 [B, C, H, W], in the range; within the ball up to rounding, which whoever uses them measures.
     """
     change = torch.zeros_like(clean)
-    radii = torch.full((len(clean),), eps * _INSIDE, dtype=torch.float64)
+    radii = torch.full((len(clean),), eps * INSIDE, dtype=torch.float64)
     for k in range(steps):
         tried = (clean + change).clamp(*ends).requires_grad_()
         (slope,) = torch.autograd.grad(loss(model.differentiable(tried)), tried)

@@ -13,6 +13,7 @@ from robspec.ir.plans import Accuracy, PooledComponents, PooledObjects, Precisio
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify import arithmetic
+from robspec.verify.conditions import meets
 from robspec.verify.errors import UnsupportedMetricError
 from robspec.verify.result import ImageResult, Value
 
@@ -243,7 +244,7 @@ def metrics_of(query: Query) -> Iterator[Metric]:
         yield query.metric
     else:
         for objective in query.objectives:
-            yield from _leaves(objective)
+            yield from metrics_in(objective)
 
 
 def _pooled_metric(prop: Property) -> Metric:
@@ -262,12 +263,13 @@ def _pooled_metric(prop: Property) -> Metric:
     return metric
 
 
-def _leaves(objective: Objective) -> Iterator[Metric]:
+def metrics_in(objective: Objective) -> Iterator[Metric]:
+    """List the metrics of an objective's conditions."""
     if isinstance(objective, Degraded):
         yield objective.metric
     else:
         for part in objective.parts:
-            yield from _leaves(part)
+            yield from metrics_in(part)
 
 
 def _first(query: Query) -> Metric:
@@ -278,10 +280,7 @@ def attained_radius(objective: Degraded, clean: Fraction | None, gamma: Fraction
     """Radius at which the clean image itself meets an objective: 0, or not known to be finite."""
     if clean is None or gamma is None:
         return None
-    if objective.metric.lower_is_better:
-        clean, gamma = -clean, -gamma
-    met = clean < gamma if objective.strict else clean <= gamma
-    return Fraction(0) if met else math.inf
+    return Fraction(0) if meets(objective, clean, gamma) else math.inf
 
 
 def _all_of(values: Sequence[Value | None]) -> Value | None:

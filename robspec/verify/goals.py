@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -92,8 +92,8 @@ class MetricGoal:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EveryGoal:
-    """Several goals at once: met where every one is.
+class _Several:
+    """Several goals, whose pixels stand side by side.
 
     Args:
         parts: each with its threshold.
@@ -105,51 +105,41 @@ class EveryGoal:
         """See `Goal`."""
         return torch.cat([part.margins(logits) for part in self.parts], dim=1)
 
+    def rows(self, places: Tensor) -> Self:
+        """See `Goal`."""
+        return type(self)(tuple(part.rows(places) for part in self.parts))
+
+    def _values(self, logits: Tensor) -> Tensor:
+        return torch.stack([part.value(logits) for part in self.parts])
+
+    def _softened(self, logits: Tensor, scale: Tensor, chosen: Tensor) -> Tensor:
+        """What is chosen of all pixels is cut into that of each part."""
+        shares = chosen.chunk(len(self.parts), dim=1)
+        return torch.stack([p.soft(logits, scale, c) for p, c in zip(self.parts, shares, strict=True)])
+
+
+class EveryGoal(_Several):
+    """Several goals at once: met where every one is."""
+
     def value(self, logits: Tensor) -> Tensor:
         """See `Goal`."""
-        return torch.stack([part.value(logits) for part in self.parts]).amax(dim=0)
+        return self._values(logits).amax(dim=0)
 
     def soft(self, logits: Tensor, scale: Tensor, chosen: Tensor) -> Tensor:
         """See `Goal`; what is met already pulls no further."""
-        found = [p.soft(logits, scale, c) for p, c in zip(self.parts, _shared(chosen, self.parts), strict=True)]
-        return torch.stack(found).clamp_min(_ENOUGH).sum(dim=0)
-
-    def rows(self, places: Tensor) -> EveryGoal:
-        """See `Goal`."""
-        return EveryGoal(tuple(part.rows(places) for part in self.parts))
+        return self._softened(logits, scale, chosen).clamp_min(_ENOUGH).sum(dim=0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AnyGoal:
-    """Several goals, one of which is enough.
-
-    Args:
-        parts: each with its threshold.
-    """
-
-    parts: tuple[Goal, ...]
-
-    def margins(self, logits: Tensor) -> Tensor:
-        """See `Goal`."""
-        return torch.cat([part.margins(logits) for part in self.parts], dim=1)
+class AnyGoal(_Several):
+    """Several goals, one of which is enough."""
 
     def value(self, logits: Tensor) -> Tensor:
         """See `Goal`."""
-        return torch.stack([part.value(logits) for part in self.parts]).amin(dim=0)
+        return self._values(logits).amin(dim=0)
 
     def soft(self, logits: Tensor, scale: Tensor, chosen: Tensor) -> Tensor:
         """See `Goal`; the one that is nearest to be met pulls."""
-        found = [p.soft(logits, scale, c) for p, c in zip(self.parts, _shared(chosen, self.parts), strict=True)]
-        return torch.stack(found).amin(dim=0)
-
-    def rows(self, places: Tensor) -> AnyGoal:
-        """See `Goal`."""
-        return AnyGoal(tuple(part.rows(places) for part in self.parts))
-
-
-def _shared(chosen: Tensor, parts: tuple[Goal, ...]) -> tuple[Tensor, ...]:
-    """Cut what is chosen of all pixels of all parts."""
-    return chosen.chunk(len(parts), dim=1)
+        return self._softened(logits, scale, chosen).amin(dim=0)
 
 
 def typical(margins: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -280,21 +279,6 @@ def picture(name: str, images: Tensor) -> Image.Image:
     return Image.fromarray(np.concatenate(tiles, axis=1))
 
 
-class _Console:
-    """Prints lines; bars are left to `robspec train`."""
-
-    def line(self, text: str) -> None:
-        """Print a line."""
-        print(text, flush=True)
-
-    @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Say what begins."""
-        if total:
-            print(f"{title}: {total}", flush=True)
-        yield lambda _: None
-
-
 def train_all(build: Path) -> None:
     """Draw scenes, train both models and put archives and cards beside this file.
 
@@ -303,6 +287,7 @@ def train_all(build: Path) -> None:
     """
     from robspec.train.config import read_config
     from robspec.train.run import train
+    from robspec.train.task import Printed
 
     for folder, count, seed in ((build / "train", TRAINED, SEED), (build / "val", SHOWN, SHOWN_SEED)):
         if not (folder / "objects.json").exists():
@@ -313,7 +298,7 @@ def train_all(build: Path) -> None:
     shutil.copyfile(build / "val" / "objects.json", FOLDER / "objects.json")
     for name in MODELS:
         shutil.copyfile(FOLDER / f"{name}.toml", build / f"{name}.toml")
-        done = train(read_config(build / f"{name}.toml"), build / name, None, _Console())
+        done = train(read_config(build / f"{name}.toml"), build / name, None, Printed())
         shutil.copyfile(done.folder / "model.pt2", FOLDER / f"{name}.pt2")
         shutil.copyfile(done.folder / "card.json", FOLDER / f"{name}.json")
 

@@ -13,8 +13,7 @@ import argparse
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -180,21 +179,6 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-class _Console:
-    """Prints lines; bars are left to `robspec train`."""
-
-    def line(self, text: str) -> None:
-        """Print a line."""
-        print(text, flush=True)
-
-    @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Say what begins."""
-        if total:
-            print(f"{title}: {total}", flush=True)
-        yield lambda _: None
-
-
 def train_all(build: Path) -> None:
     """Train every model of the table and put its archive and card beside this file.
 
@@ -206,9 +190,10 @@ def train_all(build: Path) -> None:
 
     from robspec.train.config import read_config
     from robspec.train.run import train
+    from robspec.train.task import Printed
 
     for name in MODELS:
-        done = train(read_config(FOLDER / f"{name}.toml"), build / name, scene, _Console())
+        done = train(read_config(FOLDER / f"{name}.toml"), build / name, scene, Printed())
         shutil.copyfile(done.folder / "model.pt2", FOLDER / f"{name}.pt2")
         shutil.copyfile(done.folder / "card.json", FOLDER / f"{name}.json")
 

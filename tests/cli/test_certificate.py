@@ -225,14 +225,25 @@ def test_every_forged_field_is_rejected(derived: tuple[Derived, dict[str, Any]])
     # Another batch size or forward pass is another, true, certificate where the logits are the same.
     inputs = [("inputs", name) for name in ("batch_size", "forward", "assume_lipschitz")]
     paths = [path for path in leaves(written) if path != ("digest",) and path not in inputs]
+    every_forgery_is_found(truth, written, paths, len(paths) // 10)
+
+
+def every_forgery_is_found(truth: Derived, written: dict[str, Any], paths: list[tuple[Any, ...]], most: int) -> None:
+    """Forge fields far apart at once; each must be found by a difference of its own, or it is forged alone.
+
+    Args:
+        truth: what the files lead to.
+        written: the certificate.
+        paths: the fields.
+        most: fewer than so many may need to be forged alone.
+    """
     groups = len(paths) // 40
     alone = []
     for number in range(groups):
-        # Fields far apart at once; each must be found by a difference of its own, or it is forged alone.
         group = paths[number::groups]
         causes = _found(truth, written, *group)
         alone += [path for path, cause in zip(group, causes, strict=True) if cause is None or causes.count(cause) > 1]
-    assert len(alone) < len(paths) // 10
+    assert len(alone) < most
     for path in alone:
         assert _found(truth, written, path) != [None], path
 

@@ -97,7 +97,9 @@ def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, 
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize(("number", "more"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--workers", 1))])
+@pytest.mark.parametrize(
+    ("number", "more"), [(signal.SIGTERM, ()), (signal.SIGINT, ()), (signal.SIGINT, ("--workers", 1))]
+)
 def test_check_reports_the_images_it_finished(
     project: Project, number: signal.Signals, more: tuple[object, ...], tmp_path: Path
 ) -> None:

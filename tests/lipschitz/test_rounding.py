@@ -60,7 +60,9 @@ def test_no_random_network_is_further_from_sixty_digits_than_is_proved(seed: int
         draw(net, random)
     try:
         found = ratios(net, random)
-    except NoRoundingRule:
+    except NoRoundingRule as refusal:
+        if "may overflow float32" not in refusal.what:
+            raise
         pytest.skip("weights of this size may overflow float32")
     assert max(found.values()) <= 1.0
 

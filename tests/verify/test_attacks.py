@@ -79,6 +79,13 @@ def hunt(norm: Norm, eps: float, aim: int, steps: int, threshold: float = 0.0) -
     )
 
 
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_method_names_its_source_and_is_in_the_table(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "attacks.md"
+    assert f"\n| `{name}` |" in page.read_text(encoding="utf-8")
+    assert "Source:" in (attacks.load(name).search.__doc__ or "")
+
+
 @pytest.mark.parametrize("norm", [L1, L2, LINF])
 @pytest.mark.parametrize("name", attacks.names())
 def test_within_a_ball_the_cheapest_pixels_are_lost(name: str, norm: Norm) -> None:
@@ -181,9 +188,8 @@ def asked(bright: Path, text: str, **options: object) -> object:
 
 def test_attacks_come_within_a_hundredth_of_an_exact_certificate(bright: Path) -> None:
     """One image at a time: what is attained with one per cent more budget is what is certified or worse."""
-    text = WORST.format("pixel_accuracy", "2, 2.02", "mean(worst_case) >= 0.99")
-    if True:
-        report = asked(bright, text.replace("2, 2.02", "2 to 2.02 points 2"), attack=60, attack_all=True)
+    text = WORST.format("pixel_accuracy", "2 to 2.02 points 2", "mean(worst_case) >= 0.99")
+    report = asked(bright, text, attack=60, attack_all=True)
     for image in report.properties[0].images:
         assert image.certified[0] <= image.attained[0]
         assert image.certified[1] <= image.attained[1] <= image.certified[0]
@@ -196,6 +202,18 @@ def test_radii_are_refuted_by_images_nearer_than_asked(bright: Path) -> None:
     assert found.label == "REFUTED"
     for image in found.images:
         assert image.certified[0] <= image.attained[0] <= image.certified[0] * Fraction(105, 100)
+        assert image.attacks[0].distance == image.attained[0]
+
+
+@pytest.mark.parametrize("joined", ["and", "or"])
+def test_combined_conditions_are_met_by_images_nearer_than_asked(bright: Path, joined: str) -> None:
+    text = RADIUS.format("pixel_accuracy", f"h <= 0.9 {joined} recall[bright] <= 0.7", "6")
+    (found,) = asked(bright, text, attack=160).properties
+    assert found.label == "REFUTED"
+    nearer = [image for image in found.images if image.attacks and image.attacks[0]]
+    assert nearer
+    for image in nearer:
+        assert image.certified[0] <= image.attained[0] < 6
         assert image.attacks[0].distance == image.attained[0]
 
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from robspec.errors import RobspecError
 from robspec.lipschitz import directed
+from robspec.lipschitz.asked import AskedNode
 from robspec.lipschitz.call import Call
 from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.lipschitz.rounding.precision import Precision
-from robspec.lipschitz.shapes import copies
 from robspec.lipschitz.values import Value
-from robspec.semantics.norm import L2
 
 ASSUMPTION = ", an assumption"
 """What ends the words of a charge that nobody guarantees."""
@@ -51,18 +49,15 @@ class Charge:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Asked(AskedNode):
     """One node as a rule of rounding sees it.
 
     Args:
         call: the node with its arguments, as the rule of its constant saw it.
         value: the output that counts.
         precision: the arithmetic it is computed in.
-        dtype: the same, as an element type.
     """
 
-    call: Call
-    value: Value
     precision: Precision
 
     @property
@@ -70,53 +65,9 @@ class Asked:
         """The element type of the arithmetic."""
         return torch.float64 if self.precision.name == "float64" else torch.float32
 
-    @property
-    def entries(self) -> int:
-        """How many numbers one image's output holds."""
-        return math.prod(self.value.shape)
-
-    @property
-    def sources(self) -> tuple[Value, ...]:
-        """The inputs that depend on the image, in order, each as often as it occurs."""
-        found: list[Value] = []
-        for item in self.call.arguments.values():
-            found += [v for v in (item if isinstance(item, list) else [item]) if isinstance(v, Value)]
-        return tuple(found)
-
-    @property
-    def source(self) -> Value:
-        """The only input that depends on the image."""
-        sources = self.sources
-        if len(sources) != 1:
-            raise self.refuse(f"{len(sources)} inputs depend on the image")
-        return sources[0]
-
-    def refuse(self, what: str) -> RobspecError:
+    def refuse(self, what: str) -> NoRoundingRule:
         """Build the refusal of a node without a bound on its rounding error."""
-        return NoRoundingRule(
-            self.call.where,
-            f"the rounding error of {self.call.name} has no bound: {what}",
-            "write it as operations that have one, or say `--arithmetic exact`",
-        )
-
-    def gain(self) -> float:
-        """The l2 constant of the node in its only input, as the rule of the constant proves it."""
-        source = self.source
-        known = source.known
-        tracked = known.get(source)
-        known[source] = 1.0
-        try:
-            found = self.value.step.bound(source)
-        finally:
-            if tracked is None:
-                del known[source]
-        if not math.isfinite(found):
-            raise self.refuse("its constant is not finite")
-        return found
-
-    def repeated(self, source: Value) -> float:
-        """Bound how much broadcasting an input multiplies distances."""
-        return directed.root(copies(self.call, source), L2)
+        return refusal(self.call, what)
 
     def spread(self, constant: torch.Tensor) -> float:
         """Bound the l2 norm of a constant that is broadcast to one image's output.
@@ -143,6 +94,15 @@ class Asked:
     def one(self, relative: float, absolute: float = 0.0, what: str = "") -> Charge:
         """Answer for a node of one input whose error is so much of its norm, and so much besides."""
         return Charge((Term(self.source, self.gain(), relative),), absolute, what)
+
+
+def refusal(call: Call, what: str) -> NoRoundingRule:
+    """Build the refusal of a node without a bound on its rounding error."""
+    return NoRoundingRule(
+        call.where,
+        f"the rounding error of {call.name} has no bound: {what}",
+        "write it as operations that have one, or say `--arithmetic exact`",
+    )
 
 
 def length(tensor: torch.Tensor) -> float:

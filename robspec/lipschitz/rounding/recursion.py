@@ -16,9 +16,9 @@ from torch.export import ExportedProgram
 
 from robspec.function.layout import module_path
 from robspec.lipschitz import directed
+from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.rounding import segments
-from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge
-from robspec.lipschitz.rounding.errors import NoRoundingRule
+from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge, refusal
 from robspec.lipschitz.rounding.magnitudes import measure
 from robspec.lipschitz.rounding.precision import DOUBLE, Precision
 from robspec.lipschitz.rounding.rulebook import table
@@ -132,14 +132,15 @@ class _Recursion:
     def __init__(self, program: ExportedProgram, box: Box) -> None:
         self._walk = Walk(program, L2)
         output = self._walk.run()
-        self._inputs = {value: self._read(value) for value in self._walk.values}
-        self._order = segments.needed(output, self._inputs, self._walk.values)
+        calls = self._walk.calls
+        self._inputs = {v: read(calls[v.node]) if v.node in calls else () for v in self._walk.values}
+        self._order = needed(output, self._inputs, self._walk.values)
         narrow = set(segments.narrow(self._order, self._inputs))
         for value in self._walk.values:
             value.forget(tracked=value in narrow)
         for value in self._order:
             if value.step.refusal is not None:
-                raise self._refuse(value, "it has no constant of its own")
+                raise refusal(self._walk.calls[value.node], "it has no constant of its own")
             _ = value.known
         self._cuts = segments.chain([value for value in self._order if value in narrow])
         self._far, self._given, middle = self._place(box)
@@ -188,7 +189,7 @@ class _Recursion:
                 found.errors[value] = directed.add(directed.mul(reach[value], found.errors[cut]), since[value])
                 largest = max((directed.mul(max(t.gain, 1.0), computed[t.source]) for t in charge.terms), default=0.0)
                 if not max(largest, found.errors[value]) < limit:
-                    raise self._refuse(value, f"its numbers may overflow {precision.name}")
+                    raise refusal(self._walk.calls[value.node], f"its numbers may overflow {precision.name}")
             if measured:
                 far = directed.mul(value.known[root], self._far)
                 sizes[value] = directed.add(self._measured(value), found.errors[value], far)
@@ -222,26 +223,8 @@ class _Recursion:
         call = self._walk.calls[value.node]
         rule = table().get(call.name)
         if rule is None:
-            raise self._refuse(value, "there is no rule for it")
+            raise refusal(call, "there is no rule for it")
         return rule(Asked(call, value, precision))
-
-    def _refuse(self, value: Value, what: str) -> NoRoundingRule:
-        call = self._walk.calls[value.node]
-        return NoRoundingRule(
-            call.where,
-            f"the rounding error of {call.name} has no bound: {what}",
-            "write it as operations that have one, or say `--arithmetic exact`",
-        )
-
-    def _read(self, value: Value) -> tuple[Value, ...]:
-        """What a node reads of the image."""
-        call = self._walk.calls.get(value.node)
-        if call is None:
-            return ()
-        found: list[Value] = []
-        for item in call.arguments.values():
-            found += [v for v in (item if isinstance(item, list) else [item]) if isinstance(v, Value)]
-        return tuple(found)
 
     def _measured(self, value: Value) -> float:
         """The norm of a value at the middle of the box: of equal images one has at most their mean square."""

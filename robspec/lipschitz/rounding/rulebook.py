@@ -17,10 +17,4 @@ def table() -> dict[str, Callable[[Asked], Charge]]:
     Raises:
         RuntimeError: two rule files name the same operation.
     """
-    found: dict[str, Callable[[Asked], Charge]] = {}
-    for module in registry.modules(rules):
-        for name in module.OPERATIONS:
-            if name in found:
-                raise RuntimeError(f"two rules of rounding claim the operation {name}")
-            found[name] = module.charge
-    return found
+    return {name: module.charge for name, module in registry.by_operation(rules, "rules of rounding").items()}

@@ -7,24 +7,6 @@ from collections.abc import Mapping, Sequence
 from robspec.lipschitz.values import Value
 
 
-def needed(output: Value, inputs: Mapping[Value, Sequence[Value]], order: Sequence[Value]) -> list[Value]:
-    """List the values that the output depends on, itself included, in the order of the graph.
-
-    Args:
-        output: the logits.
-        inputs: what each value is computed from.
-        order: all values in the order of the graph.
-    """
-    found = {output}
-    waiting = [output]
-    while waiting:
-        for source in inputs[waiting.pop()]:
-            if source not in found:
-                found.add(source)
-                waiting.append(source)
-    return [value for value in order if value in found]
-
-
 def narrow(order: Sequence[Value], inputs: Mapping[Value, Sequence[Value]]) -> list[Value]:
     """List the values that nothing goes past: no later value reads an earlier one.
 

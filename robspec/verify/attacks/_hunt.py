@@ -10,11 +10,8 @@ from torch import Tensor
 
 from robspec.semantics.norm import Norm
 from robspec.verify.balls import inside, sizes, spread
-from robspec.verify.descent import Differentiable
+from robspec.verify.descent import INSIDE, Differentiable
 from robspec.verify.goals import Goal
-
-_INSIDE = 1 - 1e-6
-"""A search stays this far inside the ball, so that rounding to float32 seldom leaves it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +47,19 @@ class Hunt:
         """Whether the smallest change is looked for."""
         return bool(torch.isinf(self.eps).all())
 
+    @property
+    def diameter(self) -> float:
+        """Of the input range, in the norm."""
+        whole = torch.full_like(self.clean[:1], self.ends[1] - self.ends[0])
+        return float(sizes(whole, self.norm))
+
     def within(self, eps: Tensor, steps: int, start: Tensor | None = None) -> Hunt:
         """The same within balls of other radii, perhaps from elsewhere."""
         return replace(self, eps=eps, steps=steps, start=self.start if start is None else start)
 
     def at(self, change: Tensor) -> Tensor:
         """Put changed images into the range, and into their balls: float32 [N, C, H, W]."""
-        return (self.clean + inside(change, self.eps * _INSIDE, self.norm)).clamp(*self.ends)
+        return (self.clean + inside(change, self.eps * INSIDE, self.norm)).clamp(*self.ends)
 
 
 class Best:
@@ -93,6 +96,12 @@ class Best:
         self.images = torch.where(better[:, None, None, None], images.detach(), self.images)
         return value
 
+    def last(self, change: Tensor) -> Tensor:
+        """See the images that a search ends at, and give the best of all."""
+        images = self._hunt.at(change)
+        self.see(images, self._hunt.model.logits(images))
+        return self.images
+
 
 def shortened(hunt: Hunt, images: Tensor, rounds: int = 5) -> Tensor:
     """Bisect, on the straight line to the clean image, for the smallest change that still meets the goal.
@@ -123,16 +132,10 @@ class Method:
     """One attack.
 
     Args:
-        name: as `--attack-method` takes it.
-        title: in words.
-        source: who published it, and where.
         search: gives an image for each, float32 [N, C, H, W]: the best it saw, the clean one where there is none.
         smallest: whether it looks for the smallest change by itself; else `bisection` calls it at one radius after
             the other where that is asked.
     """
 
-    name: str
-    title: str
-    source: str
     search: Callable[[Hunt], Tensor]
     smallest: bool = True

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import shrunk, sizes, spread, steepest, weight
+from robspec.verify.balls import shrunk, spread, steepest, weight
 from robspec.verify.goals import cheapest, typical
 
 _BEYOND = 0.02
@@ -29,8 +29,7 @@ def search(hunt: Hunt) -> Tensor:
     Algorithms 1 and 2, in a plain form: one step length for an image where they have one for each entry.
     """
     best, change = Best(hunt), hunt.start
-    whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    reach = torch.where(torch.isinf(hunt.eps), 0.1 * whole, hunt.eps)
+    reach = torch.where(torch.isinf(hunt.eps), 0.1 * hunt.diameter, hunt.eps)
     multipliers: Tensor | None = None
     weights: Tensor | None = None
     scale = reach
@@ -59,9 +58,7 @@ def search(hunt: Hunt) -> Tensor:
         change = torch.where(
             spread(met), shrunk(stepped, 0.3 * length * weight(stepped, hunt.norm), hunt.norm), stepped
         )
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
 def _penalty(over: Tensor, weights: Tensor, multipliers: Tensor) -> Tensor:
@@ -72,4 +69,4 @@ def _penalty(over: Tensor, weights: Tensor, multipliers: Tensor) -> Tensor:
     return multipliers * (cubic + below / (1 - weights * below))
 
 
-METHOD = Method("alma-prox", "proximal splitting of an augmented Lagrangian", "Rony et al., CVPR 2023", search)
+METHOD = Method(search)

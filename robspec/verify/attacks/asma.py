@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import sizes, spread, steepest
+from robspec.verify.balls import spread, steepest
 from robspec.verify.goals import cheapest
 
 _LEAST, _MORE = 0.5, 2.0
@@ -23,8 +23,7 @@ def search(hunt: Hunt) -> Tensor:
     Image Segmentation", MICCAI 2019, equations 2 to 4; their intersection over union with the mask is the share here.
     """
     best, change = Best(hunt), hunt.start
-    whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    unit = torch.where(torch.isinf(hunt.eps), 0.4 * whole, 1.5 * hunt.eps) / hunt.steps
+    unit = torch.where(torch.isinf(hunt.eps), 0.4 * hunt.diameter, 1.5 * hunt.eps) / hunt.steps
     mask: Tensor | None = None
     for _ in range(hunt.steps):
         if hunt.late():
@@ -40,9 +39,7 @@ def search(hunt: Hunt) -> Tensor:
         (slope,) = torch.autograd.grad((margins * left).sum(), images)
         length = unit * (_LEAST + _MORE * reached)
         change = images.detach() - hunt.clean - steepest(slope, hunt.norm) * spread(length).float()
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
-METHOD = Method("asma", "adaptive segmentation mask attack", "Ozbulak et al., MICCAI 2019", search)
+METHOD = Method(search)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from robspec.verify.attacks import pgd
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import sizes
 
 _ROUNDS = 8
 
@@ -25,7 +24,8 @@ def search(hunt: Hunt) -> Tensor:
         return pgd.search(hunt)
     best = Best(hunt)
     low = torch.zeros_like(hunt.eps)
-    high = torch.full_like(hunt.eps, _largest(hunt))
+    whole = hunt.diameter
+    high = torch.full_like(hunt.eps, whole)
     tried = high / 8
     each = max(hunt.steps // _ROUNDS, 2)
     for _ in range(_ROUNDS):
@@ -37,19 +37,8 @@ def search(hunt: Hunt) -> Tensor:
         low = torch.where(met, low, torch.maximum(low, tried))
         known = torch.isfinite(best.values)
         # While nothing is found the radius doubles; what failed at the whole range is given up.
-        tried = torch.where(known, (torch.minimum(low, high) + high) / 2, (2 * tried).clamp_max(_largest(hunt)))
+        tried = torch.where(known, (torch.minimum(low, high) + high) / 2, (2 * tried).clamp_max(whole))
     return best.images
 
 
-def _largest(hunt: Hunt) -> float:
-    """The diameter of the input range in the norm."""
-    whole = torch.full_like(hunt.clean[:1], hunt.ends[1] - hunt.ends[0])
-    return float(sizes(whole, hunt.norm))
-
-
-METHOD = Method(
-    "bisection",
-    "the smallest change by bisection over projected gradient",
-    "Carlini and Wagner, IEEE S&P 2017; Rony et al., ICCV 2021",
-    search,
-)
+METHOD = Method(search)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import sizes, spread, steepest
+from robspec.verify.balls import spread, steepest
 from robspec.verify.goals import cheapest
 
 
@@ -18,8 +18,7 @@ def search(hunt: Hunt) -> Tensor:
     are those that a budget pays for first.
     """
     best, change = Best(hunt), hunt.start
-    whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    length = torch.where(torch.isinf(hunt.eps), 0.4 * whole, 2.0 * hunt.eps) / hunt.steps
+    length = torch.where(torch.isinf(hunt.eps), 0.4 * hunt.diameter, 2.0 * hunt.eps) / hunt.steps
     for _ in range(hunt.steps):
         if hunt.late():
             return best.images
@@ -33,9 +32,7 @@ def search(hunt: Hunt) -> Tensor:
         change = images.detach() - hunt.clean - steepest(slope, hunt.norm) * spread(length).float()
         if not bool(right.any()):
             break
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
-METHOD = Method("dag", "the dense adversary", "Xie et al., ICCV 2017", search)
+METHOD = Method(search)

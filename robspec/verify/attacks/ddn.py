@@ -28,8 +28,8 @@ def search(hunt: Hunt) -> Tensor:
     the norm in place of the scaling.
     """
     best, change = Best(hunt), hunt.start
-    whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    radius = torch.minimum(hunt.eps, _FIRST * whole)
+    whole = hunt.diameter
+    radius = hunt.eps.clamp_max(_FIRST * whole)
     scale: Tensor | None = None
     for k in range(hunt.steps):
         if hunt.late():
@@ -44,14 +44,12 @@ def search(hunt: Hunt) -> Tensor:
         (slope,) = torch.autograd.grad(soft.sum(), images)
         growth = _GROWTH * 4 * (0.1 + 0.9 * fade)
         radius = torch.where(met, torch.minimum(radius, best.values) * (1 - growth / 2), radius * (1 + growth))
-        radius = torch.minimum(torch.minimum(radius, hunt.eps), whole)
+        radius = torch.minimum(radius, hunt.eps).clamp_max(whole)
         stepped = images.detach() - hunt.clean - steepest(slope, hunt.norm) * spread(radius * (0.1 + fade)).float()
         far = sizes(stepped, hunt.norm).clamp_min(1e-30)
         # In l2 the change is brought to the radius from within as well; a projection alone would leave it there.
         change = inside(stepped * spread((radius / far).clamp_min(1.0)).float(), radius, hunt.norm)
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
-METHOD = Method("ddn", "decoupled direction and norm", "Rony et al., CVPR 2019", search)
+METHOD = Method(search)

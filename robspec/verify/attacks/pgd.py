@@ -61,15 +61,7 @@ def search(hunt: Hunt) -> Tensor:
         direction = _KEEP * direction + steepest(slope, hunt.norm)
         length = _LAST + (_FIRST - _LAST) * (1 + math.cos(math.pi * part)) / 2
         change = images.detach() - hunt.clean - steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
-METHOD = Method(
-    "pgd",
-    "projected gradient with momentum on the metric",
-    "Madry et al., ICLR 2018; Dong et al., CVPR 2018",
-    search,
-    smallest=False,
-)
+METHOD = Method(search, smallest=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import shrunk, sizes, spread, steepest, weight
+from robspec.verify.balls import shrunk, spread, steepest, weight
 from robspec.verify.goals import cheapest, typical
 
 _DUAL = 0.5
@@ -24,8 +24,7 @@ def search(hunt: Hunt) -> Tensor:
     with one multiplier for each pixel as in the segmentation form compared by Rony, Pesquet and Ben Ayed, CVPR 2023.
     """
     best, change = Best(hunt), hunt.start
-    whole = sizes(torch.full_like(hunt.clean, hunt.ends[1] - hunt.ends[0]), hunt.norm)
-    reach = torch.where(torch.isinf(hunt.eps), 0.1 * whole, hunt.eps)
+    reach = torch.where(torch.isinf(hunt.eps), 0.1 * hunt.diameter, hunt.eps)
     logs: Tensor | None = None
     scale = reach
     for k in range(hunt.steps):
@@ -49,13 +48,11 @@ def search(hunt: Hunt) -> Tensor:
         length = reach * 0.5 * (0.1 + 0.9 * (1 - k / hunt.steps))
         stepped = images.detach() - hunt.clean - steepest(slope, hunt.norm) * spread(length).float()
         change = shrunk(stepped, length * share[:, 0].detach() * weight(stepped, hunt.norm), hunt.norm)
-    images = hunt.at(change)
-    best.see(images, hunt.model.logits(images))
-    return best.images
+    return best.last(change)
 
 
 def _with_norm(chosen: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(chosen[:, :1]), chosen], dim=1)
 
 
-METHOD = Method("primal-dual", "primal-dual proximal gradient", "Matyasko and Chau, 2021", search)
+METHOD = Method(search)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.absolute import absolute_norm, products
 from robspec.lipschitz.rounding.charge import Asked, Charge, Term
@@ -29,13 +27,8 @@ def charge(asked: Asked) -> Charge:
     elif "bias" in asked.call.arguments:
         bias = asked.call.tensor("bias")
     weight = asked.precision.gamma(terms)
-    fixed = 0.0 if bias is None else directed.mul(weight, factor, _shift(asked, bias))
+    fixed = 0.0 if bias is None else directed.mul(weight, factor, asked.spread(bias))
     lost = asked.everywhere(directed.mul(float(terms), asked.precision.tiny))
     return Charge(
         (Term(asked.source, gain, directed.mul(weight, gain)),), directed.add(fixed, lost), f"{terms} products a sum"
     )
-
-
-def _shift(asked: Asked, bias: torch.Tensor) -> float:
-    """The l2 norm of a bias over all positions, rounded up."""
-    return asked.spread(bias)
