@@ -11,11 +11,13 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @click.command(short_help="List, prune or clear what is kept between runs.")
-@click.option("--prune", metavar="SIZE", help="Keep at most so much of the logits, such as 200M; oldest go first.")
-@click.option("--clear", is_flag=True, help="Remove logits, proofs and compiled kernels.")
+@click.option(
+    "--prune", metavar="SIZE", help="Keep at most so much, such as 200M; what was used least recently goes."
+)
+@click.option("--clear", is_flag=True, help="Remove logits, attacks, proofs and compiled kernels.")
 @click.option("--store", type=click.Path(path_type=Path), help="Another store than the user's.")
 def command(prune: str | None, clear: bool, store: Path | None) -> None:
-    """List what robspec keeps: logits, proofs of Lipschitz constants, compiled kernels.
+    """List what robspec keeps: logits, what attacks tried, proofs of Lipschitz constants, compiled kernels.
 
     Nothing kept is needed: it is looked up by the content of what it was computed from, and computed again where it
     is gone.
@@ -34,7 +36,7 @@ def command(prune: str | None, clear: bool, store: Path | None) -> None:
         return
     opened = Store(path) if path.exists() else None
     if prune is not None and opened is not None:
-        click.echo(f"dropped {opened.prune(_bytes(prune))} batches of logits")
+        click.echo(f"dropped {opened.prune(_bytes(prune))} batches")
     kept = {} if opened is None else opened.summary()
     if opened is not None and opened.trouble:
         raise click.UsageError(f"{path} cannot be used: {opened.trouble}")

@@ -12,6 +12,7 @@ from robspec import stopping
 from robspec.cli import _options
 from robspec.cli._proving import proving
 from robspec.diagnostics import SpecError, render_all
+from robspec.session import beside
 from robspec.syntax.source import read_source
 
 
@@ -185,6 +186,11 @@ def command(
         if path is not None:
             _options.check_writable(path)
     _options.check_witness_folder(witness_dir)
+    pages = [p for f, p in ((form, output), *others) if f == "html" and p is not None]
+    # A page that is no file has no folder beside it, and of several pages each would need its own.
+    pictures = beside.folder_of(pages[0]) if len(pages) == 1 else None
+    if pictures is not None:
+        beside.check_folder(pictures)
     source = read_source(spec)
     program, diagnostics = compile_source(source, parse_overrides(overrides), use)
     if program is None:
@@ -227,6 +233,7 @@ def command(
         limit=limit,
         store=None if no_store else store or default_path(),
         pictures="html" in (form, *(other for other, _ in others)),
+        picture_folder=pictures,
         choice=read_choice(model_output, given, fixed),
         ignore_claims=claims == "ignore",
         workers=workers,
@@ -255,6 +262,8 @@ def command(
             click.echo(text, nl=False)
         for other, path in others:
             _options.write_atomically(path, render(other, report))
+        if pictures is not None:
+            beside.forget(pictures, {panel.large for p in report.pictures for panel in p.panels})
         if compared is not None:
             for line in (*compared.regressions, *compared.moved):
                 click.echo(f"baseline: {line}", err=True)

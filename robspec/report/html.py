@@ -7,6 +7,7 @@ import importlib.resources
 import math
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
@@ -61,7 +62,8 @@ def _facts(report: CheckReport) -> dict[str, Any]:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    return {"title": panel.title, "data": _data("png", panel.png), "legend": panel.legend, "key": panel.key}
+    shown = {"title": panel.title, "data": _data("png", panel.png), "legend": panel.legend, "key": panel.key}
+    return {**shown, "large": quote(panel.large)}
 
 
 def _property(prop: PropertyResult, report: CheckReport, findings: tuple[_findings.Finding, ...]) -> dict[str, Any]:

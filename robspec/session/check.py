@@ -44,7 +44,7 @@ from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
 from robspec.session.worker import Setup
 from robspec.smoothing.sampling import sample
-from robspec.store import Remembering, Store
+from robspec.store import Proposals, Remembering, Store
 from robspec.verify import attacks
 from robspec.verify.attack import Attacker
 from robspec.verify.attacked import announced, attacked, planned
@@ -85,6 +85,7 @@ class Options:
         properties: names of the properties to check; empty for all.
         limit: how many images to look at, the first by name, or None for all.
         pictures: whether to draw the worst images, for a report that shows them.
+        picture_folder: where they are drawn large as well, or None.
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
@@ -114,6 +115,7 @@ class Options:
     properties: tuple[str, ...] = ()
     limit: int | None = None
     pictures: bool = False
+    picture_folder: Path | None = None
     store: Path | None = None
     choice: Choice = WHOLE
     ignore_claims: bool = False
@@ -274,21 +276,21 @@ class Check:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
-        gallery = Gallery(program, session.established.constants, session.data) if drawn else None
+        shown = (program, session.established.constants, session.data, options.picture_folder)
+        gallery = Gallery(*shown) if drawn else None
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
             for look in observers:
                 look(context, names, answers)
 
-        # Of a detector two outputs would have to be kept; of bare weights nobody knows the code.
-        detector = program.model.detector
-        store = None
-        if options.store is not None and options.arch is None and detector is None:
+        detector, store = program.model.detector, None
+        if options.store is not None and options.arch is None:  # of bare weights nobody knows the code
             store = Store(options.store)
-        if store is not None:
             self._kept.callback(store.close)
-        kept = None if store is None else Remembering(session.model, store, identity(session.model))
+        # Of a detector two outputs would have to be kept.
+        remembers = store is not None and detector is None
+        kept = Remembering(session.model, store, identity(session.model)) if store and remembers else None
         model, crew, apart = kept or session.model, self._crew, session.established.apart
         ahead = None if crew is None else Ahead(program, session.model, session.data, crew, kept, apart=apart)
         watch: Watch = Conduct(session.model, scores=program.model.task.scores)
@@ -314,7 +316,7 @@ class Check:
 
         report = progress(run, len(session.data), "checking")
         self.known = 0 if kept is None else kept.hits
-        report = self._attacked(report, progress, told)
+        report = self._attacked(report, store, progress, told)
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
@@ -367,7 +369,9 @@ class Check:
         parts = (session.model, session.data, session.backend, session.established)
         return at_measured(self._program, *parts, starts, self._size)
 
-    def _attacked(self, report: CheckReport, progress: Progress, told: Callable[[str], None]) -> CheckReport:
+    def _attacked(
+        self, report: CheckReport, store: Store | None, progress: Progress, told: Callable[[str], None]
+    ) -> CheckReport:
         """Attack what is not decided yet, where that was asked for."""
         options, session = self._options, self._session
         if options.attack is None or not report.complete:
@@ -376,7 +380,9 @@ class Check:
         methods = tuple(dict.fromkeys(options.attack_methods))
         given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
         parts = (self._program, session.model, session.backend, Effort(*given))
-        attacker = Attacker(*parts, Path(finds), options.witness_dir)
+        known = None if store is None else Proposals(store, identity(session.model))
+        attacker = Attacker(*parts, Path(finds), options.witness_dir, known)
+        self._kept.callback(attacker.close)
         plan = planned(report, attacker)
         if plan.searches:
             told(announced(plan, attacker, session.data))
@@ -411,6 +417,7 @@ def _left_out(program: Program) -> tuple[Note, ...]:
 def identity(model: LoadedModel) -> dict[str, str]:
     """Name all that decides a model's logits besides the pixels."""
     return {
+        "revision": "2",  # one more whenever the same model may give other logits than before
         "model": model.sha256,
         "program": key(model.program, L2, L2),
         "normalize": repr(model.normalize),

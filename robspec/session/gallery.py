@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,15 @@ from robspec.kernels.knapsack.budget import Budget, costs
 from robspec.kernels.weighted import backends
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import directed_text
+from robspec.session import beside
 from robspec.verify.result import Panel, Pictures
 from robspec.verify.run import Answers
 
 MOST = 60
 """Images that are drawn: those with the lowest certified values of the first property, or the highest where lower is
 better."""
-_SIDE = 160
+_SIDE, _LARGE = 160, 1024
+"""Points of a side: in the report, and in the folder beside it."""
 _COLOURS = (
     *((68, 84, 106), (230, 126, 34), (39, 174, 96), (41, 128, 185), (192, 57, 43), (142, 68, 173), (241, 196, 15)),
     *((22, 160, 133), (127, 140, 141), (211, 84, 0), (44, 62, 80), (243, 156, 18), (26, 188, 156), (155, 89, 182)),
@@ -57,6 +60,43 @@ class _Kept:
     margins: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One picture, at one point for each pixel.
+
+    Args:
+        title: two or three words.
+        picture: the points.
+        legend: see `Panel`.
+        key: see `Panel`.
+        labels: texts and where they stand, in points.
+    """
+
+    title: str
+    picture: Image.Image
+    legend: str = ""
+    key: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[float, float, str], ...] = ()
+
+    def png(self, side: int) -> bytes:
+        """Write it at about so many points a side, as PNG."""
+        picture = panels.sized(self.picture, side)
+        draw, grown = ImageDraw.Draw(picture), picture.width / self.picture.width
+        for x, y, text in self.labels:
+            draw.text(
+                (x * grown, y * grown),
+                text,
+                fill=panels.PAPER,
+                font=panels.font(12),
+                anchor="mm",
+                stroke_width=2,
+                stroke_fill=panels.INK,
+            )
+        out = io.BytesIO()
+        picture.save(out, "PNG", optimize=True)
+        return out.getvalue()
+
+
 class Gallery:
     """Watches a check and draws the images that are worst in it.
 
@@ -65,10 +105,13 @@ class Gallery:
             radii are, and what is flipped; there is one.
         constants: of the properties, in their order.
         data: the images.
+        folder: where larger pictures are written; None for nowhere.
     """
 
-    def __init__(self, program: Program, constants: Sequence[Constant], data: Dataset) -> None:
-        self._program, self._data = program, data
+    def __init__(
+        self, program: Program, constants: Sequence[Constant], data: Dataset, folder: Path | None = None
+    ) -> None:
+        self._program, self._data, self._folder = program, data, folder
         self._index = next(k for k, p in enumerate(program.properties) if p.smoothing is None)
         self._first: Property = program.properties[self._index]
         self._constant = constants[self._index]
@@ -97,16 +140,27 @@ class Gallery:
         return _Kept(name, place, label, predicted.reshape(z.shape[1:]), margins.reshape(z.shape[1:]))
 
     def pictures(self) -> Iterator[Pictures]:
-        """Draw, the worst image first; each is read again."""
-        for _, _, kept in sorted(self._worst, key=lambda e: (-e[0], -e[1])):
+        """Draw, the worst image first; each is read again, and drawn large as well where there is a folder.
+
+        Raises:
+            OutputPathError: the file system refuses a picture (E0602).
+        """
+        for number, (_, _, kept) in enumerate(sorted(self._worst, key=lambda e: (-e[0], -e[1])), start=1):
             (batch,) = self._data.only([kept.place]).batches(1)
             ends = (float(self._program.model.low), float(self._program.model.high))
             shown = panels.shown(batch.images[0].numpy(), ends)
-            found = [_panel("image", shown, "")]
+            drawn = [_Drawn("image", shown)]
             # The scores of a detector are no map of the image.
             if kept.predicted.size > 1 and self._program.model.detector is None:
-                found += list(self._maps(kept, shown))
-            yield Pictures(kept.name, tuple(found), self._words(kept))
+                drawn += list(self._maps(kept, shown))
+            found = tuple(self._panel(d, number) for d in drawn)
+            yield Pictures(kept.name, found, self._words(kept))
+
+    def _panel(self, drawn: _Drawn, number: int) -> Panel:
+        large = ""
+        if self._folder is not None:
+            large = beside.write(self._folder, self._program.data.name, number, drawn.title, drawn.png(_LARGE))
+        return Panel(drawn.title, drawn.png(_SIDE), drawn.legend, drawn.key, large)
 
     def _words(self, kept: _Kept) -> str:
         classes = self._program.model.classes
@@ -116,25 +170,25 @@ class Gallery:
         label = None if kept.label is None else int(kept.label.flat[0])
         return said + (f", labelled {classes[label]}" if label is not None and 0 <= label < len(classes) else "")
 
-    def _maps(self, kept: _Kept, shown: Image.Image) -> Iterator[Panel]:
+    def _maps(self, kept: _Kept, shown: Image.Image) -> Iterator[_Drawn]:
         classes = self._program.model.classes
         key = tuple((name, _name(k)) for k, name in enumerate(classes[: len(_COLOURS)]))
         if kept.label is not None:
-            yield _panel("annotation", _coloured(kept.label), "", key)
-        yield _panel("prediction", _coloured(kept.predicted), "", key)
+            yield _Drawn("annotation", _coloured(kept.label), key=key)
+        yield _Drawn("prediction", _coloured(kept.predicted), key=key)
         radius = self._radii(kept.margins)
         finite = radius[np.isfinite(radius)]
         top = float(np.quantile(finite, 0.98)) if finite.size else 0.0
         scale = top or 1.0
         legend = f"certified radius of each pixel by itself, {self._norm}: black 0, white {_down(scale)} and more"
-        yield _panel("radius", _heat(radius / scale), legend)
+        yield _Drawn("radius", _heat(radius / scale), legend)
         flips = self._flips(kept)
         if flips is not None:
             eps, mask = flips
             legend = (
                 f"marked: the {int(mask.sum())} pixels that are cheapest to change within {self._norm} eps = {eps}"
             )
-            yield _panel("worst case", panels.marked(shown, mask), legend)
+            yield _Drawn("worst case", panels.marked(shown, mask), legend)
         parts = self._components(kept, eps=None if flips is None else float(Fraction(eps)))
         if parts is not None:
             yield parts
@@ -180,7 +234,7 @@ class Gallery:
         mask[order[:count]] = True
         return f"{float(eps):.6g}", mask.reshape(kept.predicted.shape)
 
-    def _components(self, kept: _Kept, eps: float | None) -> Panel | None:
+    def _components(self, kept: _Kept, eps: float | None) -> _Drawn | None:
         """Connected regions of one predicted class, each with what it takes to change all of its pixels."""
         try:
             from scipy import ndimage
@@ -200,26 +254,15 @@ class Gallery:
         for _, whole, box, inside in found:
             if eps is not None and whole <= eps:
                 shown[box][inside] = _LEFT_OUT
-        picture = panels.sized(Image.fromarray(shown), _SIDE)
-        draw = ImageDraw.Draw(picture)
-        grown = picture.width / kept.predicted.shape[1]
+        labels = []
         for _, whole, (rows, columns), inside in sorted(found, key=lambda f: -f[0])[:_LABELLED]:
             # The number stands where the region is widest, and not where it has no pixel.
             depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
             y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-            at = ((columns.start + x + 0.5) * grown, (rows.start + y + 0.5) * grown)
-            draw.text(
-                at,
-                _down(whole),
-                fill=panels.PAPER,
-                font=panels.font(12),
-                anchor="mm",
-                stroke_width=2,
-                stroke_fill=panels.INK,
-            )
+            labels.append((columns.start + float(x) + 0.5, rows.start + float(y) + 0.5, _down(whole)))
         grey = "" if eps is None else f"; grey: those within eps = {eps:g}"
         legend = f"regions of one predicted class; no {self._norm} budget below its number changes all of one{grey}"
-        return _panel("regions", picture, legend)
+        return _Drawn("regions", Image.fromarray(shown), legend, labels=tuple(labels))
 
 
 def _down(radius: float) -> str:
@@ -235,12 +278,6 @@ def _worth(value: object, *, lower: bool) -> float:
         return -math.inf
     number = float(value)  # type: ignore[arg-type]
     return number if lower else -number
-
-
-def _panel(title: str, picture: Image.Image, legend: str, key: tuple[tuple[str, str], ...] = ()) -> Panel:
-    out = io.BytesIO()
-    panels.sized(picture, _SIDE).save(out, "PNG", optimize=True)
-    return Panel(title, out.getvalue(), legend, key)
 
 
 def _coloured(classes: npt.NDArray[np.int64]) -> Image.Image:

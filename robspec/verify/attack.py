@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,20 @@ from robspec.verify.result import Attack, ImageResult, Value
 from robspec.verify.run import ImageBatch
 
 
+class Kept(Protocol):
+    """What searches tried before; see `robspec.store.Proposals`."""
+
+    def tried(
+        self,
+        about: str,
+        tensors: Iterable[Tensor | None],
+        search: Callable[[], Iterable[Tensor]],
+        ended: Callable[[], bool],
+    ) -> Iterator[Tensor]:
+        """Search, or give what the same search tried before."""
+        ...
+
+
 class Attacker:
     """The search, for every property it can help.
 
@@ -50,6 +65,7 @@ class Attacker:
         given: how hard it tries.
         folder: where finds are stored; exists.
         alarms: where a find that contradicts a bound is kept; created when needed.
+        kept: what the same searches tried before, or None.
     """
 
     def __init__(
@@ -60,6 +76,7 @@ class Attacker:
         given: Effort,
         folder: Path,
         alarms: Path,
+        kept: Kept | None = None,
     ) -> None:
         self.effort, self.clock = given, Clock(given.seconds)
         self._program = program
@@ -67,6 +84,7 @@ class Attacker:
         self._backend = backend
         self._folder = folder
         self._alarms = alarms
+        self._known = kept
         self._finds = 0
         self._whole: dict[str, DatasetAttack] = {}
         self._range = float_range(program.model.low, program.model.high)
@@ -104,14 +122,33 @@ class Attacker:
         """
         found, query = list(results), prop.query
         if isinstance(query, WorstCaseQuery) and query.metric.of_objects:
-            for moved in self._of_objects(query.metric, constant, batch, query.budgets[point], query.norm):
+            objects = partial(self._of_objects, query.metric, constant, batch, query.budgets[point], query.norm)
+            for moved in self._once(prop, constant, point, batch, objects):
                 if self.clock.late():
                     break
                 self._take_over(prop, constant, batch, point, moved, found)
             return found
-        for tried in self._search(prop, constant, batch, point):
+        search = partial(self._search, prop, constant, batch, point)
+        for tried in self._once(prop, constant, point, batch, search):
             self._take_over(prop, constant, batch, point, tried, found)
         return found
+
+    def _once(
+        self,
+        prop: Property,
+        constant: Constant,
+        point: int,
+        batch: ImageBatch,
+        search: Callable[[], Iterable[Tensor]],
+    ) -> Iterable[Tensor]:
+        """What a search tries, from the store where it was made before."""
+        if self._known is None:
+            return search()
+        hard = (self.effort.steps, self.effort.methods, self.effort.restarts)
+        about = repr((prop, point, constant, self._program.model, self._program.data.ignore, batch.names, hard))
+        about += repr(getattr(batch, "objects", None))
+        tensors = (batch.images, batch.labels, batch.region, batch.weights)
+        return self._known.tried(about, tensors, search, lambda: self.clock.rang)
 
     def _search(self, prop: Property, constant: Constant, batch: ImageBatch, point: int) -> Iterator[Tensor]:
         """Images that may do worse, from each method and each start."""
@@ -169,12 +206,18 @@ class Attacker:
         """
         attack = self._attack_of(prop, constant)
         if attack.metric.of_objects:
-            self._objects_together(attack, constant, batch)
+            self._objects_together(prop, attack, constant, batch)
             return
         clean = self._context(batch, self._model.logits(batch.images))
         search = PooledSearch(self._model, batch.images, clean, attack, self.effort, self._range, self.clock.late)
         for point, eps in enumerate(attack.budgets):
-            attack.take(point, batch, search.tried(eps), partial(self._judged, batch, search, attack.norm, eps))
+            (tried,) = self._once(prop, constant, point, batch, partial(map, search.tried, [eps]))
+            attack.take(point, batch, tried, partial(self._judged, batch, search, attack.norm, eps))
+
+    def close(self) -> None:
+        """Delete what was written down of data sets as a whole, however far the search came."""
+        for attack in self._whole.values():
+            attack.close()
 
     def conclude(self, prop: Property, results: Sequence[ImageResult]) -> list[ImageResult]:
         """Say what the attacked images attain together, once all have been seen.
@@ -337,13 +380,14 @@ class Attacker:
         given = (self._model, batch, clean, metric, constant)
         yield from attack_objects.candidates(*given, eps=eps, norm=norm, steps=self.effort.steps, ends=self._range)
 
-    def _objects_together(self, attack: DatasetAttack, constant: Constant, batch: ImageBatch) -> None:
+    def _objects_together(self, prop: Property, attack: DatasetAttack, constant: Constant, batch: ImageBatch) -> None:
         """Attack the images of a detector for a metric of all of them: of each the find that looks worst."""
         metric, clean = attack.metric, batch.images
         first = attack_objects.harm(metric, self._context(batch, self._model.logits(clean)))
         for point, eps in enumerate(attack.budgets):
             best, ranks = clean.clone(), list(first)
-            for tried in self._of_objects(metric, constant, batch, eps, attack.norm) if eps else ():
+            search = partial(self._of_objects, metric, constant, batch, eps, attack.norm)
+            for tried in self._once(prop, constant, point, batch, search) if eps else ():
                 context, _, usable = self._judged(batch, None, attack.norm, eps, tried)
                 for i, rank in enumerate(attack_objects.harm(metric, context)):
                     if usable[i] and rank > ranks[i]:

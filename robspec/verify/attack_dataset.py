@@ -82,4 +82,8 @@ class DatasetAttack:
                     file.write(part, f"images-{part.stem.partition('-')[2]}.npy")
                     file.write(part.with_suffix(".json"), f"attacked-{part.stem.partition('-')[2]}.json")
             yield attained.clean(), Attack(self._farthest[point], archive)
+
+    def close(self) -> None:
+        """Delete what the bounds have spooled."""
+        for attained in self._attained:
             attained.close()

@@ -271,12 +271,14 @@ class Panel:
         png: the file.
         legend: what the colours mean; empty where they mean themselves.
         key: what single colours stand for, each a name and its colour as #rrggbb.
+        large: the name of a larger file of the same picture, beside the report; empty for none.
     """
 
     title: str
     png: bytes = field(repr=False)
     legend: str
     key: tuple[tuple[str, str], ...] = ()
+    large: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def test_an_interrupted_attack_keeps_what_is_certified(
     monkeypatch.setattr(Attacker, "_search", search)
     monkeypatch.setattr(Attacker, "group", lambda _: 1)
     path = tmp_path / "partial.json"
-    options = ("--attack", 2, "--attack-all", "--output", path)
+    options = ("--attack", 2, "--attack-all", "--no-store", "--output", path)
     assert robspec("check", project.model, project.spec, *options, "--format", "json").status == 130
     report = json.loads(path.read_text())
     assert (report["complete"], report["images"]) == (False, {"total": 4, "evaluated": 4})

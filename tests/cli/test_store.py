@@ -11,13 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from robspec.models.loading import LoadedModel
 from tests.cli.conftest import PROVED, Project, Run
+
+JSON = ("--format", "json")
+UNDECIDED = """
+property single {
+  metric pixel_accuracy
+  norm l2
+  budget 2
+  require worst_case >= 0.9 for all images
+}
+property together {
+  metric pooled mean_iou
+  norm l2
+  budget 2
+  require worst_case >= 0.9
+}
+"""
 
 
 def document(path: Path) -> dict[str, Any]:
     """A report without the seconds it took."""
-    found = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text())
     del found["seconds"]
     return found
 
@@ -78,3 +96,42 @@ def test_the_cache_is_listed_pruned_and_cleared(project: Project, robspec: Run) 
     assert robspec("cache", "--store", store, "--clear").out.startswith("removed ")
     assert not store.exists()
     assert robspec("cache").status == 0
+
+
+def test_an_attack_that_was_stopped_goes_on_with_what_it_tried(
+    project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To the same report as one that was left alone, and without the gradients that were taken before."""
+    project.write_spec(UNDECIDED)
+    gradients, stop_at = 0, 16
+    real = LoadedModel.differentiable
+
+    def counted(self: LoadedModel, images: torch.Tensor) -> torch.Tensor:
+        nonlocal gradients
+        gradients += 1
+        if gradients == stop_at:
+            raise KeyboardInterrupt
+        return real(self, images)
+
+    monkeypatch.setattr(LoadedModel, "differentiable", counted)
+
+    def attacked(*options: object) -> dict[str, Any]:
+        nonlocal gradients
+        gradients = 0
+        path, witnesses = tmp_path / "report.json", ("--witness-dir", tmp_path / "w")
+        robspec(
+            "check", project.model, project.spec, "-q", "--attack", 10, "--output", path, *JSON, *witnesses, *options
+        )
+        return document(path)
+
+    store = ("--store", tmp_path / "s.sqlite")
+    assert not attacked(*store)["complete"]
+    stop_at = 0
+    again = attacked(*store)
+    went_on = gradients
+    alone = attacked("--no-store")
+    assert again == alone
+    assert went_on < gradients
+    assert attacked(*store) == alone
+    assert gradients == 2  # what a gradient takes is measured before anything else
+    assert robspec("cache", "--store", tmp_path / "s.sqlite").out.startswith("attacks: 2 batches, ")
