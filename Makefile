@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OF ?= robspec/lower
 
-.PHONY: docs demo test test-deep mutants lint format bench results release-check clean
+.PHONY: docs demo test test-deep mutants lint format bench results release-check sarif-check clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -61,3 +61,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info
+
+sarif-check: $(STAMP)  ## give SARIF logs to the validator of the format's makers, which npm fetches
+	mkdir -p build/sarif
+	cd build/sarif && tar xzf "$$(npm pack --silent @microsoft/sarif-multitool-linux@5.7.0 | tail -1)" && chmod +x package/Sarif.Multitool
+	ROBSPEC_SARIF=build/sarif/package/Sarif.Multitool $(BIN)/pytest -q tests/report/test_sarif_validator.py

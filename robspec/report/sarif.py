@@ -18,11 +18,28 @@ from robspec.verify.result import CheckReport
 
 MOST = 25_000
 _RULES = {
-    "refuted": ("A concrete image violates the requirement.", "error"),
-    "unknown": ("Neither proved nor refuted: the bound does not reach, and nothing found violates it.", "warning"),
-    "soundness-alarm": ("An independent computation contradicts a bound.", "error"),
-    "interrupted": ("Not every image was checked.", "error"),
+    "refuted": (
+        "A concrete image violates the requirement.",
+        "error",
+        "Look at the image: `robspec replay` shows from its witness that it violates the requirement.",
+    ),
+    "unknown": (
+        "Neither proved nor refuted: the bound does not reach, and nothing found violates it.",
+        "warning",
+        "The report says which gap it is, and the next command: `--attack`, a smaller budget, or `robspec train`.",
+    ),
+    "soundness-alarm": (
+        "An independent computation contradicts a bound.",
+        "error",
+        "Rely on nothing that this check says; keep the files it names, and report them.",
+    ),
+    "interrupted": (
+        "Not every image was checked.",
+        "error",
+        "Run the check again: what it computed is kept, and it goes on from there.",
+    ),
 }
+"""Of each rule what it says, its level, and what to do."""
 
 
 def render(report: CheckReport, _width: int, _colour: bool) -> str:
@@ -67,9 +84,11 @@ def document(report: CheckReport) -> dict[str, Any]:
                             {
                                 "id": name,
                                 "shortDescription": {"text": text},
+                                "fullDescription": {"text": text},
+                                "help": {"text": mend},
                                 "defaultConfiguration": {"level": level},
                             }
-                            for name, (text, level) in _RULES.items()
+                            for name, (text, level, mend) in _RULES.items()
                         ],
                     }
                 },
