@@ -34,6 +34,13 @@ from robspec.syntax.source import read_source
     metavar="[FORMAT=]FILE",
     help="Write the report here: FILE in --format and instead of standard output, FORMAT=FILE beside it; repeatable.",
 )
+@click.option(
+    "--region-rest",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="In pictures, a region counts as changed when at most N of its pixels are left.  [0]",
+)
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Check only this property; repeatable.")
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="Look at the first N images; exit 3 if proved."
@@ -121,6 +128,7 @@ def command(
     use: str | None,
     form: str,
     outputs: tuple[str, ...],
+    region_rest: int,
     properties: tuple[str, ...],
     limit: int | None,
     quiet: bool,
@@ -234,6 +242,7 @@ def command(
         store=None if no_store else store or default_path(),
         pictures="html" in (form, *(other for other, _ in others)),
         picture_folder=pictures,
+        region_rest=region_rest,
         choice=read_choice(model_output, given, fixed),
         ignore_claims=claims == "ignore",
         workers=workers,

@@ -16,7 +16,7 @@ from robspec.semantics.smoothing import Smoothing
 from robspec.session.crew import Arrays, Crew
 from robspec.session.worker import Task
 from robspec.smoothing.sampling import Counts, Model, sample
-from robspec.store import Remembering
+from robspec.store.remembering import Remembering
 from robspec.verify.run import ImageBatch, ImageSource, LogitsModel
 from robspec.verify.smoothed import asked, chunk
 

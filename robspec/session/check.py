@@ -44,7 +44,9 @@ from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
 from robspec.session.worker import Setup
 from robspec.smoothing.sampling import sample
-from robspec.store import Proposals, Remembering, Store
+from robspec.store import Store
+from robspec.store.proposals import Proposals
+from robspec.store.remembering import Remembering
 from robspec.verify import attacks
 from robspec.verify.attack import Attacker
 from robspec.verify.attacked import announced, attacked, planned
@@ -86,6 +88,7 @@ class Options:
         limit: how many images to look at, the first by name, or None for all.
         pictures: whether to draw the worst images, for a report that shows them.
         picture_folder: where they are drawn large as well, or None.
+        region_rest: in pictures, how many pixels of a region may be left when it counts as changed.
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
@@ -116,6 +119,7 @@ class Options:
     limit: int | None = None
     pictures: bool = False
     picture_folder: Path | None = None
+    region_rest: int = 0
     store: Path | None = None
     choice: Choice = WHOLE
     ignore_claims: bool = False
@@ -276,7 +280,7 @@ class Check:
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
-        shown = (program, session.established.constants, session.data, options.picture_folder)
+        shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)
         gallery = Gallery(*shown) if drawn else None
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
 

@@ -106,12 +106,18 @@ class Gallery:
         constants: of the properties, in their order.
         data: the images.
         folder: where larger pictures are written; None for nowhere.
+        rest: how many pixels of a region may be left when it counts as changed.
     """
 
     def __init__(
-        self, program: Program, constants: Sequence[Constant], data: Dataset, folder: Path | None = None
+        self,
+        program: Program,
+        constants: Sequence[Constant],
+        data: Dataset,
+        folder: Path | None = None,
+        rest: int = 0,
     ) -> None:
-        self._program, self._data, self._folder = program, data, folder
+        self._program, self._data, self._folder, self._rest = program, data, folder, rest
         self._index = next(k for k, p in enumerate(program.properties) if p.smoothing is None)
         self._first: Property = program.properties[self._index]
         self._constant = constants[self._index]
@@ -235,7 +241,7 @@ class Gallery:
         return f"{float(eps):.6g}", mask.reshape(kept.predicted.shape)
 
     def _components(self, kept: _Kept, eps: float | None) -> _Drawn | None:
-        """Connected regions of one predicted class, each with what it takes to change all of its pixels."""
+        """Connected regions of one predicted class, each with what it takes to change all of its pixels but a few."""
         try:
             from scipy import ndimage
         except ImportError:
@@ -248,8 +254,8 @@ class Gallery:
             numbers, count = ndimage.label(kept.predicted == k)
             for part, box in enumerate(ndimage.find_objects(numbers, count), start=1):
                 inside = numbers[box] == part
-                alone = radius[box][inside]
-                whole = float(alone.max() if q is None else (alone ** float(q)).sum() ** (1 / float(q)))
+                alone = np.sort(radius[box][inside])[: -self._rest or None]  # a smaller region has changed already
+                whole = float(alone.max(initial=0.0) if q is None else (alone ** float(q)).sum() ** (1 / float(q)))
                 found.append((int(inside.sum()), whole, box, inside))
         for _, whole, box, inside in found:
             if eps is not None and whole <= eps:
@@ -260,8 +266,11 @@ class Gallery:
             depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
             y, x = np.unravel_index(int(depth.argmax()), depth.shape)
             labels.append((columns.start + float(x) + 0.5, rows.start + float(y) + 0.5, _down(whole)))
+        changes = f"all but {self._rest} pixels" if self._rest else "all"
         grey = "" if eps is None else f"; grey: those within eps = {eps:g}"
-        legend = f"regions of one predicted class; no {self._norm} budget below its number changes all of one{grey}"
+        legend = (
+            f"regions of one predicted class; no {self._norm} budget below its number changes {changes} of one{grey}"
+        )
         return _Drawn("regions", Image.fromarray(shown), legend, labels=tuple(labels))
 
 

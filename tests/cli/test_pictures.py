@@ -56,3 +56,24 @@ def test_a_page_without_a_place_of_its_own_has_thumbnails_alone(
     (tmp_path / "c-images").write_text("")
     refused = robspec("check", project.model, project.spec, "--output", f"html={tmp_path / 'c.html'}")
     assert (refused.status, "E0602" in refused.err) == (2, True)
+
+
+def test_regions_carry_what_changes_all_but_a_few_pixels(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """The seed's N_min: never more than what changes all, and nothing where a region has no more pixels than that."""
+    said = []
+    for rest in (0, 3, 64):
+        path = tmp_path / f"{rest}.html"
+        robspec(
+            "check",
+            project.model,
+            project.spec,
+            "--limit",
+            1,
+            "-q",
+            "--region-rest",
+            rest,
+            "--output",
+            f"html={path}",
+        )
+        said += re.findall(r"below its number changes (.*?) of one", path.read_text())
+    assert said == ["all", "all but 3 pixels", "all but 64 pixels"]

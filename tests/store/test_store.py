@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from robspec.store import Remembering, Store
+from robspec.store import Store
+from robspec.store.remembering import Remembering
 from tests.examples import examples
 
 KEY, OTHER = b"k" * 32, b"o" * 32
