@@ -36,6 +36,42 @@ class Factor:
     images: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What is multiplied and summed; see `contract`.
+
+    Args:
+        value: the data.
+        labels: one per dimension of the data.
+        given: the constant.
+        others: one per dimension of the constant.
+        output: one per dimension of the result.
+    """
+
+    value: Value
+    labels: Sequence[Label]
+    given: Factor
+    others: Sequence[Label]
+    output: Sequence[Label]
+
+    def sums(self) -> tuple[int, int]:
+        """Count what an entry of the result adds up.
+
+        Returns:
+            How many products there are; and how many of them, at most, one entry of the constant or one entry of the
+            data takes part in besides the constant's own matrix: what is summed over a dimension that one of both
+            lacks, or has with side 1.
+        """
+        data: dict[Label, int] = dict(zip(self.labels, self.value.shape, strict=True))
+        held: dict[Label, int] = dict(zip(self.others, self.given.tensor.shape, strict=True))
+        terms = repeated = 1
+        for label in {*data, *held} - set(self.output):
+            sides = data.get(label, 1), held.get(label, 1)
+            terms *= max(sides)
+            repeated *= max(sides) if min(sides) == 1 else 1
+        return terms, repeated
+
+
 def factor(call: Call, item: object) -> Factor:
     """Read the constant factor of a product.
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 
@@ -24,6 +27,30 @@ CREATE TABLE IF NOT EXISTS kept (
 CREATE INDEX IF NOT EXISTS by_use ON kept (used);
 """
 _VERSION = 1
+_T = TypeVar("_T")
+
+
+def patiently(work: Callable[[], _T], seconds: float = _BUSY_SECONDS) -> _T:
+    """Do what another process may hinder for a moment, again and again if need be.
+
+    SQLite waits by itself only where waiting cannot be in vain; elsewhere, as when another process opens the file or
+    dies, it says at once that the file is locked.
+
+    Args:
+        work: one statement, or several that may be done twice.
+        seconds: how long.
+
+    Raises:
+        sqlite3.Error: what it raised last.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(0.01)
 
 
 def default_path() -> Path:
@@ -49,7 +76,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._prepare(self._connection)
+            patiently(partial(self._prepare, self._connection))
         except (OSError, sqlite3.Error) as error:
             self._off(error)
 
@@ -73,14 +100,14 @@ class Store:
         if self._connection is None:
             return None
         try:
-            row = self._connection.execute("SELECT value, digest FROM kept WHERE key = ?", (key,)).fetchone()
+            row = self._do("SELECT value, digest FROM kept WHERE key = ?", key).fetchone()
             if row is None:
                 return None
             value, digest = row
             if not isinstance(value, bytes) or hashlib.sha256(key + value).digest() != digest:
-                self._connection.execute("DELETE FROM kept WHERE key = ?", (key,))
+                self._do("DELETE FROM kept WHERE key = ?", key)
                 return None
-            self._connection.execute("UPDATE kept SET used = ? WHERE key = ?", (time.time(), key))
+            self._do("UPDATE kept SET used = ? WHERE key = ?", time.time(), key)
         except sqlite3.Error as error:
             self._off(error)
             return None
@@ -92,15 +119,18 @@ class Store:
             return
         digest = hashlib.sha256(key + value).digest()
         try:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)",
-                (key, kind, time.time(), len(value), digest, value),
-            )
+            row = (key, kind, time.time(), len(value), digest, value)
+            self._do("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)", *row)
             self._size += len(value)
             if self._size > self.limit:
                 self.prune(self.limit)
         except (sqlite3.Error, OverflowError) as error:
             self._off(error)
+
+    def _do(self, statement: str, *given: object) -> sqlite3.Cursor:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the store is closed")
+        return patiently(partial(self._connection.execute, statement, given))
 
     def prune(self, limit: int) -> int:
         """Drop what was used least recently until at most so many bytes are kept.
@@ -119,7 +149,7 @@ class Store:
                     dropped.append((key,))
                     total -= size
             with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._do("BEGIN IMMEDIATE")
                 self._connection.executemany("DELETE FROM kept WHERE key = ?", dropped)
             self._size = total
         except sqlite3.Error as error:

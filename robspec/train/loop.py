@@ -89,7 +89,7 @@ class Trainer:
         self.private: PrivateSteps | None = None
         if config.private and isinstance(self.network, LipPatches):
             done = self.progress.step
-            self.private = PrivateSteps(config, self.network, len(samples), self.steps, folder, done)
+            self.private = PrivateSteps(config, self.network, len(samples), self.steps, folder, done, identity)
             # Steps of a run that was killed are spent, though nothing is left of them.
             self.steps = done + self.private.ledger.left
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class PrivateSteps:
         planned: steps in all.
         folder: of the run.
         done: steps in the checkpoint.
+        identity: what a resumed run must agree on.
         noise: gives the generator of one step's draws and noise.
     """
 
@@ -69,6 +70,7 @@ class PrivateSteps:
         planned: int,
         folder: Path,
         done: int,
+        identity: Mapping[str, str],
         noise: Callable[[], np.random.Generator] = fresh_noise,
     ) -> None:
         self._config, self._network, self._size = config, network, size
@@ -76,7 +78,7 @@ class PrivateSteps:
         how = config.privacy
         self.envelope = Envelope(OPERATOR, how.bias_bound)
         self.q = min(1.0, config.run.batch / size)
-        self.ledger = Ledger.open(folder, planned, done)
+        self.ledger = Ledger.open(folder, planned, done, identity)
         self.table = bounds(config, network, self.envelope)
         self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
         self.scales = self._scales()

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robspec import stopping
+from robspec import extras, stopping
 from robspec.data.dataset import Dataset
 from robspec.models.card import NAME as CARD
 from robspec.models.card import trained_on
@@ -63,6 +63,8 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     Raises:
         RobspecError: whatever is wrong with configuration, data, checkpoint or output.
     """
+    if config.private:
+        extras.require("private", "private training")  # and not only once all steps are taken
     _prepare(out, fresh=fresh)
     task = _task(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))

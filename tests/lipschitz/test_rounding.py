@@ -98,6 +98,30 @@ def test_a_convolution_by_hand() -> None:
     assert least <= Fraction(found.delta) <= least * Fraction(1.00001)
 
 
+FACTOR = torch.tensor([1.0, 0.3])
+SUMS: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], int, float]] = {
+    "of data alone": (lambda x, k: torch.einsum("bchw,k->bk", x, k), 8192, 8192.0),
+    "of the constant alone": (lambda x, k: torch.einsum("bchw,kl->bchw", x, k.repeat(3, 1)), 6, 3 * 6.0),
+    "of both": (lambda x, k: torch.einsum("bchw,c->bhw", x, k), 2, 1.0),
+    "of a side of one": (lambda x, k: torch.tensordot(x, k.reshape(1, 2), dims=([3], [0])), 64, 64.0),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_over_named_dimensions_count_all_that_they_add(name: str) -> None:
+    """|W| is at most the root of what is summed besides the constant's entries, times their Frobenius norm."""
+    function, terms, repeated = SUMS[name]
+    shapes = {0: torch.export.Dim("batch", min=1, max=64)}
+    module, image = Wrapped(lambda x: function(x, FACTOR)), torch.zeros(2, 2, 64, 64)
+    program = torch.export.export(module.eval(), (image,), dynamic_shapes=(shapes,))
+    found = {r.precision: r for r in bound(program, BOX, (DOUBLE, SINGLE))}
+    weight = math.sqrt(repeated * (1.0 + 0.09) * 8192)
+    assert found["float64"].delta == pytest.approx(DOUBLE.gamma(terms + 4) * weight, rel=1e-4)
+    image = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    off = (function(image, FACTOR).double() - function(image.double(), FACTOR.double())).norm()
+    assert 0 < float(off) <= found["float32"].delta
+
+
 def test_what_selects_orders_and_repeats_adds_nothing() -> None:
     def rearranged(x: torch.Tensor) -> torch.Tensor:
         first, second = x.chunk(2, 1)

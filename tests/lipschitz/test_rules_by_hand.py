@@ -322,6 +322,8 @@ _REFUSED: dict[str, Function] = {
     "count_of_what_is_not_zero": lambda x: torch.linalg.vector_norm(x, 0, 1, True),
     "softplus_upside_down": lambda x: functional.softplus(x, beta=-1.0),
     "softplus_of_nothing": lambda x: functional.softplus(x, beta=0.0),
+    "softplus_that_overflows": lambda x: functional.softplus(x, threshold=89.0),
+    "softplus_that_overflows_soon": lambda x: functional.softplus(x, beta=10.0, threshold=1000.0),
     "softplus_that_never_starts": lambda x: functional.softplus(x, threshold=-1.0),
     "long_lines": lambda x: functional.interpolate(
         x[:, :, None].expand(-1, 3, 4096), scale_factor=0.5, mode="linear"

@@ -22,10 +22,18 @@ TESTS = {
     "robspec/lower": [
         *("tests/lower", "tests/golden", "tests/cli/test_metrics.py", "tests/docs/test_language_reference.py"),
     ],
-    "robspec/bounds": ["tests/bounds"],
+    "robspec/bounds": ["tests/bounds", *(f"tests/tasks/test_{name}.py" for name in ("detection", "ranking"))],
     "robspec/lipschitz/rules": [
         f"tests/lipschitz/test_{name}.py"
-        for name in ("linear_rules", "nonlinear_rules", "refusals", "rules_by_hand", "traps")
+        for name in (
+            "contractions",
+            "linear_rules",
+            "nonlinear_rules",
+            "refusals",
+            "rules_by_hand",
+            "stencil",
+            "traps",
+        )
     ],
     "robspec/lipschitz": [
         f"tests/lipschitz/test_{name}.py"
@@ -61,7 +69,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("part", choices=TESTS, help="what to change")
     parser.add_argument("--only", nargs="*", default=[], help="names of files, such as macro.py")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of tests for each change, quickest first")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of tests for each change: first those that run it"
+    )
     parser.add_argument("--again", action="store_true", help="try what was left over again, with these seconds")
     asked = parser.parse_args()
     work = WORK / asked.part.replace("/", ".")

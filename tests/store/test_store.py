@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from robspec.store import Store
+from robspec.store.database import patiently
 from robspec.store.remembering import Remembering
 from tests.examples import examples
 
@@ -114,8 +116,31 @@ def test_a_full_disk_turns_it_off(tmp_path: Path) -> None:
     again.close()
 
 
+def test_what_is_locked_for_a_moment_is_waited_for() -> None:
+    """SQLite may say at once that the file is locked, without having waited; other errors are not tried again."""
+    tries = 0
+
+    def locked(times: int, code: int) -> int:
+        nonlocal tries
+        tries += 1
+        if tries <= times:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = code
+            raise error
+        return tries
+
+    assert patiently(partial(locked, 3, sqlite3.SQLITE_BUSY_SNAPSHOT)) == 4
+    with pytest.raises(sqlite3.OperationalError):
+        patiently(partial(locked, 100, sqlite3.SQLITE_BUSY), seconds=0.0)
+    tries = 0
+    with pytest.raises(sqlite3.OperationalError):
+        patiently(partial(locked, 1, sqlite3.SQLITE_IOERR))
+    assert tries == 1
+
+
 WRITER = """
 import sys
+from functools import partial
 from pathlib import Path
 from robspec.store import Store
 store, k = Store(Path(sys.argv[1])), 0

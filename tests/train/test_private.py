@@ -80,7 +80,7 @@ def network(found: Config) -> LipPatches:
 def test_gradients_of_samples_stay_within_what_the_noise_is_for(steps: int, tmp_path: Path) -> None:
     found = config(tmp_path)
     built = network(found)
-    private = PrivateSteps(found, built, 16, 8, tmp_path, 0)
+    private = PrivateSteps(found, built, 16, 8, tmp_path, 0, {})
     optimizer = torch.optim.SGD(built.parameters(), lr=1.0)
     for _ in range(steps):
         private.gradients(Samples().take)
@@ -113,7 +113,7 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
     found = config(tmp_path)
     built = network(found)
     rng = np.random.default_rng(0)
-    private = PrivateSteps(found, built, 10**9, 200, tmp_path, 0, noise=lambda: rng)
+    private = PrivateSteps(found, built, 10**9, 200, tmp_path, 0, {}, noise=lambda: rng)
     private._size = 0
     drawn: dict[str, list[Tensor]] = {}
     for _ in range(200):
@@ -135,7 +135,7 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
 def test_each_sample_is_drawn_by_itself(tmp_path: Path) -> None:
     found = config(tmp_path)
     rng = np.random.default_rng(0)
-    private = PrivateSteps(found, network(found), 16, 400, tmp_path, 0, noise=lambda: rng)
+    private = PrivateSteps(found, network(found), 16, 400, tmp_path, 0, {}, noise=lambda: rng)
     sizes, counts = [], np.zeros(16)
 
     def take(indices: list[int]) -> tuple[Tensor, Tensor]:
@@ -160,7 +160,7 @@ def test_a_killed_step_is_charged_and_the_run_ends_earlier(tmp_path: Path) -> No
     ledger = json.loads((tmp_path / "privacy.json").read_text())
     assert ledger["charged"] == done < 8
     # Two more steps were begun, and nothing is left of them.
-    (tmp_path / "privacy.json").write_text(json.dumps({"charged": done + 2, "planned": 8}))
+    (tmp_path / "privacy.json").write_text(json.dumps({**ledger, "charged": done + 2}))
     second = trainer(tmp_path)
     assert second.steps == 6
     second.run(lambda _: None, lambda _: None)
@@ -179,10 +179,24 @@ def test_a_killed_step_is_charged_and_the_run_ends_earlier(tmp_path: Path) -> No
 
 def test_a_ledger_that_knows_less_than_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(NoBudget, match="checkpoint of 3"):
-        Ledger.open(tmp_path, 8, 3)
+        Ledger.open(tmp_path, 8, 3, {})
     (tmp_path / "privacy.json").write_text("{")
     with pytest.raises(NoBudget, match="cannot be read"):
-        Ledger.open(tmp_path, 8, 0)
+        Ledger.open(tmp_path, 8, 0, {})
+
+
+def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path: Path) -> None:
+    """A run that was killed before its first checkpoint has spent what its own noise allows, and not another's."""
+    run = {"configuration": "noise = 0.3", "training data": "a"}
+    first = Ledger.open(tmp_path, 8, 0, run)
+    first.charge()
+    assert Ledger.open(tmp_path, 8, 0, run).charged == 1
+    for other in ({**run, "configuration": "noise = 5"}, {**run, "training data": "b"}, {}):
+        with pytest.raises(NoBudget, match="1 steps of another run"):
+            Ledger.open(tmp_path, 8, 0, other)
+    (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8}')
+    with pytest.raises(NoBudget, match="cannot be read"):
+        Ledger.open(tmp_path, 8, 0, run)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.call import Call
-from robspec.lipschitz.contraction import Label, contract, factor
+from robspec.lipschitz.contraction import Label, Product, contract, factor
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("bmm", "baddbmm", "outer", "inner", "tensordot")
@@ -20,9 +20,7 @@ def bound(call: Call) -> Step:
 
     Source: MATH.md section 5.
     """
-    names = {"baddbmm": ("batch1", "batch2"), "bmm": ("self", "mat2"), "outer": ("self", "vec2")}.get(
-        call.name, ("self", "other")
-    )
+    names = names_of(call)
     if call.name != "baddbmm":
         return product(call, names)
     if isinstance(call.arguments.get("self"), Value):
@@ -32,6 +30,12 @@ def bound(call: Call) -> Step:
     return product(call, names, stretch=directed.mul(abs(call.number("alpha", 1.0)), directed.add(1.0, doubt)))
 
 
+def names_of(call: Call) -> tuple[str, str]:
+    """Name the arguments that are the left and the right factor."""
+    known = {"baddbmm": ("batch1", "batch2"), "bmm": ("self", "mat2"), "outer": ("self", "vec2")}
+    return known.get(call.name, ("self", "other"))
+
+
 def product(call: Call, names: tuple[str, str], *, stretch: float = 1.0) -> Step:
     """Answer for a product of the arguments of these names, one of which is constant.
 
@@ -39,6 +43,17 @@ def product(call: Call, names: tuple[str, str], *, stretch: float = 1.0) -> Step
         call: the node.
         names: of the left and the right factor.
         stretch: a factor on the result, rounded up.
+    """
+    found = factors(call, names)
+    given = (found.value, found.labels, found.given, found.others, found.output)
+    return contract(call, *given, stretch=stretch)
+
+
+def factors(call: Call, names: tuple[str, str]) -> Product:
+    """Read a product of the arguments of these names, one of which is constant.
+
+    Raises:
+        NoGlobalConstant: both depend on the image.
     """
     items = [call.arguments.get(name) for name in names]
     if all(isinstance(item, Value) for item in items):
@@ -54,7 +69,7 @@ def product(call: Call, names: tuple[str, str], *, stretch: float = 1.0) -> Step
     ranks = [len(value.shape), constant.tensor.dim()]
     left, right, output = _labels(call, *(ranks if place == 0 else ranks[::-1]))
     labels, others = (left, right) if place == 0 else (right, left)
-    return contract(call, value, labels, constant, others, output, stretch=stretch)
+    return Product(value, labels, constant, others, output)
 
 
 def _labels(call: Call, left: int, right: int) -> tuple[tuple[Label, ...], tuple[Label, ...], tuple[Label, ...]]:

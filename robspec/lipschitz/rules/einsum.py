@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robspec.lipschitz.call import Call
-from robspec.lipschitz.contraction import Factor, Label, contract, factor
+from robspec.lipschitz.contraction import Factor, Label, Product, contract, factor
 from robspec.lipschitz.values import Step, Value
 
 OPERATIONS = ("einsum",)
@@ -20,6 +20,16 @@ def bound(call: Call) -> Step:
         MixedBatch: images are summed, or meet different constants.
 
     Source: MATH.md section 5.
+    """
+    found = product(call)
+    return contract(call, found.value, found.labels, found.given, found.others, found.output)
+
+
+def product(call: Call) -> Product:
+    """Read what is multiplied and summed.
+
+    Raises:
+        NoGlobalConstant: two factors depend on the image, or there are more than two.
     """
     given = call.arguments.get("tensors")
     items: list[object] = list(given) if isinstance(given, list | tuple) else []
@@ -43,7 +53,7 @@ def bound(call: Call) -> Step:
     ranks = [len(value.shape) if place == data[0] else constant.tensor.dim() for place in range(len(items))]
     inputs, output = _labels(call, str(call.get("equation", "")), ranks)
     others = inputs[1 - data[0]] if len(items) == 2 else ()
-    return contract(call, value, inputs[data[0]], constant, others, output)
+    return Product(value, inputs[data[0]], constant, others, output)
 
 
 def _labels(call: Call, equation: str, ranks: list[int]) -> tuple[list[tuple[Label, ...]], tuple[Label, ...]]:

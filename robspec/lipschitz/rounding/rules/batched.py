@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import torch
-
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.charge import Asked, Charge, Term, length
+from robspec.lipschitz.rules import batched_matrix, einsum
 
 OPERATIONS = ("bmm", "outer", "inner", "tensordot", "einsum")
 
 
 def charge(asked: Asked) -> Charge:
-    """Bound || |W| || by the Frobenius norm of the constant, and the products of a sum by its entries.
+    """Bound || |W| || by the Frobenius norm of the constant, times a root where more than its entries is summed.
 
-    A constant that is repeated for other dimensions of the data acts on each by itself.
+    A constant that is repeated for other dimensions of the data acts on each by itself. Of d entries of it that meet
+    the same data, and of a entries of data that are summed with equal weight, || |W| || <= sqrt(d a) || c ||_F.
     """
-    items = [i for v in asked.call.arguments for i in _items(asked.call.get(v))]
-    constants = [item for item in items if isinstance(item, torch.Tensor) and item.is_floating_point()]
-    if len(constants) != 1:
-        raise asked.refuse("it has no single constant factor")
-    constant = constants[0].detach().to(torch.float64)
-    terms = max(constant.numel(), 1) + 4
-    weight, size = asked.precision.gamma(terms), length(constant)
-    lost = asked.everywhere(directed.mul(float(terms), asked.precision.tiny))
-    return Charge(
-        (Term(asked.source, asked.gain(), directed.mul(weight, size)),), lost, f"at most {terms} products a sum"
+    call = asked.call
+    found = (
+        einsum.product(call) if call.name == "einsum" else batched_matrix.factors(call, batched_matrix.names_of(call))
     )
-
-
-def _items(found: object) -> list[object]:
-    return list(found) if isinstance(found, list) else [found]
+    products, repeated = found.sums()
+    terms = products + 4
+    size = directed.mul(length(found.given.tensor), directed.sqrt(float(repeated)))
+    weight = asked.precision.gamma(terms)
+    lost = asked.everywhere(directed.mul(float(terms), asked.precision.tiny))
+    return Charge((Term(asked.source, asked.gain(), directed.mul(weight, size)),), lost, f"{terms} products a sum")
