@@ -38,11 +38,14 @@ class MixedBatch(RobspecError):
 
 
 class NotFinite(RobspecError):
-    """A weight, or a constant computed from weights, is NaN or infinite, or a bound overflows.
+    """A weight, or a constant computed from weights, is NaN or infinite; or a bound, or the network, may overflow.
 
-    Example: a normalisation whose standard deviation is stored as 0.
+    A constant is of the function over the reals. Where a number inside the network may leave the range of its type,
+    for some image in range, what follows (a clamp, a relu) could hide that another function runs.
 
-    Mend: repair or retrain the layer that is named; re-export the model.
+    Example: a normalisation whose standard deviation is stored as 0; weights of 1e30 before weights of 1e-30.
+
+    Mend: repair or retrain the layer that is named; re-export the model. `--forward float64` has more range.
     """
 
     code = "E0505"

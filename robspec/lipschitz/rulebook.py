@@ -12,7 +12,7 @@ from robspec.lipschitz.call import Call
 from robspec.lipschitz.values import Step
 from robspec.operators import listed
 
-RULES_VERSION = 12
+RULES_VERSION = 13
 """Raised whenever a rule changes what it proves; part of every cache key."""
 
 

@@ -203,6 +203,10 @@ class Value:
         """Let bounds be computed again, from this value on as well where it is tracked."""
         self.tracked, self._known = tracked, None
 
+    def suppose(self, bounds: dict[Value, float]) -> None:
+        """Take bounds for granted, in place of those that follow from earlier values."""
+        self._known = bounds
+
     def _separate(self) -> dict[Value, float]:
         begun = time.perf_counter()
         tables = [value.known for value in self.step.inputs]

@@ -125,6 +125,7 @@ def open_session(
         starts=first_images(images, program),
         boxes=None if loaded.second is None else loaded.second.program,
         real=real,
+        wide=wide,
     )
     if coarse:
         established = with_coarse(program, established, loaded.program)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError, SoundnessAlarm
+from robspec.function.errors import NotFinite
 from robspec.ir.plans import Accuracy, Stability
 from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
+from robspec.lipschitz import overflow
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.errors import NoGlobalConstant
@@ -21,7 +24,7 @@ from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.lipschitz.tail import Tail, find
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
-from robspec.verify.arithmetic import rounding_of, with_rounding
+from robspec.verify.arithmetic import box_of, rounding_of, with_rounding
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
@@ -70,6 +73,7 @@ def establish(
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
     boxes: ExportedProgram | None = None,
     real: bool = False,
+    wide: bool = False,
 ) -> Established:
     """Prove the constants a specification needs from the model's own graph, and decide its claim.
 
@@ -80,6 +84,7 @@ def establish(
         starts: images, normalised, from which a search for a counterexample to the claim starts.
         boxes: of a detector, the program its boxes come from; else None.
         real: whether verdicts are about the function over the reals, the rounding of a float64 forward pass proved.
+        wide: whether the network is run in float64.
 
     Returns:
         A proved constant for each property's norm, rounded up; an assumed one only where the proof is refused and
@@ -89,7 +94,7 @@ def establish(
         NotProvableError: the graph has no provable constant and none is assumed (E0403).
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
-    found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts), graph)
+    found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts, wide=wide or real), graph)
     if real:
         rounding = rounding_of(program, graph)
         delta = Fraction(rounding.delta)
@@ -98,7 +103,7 @@ def establish(
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found
-    moves = _of_boxes(program, boxes) if detector.boxes == "proved" else {}
+    moves = _of_boxes(program, boxes, wide=wide or real) if detector.boxes == "proved" else {}
     constants = tuple(
         replace(c, boxes=moves.get(p.query.norm, Fraction(0)), assuming=detector.assumption)
         for c, p in zip(found.constants, program.properties, strict=True)
@@ -196,13 +201,15 @@ def _is_function_of_one_image(graph: ExportedProgram) -> bool:
     return True
 
 
-def _of_boxes(program: Program, graph: ExportedProgram | None) -> dict[Norm, Fraction]:
+def _of_boxes(program: Program, graph: ExportedProgram | None, *, wide: bool) -> dict[Norm, Fraction]:
     """A constant of every coordinate of every box, for each norm that is asked about."""
     tightest, _ = scales(program.model.normalize)
     if graph is None:
         raise ValueError("boxes are to be proved, and the model returns none")
     try:
-        return {p.query.norm: _prove(graph, p.query.norm, L2).value / tightest for p in program.properties}
+        proofs = {p.query.norm: _prove(graph, p.query.norm, L2) for p in program.properties}
+        _refuse_overflow(program, graph, proofs, wide=wide)
+        return {norm: proof.value / tightest for norm, proof in proofs.items()}
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
@@ -219,11 +226,13 @@ def _of_scores(
     *,
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None,
+    wide: bool,
 ) -> Established:
     norms = {p.query.norm for p in program.properties if p.smoothing is None}
     claim = program.model.claim
     try:
         proofs = {norm: _prove(graph, norm, L2) for norm in norms}
+        _refuse_overflow(program, graph, proofs, wide=wide)
         claimed = None if claim is None else _prove(graph, claim.input_norm, claim.output_norm)
     except SoundnessAlarm:
         raise
@@ -239,6 +248,24 @@ def _of_scores(
     return Established(
         tuple(constants.get(n, _NONE) for n in used), claims, notes, tuple(proofs.get(n) for n in used)
     )
+
+
+def _refuse_overflow(
+    program: Program, graph: ExportedProgram, proofs: Mapping[Norm, Derivation], *, wide: bool
+) -> None:
+    """Stop where numbers inside the network may leave their type's range, and something after them hide it."""
+    if not proofs:
+        return
+    box = box_of(program)
+    parts = (torch.tensor(part, dtype=torch.float64) for part in (box.middle, box.radius))
+    node = overflow.cached(graph, next(iter(proofs.values())), *parts, wide=wide)
+    if node is not None:
+        raise NotFinite(
+            f"node {node}",
+            "numbers there may leave the range of their type for some image in range",
+            "scale the weights around it"
+            + ("" if wide else ", or run the network in float64 with --forward float64"),
+        )
 
 
 def _prove(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
