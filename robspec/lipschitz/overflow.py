@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.cache import folder, keep, kept, key
 from robspec.lipschitz.derivation import Derivation
-from robspec.lipschitz.rounding.magnitudes import measure
+from robspec.lipschitz.rounding.magnitudes import channel_of, laid_out, measure
 from robspec.lipschitz.threads import threads_for
 from robspec.lipschitz.values import Value
 from robspec.lipschitz.walk import Walk
@@ -27,9 +27,12 @@ from robspec.semantics.norm import LINF, Norm
 
 VERSION = "1"
 """Raised whenever answers may change; part of every key."""
-_ROOM = 2.0**-10
-"""A sum of so many parts of the largest number is still one."""
+_ROOM = 0.25
+"""A sum's terms, with a constant that is added, are at most four times what they are bounded by here."""
 _SQUARED = frozenset({"pow", "square", "float_power", "norm", "linalg_vector_norm", "instance_norm"})
+_AVERAGED = frozenset(
+    {"mean", *(f"{start}avg_pool{n}d" for start in ("", "adaptive_", "_adaptive_") for n in (1, 2, 3))}
+)
 
 
 def cached(
@@ -95,15 +98,11 @@ class _Magnitudes:
         self._order = needed(output, self._inputs, self._walk.values)
         self._root = self._walk.values[0]
         layout = self._walk.layout
-        shape, channel = list(layout.shape), 1 if layout.axis == 0 else 0
-        pixels = math.prod(shape) // max(shape[channel], 1)
+        channels = layout.shape[channel_of(layout)]
+        pixels = math.prod(layout.shape) // max(channels, 1)
         self._radius = float(radius.max())
-        self._far = _length(radius.expand(shape[channel]), pixels, proof.walk_norm)
-        if layout.axis is not None:
-            shape[layout.axis] *= layout.batches[0]
-        sides = [1] * len(shape)
-        sides[channel] = -1
-        self._norms = measure(self._walk.program, layout.dtype, middle.reshape(sides).expand(shape).contiguous())
+        self._far = _length(radius.expand(channels), pixels, proof.walk_norm)
+        self._norms = measure(self._walk.program, layout.dtype, laid_out(layout, middle))
         self._proved: Mapping[str, float] = {row.name: row.running for row in proof.rows}
 
     def first(self) -> str | None:
@@ -118,10 +117,10 @@ class _Magnitudes:
             if value is not self._root:
                 found = self._bound(value, sizes)
                 terms = max(terms, found) if found < math.inf else terms  # no bound in this norm, and none is needed
-            # However it is summed: no sum has more parts than there are entries.
-            parts = max((math.prod(source.shape) for source in self._inputs[value]), default=1)
-            limit = _top(torch.float64 if self._wide else value.dtype) * _ROOM / max(parts, 1)
-            if not terms <= (math.sqrt(limit) if self._squares(value) else limit):
+            limit = _top(torch.float64 if self._wide else value.dtype) * _ROOM
+            if self._named(value, _AVERAGED | _SQUARED):  # what is added up before a factor makes it smaller
+                limit /= max(1, math.prod(self._inputs[value][0].shape))
+            if not terms <= (math.sqrt(limit) if self._named(value, _SQUARED) else limit):
                 return value.name
         return None
 
@@ -145,9 +144,9 @@ class _Magnitudes:
         parts = self._norms[value.node.name]
         return parts[int(index)] if name == value.node.name else parts[0]
 
-    def _squares(self, value: Value) -> bool:
+    def _named(self, value: Value, names: Set[str]) -> bool:
         call = self._walk.calls.get(value.node)
-        return call is not None and call.name in _SQUARED and bool(self._inputs[value])
+        return call is not None and call.name in names and bool(self._inputs[value])
 
 
 def _squared(value: Value, moved: Mapping[Value, float], sizes: Mapping[Value, float]) -> float:

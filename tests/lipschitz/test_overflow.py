@@ -19,7 +19,7 @@ HIDDEN: dict[str, tuple[Function, str]] = {
     "factors": (lambda x: torch.clamp(x * 1e30 * 1e30 * 1e-60, max=2000.0), "mul_1"),
     "a root of squares": (lambda x: torch.sqrt((x * 1e20) ** 2 + 1) * 1e-20, "pow_1"),
     "a norm": (lambda x: torch.linalg.vector_norm(x * 1e20, dim=1, keepdim=True) * 1e-20, "linalg_vector_norm"),
-    "a sum": (lambda x: torch.sigmoid((x * 1e37).sum((2, 3), keepdim=True) * 1e-37), "mul"),
+    "a sum": (lambda x: torch.sigmoid((x * 1e37).sum((2, 3), keepdim=True) * 1e-37), "sum_1"),
     "two branches": (lambda x: torch.tanh((x * 2e38 + x.flip(3) * 2e38) * 1e-38), "mul"),
 }
 IN_RANGE: dict[str, Function] = {

@@ -125,7 +125,7 @@ PLANTS = [
         flat(0),
         64,
         q1("pixel_accuracy", ">= 0.5", 64, 32),
-        module=scaled(2.0**120),
+        module=scaled(2.0**112),
     ),
     one(
         "logits beyond the largest float32",
@@ -135,7 +135,7 @@ PLANTS = [
         q1("pixel_accuracy", ">= 0.5", 1240, 620),
         module=scaled(2.0**121),
         status=(2,),
-        control_module=scaled(2.0**120),
+        control_module=scaled(2.0**112),
     ),
     one(
         "a precision that loses its last pixel",

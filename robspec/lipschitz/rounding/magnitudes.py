@@ -8,6 +8,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from robspec.function.layout import Layout
 from robspec.function.running import Runner, exact_arithmetic
 from robspec.lipschitz.rounding.charge import length
 
@@ -27,6 +28,26 @@ class _Watched(Runner):
             for p in parts
         ]
         return found
+
+
+def channel_of(layout: Layout) -> int:
+    """Find the dimension of an image's channels, behind that of the images or one of side 1 in its place."""
+    return 1 if layout.axis == 0 or (layout.axis is None and len(layout.shape) > 3) else 0
+
+
+def laid_out(layout: Layout, middle: torch.Tensor) -> torch.Tensor:
+    """Lay one number for each channel out as a batch of equal images.
+
+    Args:
+        layout: of the program.
+        middle: float64, one number for each channel, or one.
+    """
+    shape = list(layout.shape)
+    if layout.axis is not None:
+        shape[layout.axis] *= layout.batches[0]
+    sides = [1] * len(shape)
+    sides[channel_of(layout)] = -1
+    return middle.reshape(sides).expand(shape).contiguous()
 
 
 def measure(program: ExportedProgram, own: torch.dtype, images: torch.Tensor) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.rounding import segments
 from robspec.lipschitz.rounding.charge import ASSUMPTION, Asked, Charge, refusal
-from robspec.lipschitz.rounding.magnitudes import measure
+from robspec.lipschitz.rounding.magnitudes import channel_of, laid_out, measure
 from robspec.lipschitz.rounding.precision import DOUBLE, Precision
 from robspec.lipschitz.rounding.rulebook import table
 from robspec.lipschitz.threads import threads_for
@@ -149,14 +149,8 @@ class _Recursion:
     def _place(self, box: Box) -> tuple[float, float, torch.Tensor]:
         """Lay the middle of the box out as a batch, and bound how far one image is from it."""
         layout = self._walk.layout
-        shape, channel = list(layout.shape), 1 if layout.axis == 0 else 0
-        far, given = box.lengths(math.prod(shape) // max(shape[channel], 1))
-        if layout.axis is not None:
-            shape[layout.axis] *= layout.batches[0]
-        sides = [1] * len(shape)
-        sides[channel] = -1
-        middle = torch.tensor(box.middle, dtype=torch.float64).reshape(sides)
-        return far, given, middle.expand(shape).contiguous()
+        far, given = box.lengths(math.prod(layout.shape) // max(layout.shape[channel_of(layout)], 1))
+        return far, given, laid_out(layout, torch.tensor(box.middle, dtype=torch.float64))
 
     def bounds(self, precisions: Sequence[Precision]) -> list[Rounding]:
         sizes: dict[Value, float] = {}
