@@ -1,4 +1,4 @@
-"""What attacks find beside what is certified: linear maps whose worst case is known, the runway scenes, Kvasir images.
+"""What attacks find beside what is certified: a linear map whose worst case is known, the runway scenes, Kvasir.
 
     python -m benchmarks.attacks linear
     python -m benchmarks.attacks runway [--steps 20]
@@ -125,7 +125,7 @@ def runway(console: Console, steps: int) -> None:
         spec = HEAD.format(side=64, name="runway") + blocks
         found, spent = _checked(RUNWAY / f"{model}.pt2", spec, RUNWAY, steps)
         for prop in found:
-            clean, certified, attacked = _means(prop, 0)
+            clean, certified, attacked = _means(prop)
             name = metrics[prop.source.name]
             table.add_row(model, name, f"{clean:.4f}", f"{certified:.4f}", f"{attacked:.4f}", f"{spent:.0f}")
     console.print(table)
@@ -133,8 +133,8 @@ def runway(console: Console, steps: int) -> None:
 
 def kvasir(console: Console, folder: Path, steps: int, count: int = 16) -> None:
     """Accuracy and IoU of the polyp at three budgets, on the first images."""
-    metrics = {"accuracy": "pixel_accuracy", "iou": "iou[polyp]"}
-    blocks = "".join(PROPERTY.format(name=n, metric=m, budget="{0.1, 0.5, 1}") for n, m in metrics.items())
+    asked = [(metric, eps) for metric in ("pixel_accuracy", "iou[polyp]") for eps in ("0.1", "0.5", "1")]
+    blocks = "".join(PROPERTY.format(name=f"p{k}", metric=m, budget=e) for k, (m, e) in enumerate(asked))
     with tempfile.TemporaryDirectory() as scratch:
         for part in ("images", "masks"):
             (Path(scratch) / part).mkdir()
@@ -144,10 +144,8 @@ def kvasir(console: Console, folder: Path, steps: int, count: int = 16) -> None:
         spec = HEAD.format(side=256, name="polyp") + blocks
         found, spent = _checked(folder / "lipnet_deeplabv3_s_raw.pt2", spec, Path(scratch), steps)
     table = Table("metric", "eps", "clean", "certified", "attacked")
-    for prop in found:
-        for point, eps in enumerate(("0.1", "0.5", "1")):
-            row = _means(prop, point)
-            table.add_row(metrics[prop.source.name], eps, *(f"{v:.4f}" for v in row))
+    for prop, (metric, eps) in zip(found, asked, strict=True):
+        table.add_row(metric, eps, *(f"{v:.4f}" for v in _means(prop)))
     console.print(table)
     console.print(f"{spent:.0f} s")
 
@@ -161,8 +159,8 @@ def _checked(model: Path, spec: str, data: Path, steps: int) -> tuple[tuple[Prop
         return report.properties, time.perf_counter() - began
 
 
-def _means(prop: PropertyResult, point: int) -> tuple[float, float, float]:
-    rows = [(i.clean, i.certified[point], i.attained[point]) for i in prop.images]
+def _means(prop: PropertyResult) -> tuple[float, float, float]:
+    rows = [(i.clean, i.certified[0], i.attained[0]) for i in prop.images]
     known = [tuple(Fraction(v) for v in row if v is not None) for row in rows if None not in row]
     return tuple(float(sum(column) / len(column)) for column in zip(*known, strict=True))  # type: ignore[return-value]
 
