@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -126,7 +127,7 @@ def runway(console: Console, steps: int) -> None:
         found, spent = _checked(RUNWAY / f"{model}.pt2", spec, RUNWAY, steps)
         for prop in found:
             clean, certified, attacked = _means(prop)
-            name = metrics[prop.source.name]
+            name = escape(metrics[prop.source.name])
             table.add_row(model, name, f"{clean:.4f}", f"{certified:.4f}", f"{attacked:.4f}", f"{spent:.0f}")
     console.print(table)
 
@@ -145,7 +146,7 @@ def kvasir(console: Console, folder: Path, steps: int, count: int = 16) -> None:
         found, spent = _checked(folder / "lipnet_deeplabv3_s_raw.pt2", spec, Path(scratch), steps)
     table = Table("metric", "eps", "clean", "certified", "attacked")
     for prop, (metric, eps) in zip(found, asked, strict=True):
-        table.add_row(metric, eps, *(f"{v:.4f}" for v in _means(prop)))
+        table.add_row(escape(metric), eps, *(f"{v:.4f}" for v in _means(prop)))
     console.print(table)
     console.print(f"{spent:.0f} s")
 
