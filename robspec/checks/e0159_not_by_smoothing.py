@@ -1,14 +1,17 @@
 """Property that smoothing does not answer.
 
 Smoothing certifies in l2 that the class a noisy classifier most often gives an item
-stays, item by item. So it answers worst cases of metrics that count decisions, and
-radii where the threshold is a number: not those of ranked scores, of detections, of
-the n best classes, nor thresholds relative to the clean value, which nobody knows of a
-smoothed classifier. The probability of its error is stated for the images at hand, so
-`with confidence` is refused. One pooled number is asked at one budget. A budget larger
-than what `tau` certifies, sigma * quantile(tau), leaves nothing certified.
+stays, item by item; of a detector, whether each score reaches the threshold. So it
+answers worst cases of metrics that count decisions, and radii where the threshold is a
+number: not those of ranked scores, of the n best classes, of boxes, which are not
+smoothed and under noise are many (a detector has to `match location`), nor thresholds
+relative to the clean value, which nobody knows of a smoothed classifier. The
+probability of its error is stated for the images at hand, so `with confidence` is
+refused. One pooled number is asked at one budget. A budget larger than what `tau`
+certifies, sigma * quantile(tau), leaves nothing certified.
 
-Source: Cohen, Rosenfeld and Kolter 2019; Fischer, Baader and Vechev 2021.
+Source: Cohen, Rosenfeld and Kolter 2019; Fischer, Baader and Vechev 2021; of detectors
+Chiang, Curry, Abdelkader, Kumar, Dickerson and Goldstein 2020.
 
 Example::
 
@@ -60,12 +63,19 @@ def _is_two(spec: Spec, norm: ast.NormName) -> bool:
 
 
 def _metrics(spec: Spec, block: ast.Property) -> Iterator[Diagnostic]:
-    task = spec.task
+    task, match = spec.task, spec.of_detector(ast.Match)
+    by_overlap = match is not None and match.name.id == "overlap"
     for use in spec.metric_uses(block):
         metric = spec.derived(use)
         if metric is None or task is None:
             continue
-        if task.scores or task.objects or metric.rank > 1:
+        if task.objects and by_overlap:
+            message = (
+                "smoothing certifies scores one by one, and a match by overlap looks at boxes, which it leaves out"
+            )
+            mend = "write `match location`, `nms none` and `strides`, or leave out `by smoothing`"
+            yield error(__name__, use.span, message, mend)
+        elif task.scores or metric.rank > 1:
             message = f"smoothing certifies decisions for a class, and `{write.metric(use)}` counts something else"
             yield error(__name__, use.span, message, "leave out `by smoothing`")
 

@@ -87,6 +87,12 @@ def _combination(objective: ir.Objective) -> str:
 def _tests(smoothing: Smoothing, task: Task) -> str:
     """What stands in the place of costs where samples answer."""
     tested = "Phi(eps / sigma)" if smoothing.tau is None else "tau"
+    if task.objects:
+        return (
+            f"tests: each score reaches the threshold, or stays below it, more often than {tested} under noise "
+            f"({smoothing.text}), right everywhere at once with probability 1 - alpha; whatever is not certified may "
+            f"fire or not"
+        )
     return (
         f"tests: each {task.item}'s class is found more often than {tested} under noise ({smoothing.text}), right "
         f"everywhere at once with probability 1 - alpha; whatever is not certified may become any class"

@@ -15,7 +15,7 @@ SELECTION = 10
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """A classifier under Gaussian noise: each pixel's class is the one most often found.
+    """A model under Gaussian noise: each pixel's class, or whether a score fires, is what is most often found.
 
     Args:
         sigma: standard deviation of the noise, in units of the declared input.
@@ -23,6 +23,8 @@ class Smoothing:
         selection: further samples before them, by which that class is chosen.
         alpha: probability with which anything claimed of a data set may be wrong.
         tau: the frequency that is tested; None for the one that the budget asks for.
+        fires: of a detector, between which two numbers its threshold lies as computed: each score decides by itself
+            whether it fires, from the second on, or does not, below the first. None where classes are voted for.
     """
 
     sigma: Fraction
@@ -30,6 +32,7 @@ class Smoothing:
     selection: int
     alpha: Fraction
     tau: Fraction | None = None
+    fires: tuple[float, float] | None = None
 
     def frequency(self, budget: Fraction) -> Fraction | None:
         """Say how frequent a class has to be so that no l2 attack of this size makes another more frequent.

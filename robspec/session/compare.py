@@ -154,9 +154,7 @@ def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Prog
     """The properties asked for, and after them those that smoothing answers as well."""
     asked = [p for p in program.properties if not names or p.name in names]
     again = [
-        replace(p, name=p.name + _BY_SMOOTHING, smoothing=smoothing)
-        for p in asked
-        if answerable(p, program.model.task)
+        replace(p, name=p.name + _BY_SMOOTHING, smoothing=smoothing) for p in asked if answerable(p, program.model)
     ]
     return replace(program, properties=(*asked, *again))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -54,6 +55,23 @@ def least_hits(counts: Sequence[int], tau: Fraction, alpha: Fraction) -> int:
             break
         least, left = hits, left - counts[hits]
     return least
+
+
+def enough(items: int, tau: Fraction, alpha: Fraction, trials: int) -> int | None:
+    """Say how many samples could certify anything, where those at hand cannot.
+
+    Args:
+        items: tested at once.
+        tau: what is tested, in (0, 1).
+        alpha: shared by all.
+        trials: samples at hand.
+
+    Returns:
+        None where items that are found in every sample are certified; else about how many samples that takes.
+    """
+    if tails_up(trials, tau)[trials] * items <= alpha:
+        return None
+    return max(math.ceil(math.log(alpha / items) / math.log(tau)), trials + 1)
 
 
 def radii(counts: Sequence[int], smoothing: Smoothing, alpha: Fraction) -> list[Fraction]:

@@ -25,13 +25,13 @@ _STRICT = 1e-9
 
 
 def searchable(query: Query) -> bool:
-    """Tell whether an attack knows the norm and the metrics: l1, l2 and linf; of radii, metrics of single images."""
+    """Tell whether an attack knows the norm and the metrics: l1, l2 and linf; of radii, those of single images."""
     metrics = list(metrics_of(query))
     whole = any(m.of_data_set for m in metrics)
     if query.norm not in NORMS:
         return False
     if isinstance(query, RadiusQuery):
-        return not whole and not any(m.of_objects for m in metrics)
+        return not whole
     return not (whole and any(m.weighted for m in metrics))
 
 

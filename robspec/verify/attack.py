@@ -31,12 +31,14 @@ from robspec.semantics.norm import Norm
 from robspec.verify import attack_objects, attacks, effort
 from robspec.verify.aimed import Question, goal_of, searchable
 from robspec.verify.attack_dataset import DatasetAttack
+from robspec.verify.attack_nearest import Nearest
 from robspec.verify.attack_pooled import PooledSearch
 from robspec.verify.attacks import bisection
 from robspec.verify.attacks._hunt import Hunt, shortened
 from robspec.verify.balls import inside
 from robspec.verify.descent import Differentiable, distance_up, fitted, float_range
 from robspec.verify.effort import Clock, Effort
+from robspec.verify.evaluate import metrics_of
 from robspec.verify.result import Attack, ImageResult, Value
 from robspec.verify.run import ImageBatch
 
@@ -121,6 +123,12 @@ class Attacker:
             SoundnessAlarm: a find does worse than certified (E0901).
         """
         found, query = list(results), prop.query
+        if not isinstance(query, WorstCaseQuery) and any(m.of_objects for m in metrics_of(query)):
+            known = [result.certified[point] for result in results]
+            nearest = partial(self._nearest, prop, constant, batch, point)
+            for tried in self._once(prop, constant, point, batch, partial(map, nearest, [known])):
+                self._take_over(prop, constant, batch, point, tried, found)
+            return found
         if isinstance(query, WorstCaseQuery) and query.metric.of_objects:
             objects = partial(self._of_objects, query.metric, constant, batch, query.budgets[point], query.norm)
             for moved in self._once(prop, constant, point, batch, objects):
@@ -377,8 +385,25 @@ class Attacker:
     ) -> Iterator[Tensor]:
         """Images that a detector may find less on, or more than there is."""
         clean = self._context(batch, self._model.logits(batch.images))
-        given = (self._model, batch, clean, metric, constant)
-        yield from attack_objects.candidates(*given, eps=eps, norm=norm, steps=self.effort.steps, ends=self._range)
+        given = (self._model, batch, clean, [metric], constant)
+        radii = torch.full((len(batch.images),), float(eps), dtype=torch.float64)
+        yield from attack_objects.candidates(*given, eps=radii, norm=norm, steps=self.effort.steps, ends=self._range)
+
+    def _nearest(
+        self, prop: Property, constant: Constant, batch: ImageBatch, point: int, known: Sequence[Value | None]
+    ) -> Tensor:
+        """The nearest images found on which a detector is degraded."""
+        clean = self._context(batch, self._model.logits(batch.images))
+
+        def met(images: Tensor) -> list[bool]:
+            sound = torch.tensor(self._finite(images))[:, None, None, None]
+            kept = torch.where(sound, images, batch.images)
+            seen = self._context(batch, self._model.logits(kept), kept)
+            question = Question(prop.query, clean, seen, constant)
+            return [any(at == point for at, _ in question.attained(i, Fraction(0))) for i in range(len(images))]
+
+        search = Nearest(self._model, batch, clean, prop.query, constant, self._range, met, self.clock.late)
+        return search.found(point, known, self.effort.steps)
 
     def _objects_together(self, prop: Property, attack: DatasetAttack, constant: Constant, batch: ImageBatch) -> None:
         """Attack the images of a detector for a metric of all of them: of each the find that looks worst."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -82,24 +82,24 @@ def candidates(
     model: Differentiable,
     batch: ImageBatch,
     context: Context,
-    metric: Metric,
+    metrics: Sequence[Metric],
     constant: Constant,
     *,
-    eps: Fraction,
+    eps: Tensor,
     norm: Norm,
     steps: int,
     ends: tuple[float, float],
 ) -> Iterator[Tensor]:
-    """Search from clean images, once for each kind of attack and for how much of it is aimed at.
+    """Search from clean images, once for each kind of attack, for all together and for how much of it is aimed at.
 
     Args:
         model: gives scores with gradients.
         batch: the clean images.
         context: what the model makes of them.
-        metric: of objects.
+        metrics: of objects.
         constant: says what the budget pays for.
-        eps: radius of each ball, above 0.
-        norm: l2 or linf.
+        eps: radii of the balls, [B] in double, above 0.
+        norm: l1, l2 or linf.
         steps: gradients taken.
         ends: of the input range.
 
@@ -107,10 +107,17 @@ def candidates(
         float32 [B, C, H, W].
     """
     detector, scenes = context.detections()
-    budget, cut = float(eps * constant.value), cut_of(detector)
-    for kind in kinds(metric):
+    budgets, cut = (eps * float(min(constant.value, Fraction(10**60)))).tolist(), cut_of(detector)
+    single = [(metric, kind) for metric in metrics for kind in kinds(metric)]
+    # Of one metric each kind makes it worse alone; several may have to be worse at once.
+    for group in [[one] for one in single] + [single] * (len(metrics) > 1):
         for share in SHARES:
-            chosen = np.stack([aims(metric, scene, detector, kind, share, budget) for scene in scenes])
+            pairs = list(zip(scenes, budgets, strict=True))
+            chosen = np.zeros((len(scenes), *scenes[0].scores.shape), dtype=np.int64)
+            for metric, kind in group:
+                aimed = [aims(metric, scene, detector, kind, share, budget) for scene, budget in pairs]
+                # What one pulls down and another lifts is left to the first.
+                chosen = np.where(chosen == 0, np.stack(aimed), chosen)
             if not chosen.any():
                 continue
             ways = torch.from_numpy(chosen)[:, :, None, :]
@@ -119,10 +126,11 @@ def candidates(
             beyond = 0.02 * float(gaps.double().mean()) + 1e-4
 
             def loss(logits: Tensor, ways: Tensor = ways, beyond: float = beyond) -> Tensor:
-                # What is past the threshold already pulls no further.
-                return torch.relu(beyond - ways * (logits - cut))[ways != 0].sum()
+                # What is past the threshold already pulls no further, and what is far from it pulls more: of a linear
+                # map this is the way to the nearest image on which all are past it.
+                return torch.relu(beyond - ways * (logits - cut))[ways != 0].square().sum()
 
-            yield descend(model, batch.images, loss, eps=float(eps), norm=norm, steps=steps, ends=ends)
+            yield descend(model, batch.images, loss, eps=eps, norm=norm, steps=steps, ends=ends)
 
 
 def harm(metric: Metric, context: Context) -> list[tuple[Fraction, ...]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robspec.semantics.norm import L1, LINF, Norm
-from robspec.verify.balls import inside, steepest
+from robspec.verify.balls import inside, spread, steepest
 
 INSIDE = 1 - 1e-6
 """A search stays this far inside the ball, so that rounding to float32 seldom leaves it."""
@@ -37,7 +37,7 @@ def descend(
     clean: Tensor,
     loss: Callable[[Tensor], Tensor],
     *,
-    eps: float,
+    eps: float | Tensor,
     norm: Norm,
     steps: int,
     ends: tuple[float, float],
@@ -48,7 +48,7 @@ def descend(
         model: gives logits with gradients.
         clean: float32 [B, C, H, W].
         loss: of the logits [B, K, H, W], a scalar in which the images are independent.
-        eps: radius of each ball.
+        eps: radius of each ball, or [B] in double, one each.
         norm: l1, l2 or linf.
         steps: gradients taken.
         ends: of the input range, as float32 numbers inside it.
@@ -57,13 +57,13 @@ def descend(
         float32 [B, C, H, W], in the range; within the ball up to rounding, which whoever uses them measures.
     """
     change = torch.zeros_like(clean)
-    radii = torch.full((len(clean),), eps * INSIDE, dtype=torch.float64)
+    radii = torch.as_tensor(eps, dtype=torch.float64).expand(len(clean))
     for k in range(steps):
         tried = (clean + change).clamp(*ends).requires_grad_()
         (slope,) = torch.autograd.grad(loss(model.differentiable(tried)), tried)
-        step = 2.5 * eps / steps * (2 if 2 * k < steps else 0.5)
+        step = spread(2.5 * radii / steps * (2 if 2 * k < steps else 0.5)).to(clean.dtype)
         moved = (clean + change - step * steepest(slope, norm)).clamp(*ends)
-        change = inside(moved - clean, radii, norm)
+        change = inside(moved - clean, radii * INSIDE, norm)
     return (clean + change).clamp(*ends)
 
 

@@ -201,7 +201,7 @@ def _gap(
         boundary,
         constant.status is ConstantStatus.PROVED,
         archive,
-        answerable(prop.source, report.program.model.task),
+        answerable(prop.source, report.program.model),
     )
     advice = tuple(text for advise in _ADVICE if (text := advise(facts)))
     return Gap(tuple(causes), reach, needed, measured, cost, advice)

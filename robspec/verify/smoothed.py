@@ -3,7 +3,8 @@
 What a test certifies is a set of items, each by itself: radii of smoothing share no budget and are never added up.
 The worst case over the items that are left is found by the bounds of the metrics, on logits that say just this:
 1 for the class of a certified item and 0 for its others, 0 for every class of the rest, and a budget that moves ties
-alone.
+alone. Of a detector that matches by location each score is an item: 1 where it certainly fires, -1 where it does not,
+0, the threshold, where it may do either; each moves by itself.
 """
 
 from __future__ import annotations
@@ -17,40 +18,46 @@ import numpy as np
 import torch
 
 from robspec.bounds.context import Context
+from robspec.bounds.scene import threshold_of
 from robspec.data.batching import default_batch_size
+from robspec.data.objects import Objects
+from robspec.ir.types import Model as Declared
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.notes import Note, percent
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import L2
+from robspec.semantics.norm import L2, LINF, decimal_text
 from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import Counts, Model, sample
-from robspec.smoothing.testing import histogram, least_hits, radii
-from robspec.tasks import Task
+from robspec.smoothing.testing import enough, histogram, least_hits, radii
 from robspec.verify import seen
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
 from robspec.verify.result import ImageResult, Value
 
+_MOST = 10_000
+"""Samples that a specification may ask for."""
 _TIES = Fraction(1, 2**20)
 """A budget that ties cost nothing of, and a margin of 1 too much."""
 
 
-def answerable(prop: Property, task: Task) -> bool:
+def answerable(prop: Property, model: Declared) -> bool:
     """Tell whether smoothing could answer a property on worst cases that a constant answers; as E0159 has it."""
-    query = prop.query
+    query, task = prop.query, model.task
+    by_location = model.detector is not None and model.detector.match == "location"
     return (
         prop.smoothing is None
         and isinstance(query, WorstCaseQuery)
         and query.norm == L2
         and query.metric.rank == 1
-        and not (task.scores or task.objects or (query.metric.of_data_set and len(query.budgets) > 1))
+        and not (task.scores or (task.objects and not by_location))
+        and not (query.metric.of_data_set and len(query.budgets) > 1)
         and all(r.confidence is None for r in prop.requirements)
     )
 
 
 def asked(program: Program) -> tuple[Smoothing, ...]:
     """The settings that every image is sampled with, each once."""
-    return tuple(dict.fromkeys(_sampled(p.smoothing) for p in program.properties if p.smoothing is not None))
+    return tuple(dict.fromkeys(_sampled(p.smoothing, program) for p in program.properties if p.smoothing is not None))
 
 
 def chunk(program: Program, *, apart: bool) -> int:
@@ -86,9 +93,12 @@ class SmoothedEvaluator:
         self._chunk = chunk(program, apart=apart)
         self._seen: dict[Smoothing, list[Counts]] = {}
         self._items: dict[str, list[int]] = {}
+        self._short: dict[str, tuple[Fraction, int]] = {}
+        self._unit = _UNIT if program.model.detector is None else _EACH
         pooled = [p for p in program.properties if p.smoothing is not None and is_pooled(p)]
         self._pools, self._chosen = (
-            {p.name: PooledEvaluator([(_certain(p), _UNIT)], program.model.plane) for p in pooled} for _ in range(2)
+            {p.name: PooledEvaluator([(_certain(p), self._unit)], program.model.plane) for p in pooled}
+            for _ in range(2)
         )
 
     def meet(self, images: torch.Tensor) -> None:
@@ -109,7 +119,7 @@ class SmoothedEvaluator:
             One result per image, without what concrete images attain: samples refute nothing. None of a property of
             the data set as a whole.
         """
-        counts = self._seen[_sampled(smoothing)]
+        counts = self._seen[_sampled(smoothing, self._program)]
         if is_pooled(prop):
             self._pools[prop.name].add(self._context(batch, self._certified(prop, smoothing, counts, 0)))
             self._chosen[prop.name].add(self._context(batch, _all(counts)))
@@ -142,9 +152,16 @@ class SmoothedEvaluator:
         """Say how many items were not certified, of a sweep at its largest budget."""
         for name, (abstained, items) in self._items.items():
             share = Fraction(abstained, items)
-            noun = self._program.model.task.item
-            text = f"{percent(share)} of the {noun}s are not certified and count as wrong"
+            noun = "score" if self._program.model.detector is not None else self._program.model.task.item
+            as_what = "fire or not, whichever is worse" if noun == "score" else "count as wrong"
+            text = f"{percent(share)} of the {noun}s are not certified and {as_what}"
             yield Note("smoothing-abstains", f"property {name}", text, {"share": share, f"{noun}s": abstained})
+            if name in self._short:
+                eps, needed = self._short[name]
+                at = f"at eps = {decimal_text(eps)}" if eps else "at any radius"
+                takes = f"that takes some {needed} samples" if needed <= _MOST else "that takes a larger sigma"
+                text = f"{at} nothing can be certified, however often it is found: {takes}"
+                yield Note("smoothing-samples", f"property {name}", text, {"samples": needed})
 
     def _certified(
         self, prop: Property, smoothing: Smoothing, counts: Sequence[Counts], point: int
@@ -158,6 +175,8 @@ class SmoothedEvaluator:
         for image in counts:
             held, spread = np.zeros(image.hits.shape, np.bool_), histogram(image.hits, smoothing.samples)
             tau = smoothing.frequency(eps)
+            if tau is not None:
+                self._suffice(prop, smoothing, image, tau, eps)
             if tau is not None and len(query.budgets) == 1:
                 held = image.hits >= least_hits(spread, tau, alpha)
             elif tau is not None:
@@ -173,14 +192,22 @@ class SmoothedEvaluator:
         items[0] += int((~held).sum())
         items[1] += held.size
 
+    def _suffice(self, prop: Property, smoothing: Smoothing, image: Counts, tau: Fraction, eps: Fraction) -> None:
+        """Remember the least budget at which no outcome of the samples certifies anything."""
+        needed = enough(image.hits.size, tau, smoothing.alpha / self._images, smoothing.samples)
+        if needed is not None and eps <= self._short.get(prop.name, (eps, 0))[0]:
+            self._short[prop.name] = (eps, needed)
+
     def _context(self, batch: seen.Batch, certified: Sequence[tuple[Counts, np.ndarray]]) -> Context:
         logits = torch.stack([self._logits(c.chosen, held) for c, held in certified])
-        return seen.context(self._program, self._backend, None, logits, batch)
+        return seen.context(_at_zero(self._program), self._backend, None, logits, batch)
 
     def _logits(self, chosen: np.ndarray, held: np.ndarray) -> torch.Tensor:
         """Logits [K, H, W] that say what is certified, and nothing else."""
         channels = self._program.model.plane[0]
         kept = torch.from_numpy(held).float()
+        if self._program.model.detector is not None:
+            return ((2 * torch.from_numpy(chosen).float() - 1) * kept)[:, None]
         if channels == 1:
             return ((2 * torch.from_numpy(chosen).float() - 1) * kept)[None]
         return torch.zeros(channels, *chosen.shape).scatter_(0, torch.from_numpy(chosen)[None], kept[None])
@@ -189,13 +216,13 @@ class SmoothedEvaluator:
         """What the classes chosen are worth, an estimate."""
         context = self._context(batch, _all(counts))
         evaluator = BatchEvaluator(context, batch.names)
-        return [r.clean for r in evaluator.answer(_certain(prop), _UNIT)]
+        return [r.clean for r in evaluator.answer(_certain(prop), self._unit)]
 
     def _worst(
         self, prop: Property, batch: seen.Batch, certified: Sequence[tuple[Counts, np.ndarray]]
     ) -> list[Value | None]:
         evaluator = BatchEvaluator(self._context(batch, certified), batch.names)
-        return [r.certified[0] for r in evaluator.answer(_certain(prop), _UNIT)]
+        return [r.certified[0] for r in evaluator.answer(_certain(prop), self._unit)]
 
     def _radius(
         self, prop: Property, smoothing: Smoothing, image: seen.Batch, counts: Counts
@@ -203,6 +230,7 @@ class SmoothedEvaluator:
         """The largest radius at which what is certified keeps each objective from being met, one image."""
         points = len(prop.query.objectives) if not isinstance(prop.query, WorstCaseQuery) else 0
         spread, alpha = histogram(counts.hits, smoothing.samples), smoothing.alpha / self._images
+        self._suffice(prop, smoothing, counts, smoothing.tau or Fraction(1, 2), Fraction(0))
         if smoothing.tau is None:
             of = radii(spread, smoothing, alpha)
         else:
@@ -214,7 +242,7 @@ class SmoothedEvaluator:
 
         def kept(held: np.ndarray, point: int) -> Value | None:
             context = self._context(image, [(counts, held)])
-            return BatchEvaluator(context, image.names).answer(prop, _UNIT)[0].certified[point]
+            return BatchEvaluator(context, image.names).answer(prop, self._unit)[0].certified[point]
 
         found: list[Value | None] = []
         for point in range(points):
@@ -233,6 +261,8 @@ class SmoothedEvaluator:
 
 _UNIT = Constant(Fraction(1), L2, L2, ConstantStatus.PROVED)
 """Of the logits that are made here, which move by no more than they are moved by."""
+_EACH = Constant(Fraction(1), L2, LINF, ConstantStatus.PROVED)
+"""The same of scores, which share nothing."""
 
 
 def _all(counts: Sequence[Counts]) -> list[tuple[Counts, np.ndarray]]:
@@ -240,9 +270,22 @@ def _all(counts: Sequence[Counts]) -> list[tuple[Counts, np.ndarray]]:
     return [(c, np.ones(c.hits.shape, np.bool_)) for c in counts]
 
 
-def _sampled(smoothing: Smoothing) -> Smoothing:
-    """The part of the settings on which samples depend."""
-    return replace(smoothing, alpha=Fraction(1, 2), tau=None)
+def _sampled(smoothing: Smoothing, program: Program) -> Smoothing:
+    """The part of the settings on which samples depend; of a detector with its threshold."""
+    fires, detector = None, program.model.detector
+    if detector is not None:
+        threshold = threshold_of(detector)
+        fires = (threshold.low, threshold.high)
+    return replace(smoothing, alpha=Fraction(1, 2), tau=None, fires=fires)
+
+
+def _at_zero(program: Program) -> Program:
+    """The same with a detector whose scores fire from 0 on; no other statement is about the size of a score."""
+    detector = program.model.detector
+    if detector is None:
+        return program
+    fires = replace(detector, of="score", threshold=Fraction(0))
+    return replace(program, model=replace(program.model, detector=fires))
 
 
 def _certain(prop: Property) -> Property:
@@ -254,8 +297,12 @@ def _certain(prop: Property) -> Property:
 
 def _one(batch: seen.Batch, i: int) -> seen.Batch:
     """One image of a batch, with what is annotated."""
-    rest = [None if t is None else t[i : i + 1] for t in (batch.labels, batch.region, batch.weights)]
-    return _Image((batch.names[i],), batch.images[i : i + 1], *rest)
+    labels, region, weights = (
+        None if t is None else t[i : i + 1] for t in (batch.labels, batch.region, batch.weights)
+    )
+    objects: tuple[Objects, ...] | None = getattr(batch, "objects", None)
+    mine = None if objects is None else objects[i : i + 1]
+    return _Image((batch.names[i],), batch.images[i : i + 1], labels, region, weights, mine)
 
 
 class _Image:
@@ -268,5 +315,7 @@ class _Image:
         labels: torch.Tensor | None,
         region: torch.Tensor | None,
         weights: torch.Tensor | None,
+        objects: tuple[Objects, ...] | None,
     ) -> None:
         self.names, self.images, self.labels, self.region, self.weights = names, images, labels, region, weights
+        self.objects = objects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from robspec.recheck.errors import CertificateRejected
 from robspec.recheck.recheck import compiled
 from robspec.syntax.source import read_source
 from tests.cli.conftest import SPEC, Project, Run, export
+from tests.tasks.detecting import BY_LOCATION, Blob, Blobs, archive, write_data
 
 VOTED = """
 property voted {
@@ -22,6 +24,15 @@ property voted {
   budget 0.1
   by smoothing { sigma 0.1 samples 60 alpha 0.01 }
   require mean(worst_case) >= 0.2
+}
+"""
+FOUND = """
+property found {
+  metric missed
+  norm l2
+  budget 0.2
+  by smoothing { sigma 0.25 samples 100 alpha 0.001 }
+  require worst_case <= 0 for all images
 }
 """
 BY_CONSTANT = """
@@ -207,3 +218,17 @@ def test_whole_images_are_certified_as_cohen_has_it(robspec: Run, project: Proje
     for image in each["images"]:
         assert exact - 1e-6 < image["certified"][0]["approx"] <= exact
     assert together["images"][0]["certified"][0]["exact"] in ("1", "1/1")
+
+
+def test_a_detector_is_answered_alike_in_any_batch(robspec: Run, tmp_path: Path) -> None:
+    write_data(tmp_path, [[Blob((0, 0)), Blob((2, 2), 1)], [Blob((1, 3), 0, 250)], []])
+    spec = tmp_path / "s.rspec"
+    spec.write_text(BY_LOCATION.format(properties=FOUND))
+    model = archive(Blobs("none"), tmp_path / "m.pt2")
+    reports = []
+    for size in (1, 3):
+        result = robspec("check", model, spec, "--batch-size", size, "--format", "json")
+        assert result.status == 0, result.err
+        reports.append(json.loads(result.out)["properties"])
+    assert reports[0] == reports[1]
+    assert reports[0][0]["label"] == "PROVED with probability 0.999"

@@ -76,6 +76,44 @@ def test_each_kind_of_attack_finds_what_the_certificate_leaves_open(
                 assert (low >= high) if found.source.query.metric.lower_is_better else (low <= high)  # type: ignore[union-attr]
 
 
+RADIUS = (
+    "property p {{\n  {metric}\n  norm {norm}\n  degraded when {when}\n  require radius >= 3 for all images\n}}\n"
+)
+FALLS, RISES = 4 * 191 / 255 - 2, 2.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "norm", "when", "exact"),
+    [
+        (SPEC, "l2", "recall < 1", FALLS),
+        (SPEC, "linf", "missed >= 1", FALLS / 4),
+        (SPEC, "l2", "false_positives >= 1", RISES),
+        (BY_LOCATION, "l2", "mislabelled >= 1", (FALLS**2 + RISES**2) ** 0.5),
+        (SPEC, "l2", "missed >= 1 and false_positives >= 1", (FALLS**2 + RISES**2) ** 0.5),
+        (SPEC, "l2", "missed >= 1 or false_positives >= 1", FALLS),
+    ],
+)
+def test_radii_are_found_within_a_hundredth_and_refute(
+    folder: Path, spec: str, norm: str, when: str, exact: float
+) -> None:
+    """Scores are linear and each moves for itself, so that the exact radius is known."""
+    metric = "metric " + when.split()[0] if " and " not in when and " or " not in when else ""
+    condition = "h " + when.split(maxsplit=1)[1] if metric else when
+    asked = RADIUS.format(metric=metric, norm=norm, when=condition)
+    report = run(folder, spec.format(properties=asked), "fixed" if spec is SPEC else "none", steps=40)
+    (found,) = report.properties
+    assert found.label.startswith("REFUTED")
+    for image in found.images:
+        low, high = image.certified[0], image.attained[0]
+        assert low is not None
+        assert high is not None
+        # Pixels are stored in float32 and thresholds known to 2^-22 alone.
+        assert low <= high
+        assert exact * (1 - 1e-5) <= float(high) <= 1.01 * exact
+        assert image.attacks[0] is not None
+        assert image.attacks[0].distance == high
+
+
 def test_average_precision_is_attacked_image_by_image(folder: Path) -> None:
     asked = ASKED.format(
         metric="mean_average_precision(0.5 to 0.6)",

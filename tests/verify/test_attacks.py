@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from robspec.api import check
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -108,7 +110,7 @@ def test_the_smallest_change_is_found(name: str, norm: Norm) -> None:
     assert int((found <= 0).sum()) >= 6, name
     far = float(balls.sizes(found - CLEAN, norm)) / cost(6, norm)
     assert far >= 1, (name, far)
-    near = 1.01 if name == "bisection" and norm != L1 else 3.0
+    near = 1.01 if name == "bisection" else 3.0
     assert far <= near, (name, far)
 
 
@@ -201,8 +203,24 @@ def test_radii_are_refuted_by_images_nearer_than_asked(bright: Path) -> None:
     (found,) = report.properties
     assert found.label == "REFUTED"
     for image in found.images:
-        assert image.certified[0] <= image.attained[0] <= image.certified[0] * Fraction(105, 100)
+        assert image.certified[0] <= image.attained[0] <= image.certified[0] * Fraction(101, 100)
         assert image.attacks[0].distance == image.attained[0]
+
+
+@pytest.mark.parametrize(("norm", "steps", "near"), [("l2", 40, 1.01), ("linf", 40, 1.01), ("l1", 400, 1.03)])
+def test_radii_found_are_near_the_true_ones(bright: Path, norm: str, steps: int, near: float) -> None:
+    """A pixel is wrong once its sum of channels is brought to 1.5; the cheapest fifth of all is the way to 0.8."""
+    text = RADIUS.format("pixel_accuracy", "h <= 0.8", "40").replace("norm l2", f"norm {norm}")
+    (found,) = asked(bright, text, attack=steps).properties
+    for image in found.images:
+        pixels = np.asarray(Image.open(bright / image.image)).astype(np.float64) / 255
+        labels = np.asarray(Image.open(bright / "masks" / Path(image.image).name))
+        sums = (pixels - 0.5).sum(2)
+        right = (sums > 0) == (labels == 1)
+        need = math.ceil(0.2 * labels.size) - int((~right).sum())
+        costs = np.sort(np.abs(sums[right]))[:need]
+        truth = {"l1": costs.sum(), "l2": math.sqrt((costs**2).sum() / 3), "linf": costs.max() / 3}[norm]
+        assert truth * (1 - 1e-5) <= float(image.attained[0]) <= truth * near
 
 
 @pytest.mark.parametrize("joined", ["and", "or"])

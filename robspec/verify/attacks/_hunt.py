@@ -103,7 +103,7 @@ class Best:
         return self.images
 
 
-def shortened(hunt: Hunt, images: Tensor, rounds: int = 5) -> Tensor:
+def shortened(hunt: Hunt, images: Tensor, rounds: int = 8) -> Tensor:
     """Bisect, on the straight line to the clean image, for the smallest change that still meets the goal.
 
     Args:
