@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -125,7 +125,9 @@ def check(
 
     known = {field.name for field in fields(Options)} - {"data"}
     if not set(options) <= known:
-        raise TypeError(f"no option {', '.join(sorted(set(options) - known))}; there are {', '.join(sorted(known))}")
+        raise TypeError(_unknown(sorted(set(options) - known), sorted(known)))
+    if options.get("assume") is not None:
+        options["assume"] = _exact({"assume": options["assume"]})["assume"]
     if options.get("witness_dir") is not None:
         options["witness_dir"] = Path(options["witness_dir"])
     with tempfile.TemporaryDirectory(prefix="robspec-") as folder:
@@ -180,6 +182,14 @@ def _on(source: Source, statements: tuple[Any, ...], use: str | None) -> Source:
     if parsed.diagnostics:
         raise SpecError(parsed.diagnostics, source)
     return Source(Spec(*parsed.file.statements).with_data(*statements, use=use).text, source.name)
+
+
+def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
+    """Say what an option is called here, where the command calls it otherwise."""
+    other = {"attack_method": "attack_methods", "assume_lipschitz": "assume", "property": "properties"}
+    other |= {"strip_prefix": "prefix", "claims": "ignore_claims", "allow": "allow_unknown"}
+    meant = [f"; {name} is called {other[name]} here" for name in names if name in other]
+    return f"no option {', '.join(names)}{''.join(meant)}; there are {', '.join(known)}"
 
 
 def _exact(params: Mapping[str, Number] | None) -> dict[str, Fraction]:

@@ -190,6 +190,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OutputPathError(str(path), f"cannot write: {error.strerror}", "choose another path") from error
 
 
+def table_width() -> int | None:
+    """How wide tables are: None for as wide as the terminal; in a pipe so wide that no figure is cut."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+
+
 def terminal_width() -> int:
     """What COLUMNS says, else the columns of the terminal, 100 in a pipe."""
     return shutil.get_terminal_size((_PIPE_WIDTH, 24)).columns

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from robspec.cli import _options
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -27,6 +30,8 @@ def bounds(program: ExportedProgram, channels: int, given: tuple[float, float]) 
     from robspec.lipschitz.rounding.precision import DOUBLE, SINGLE
     from robspec.lipschitz.rounding.recursion import Box, bound
 
+    if not all(map(math.isfinite, given)):
+        raise click.BadParameter(f"{given[0]:g} to {given[1]:g} is no range of numbers", param_hint="--range")
     low, high = (Fraction(v) for v in given)
     if low >= high:
         raise click.BadParameter(f"{given[0]:g} is not below {given[1]:g}", param_hint="--range")
@@ -46,7 +51,7 @@ def show(found: Sequence[Rounding], given: tuple[float, float], *, everything: b
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(width=_options.table_width())
     for rounding in found:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
         table.add_column("node", no_wrap=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from robspec.lipschitz.pair import Pair
+    from robspec.lipschitz.rounding.errors import NoRoundingRule
+    from robspec.lipschitz.rounding.recursion import Rounding
     from robspec.models.choice import Choice
 
 _NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
@@ -90,7 +92,7 @@ def command(
         derivation = cached(program, input_norm=p, output_norm=q)
         tail = find(program) if p == q == L2 else None
         coarse = None if tail is None else cached(tail.coarse, input_norm=p, output_norm=q)
-        rounded = _rounding.bounds(program, shape[0], within) if rounding else []
+        rounded, refused = _rounded(program, shape[0], within) if rounding else ([], None)
     pair = None
     stopped = False
     starts = None if images is None or seconds == 0 else _images(images, shape)
@@ -114,9 +116,23 @@ def command(
             text = f"coarse logits at {tail.text}; constant there at most {upper_text(coarse.bound, 9)}"
             click.echo(text)
         _rounding.show(rounded, within, everything=everything)
+    if refused is not None:  # what is proved of the constant stands
+        raise refused
     if stopped:
         click.echo("interrupted: the search for a lower bound was not finished, the proof was", err=True)
     return stopping.STATUS if stopped else 0
+
+
+def _rounded(
+    program: ExportedProgram, channels: int, within: tuple[float, float]
+) -> tuple[list[Rounding], NoRoundingRule | None]:
+    """Bound what rounding may change, or say later why there is no bound."""
+    from robspec.lipschitz.rounding.errors import NoRoundingRule
+
+    try:
+        return _rounding.bounds(program, channels, within), None
+    except NoRoundingRule as error:
+        return [], NoRoundingRule(error.where, error.what, "leave out --rounding, or give a smaller --range")
 
 
 def _load(path: Path, choice: Choice) -> tuple[ExportedProgram, tuple[int, int, int]]:
@@ -203,7 +219,7 @@ def _show(model: Path, derivation: Derivation, pair: Pair | None, path: Path | N
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(width=_options.table_width())
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("node", no_wrap=True)
     table.add_column("module", no_wrap=True, ratio=1, min_width=8)

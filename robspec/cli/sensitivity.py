@@ -95,7 +95,7 @@ def _show(model: Path, answer: Sensitivity, batch: int) -> None:
 
     from robspec.lipschitz import directed
 
-    console = Console()
+    console = Console(width=_options.table_width())
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("parameter", no_wrap=True, ratio=1, min_width=8)
     for name in ("rule", "X", "G", "factor on G", "Delta", "Delta / batch"):

@@ -90,10 +90,11 @@ def calibrated(target: float, q: float, steps: int, delta: float) -> float:
         kept = [s for s, found in tried.items() if found <= target]
         if kept and tried[min(kept)] >= _CLOSE * target:
             break
-        # The product of both changes slowly: a guess that is a little on the safe side soon stays there.
-        guess = min(_MOST, max(sigma / 4, min(4 * sigma, sigma * 1.003 * tried[sigma] / target)))
-        between = kept and any(s < min(kept) for s in tried) and not max(s for s in tried if s < min(kept)) < guess
-        sigma = math.sqrt(min(kept) * max(s for s in tried if s < min(kept))) if between and kept else guess
+        short = [s for s, found in tried.items() if found > target]
+        if kept and short:
+            sigma = math.sqrt(min(kept) * max(short))
+        else:  # the product of both changes slowly: a guess on the safe side is soon on the other side of the target
+            sigma = min(_MOST, max(sigma / 4, min(4 * sigma, sigma * 1.003 * tried[sigma] / target)))
     kept = [s for s, found in tried.items() if found <= target]
     if not kept:
         what = f"no noise in reach keeps {steps} steps within epsilon {target:g} at delta {delta:g}"

@@ -326,7 +326,9 @@ class Check:
         if collected is not None and options.cross_check is not None:
             report = cross_checked(report, collected, options.cross_check, options.witness_dir, progress)
         parts = (model, session.model.program, session.data, session.backend, session.established)
-        report = explained(report, *parts, self._size, str(self._model) if options.arch is None else None)
+        # What `robspec lipschitz` takes: neither bare weights nor two outputs.
+        alone = str(self._model) if options.arch is None and detector is None else None
+        report = explained(report, *parts, self._size, alone)
         if store is not None and store.trouble:
             off = Note("store-off", str(options.store), f"logits are not kept: {store.trouble}", {})
             report = replace(report, remarks=(*report.remarks, off))

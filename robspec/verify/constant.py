@@ -130,7 +130,7 @@ def with_coarse(program: Program, found: Established, graph: ExportedProgram) ->
         raise OptionValueError(
             "--coarse",
             "cells are looked at for pixel_accuracy and stability of an image, with a proved constant only",
-            "leave it out: today's bound is used for every property",
+            "leave it out: every property is bounded by its full-size logits",
         )
     tail = find(graph)
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
