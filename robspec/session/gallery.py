@@ -87,7 +87,7 @@ class _Drawn:
                 (x * grown, y * grown),
                 text,
                 fill=panels.PAPER,
-                font=panels.font(12),
+                font=panels.font(max(12, side // 36)),
                 anchor="mm",
                 stroke_width=2,
                 stroke_fill=panels.INK,
