@@ -133,6 +133,8 @@ def test_a_baseline_that_is_none_is_an_error(project: Project, robspec: Run) -> 
     missing = robspec("check", project.model, project.spec, "--baseline", project.root / "none.json")
     assert missing.status == 2
     assert "E0604" in missing.err
+    assert "there is no such file" in missing.err
+    assert "--update-baseline" in missing.err
     assert robspec("check", project.model, project.spec, "--update-baseline").status == 2
     (project.root / "none.json").write_text('{"schema": "robspec-report", "schema_version": 1, "properties": 3}')
     odd = robspec("check", project.model, project.spec, "--baseline", project.root / "none.json")
