@@ -22,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("robspec_model", "the model that .rspec files are checked for; a path from the root folder")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what is missing where a specification is asked for by name, also where pytest is quiet."""
+    asked = any(str(argument).split("::")[0].endswith(".rspec") for argument in config.args)
+    if asked and _model(config) is None:
+        terminalreporter.write_line("robspec: name a model with --robspec-model")
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect a specification, where a model is named."""
     if file_path.suffix != ".rspec" or _model(parent.config) is None:

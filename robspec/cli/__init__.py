@@ -12,6 +12,7 @@ import click
 
 import robspec
 from robspec import registry, stopping
+from robspec.diagnostics.suggest import nearest
 from robspec.errors import RobspecError
 
 
@@ -20,6 +21,15 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.names(sys.modules[__name__])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            near = nearest(args[0], self.list_commands(ctx))
+            also = f"; did you mean `{near}`?" if near else ""
+            raise click.UsageError(f"no such command {args[0][:40]!r}{also}", ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 
 import click
 
+from robspec.diagnostics.suggest import did_you_mean
 from robspec.verify.errors import OptionValueError, OutputPathError, WitnessPathError
 
 _T = TypeVar("_T")
 _PIPE_WIDTH = 100
 _STEPS = 20
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}", re.ASCII)
 _DECIMAL = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,60})?)(?:/0*([1-9][0-9]{0,30}))?", re.ASCII)
 
 
@@ -128,7 +130,7 @@ def outputs(given: Sequence[str]) -> tuple[Path | None, tuple[tuple[str, Path], 
         The one FILE in the format of `--format`, or None; and every other with its format.
 
     Raises:
-        OptionValueError: two files without a format (E0601).
+        OptionValueError: two files without a format, or one in a format that there is not (E0601).
     """
     from robspec import report
 
@@ -138,6 +140,10 @@ def outputs(given: Sequence[str]) -> tuple[Path | None, tuple[tuple[str, Path], 
         form, equals, path = text.partition("=")
         if equals and form in report.formats():
             others.append((form, Path(path)))
+        elif equals and _WORD.fullmatch(form):
+            listed = f"choose one of {', '.join(report.formats())}"
+            mend = did_you_mean(form, report.formats(), listed)
+            raise OptionValueError("--output", f"no format {form!r}", f"{mend}; a file of this name is ./{text}")
         else:
             plain.append(Path(text))
     if len(plain) > 1:

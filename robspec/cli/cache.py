@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from robspec.verify.errors import OptionValueError
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -34,6 +36,8 @@ def command(prune: str | None, clear: bool, store: Path | None) -> None:
             removed += _clear(sorted(root.rglob("*"), reverse=True))
         click.echo(f"removed {_size(removed)}")
         return
+    if store is not None and not path.exists():
+        raise OptionValueError("--store", f"there is no store at {path}", "name the file that `check --store` wrote")
     opened = Store(path) if path.exists() else None
     if prune is not None and opened is not None:
         click.echo(f"dropped {opened.prune(_bytes(prune))} batches")

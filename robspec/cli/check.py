@@ -217,7 +217,7 @@ def command(
     from robspec.session.progress import silent
     from robspec.session.several import open_check
     from robspec.store import default_path
-    from robspec.verify.errors import WitnessPathError
+    from robspec.verify.errors import BadReport, WitnessPathError
     from robspec.verify.witness import write_witnesses
 
     options = Options(
@@ -248,7 +248,9 @@ def command(
         workers=workers,
     )
     earlier = None
-    if baseline is not None and not (update_baseline and not baseline.exists()):
+    if baseline is not None and not update_baseline and not baseline.exists():
+        raise BadReport(str(baseline), "there is no such file", "add --update-baseline to write it from this check")
+    if baseline is not None and baseline.exists():
         earlier = load_report(baseline)
     with proving():
         work = open_check(program, source, diagnostics, model, spec, options)

@@ -14,8 +14,10 @@ from robspec import extras
 from robspec.cli import _options
 from robspec.diagnostics import SpecError, render_all
 from robspec.syntax.source import read_source
+from robspec.verify.errors import OptionValueError
 
 if TYPE_CHECKING:
+    from robspec.ir.types import Program
     from robspec.semantics.smoothing import Smoothing
     from robspec.session.compare import Row
 
@@ -93,6 +95,9 @@ def command(
     if diagnostics:
         click.echo(render_all(diagnostics, source, colour=sys.stderr.isatty()), err=True)
 
+    if curve is not None and not _sweeps(program, properties):
+        raise OptionValueError("--curve", "no property has a sweep", "write `budget 0 to 1 points 7` into one")
+
     from robspec.session.check import Options
     from robspec.session.compare import compare, document
     from robspec.session.progress import silent
@@ -129,6 +134,14 @@ def command(
 
         _options.write_atomically(curve, drawn(rows, curve.suffix.lower()[1:]))
     return 0 if len(rows) == len(models) and all(r.report.complete for r in rows) else 130
+
+
+def _sweeps(program: Program, names: Sequence[str]) -> bool:
+    """Whether a property that is asked for has several budgets."""
+    from robspec.ir.types import WorstCaseQuery
+
+    asked = [p.query for p in program.properties if not names or p.name in names]
+    return any(isinstance(query, WorstCaseQuery) and len(query.budgets) > 1 for query in asked)
 
 
 def _smoothing(sigma: str, samples: int, alpha: str) -> Smoothing:

@@ -242,8 +242,14 @@ def _shape_error(found: Header, where: str, declared: tuple[int, int, int]) -> I
         where,
         f"the image is {found.channels} x {height} x {width} ({found.kind}{turned}), "
         f"the declared input is {' x '.join(map(str, declared))}",
-        _CONVERT,
+        _CONVERT if found.channels == declared[0] else _channels(declared[0], array=is_array(Path(where))),
     )
+
+
+def _channels(declared: int, *, array: bool) -> str:
+    """The mend for an image of other channels than declared, which no step of the data block adds or drops."""
+    kind = None if array else {1: "grey", 3: "RGB"}.get(declared)
+    return f"{f'save it as {kind}' if kind else 'convert the images once'}, or correct `input`"
 
 
 def _check_plane(found: Header, image: Header, p: Pair, sides: tuple[int, int], *, colours: bool = False) -> None:

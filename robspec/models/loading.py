@@ -25,7 +25,14 @@ from robspec.function.running import FLOATS, Runner, exact_arithmetic
 from robspec.function.settle import settle
 from robspec.ir.types import Detector, Normalize
 from robspec.models.choice import WHOLE, Choice
-from robspec.models.errors import ArchitectureError, BareWeights, ForwardFailed, InconsistentArchive, ModelInterface
+from robspec.models.errors import (
+    ArchitectureError,
+    BareWeights,
+    ForwardFailed,
+    InconsistentArchive,
+    ModelChoice,
+    ModelInterface,
+)
 from robspec.models.inspect import Kind, read_file, recognise
 from robspec.models.sanitise import clean_archive
 from robspec.models.shapes import check_shapes
@@ -261,11 +268,16 @@ def _detector(
         mend = "leave out --model-output, or declare no boxes in the specification"
         raise ModelInterface(where, "a detector with boxes is its first two outputs, scores and boxes", mend)
     given = (path, digest, normalize, forward_dtype, device, False)
+    try:
+        cleaned = [clean_archive(blob, where, replace(choice, output=str(n)), shape) for n in (0, 1)]
+    except ModelChoice as error:
+        if not error.what.startswith("the model returns"):
+            raise
+        mend = "export a module that returns (scores, boxes), or declare no boxes in the specification"
+        raise ModelInterface(where, f"the specification declares scores and boxes, {error.what}", mend) from error
     first, second = (
-        _opened(
-            _load_clean(clean_archive(blob, where, replace(choice, output=str(n)), shape), where), *given, kind, []
-        )
-        for n, kind in ((0, detector), (1, BOXES))
+        _opened(_load_clean(archive, where), *given, kind, [])
+        for archive, kind in zip(cleaned, (detector, BOXES), strict=True)
     )
     return replace(first, second=second)
 

@@ -44,6 +44,8 @@ def chosen(module: dict[str, Any], output: str | None, where: str) -> dict[str, 
             f"name the logits: --output {names[0]} of `robspec import` and `export`, --model-output {names[0]} "
             "elsewhere; or export a module that returns the logits alone",
         )
+    if names == [""]:
+        raise ModelChoice(where, "the model returns one tensor", f"leave the name {output[:40]!r} out")
     if output not in names:
         raise ModelChoice(where, f"the model returns nothing called {output[:40]!r}", f"there is {listed}")
     kept = returned[names.index(output)]

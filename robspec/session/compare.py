@@ -12,17 +12,23 @@ from typing import Any
 
 from robspec.diagnostics import Diagnostic, Source
 from robspec.ir.types import Program, WorstCaseQuery
+from robspec.lipschitz.errors import NoGlobalConstant, UnknownOperation
 from robspec.report._words import constant_line, point_text, query_text
+from robspec.semantics.constant import ConstantStatus
 from robspec.semantics.norm import directed_text, exact_text
 from robspec.semantics.smoothing import Smoothing
-from robspec.session.check import Options
+from robspec.session.check import Check, Options
 from robspec.session.progress import Progress, silent
 from robspec.session.several import SeveralChecks, open_check
+from robspec.verify.errors import NotProvableError
 from robspec.verify.result import CheckReport, PropertyResult, Value
 from robspec.verify.smoothed import answerable
 
 _BY_SMOOTHING = " by smoothing"
 """What the names of properties that are answered a second time end in; no specification can write it."""
+
+_LARGE = Fraction(10**29)
+"""Assumed of a network without a constant, so large that nothing an attack finds contradicts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Row:
         seconds: wall time of everything per image, the proof and the start left out.
         forward: seconds of forward passes per image.
         report: all else.
+        refused: why no constant can be proved, so that nothing is certified by one; else empty.
     """
 
     model: str
@@ -79,6 +86,7 @@ class Row:
     seconds: float
     forward: float
     report: CheckReport
+    refused: str = ""
 
 
 def compare(
@@ -109,21 +117,27 @@ def compare(
         decompose: whether to measure slopes, and say how much of the gap between certified and found is the constant.
 
     Returns:
-        One row for each, in their order; fewer after an interruption.
+        One row for each, in their order; fewer after an interruption. Of a model without a provable constant nothing
+        is certified but by samples.
 
     Raises:
-        RobspecError: a model or the data is wrong.
+        RobspecError: a model or the data is wrong, or a model is no function of one image (E0403).
     """
     rows = []
     whole = program if smoothing is None else _twice(program, options.properties, smoothing)
     options = replace(options, ignore_claims=True, properties=() if smoothing is not None else options.properties)
     for model in models:
         told(str(model))
-        with open_check(whole, source, diagnostics, model, spec, options) as work:
+        opened, refused = _opened(
+            model, options, lambda m, o: open_check(whole, source, diagnostics, m, spec, o), hinted=smoothing is None
+        )
+        with opened as work:
             began = time.perf_counter()
             report = work.finish(work.run(progress, told)).report
             spent = time.perf_counter() - began
-            slopes, local = ({}, ()) if not decompose or isinstance(work, SeveralChecks) else work.at_measured()
+            slopes, local = (
+                ({}, ()) if refused or not decompose or isinstance(work, SeveralChecks) else work.at_measured()
+            )
         if not report.evaluated:
             break
         count = report.evaluated
@@ -133,7 +147,7 @@ def compare(
         rows.append(
             Row(
                 str(model),
-                constant_line(asked[0].constant),
+                f"no Lipschitz constant: {refused}" if refused else constant_line(asked[0].constant),
                 tuple(
                     c
                     for p in asked
@@ -142,12 +156,31 @@ def compare(
                 report.evaluated,
                 spent / count,
                 report.times.forward / count,
-                report,
+                replace(report, remarks=()) if refused else report,
+                refused,
             )
         )
         if not report.complete:
             break
     return tuple(rows)
+
+
+def _opened(
+    model: Path, options: Options, opening: Callable[[Path, Options], Check | SeveralChecks], *, hinted: bool
+) -> tuple[Check | SeveralChecks, str]:
+    """Open a check; where no constant can be proved one that only evaluates, with the reason.
+
+    The constant that it is opened with then stands for nothing: what is certified by it is left out of the row.
+    """
+    try:
+        return opening(model, options), ""
+    except NotProvableError as refusal:
+        cause = refusal.__cause__
+        if isinstance(cause, NoGlobalConstant | UnknownOperation):
+            found = opening(model, replace(options, assume=_LARGE))
+            mend = cause.mend + ("; or certify votes under noise with --smoothing 0.25" if hinted else "")
+            return found, f"{refusal.what} at {refusal.where}; {mend}"
+        raise NotProvableError(f"{model}: {refusal.where}", refusal.what, refusal.mend) from refusal
 
 
 def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Program:
@@ -172,6 +205,8 @@ def _cells(
     count = len(prop.images[0].certified) if prop.images else 0
     summed = _mean if worst else _median
     found = []
+    # A constant is assumed only where none can be proved, and then nobody said that it holds.
+    empty = prop.constant.status is ConstantStatus.ASSUMED
     for k in range(count):
         point = point_text(query, k, classes)
         found.append(
@@ -180,11 +215,11 @@ def _cells(
                 query_text(query, classes) + (f" [{point}]" if point else ""),
                 "pooled" if pooled else "mean" if worst else "median",
                 _mean([i.clean for i in prop.images]),
-                summed([i.certified[k] for i in prop.images]),
+                None if empty else summed([i.certified[k] for i in prop.images]),
                 None if again is None else summed([i.certified[k] for i in again.images]),
                 summed([i.attained[k] for i in prop.images]) if worst or _found(prop) else None,
                 lower,
-                prop.label,
+                "-" if empty else prop.label,
                 query.budgets[k] if isinstance(query, WorstCaseQuery) else None,
                 None if at is None else summed([i.certified[k] for i in at[0].images]),
                 None if at is None else at[1],

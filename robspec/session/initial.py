@@ -18,6 +18,7 @@ from robspec.data.reading import is_array
 from robspec.diagnostics import Source, SpecError
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
+from robspec.models.errors import BareWeights, ModelChoice, ModelInterface
 from robspec.models.loading import LoadedModel, load
 from robspec.session import recognise
 from robspec.session.errors import NothingRecognised
@@ -29,6 +30,11 @@ _LOOKED_AT = 16
 
 _LOW = ("normal", "good", "ok", "healthy", "negative", "no", "clean")
 """Names of the side that a low score stands for, as far as a name tells."""
+
+_PERHAPS_A_DETECTOR = ("outputs: ", "not to one map of logits")
+"""What is said of models that return several tensors, or a row for each location."""
+
+_DETECTORS = "of a detector no specification is written here: docs/how-to/check-a-detector.md shows one"
 
 _SIDES = ("normal", "anomalous")
 
@@ -58,7 +64,14 @@ def write_specification(model: Path, data: Path, output: Path, choice: Choice = 
         NothingRecognised: E0871.
         RobspecError: the model is refused, or the images cannot be read.
     """
-    loaded = load(model, choice=choice)
+    try:
+        loaded = load(model, choice=choice)
+    except BareWeights as error:
+        raise BareWeights(error.where, error.what, "write an archive with `robspec export`") from error
+    except (ModelChoice, ModelInterface) as error:
+        if not any(said in error.what for said in _PERHAPS_A_DETECTOR):
+            raise
+        raise type(error)(error.where, error.what, f"{error.mend}; {_DETECTORS}") from error
     if not data.is_dir():
         raise NothingRecognised(str(data), "there is no such folder", "name the folder that holds the images")
     shape = loaded.output_shape

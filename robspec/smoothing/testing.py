@@ -13,6 +13,8 @@ import numpy.typing as npt
 from robspec.semantics.binomial import probability_down, tails_up
 from robspec.semantics.smoothing import Smoothing
 
+_NEXT_TO_NOTHING = Fraction(1, 2**30)
+
 IntArray = npt.NDArray[np.integer]
 
 
@@ -71,7 +73,10 @@ def enough(items: int, tau: Fraction, alpha: Fraction, trials: int) -> int | Non
     """
     if tails_up(trials, tau)[trials] * items <= alpha:
         return None
-    return max(math.ceil(math.log(alpha / items) / math.log(tau)), trials + 1)
+    # As a double tau may be 1, and its logarithm 0: next to 1 that is 1 - tau but for its sign.
+    rest = 1 - tau
+    rate = rest if rest < _NEXT_TO_NOTHING else Fraction(-math.log(tau))
+    return max(math.ceil(Fraction(-math.log(alpha / items)) / rate), trials + 1)
 
 
 def radii(counts: Sequence[int], smoothing: Smoothing, alpha: Fraction) -> list[Fraction]:

@@ -28,6 +28,7 @@ from robspec.verify.arithmetic import box_of, rounding_of, with_rounding
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
+from robspec.verify.smoothed import answerable
 
 _SEARCH_SECONDS = 10.0
 _NONE = Constant(Fraction(0), L2, L2, ConstantStatus.SAMPLED)
@@ -340,6 +341,9 @@ def _assumed(program: Program, assume: Fraction | None, refusal: RobspecError) -
         # No constant describes a model that jumps or whose images depend on each other, so none can be assumed.
         senseless = refusal.code in _NO_FUNCTION or (isinstance(refusal, NoGlobalConstant) and refusal.jumps)
         assumption = "" if senseless else "; or stand on an assumption with --assume-lipschitz C"
+        # Votes under noise need a function of one image, and no constant of it.
+        if isinstance(refusal, NoGlobalConstant) and any(answerable(p, program.model) for p in program.properties):
+            assumption += "; or ask `by smoothing { sigma 0.25 }`"
         raise NotProvableError(
             refusal.where,
             f"no Lipschitz constant can be proved for this model: {refusal.what} ({refusal.code})",

@@ -35,7 +35,8 @@ class NotProvableError(RobspecError):
     Certificates stand on a constant that follows from the model's own graph. The message names the operation that has
     none, its module and source line, and what to do about it. Where the operation must stay and you know a constant
     from elsewhere, `--assume-lipschitz C` (l2, image to logits) stands on it, and every verdict that does reads
-    `PROVED, assuming L <= C (not proved)`.
+    `PROVED, assuming L <= C (not proved)`. Where there is no constant at all (E0501), `by smoothing { sigma 0.25 }`
+    in a property in l2 asks for the model's votes under noise instead, needs none, and proves with a probability.
     """
 
     code = "E0403"

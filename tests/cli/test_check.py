@@ -373,7 +373,9 @@ class TestBadInput:
                 return logits * logits
 
         model = export(Squared(), tmp_path / "m.pt2")
-        self.expect(robspec("check", model, project.spec), "E0403", "--assume-lipschitz")
+        refused = robspec("check", model, project.spec)
+        self.expect(refused, "E0403", "--assume-lipschitz")
+        assert "by smoothing { sigma 0.25 }" in refused.err
         relaxed = PROVED.replace(">= 0.5", ">= 0").replace(">= 0.1", ">= 0")
         project.write_spec(relaxed)
         for form in ("text", "json"):

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.conftest import PROVED, Brightness, Project, Run, export
 
@@ -71,6 +72,44 @@ def test_smoothing_answers_beside_the_constant(project: Project, robspec: Run, m
     shown = robspec("compare", *models, project.spec, "-q", "--smoothing", "0.1", "--samples", 40, "--attack", 2)
     assert "smoothed" in shown.out.splitlines()[2]
     assert robspec("compare", *models, project.spec, "--smoothing", "0").status == 2
+
+
+class Squared(Brightness):
+    """A network without a constant."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        return logits * logits.abs()
+
+
+def test_a_model_without_a_constant_keeps_its_row(project: Project, robspec: Run) -> None:
+    squared = export(Squared(9.0), project.root / "squared.pt2")
+    project.write_spec(PROVED.replace("budget 0.1", "budget 2"))
+    both = (squared, project.model, project.spec, "-q", "--limit", 2)
+    (first, second) = json.loads(robspec("compare", *both, "--attack", 10, "--format", "json").out)["models"]
+    assert [c["certified"] for c in first["properties"]] == [None, None]
+    assert [c["label"] for c in first["properties"]] == ["-", "-"]
+    assert None not in [c["certified"] for c in second["properties"]]
+    assert Fraction(first["properties"][0]["attained"]) < Fraction(first["properties"][0]["clean"])
+    assert "E0501" in first["lipschitz"]
+    assert "--smoothing" in first["lipschitz"]
+    assert "--assume-lipschitz" not in json.dumps(first)
+    project.write_spec()
+    sampled = ("--smoothing", "0.2", "--samples", 40, "--decompose", "--picture", project.root / "p.svg")
+    result = robspec("compare", *both, *sampled, "--property", "accurate", "--format", "markdown")
+    assert result.status == 0, result.err
+    cells = next(line for line in result.out.splitlines() if line.startswith("| squared.pt2")).split(" | ")
+    assert cells[2] == "-"
+    assert float(cells[3]) > 0
+    assert cells[-1] == "- |"
+    assert "- squared.pt2: no Lipschitz constant" in result.out
+
+
+def test_a_curve_needs_a_sweep(project: Project, robspec: Run) -> None:
+    result = robspec("compare", project.root / "none.pt2", project.spec, "--curve", project.root / "c.svg")
+    assert result.status == 2
+    assert "E0601" in result.err
+    assert "budget 0 to 1 points 7" in result.err
 
 
 def test_the_gap_is_drawn_and_taken_apart(project: Project, robspec: Run) -> None:

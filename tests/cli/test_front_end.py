@@ -203,6 +203,12 @@ class TestExplain:
         assert robspec("explain").status == 2
 
 
+def test_a_mistyped_command(robspec: Run) -> None:
+    ran = robspec("chek")
+    assert (ran.status, "did you mean `check`?" in ran.err) == (2, True)
+    assert "did you mean" not in robspec("zzzzzz").err
+
+
 class TestStartUp:
     """The front end starts at once: it never imports the numerical libraries."""
 

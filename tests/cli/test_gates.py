@@ -33,6 +33,16 @@ def test_two_files_need_formats(project: Project, robspec: Run) -> None:
     assert "junit=b" in result.err
 
 
+def test_a_format_that_there_is_not_is_no_file(project: Project, robspec: Run) -> None:
+    result = robspec("check", project.model, project.spec, "--output", "juint=x.xml")
+    assert (result.status, result.out) == (2, "")
+    assert "E0601" in result.err
+    assert "did you mean `junit`?" in result.err
+    assert "choose one of " in robspec("check", project.model, project.spec, "--output", "xml=foo.xml").err
+    assert robspec("check", project.model, project.spec, "--output", "./xml=foo.xml").status == 0
+    assert (project.root / "cwd" / "xml=foo.xml").is_file()
+
+
 def test_one_property(project: Project, robspec: Run) -> None:
     project.write_spec(UNKNOWN)
     assert robspec("check", project.model, project.spec).status == 3
@@ -123,6 +133,8 @@ def test_a_baseline_that_is_none_is_an_error(project: Project, robspec: Run) -> 
     missing = robspec("check", project.model, project.spec, "--baseline", project.root / "none.json")
     assert missing.status == 2
     assert "E0604" in missing.err
+    assert "there is no such file" in missing.err
+    assert "--update-baseline" in missing.err
     assert robspec("check", project.model, project.spec, "--update-baseline").status == 2
     (project.root / "none.json").write_text('{"schema": "robspec-report", "schema_version": 1, "properties": 3}')
     odd = robspec("check", project.model, project.spec, "--baseline", project.root / "none.json")

@@ -88,6 +88,18 @@ def test_what_is_recognised(
     assert not diagnostics
 
 
+def test_what_init_writes_no_specification_of(robspec: Run, project: Project) -> None:
+    weights, scores = project.root / "head.pt", project.root / "scores.pt2"
+    torch.save(Brightness().state_dict() | {"w": torch.ones(2)}, weights)
+    refused = robspec("init", weights, project.root).err
+    assert "robspec export" in refused
+    assert "--arch" not in refused
+    export(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(2)), scores)
+    refused = robspec("init", scores, project.root).err
+    assert "E0209" in refused
+    assert "docs/how-to/check-a-detector.md" in refused
+
+
 def test_another_size_is_resized(robspec: Run, project: Project, tmp_path: Path) -> None:
     save(tmp_path / "set/images/a.png", np.kron(PICTURE, np.ones((2, 3, 1), np.uint8)))
     save(tmp_path / "set/masks/a.png", np.kron(MASK, np.ones((2, 3), np.uint8)))

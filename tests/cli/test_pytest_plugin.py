@@ -35,6 +35,9 @@ def test_properties_are_tests(project: Project) -> None:
 def test_without_a_model_nothing_is_collected(project: Project) -> None:
     done = ran(project.root)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert "--robspec-model" not in done.stdout
+    named = ran(project.root, project.spec.name)
+    assert "robspec: name a model with --robspec-model" in named.stdout + named.stderr
 
 
 def test_bad_input_is_one_clear_error(project: Project) -> None:

@@ -95,6 +95,8 @@ def test_the_cache_is_listed_pruned_and_cleared(project: Project, robspec: Run) 
     assert robspec("cache", "--store", store, "--prune", "some").status == 2
     assert robspec("cache", "--store", store, "--clear").out.startswith("removed ")
     assert not store.exists()
+    assert f"there is no store at {store}" in robspec("cache", "--store", store).err
+    assert robspec("cache", "--store", store, "--clear").status == 0
     assert robspec("cache").status == 0
 
 

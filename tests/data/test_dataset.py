@@ -286,7 +286,9 @@ def test_shapes_are_checked_before_any_work(folder: Path) -> None:
 
 def test_gray_jpeg_for_a_colour_model(folder: Path) -> None:
     Image.fromarray(pixels(0, 1)).save(folder / "g.jpg")
-    assert "1 x 4 x 5" in refused(folder, errors.ImageShapeMismatch, data=Data("d", "g.jpg")).what
+    grey = refused(folder, errors.ImageShapeMismatch, data=Data("d", "g.jpg"))
+    assert "1 x 4 x 5" in grey.what
+    assert grey.mend == "save it as RGB, or correct `input`"
     Image.fromarray(pixels(0, 4)).save(folder / "rgba.png")
     assert "transparent" in refused(folder, errors.UnsupportedFile, data=Data("d", "rgba.png")).what
 

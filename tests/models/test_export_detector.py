@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robspec.models.errors import ExportFailed
+from robspec.models.errors import ExportFailed, ModelInterface
 from robspec.models.export import export_archive
 from robspec.models.loading import BOXES, load
 from tests.tasks.detecting import SIDE, Blobs
@@ -34,6 +34,13 @@ def test_both_outputs_are_compared_and_read_back(tmp_path: Path) -> None:
     assert loaded.second is not None
     assert torch.equal(loaded.logits(images)[:, :, 0], scores)
     assert torch.equal(loaded.second.logits(images)[:, :, 0], boxes)
+
+
+def test_a_model_without_boxes_is_no_detector_with_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    path.write_bytes(export_archive(Blobs("none"), None, (3, SIDE, SIDE), 8, "blobs").archive)
+    with pytest.raises(ModelInterface, match="declares scores and boxes, the model returns one tensor"):
+        load(path, detector=BOXES, boxes=True)
 
 
 def test_two_outputs_that_are_no_detector_are_refused() -> None:

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from robspec.semantics.binomial import tails_up
 from robspec.semantics.smoothing import Smoothing
-from robspec.smoothing.testing import histogram, least_hits, radii
+from robspec.smoothing.testing import enough, histogram, least_hits, radii
 
 F = Fraction
 
@@ -38,6 +38,14 @@ def published(hits: Sequence[int], trials: int, tau: Fraction, alpha: Fraction) 
 def test_decisions_are_the_published_ones(hits: list[int], tau: Fraction, alpha: Fraction) -> None:
     least = least_hits(histogram(np.array(hits), 30), tau, alpha)
     assert [h >= least for h in hits] == published(hits, 30, tau, alpha)
+
+
+@pytest.mark.parametrize("bits", [40, 90, 2000])
+def test_next_to_certainty_takes_many_samples_and_ends(bits: int) -> None:
+    """tau^n <= alpha takes some log(1 / alpha) / (1 - tau) samples, also where tau is 1 as a double."""
+    needed = enough(1, 1 - F(1, 2**bits), F(1, 1000), 40)
+    assert needed is not None
+    assert abs(F(needed, 2**bits) - F("6.907755")) < F(1, 100_000)
 
 
 def test_many_items_need_more_hits_than_one() -> None:
