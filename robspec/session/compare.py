@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robspec.diagnostics import Diagnostic, Source
+from robspec.function.errors import NotFinite
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.lipschitz.errors import NoGlobalConstant, UnknownOperation
 from robspec.report._words import constant_line, point_text, query_text
@@ -176,7 +177,7 @@ def _opened(
         return opening(model, options), ""
     except NotProvableError as refusal:
         cause = refusal.__cause__
-        if isinstance(cause, NoGlobalConstant | UnknownOperation):
+        if isinstance(cause, NoGlobalConstant | UnknownOperation | NotFinite):
             found = opening(model, replace(options, assume=_LARGE))
             mend = cause.mend + ("; or certify votes under noise with --smoothing 0.25" if hinted else "")
             return found, f"{refusal.what} at {refusal.where}; {mend}"
