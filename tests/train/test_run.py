@@ -188,7 +188,7 @@ def test_a_run_stopped_after_any_step_ends_the_same(folder: Path, whole: Path, s
 
 
 def test_a_run_killed_outright_ends_the_same(folder: Path) -> None:
-    text = CONFIG.replace("epochs = 2", "epochs = 24").replace("[validation]", "[validation]\nevery = 1000")
+    text = CONFIG.replace("epochs = 2", "epochs = 12").replace("[validation]", "[validation]\nevery = 1000")
     (folder / "config.toml").write_text(text)
     command = [sys.executable, "-m", "robspec", "train", "config.toml", "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -204,7 +204,7 @@ def test_a_run_killed_outright_ends_the_same(folder: Path) -> None:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
     step = json.loads(torch.load(folder / "killed" / NAME, weights_only=True)["text"])["step"]
-    assert 0 < step < 24 * 3, "it was over before it was killed"
+    assert 0 < step < 12 * 3, "it was over before it was killed"
     for name in ("killed", "left_alone"):
         done = subprocess.run(
             [*command, name], cwd=folder, env=environment, capture_output=True, text=True, check=False
