@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OF ?= robspec/lower
 
-.PHONY: docs demo test test-deep mutants lint format bench results release-check sarif-check clean
+.PHONY: docs demo test test-deep mutants lint format bench results release-check sarif-check changelog clean
 
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
@@ -66,3 +66,7 @@ sarif-check: $(STAMP)  ## give SARIF logs to the validator of the format's maker
 	mkdir -p build/sarif
 	cd build/sarif && tar xzf "$$(npm pack --silent @microsoft/sarif-multitool-linux@5.7.0 | tail -1)" && chmod +x package/Sarif.Multitool
 	ROBSPEC_SARIF=build/sarif/package/Sarif.Multitool $(BIN)/pytest -q tests/report/test_sarif_validator.py
+
+changelog: $(STAMP)  ## gather docs/changes into CHANGELOG.md under VERSION
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[changelog]'
+	$(BIN)/towncrier build --yes --version $(VERSION)

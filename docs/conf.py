@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "robspec"
 author = "the robspec authors"
 extensions = ["myst_parser", "codes"]
-exclude_patterns = ["_ext", "_build"]
+exclude_patterns = ["_ext", "_build", "changes"]
 # Pages are written for GitHub as well: plain Markdown, links to headings as GitHub makes them.
 myst_heading_anchors = 4
 html_theme = "furo"
