@@ -112,15 +112,16 @@ class _Magnitudes:
             if value is not self._root:
                 moved[value] = min(self._bound(value, moved), self._reach(value), _squared(value, moved, sizes))
             sizes[value] = directed.add(self._measured(value), moved[value])
-            before = [sizes[source] for source in self._inputs[value]]
-            terms = max([sizes[value], *before])
+            before = max((sizes[source] for source in self._inputs[value]), default=0.0)
+            terms = max(sizes[value], before)
             if value is not self._root:
                 found = self._bound(value, sizes)
                 terms = max(terms, found) if found < math.inf else terms  # no bound in this norm, and none is needed
             limit = _top(torch.float64 if self._wide else value.dtype) * _ROOM
             if self._named(value, _AVERAGED | _SQUARED):  # what is added up before a factor makes it smaller
                 limit /= max(1, math.prod(self._inputs[value][0].shape))
-            if not terms <= (math.sqrt(limit) if self._named(value, _SQUARED) else limit):
+            squares = self._named(value, _SQUARED)
+            if not terms <= limit or (squares and not before <= math.sqrt(limit)):
                 return value.name
         return None
 

@@ -24,7 +24,7 @@ HIDDEN: dict[str, tuple[Function, str]] = {
 }
 IN_RANGE: dict[str, Function] = {
     "factors": lambda x: torch.relu(x * 1e10) * 1e-10,
-    "a root of squares": lambda x: torch.sqrt((x * 1e5) ** 2 + 1) * 1e-5,
+    "a root of squares": lambda x: torch.sqrt((x * 1e15) ** 2 + 1) * 1e-15,
     "a norm": lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True),
     "a residual block": lambda x: x + torch.relu(x) + torch.cat([x[:, :1].tanh(), x[:, 1:]], 1),
     "a softmax": lambda x: torch.log_softmax(100 * x, 1),

@@ -125,6 +125,16 @@ PLANTS = [
         flat(0),
         64,
         q1("pixel_accuracy", ">= 0.5", 64, 32),
+        module=scaled(2.0**120),
+        status=(2,),
+        control_module=scaled(2.0**112),
+    ),
+    one(
+        "large logits",
+        flat(8),
+        flat(0),
+        64,
+        q1("pixel_accuracy", ">= 0.5", 64, 32),
         module=scaled(2.0**112),
     ),
     one(
