@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 
 from robspec.data.content import digest
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.data.objects import Objects
 from robspec.diagnostics import Source
 from robspec.ir.types import Detector, Program
-from robspec.lipschitz.derivation import Derivation
-from robspec.lipschitz.prove import prove
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.claims import of_file
@@ -32,8 +29,9 @@ from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
 from robspec.recheck.derive import Deriver, Settle
 from robspec.recheck.errors import BadCertificate, CertificateRejected
+from robspec.recheck.inrange import afresh
 from robspec.recheck.located import Located
-from robspec.semantics.norm import Norm, exact_text
+from robspec.semantics.norm import exact_text
 
 MOST_AT_ONCE = 4096
 """A certificate cannot ask for more images in memory together."""
@@ -131,7 +129,8 @@ def derive(
     )
     data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
     boxes = None if second is None else second.program
-    found, proofs, claim = constants(program, loaded.program, inputs.assume, _afresh, boxes)
+    prover = afresh(program, wide=loaded.forward_dtype == torch.float64)
+    found, proofs, claim = constants(program, loaded.program, inputs.assume, prover, boxes)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
@@ -229,10 +228,6 @@ def _compared(written: dict[str, Any], early: list[document.Difference] | None) 
         return document.Settled(told, found)
 
     return settle
-
-
-def _afresh(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
-    return prove(graph, input_norm=input_norm, output_norm=output_norm)
 
 
 def match_spec(certificate: dict[str, Any], spec: Source) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from robspec.function.errors import NotFinite
 from robspec.lipschitz import overflow
 from robspec.lipschitz.prove import prove
+from robspec.recheck.inrange import afresh
 from robspec.semantics.norm import L1, L2, LINF, Norm
 
 HALF = torch.tensor([0.5], dtype=torch.float64)
@@ -76,3 +80,13 @@ def test_the_answer_is_kept(export: Any, tmp_path: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(overflow, "overflowing", lambda *_, **__: pytest.fail("computed again"))
     assert [overflow.cached(program, proof, HALF, HALF, wide=w, directory=tmp_path) for w in (False, True)] == first
     assert first == ["mul_1", None]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_certificate_is_confirmed_of_what_may_overflow(name: str, export: Any) -> None:
+    """A check refuses such a model; whoever writes a certificate by hand must be refused as well."""
+    model = SimpleNamespace(low=Fraction(0), high=Fraction(1), normalize=None, input_shape=(2, 4, 4))
+    program = export(HIDDEN[name][0], (2, 4, 4))
+    with pytest.raises(NotFinite, match=HIDDEN[name][1]):
+        afresh(SimpleNamespace(model=model), wide=False)(program, L2, L2)
+    assert afresh(SimpleNamespace(model=model), wide=True)(program, L2, L2).bound > 0
