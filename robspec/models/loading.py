@@ -274,7 +274,7 @@ def _detector(
         if not error.what.startswith("the model returns"):
             raise
         mend = "export a module that returns (scores, boxes), or declare no boxes in the specification"
-        raise ModelInterface(where, f"the specification declares scores and boxes, {error.what}", mend) from error
+        raise ModelChoice(where, f"the specification declares scores and boxes, {error.what}", mend) from error
     first, second = (
         _opened(_load_clean(archive, where), *given, kind, [])
         for archive, kind in zip(cleaned, (detector, BOXES), strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robspec.models.errors import ExportFailed, ModelInterface
+from robspec.models.errors import ExportFailed, ModelChoice
 from robspec.models.export import export_archive
 from robspec.models.loading import BOXES, load
 from tests.tasks.detecting import SIDE, Blobs
@@ -39,7 +39,7 @@ def test_both_outputs_are_compared_and_read_back(tmp_path: Path) -> None:
 def test_a_model_without_boxes_is_no_detector_with_boxes(tmp_path: Path) -> None:
     path = tmp_path / "m.pt2"
     path.write_bytes(export_archive(Blobs("none"), None, (3, SIDE, SIDE), 8, "blobs").archive)
-    with pytest.raises(ModelInterface, match="declares scores and boxes, the model returns one tensor"):
+    with pytest.raises(ModelChoice, match="declares scores and boxes, the model returns one tensor"):
         load(path, detector=BOXES, boxes=True)
 
 
