@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robspec.cli import _options
+from robspec.function.program import AnyProgram
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from robspec.lipschitz.rounding.recursion import Rounding
 
 
-def bounds(program: ExportedProgram, channels: int, given: tuple[float, float]) -> list[Rounding]:
+def bounds(program: AnyProgram, channels: int, given: tuple[float, float]) -> list[Rounding]:
     """Bound the rounding of both precisions for images in a range.
 
     Args:

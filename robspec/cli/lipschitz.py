@@ -15,13 +15,12 @@ import click
 from robspec import stopping
 from robspec.cli import _options, _rounding
 from robspec.cli._proving import proving
+from robspec.function.program import AnyProgram
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from robspec.lipschitz.pair import Pair
     from robspec.lipschitz.rounding.errors import NoRoundingRule
     from robspec.lipschitz.rounding.recursion import Rounding
@@ -124,7 +123,7 @@ def command(
 
 
 def _rounded(
-    program: ExportedProgram, channels: int, within: tuple[float, float]
+    program: AnyProgram, channels: int, within: tuple[float, float]
 ) -> tuple[list[Rounding], NoRoundingRule | None]:
     """Bound what rounding may change, or say later why there is no bound."""
     from robspec.lipschitz.rounding.errors import NoRoundingRule
@@ -135,7 +134,7 @@ def _rounded(
         return [], NoRoundingRule(error.where, error.what, "leave out --rounding, or give a smaller --range")
 
 
-def _load(path: Path, choice: Choice) -> tuple[ExportedProgram, tuple[int, int, int]]:
+def _load(path: Path, choice: Choice) -> tuple[AnyProgram, tuple[int, int, int]]:
     """Load an exported program; the only place that knows how."""
     from robspec.models.conduct import peeled_notes
     from robspec.models.loading import load

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputSpec, TensorArgument
 
 from robspec.function.layout import read
 from robspec.function.nodes import arguments, operation, plain
+from robspec.function.program import GraphProgram, declared
 
 COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
 _DIMENSIONS = (2, 4)
@@ -27,11 +27,11 @@ class Head:
         peeled: the operations that were taken off, outermost first; empty where there were none.
     """
 
-    program: ExportedProgram
+    program: GraphProgram
     peeled: tuple[str, ...]
 
 
-def peel(program: ExportedProgram) -> Head:
+def peel(program: GraphProgram) -> Head:
     """Take a last sigmoid or softmax off a settled program.
 
     Both are strictly increasing in the logits: the largest of several classes stays the largest, and a single
@@ -63,7 +63,7 @@ def peel(program: ExportedProgram) -> Head:
     return Head(ending_at(program, result), tuple(names))
 
 
-def peel_sigmoid(program: ExportedProgram) -> Head:
+def peel_sigmoid(program: GraphProgram) -> Head:
     """Take one last sigmoid off a settled program whose output is [B, K, N], scores of locations.
 
     A threshold of the sigmoid is then one of what lies under it. A second sigmoid stays: it is part of the scores
@@ -80,17 +80,18 @@ def peel_sigmoid(program: ExportedProgram) -> Head:
     return Head(program, ())
 
 
-def needed(program: ExportedProgram) -> ExportedProgram:
+def needed(program: GraphProgram) -> GraphProgram:
     """Leave out of a settled program what its output is not computed from."""
     return ending_at(program, read(program).output)
 
 
 def _channels(node: fx.Node) -> int:
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
+    value = declared(node.meta.get("val"))
+    if value is None:
         return 0
     # One number for each image may come without an axis of its own.
-    return 1 if value.dim() == 1 else int(value.shape[1]) if value.dim() in _DIMENSIONS else 0
+    side = 1 if value.dim() == 1 else value.shape[1] if value.dim() in _DIMENSIONS else 0
+    return side if isinstance(side, int) else 0
 
 
 def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
@@ -98,8 +99,8 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
     if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
         return None
     source, name = node.args[0], plain(operation(node))
-    before, after = source.meta.get("val"), node.meta.get("val")
-    if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.dtype != after.dtype:
+    before, after = declared(source.meta.get("val")), declared(node.meta.get("val"))
+    if before is None or after is None or before.dtype != after.dtype:
         return None
     if name in COPIES:
         return "", source
@@ -112,7 +113,7 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
     return None
 
 
-def ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
+def ending_at(program: GraphProgram, node: fx.Node) -> GraphProgram:
     """Write the program that returns an earlier node.
 
     Args:
@@ -139,13 +140,10 @@ def ending_at(program: ExportedProgram, node: fx.Node) -> ExportedProgram:
     names = {old.name: copy.name for old, copy in copies.items()}
     begins = [replace(s, arg=replace(s.arg, name=names.get(s.arg.name, s.arg.name))) for s in signature.input_specs]
     ends = [OutputSpec(s.kind, TensorArgument(copies[node].name), s.target) for s in signature.output_specs]
-    return ExportedProgram(
-        root=module,
-        graph=module.graph,
+    return GraphProgram(
+        graph_module=module,
         graph_signature=type(signature)(begins, ends),
         state_dict=program.state_dict,
-        range_constraints=program.range_constraints,
-        module_call_graph=program.module_call_graph,
         constants=program.constants,
-        verifiers=program.verifiers,
+        identity=None if program.identity is None else f"{program.identity} up to {node.name}",
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
 from robspec.function.errors import NotFinite, UnsuitableProgram
+from robspec.function.program import AnyProgram, declared
 
 _EVALUATION = "export the model after model.eval(), returning the logits only"
 
@@ -42,7 +42,7 @@ class Layout:
     output: fx.Node
 
 
-def read(program: ExportedProgram) -> Layout:
+def read(program: AnyProgram) -> Layout:
     """Check that a program is one function of one image, and collect its constants.
 
     Raises:
@@ -85,7 +85,7 @@ def read(program: ExportedProgram) -> Layout:
     return Layout(image, shape, axis, batches, dtype, constants, owners, nodes[outputs[0]])
 
 
-def image_node(program: ExportedProgram) -> fx.Node:
+def image_node(program: AnyProgram) -> fx.Node:
     """Find the placeholder of the image in a program of one image input."""
     places = (node for node in program.graph.nodes if node.op == "placeholder")
     pairs = zip(places, program.graph_signature.input_specs, strict=True)
@@ -93,7 +93,7 @@ def image_node(program: ExportedProgram) -> fx.Node:
     return found
 
 
-def _stored(program: ExportedProgram, target: str) -> torch.Tensor:
+def _stored(program: AnyProgram, target: str) -> torch.Tensor:
     found = program.state_dict.get(target)
     if found is None:
         found = program.constants.get(target)
@@ -103,8 +103,8 @@ def _stored(program: ExportedProgram, target: str) -> torch.Tensor:
 
 
 def _image_shape(image: fx.Node) -> tuple[tuple[int, ...], int | None, tuple[int, int], torch.dtype]:
-    value: object = image.meta.get("val")
-    if not isinstance(value, torch.Tensor) or value.dim() == 0:
+    value = declared(image.meta.get("val"))
+    if value is None or value.dim() == 0:
         raise UnsuitableProgram(image.name, "the image input is not a tensor of known shape", _EVALUATION)
     if not value.dtype.is_floating_point:
         what = f"the image input has element type {value.dtype}"

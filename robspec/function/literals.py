@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from robspec.function.nodes import CARRIERS, STRUCTURAL, arguments, is_pointwise, operation, plain
+from robspec.function.program import declared
 
 _NUMBERS = ("number", "Scalar", "Tensor", "Optional[number]", "Optional[Tensor]")
 _POSITIONS = frozenset({"condition", "mask", "indices", "index", "dim", "dims"})
@@ -24,12 +25,12 @@ def computed_in(node: fx.Node) -> torch.dtype | None:
         The type of its result; of a comparison, that of its operands.
     """
     value = node.meta.get("val")
-    if isinstance(value, list | tuple):
-        value = next((part for part in value if isinstance(part, torch.Tensor)), None)
-    if isinstance(value, torch.Tensor) and value.dtype.is_floating_point:
-        return value.dtype
-    operands = [s.meta.get("val") for s in node.all_input_nodes]
-    types = [v.dtype for v in operands if isinstance(v, torch.Tensor) and v.dtype.is_floating_point]
+    parts = map(declared, value if isinstance(value, list | tuple) else (value,))
+    result = next((part for part in parts if part is not None), None)
+    if result is not None and result.dtype.is_floating_point:
+        return result.dtype
+    operands = [declared(s.meta.get("val")) for s in node.all_input_nodes]
+    types = [v.dtype for v in operands if v is not None and v.dtype.is_floating_point]
     return types[0] if types else None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 
 from robspec.function.layout import read
 from robspec.function.nodes import CARRIERS, arguments, kinds, operation, plain
+from robspec.function.program import AnyProgram
 
 Range = tuple[float, float]
 
@@ -52,7 +52,7 @@ _MAY_ADD_ZERO = """avg_pool1d avg_pool2d avg_pool3d constant_pad_nd pad masked_f
 _WITH_ZERO = frozenset(_MAY_ADD_ZERO.split())
 
 
-def output_range(program: ExportedProgram) -> Range:
+def output_range(program: AnyProgram) -> Range:
     """Bound the values of a settled program's output over all images.
 
     Args:

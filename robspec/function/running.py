@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from robspec.function.layout import image_node
 from robspec.function.literals import with_rounded_numbers
 from robspec.function.nodes import kinds, operation
+from robspec.function.program import AnyProgram
 from robspec.function.settle import settle
 
 FLOATS = (torch.float32, torch.float64)
 
 
-def state_inputs(program: ExportedProgram) -> list[Tensor | None]:
+def state_inputs(program: AnyProgram) -> list[Tensor | None]:
     """List what the graph takes, in its order: each weight, and None where the images go.
 
     Args:
@@ -53,7 +53,7 @@ class Runner(fx.Interpreter):
         device: where to compute.
     """
 
-    def __init__(self, program: ExportedProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device) -> None:
+    def __init__(self, program: AnyProgram, own: torch.dtype, chosen: torch.dtype, device: torch.device) -> None:
         program = settle(program)
         super().__init__(program.graph_module, garbage_collect_values=True)
         self._own = own

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputSpec, TensorArgument
 
 from robspec.function import aliasing, literals, nodes
 from robspec.function.errors import UnsuitableProgram
 from robspec.function.layout import Layout, read, where
+from robspec.function.program import AnyProgram, Declared, GraphProgram
 
 _SETTLED = "robspec_settled"
 _CPU = torch.device("cpu")
 
 
-def settle(program: ExportedProgram) -> ExportedProgram:
+def settle(program: AnyProgram) -> GraphProgram:
     """Fold what does not depend on the image, once, in the file's own element types.
 
     The result computes the same logits, bit by bit, in the file's own type: constants are what the file's own
@@ -40,12 +40,12 @@ def settle(program: ExportedProgram) -> ExportedProgram:
 
     Source: docs/explanation/lipschitz.md, "the same function".
     """
-    if _SETTLED in program.graph_module.meta:
+    if isinstance(program, GraphProgram) and _SETTLED in program.graph_module.meta:
         return program
     return _Settling(program).run()
 
 
-def folded(program: ExportedProgram) -> int:
+def folded(program: AnyProgram) -> int:
     """Count the operations on constants that were evaluated when a program was settled."""
     return int(program.graph_module.meta.get(_SETTLED, 0))
 
@@ -53,7 +53,7 @@ def folded(program: ExportedProgram) -> int:
 class _Settling:
     """One pass over a graph that writes the settled one."""
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: AnyProgram) -> None:
         self._program = program
         self._layout: Layout = read(program)
         self._kinds = nodes.kinds(program.graph, self._layout.image)
@@ -68,7 +68,7 @@ class _Settling:
         self._folded: dict[str, torch.Tensor] = {}
         self._last: fx.Node | None = None
 
-    def run(self) -> ExportedProgram:
+    def run(self) -> GraphProgram:
         layout = self._layout
         self._place(layout.image, self._specs[layout.image.name])
         with torch.no_grad():
@@ -92,21 +92,19 @@ class _Settling:
         closing.meta.update(next(n for n in self._program.graph.nodes if n.op == "output").meta)
         return self._rebuilt()
 
-    def _rebuilt(self) -> ExportedProgram:
+    def _rebuilt(self) -> GraphProgram:
         old = self._program
         module = fx.GraphModule(torch.nn.Module(), self._graph)
         module.meta[_SETTLED] = self._evaluated
         signature = old.graph_signature
         names = {spec.target for spec in self._inputs}
-        return ExportedProgram(
-            root=module,
-            graph=module.graph,
+        identity = old.identity if isinstance(old, GraphProgram) else None
+        return GraphProgram(
+            graph_module=module,
             graph_signature=type(signature)(self._inputs, self._outputs),
             state_dict={k: v for k, v in old.state_dict.items() if k in names},
-            range_constraints=old.range_constraints,
-            module_call_graph=old.module_call_graph,
             constants={**{k: v for k, v in old.constants.items() if k in names}, **self._folded},
-            verifiers=old.verifiers,
+            identity=None if identity is None else f"settled {identity}",
         )
 
     def _fold(self, node: fx.Node) -> None:
@@ -196,7 +194,7 @@ class _Settling:
         placed = self._placeholder(f"folded_{len(self._folded)}_{source.name if source is not None else 'number'}")
         # With its memory layout, on which the kernel that is chosen, and so the last bit, may depend.
         kept = value.detach().clone()
-        placed.meta["val"] = torch.empty(kept.shape, dtype=kept.dtype, device="meta")
+        placed.meta["val"] = Declared(kept.dtype, tuple(kept.shape))
         placed.meta["folded"], placed.meta["leaves"] = source, self._layout.constants
         target = f"folded.{placed.name}"
         self._folded[target] = kept

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 
 import robspec
 from robspec.function.layout import module_path, read, source_line
+from robspec.function.program import AnyProgram
+from robspec.kept import directory as kept_entries
+from robspec.kept import keep, kept
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.rulebook import RULES_VERSION
 from robspec.semantics.norm import Norm
 
 
-def cached(
-    program: ExportedProgram, *, input_norm: Norm, output_norm: Norm, directory: Path | None = None
-) -> Derivation:
+def cached(program: AnyProgram, *, input_norm: Norm, output_norm: Norm, directory: Path | None = None) -> Derivation:
     """Prove, or read an earlier proof of exactly this graph, these weights, these norms and this version of
     the rules.
 
@@ -56,10 +52,10 @@ def cached(
 
 def folder(directory: Path | None) -> Path:
     """Where proofs are kept: the directory that is asked for, or the user's cache."""
-    return directory if directory is not None else Path(platformdirs.user_cache_dir("robspec")) / "lipschitz"
+    return directory if directory is not None else kept_entries("lipschitz")
 
 
-def key(program: ExportedProgram, input_norm: Norm, output_norm: Norm) -> str:
+def key(program: AnyProgram, input_norm: Norm, output_norm: Norm) -> str:
     """Hash everything a derivation depends on.
 
     Returns:
@@ -106,37 +102,6 @@ def _read(path: Path) -> Derivation | None:
 
 def _write(path: Path, derivation: Derivation) -> None:
     keep(path, _encode(derivation))
-
-
-def kept(path: Path) -> dict[str, Any] | None:
-    """Read what was kept; None where it cannot be read, or its checksum does not match."""
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        payload = entry["payload"]
-        if hashlib.sha256(payload.encode()).hexdigest() != entry["checksum"]:
-            return None
-        fields = json.loads(payload)
-        return fields if isinstance(fields, dict) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def keep(path: Path, fields: dict[str, Any]) -> None:
-    """Keep fields under a checksum, whole or not at all; a folder that cannot be written to keeps nothing."""
-    payload = json.dumps(fields)
-    entry = json.dumps({"checksum": hashlib.sha256(payload.encode()).hexdigest(), "payload": payload})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    except OSError:
-        return
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(entry)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
 
 
 def _encode(derivation: Derivation) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.export import ExportedProgram
 
 from robspec.function.errors import UnsuitableProgram
+from robspec.function.program import AnyProgram
 from robspec.lipschitz.magnitude import scaled
 from robspec.lipschitz.pair import Pair
 from robspec.lipschitz.replay import Replay
@@ -28,7 +28,7 @@ _STEPS = 60
 
 
 def measure(
-    program: ExportedProgram,
+    program: AnyProgram,
     *,
     input_norm: Norm,
     output_norm: Norm,
@@ -96,7 +96,7 @@ def measure(
 
 
 def evaluate(
-    program: ExportedProgram,
+    program: AnyProgram,
     first: npt.NDArray[np.floating],
     second: npt.NDArray[np.floating],
     *,

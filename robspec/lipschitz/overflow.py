@@ -12,12 +12,13 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
+from robspec.function.program import AnyProgram
+from robspec.kept import keep, kept
 from robspec.lipschitz import directed
 from robspec.lipschitz.asked import needed, read
-from robspec.lipschitz.cache import folder, keep, kept, key
+from robspec.lipschitz.cache import folder, key
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.rounding.magnitudes import channel_of, laid_out, measure
 from robspec.lipschitz.threads import threads_for
@@ -36,7 +37,7 @@ _AVERAGED = frozenset(
 
 
 def cached(
-    program: ExportedProgram,
+    program: AnyProgram,
     proof: Derivation,
     middle: torch.Tensor,
     radius: torch.Tensor,
@@ -66,7 +67,7 @@ def cached(
 
 
 def overflowing(
-    program: ExportedProgram, proof: Derivation, middle: torch.Tensor, radius: torch.Tensor, *, wide: bool
+    program: AnyProgram, proof: Derivation, middle: torch.Tensor, radius: torch.Tensor, *, wide: bool
 ) -> str | None:
     """Look for a node whose numbers are not proved to stay in range, for images of a box.
 
@@ -89,7 +90,7 @@ def overflowing(
 
 class _Magnitudes:
     def __init__(
-        self, program: ExportedProgram, proof: Derivation, middle: torch.Tensor, radius: torch.Tensor, *, wide: bool
+        self, program: AnyProgram, proof: Derivation, middle: torch.Tensor, radius: torch.Tensor, *, wide: bool
     ) -> None:
         self._walk, self._wide = Walk(program, LINF), wide
         output = self._walk.run()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 
-from torch.export import ExportedProgram
-
 from robspec.errors import RobspecError
 from robspec.function.errors import NotFinite
 from robspec.function.layout import module_path, source_line
+from robspec.function.program import AnyProgram
 from robspec.lipschitz import directed
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.threads import threads_for
@@ -18,7 +17,7 @@ from robspec.lipschitz.walk import Walk
 from robspec.semantics.norm import Norm
 
 
-def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> Derivation:
+def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm) -> Derivation:
     """Bound the constant of one image's logits: ||f(x) - f(x')||_q <= L ||x - x'||_p for every pair of
     images.
 
@@ -60,7 +59,7 @@ def prove(program: ExportedProgram, *, input_norm: Norm, output_norm: Norm) -> D
     return best
 
 
-def _walk(program: ExportedProgram, norm: Norm, p: Norm, q: Norm, start: float) -> Derivation:
+def _walk(program: AnyProgram, norm: Norm, p: Norm, q: Norm, start: float) -> Derivation:
     walk = Walk(program, norm)
     output = walk.run()
     root = walk.values[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.function.layout import read
+from robspec.function.program import AnyProgram
 from robspec.function.running import Runner
 from robspec.function.settle import settle
 
@@ -17,7 +17,7 @@ class Replay:
         program: the exported program; state is not changed.
     """
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: AnyProgram) -> None:
         settled = settle(program)
         self.layout = read(settled)
         self._runner = Runner(settled, self.layout.dtype, torch.float64, torch.device("cpu"))

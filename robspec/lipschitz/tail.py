@@ -9,11 +9,11 @@ from fractions import Fraction
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 
 from robspec.function.head import COPIES, ending_at
 from robspec.function.layout import module_path, read
 from robspec.function.nodes import arguments, operation, plain
+from robspec.function.program import AnyProgram, declared
 from robspec.function.running import FLOATS
 from robspec.function.settle import settle
 from robspec.kernels.coarse.grid import Axis, Grid
@@ -43,7 +43,7 @@ class Tail:
         grid: how pixels are made of them, by the definition of the interpolation.
     """
 
-    coarse: ExportedProgram
+    coarse: AnyProgram
     node: str
     module: str
     kind: str
@@ -58,7 +58,7 @@ class Tail:
         return f"{at}: {self.kind}, {h} x {w} to {height} x {width}, {self.grid.cells} cells"
 
 
-def find(program: ExportedProgram) -> Tail | None:
+def find(program: AnyProgram) -> Tail | None:
     """Find the last up-sampling of a program, where only copies and crops follow it.
 
     The weights are those of the definition. What torch's own index arithmetic makes of them in float32 is rounding of
@@ -104,8 +104,8 @@ def find(program: ExportedProgram) -> Tail | None:
 
 def _shape(node: fx.Node) -> tuple[int, int, int] | None:
     """Channels, height and width of a node of four dimensions."""
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor) or value.dim() != 4 or value.dtype not in FLOATS:
+    value = declared(node.meta.get("val"))
+    if value is None or value.dim() != 4 or value.dtype not in FLOATS:
         return None
     rest = tuple(value.shape[1:])
     return rest if all(isinstance(side, int) for side in rest) else None  # type: ignore[return-value]
@@ -116,8 +116,8 @@ def _under(node: fx.Node) -> tuple[fx.Node, tuple[int, slice] | None] | None:
     if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
         return None
     source, name = node.args[0], plain(operation(node))
-    before, after = source.meta.get("val"), node.meta.get("val")
-    if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.dtype != after.dtype:
+    before, after = declared(source.meta.get("val")), declared(node.meta.get("val"))
+    if before is None or after is None or before.dtype != after.dtype:
         return None
     if before.dim() != 4 or after.dim() != 4:
         return None

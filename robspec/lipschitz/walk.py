@@ -14,13 +14,13 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
-from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError
 from robspec.function import aliasing
 from robspec.function.errors import MixedBatch, NotFinite, UnsuitableProgram
 from robspec.function.layout import Layout, read, where
 from robspec.function.nodes import arguments, is_check, is_size, kinds, operation, plain
+from robspec.function.program import AnyProgram
 from robspec.function.settle import folded, settle
 from robspec.lipschitz import batch, places
 from robspec.lipschitz.batch import Count, Opaque, Spread
@@ -64,7 +64,7 @@ class Walk:
         norm: r; distances are measured in l_r at every node.
     """
 
-    def __init__(self, program: ExportedProgram, norm: Norm) -> None:
+    def __init__(self, program: AnyProgram, norm: Norm) -> None:
         self.program = settle(program)
         self.norm = norm
         self.layout: Layout = read(self.program)

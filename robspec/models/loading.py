@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -13,13 +10,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from robspec.function.errors import OneSign
 from robspec.function.head import Head, needed, peel, peel_sigmoid
 from robspec.function.layout import read
 from robspec.function.nodes import operation
+from robspec.function.program import GraphProgram, declared
 from robspec.function.ranges import output_range
 from robspec.function.running import FLOATS, Runner, exact_arithmetic
 from robspec.function.settle import settle
@@ -34,7 +31,8 @@ from robspec.models.errors import (
     ModelInterface,
 )
 from robspec.models.inspect import Kind, read_file, recognise
-from robspec.models.sanitise import clean_archive
+from robspec.models.rebuild import rebuild
+from robspec.models.sanitise import Checked, check_archive
 from robspec.models.shapes import check_shapes
 
 
@@ -86,7 +84,7 @@ class LoadedModel:
 
     path: Path
     sha256: str
-    program: ExportedProgram
+    program: GraphProgram
     input_shape: tuple[int, int, int]
     output_shape: tuple[int, ...]
     batch: BatchSizes
@@ -236,17 +234,19 @@ def load(
     if kind is Kind.EXPORTED:
         if boxes:
             return _detector(blob, path, digest, normalize, forward_dtype, device, detector, choice, input_shape)
-        archive = clean_archive(blob, where, choice, input_shape)
+        checked = check_archive(blob, where, choice, input_shape)
     elif kind is Kind.ONNX:
         from robspec.models.onnx.convert import import_onnx
 
         imported = import_onnx(blob, path, choice, input_shape)
-        archive, digest, remarks = imported.archive, imported.sha256, (imported.described(),)
+        digest, remarks = imported.sha256, (imported.described(),)
+        checked = check_archive(imported.archive, where)
     else:
         archive, left_out = _export_weights(blob, kind, arch, key, prefix, input_shape, where)
+        checked = check_archive(archive, where)
     del blob
     found = _opened(
-        _load_clean(archive, where), path, digest, normalize, forward_dtype, device, scores, detector, left_out
+        _rebuilt(checked, where), path, digest, normalize, forward_dtype, device, scores, detector, left_out
     )
     return replace(found, choice=choice, remarks=remarks)
 
@@ -269,15 +269,14 @@ def _detector(
         raise ModelInterface(where, "a detector with boxes is its first two outputs, scores and boxes", mend)
     given = (path, digest, normalize, forward_dtype, device, False)
     try:
-        cleaned = [clean_archive(blob, where, replace(choice, output=str(n)), shape) for n in (0, 1)]
+        parts = [check_archive(blob, where, replace(choice, output=str(n)), shape) for n in (0, 1)]
     except ModelChoice as error:
         if not error.what.startswith("the model returns"):
             raise
         mend = "export a module that returns (scores, boxes), or declare no boxes in the specification"
         raise ModelChoice(where, f"the specification declares scores and boxes, {error.what}", mend) from error
     first, second = (
-        _opened(_load_clean(archive, where), *given, kind, [])
-        for archive, kind in zip(cleaned, (detector, BOXES), strict=True)
+        _opened(_rebuilt(part, where), *given, kind, []) for part, kind in zip(parts, (detector, BOXES), strict=True)
     )
     return replace(first, second=second)
 
@@ -287,7 +286,7 @@ BOXES = Detector("score", Fraction(0), None, "overlap", None, 1, "free")
 
 
 def _opened(
-    program: ExportedProgram,
+    program: GraphProgram,
     path: Path,
     digest: str,
     normalize: Normalize | None,
@@ -302,8 +301,9 @@ def _opened(
     sizes = {batch.low, batch.low + 1 if batch.high is None else min(batch.high, batch.low + 1)}
     outputs = [check_shapes(program, (n, *shape), dtype, where) for n in sorted(sizes)]
     output = outputs[0]
+    sides = tuple(side for side in output.shape[1:] if isinstance(side, int))
     ranks = (1, 2, 4) if detector is None else (3,)
-    if output.ndim not in ranks or output.dtype != dtype or output.shape[0] != min(sizes):
+    if output.dim() not in ranks or output.dtype != dtype or output.shape[0] != min(sizes):
         raise ModelInterface(
             where,
             f"the model maps {[min(sizes), *shape]} {dtype} to {list(output.shape)} {output.dtype}, "
@@ -326,14 +326,14 @@ def _opened(
         head = peel_sigmoid(alone) if detector.of == "sigmoid" else Head(alone, ())
     else:
         head = Head(settled, ()) if scores else peel(settled)
-    if not scores and detector is None and (output.ndim == 1 or output.shape[1] == 1):
+    if not scores and detector is None and (output.dim() == 1 or output.shape[1] == 1):
         _check_sign(head, where)
     return LoadedModel(
         path=path,
         sha256=digest,
         program=head.program,
         input_shape=shape,
-        output_shape=tuple(int(side) for side in output.shape[1:]) or (1,),
+        output_shape=sides or (1,),
         batch=batch,
         dtype=dtype,
         forward_dtype=chosen,
@@ -384,33 +384,34 @@ def _export_weights(
     return export_archive(module, weights, shape, 64, arch).archive, left_out
 
 
-def _load_clean(archive: bytes, where: str) -> ExportedProgram:
-    """Give torch's loader the rebuilt archive; whatever it still objects to is the archive's fault."""
-    logger = logging.getLogger("torch.export")
-    disabled = logger.disabled
-    logger.disabled = True
+def _rebuilt(checked: Checked, where: str) -> GraphProgram:
+    """Build the program of a checked archive; whatever does not fit together is the archive's fault."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.load(io.BytesIO(archive))
-    except Exception as error:
+        return rebuild(checked)
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
         raise InconsistentArchive(
             where,
-            f"torch cannot rebuild its program: {reason[-1][:300] if reason else error!r}",
+            f"its program cannot be rebuilt: {reason[-1][:300] if reason else repr(error)[:300]}",
             "export it again",
         ) from error
-    finally:
-        logger.disabled = disabled
 
 
-def _image_input(program: ExportedProgram, where: str) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
+def _image_input(program: GraphProgram, where: str) -> tuple[torch.dtype, tuple[int, int, int], BatchSizes]:
     specs = program.graph_signature.input_specs
     nodes = [n for n in program.graph.nodes if n.op == "placeholder"]
     image = next(n for n, s in zip(nodes, specs, strict=True) if s.kind == InputKind.USER_INPUT)
-    value = image.meta["val"]
+    value = declared(image.meta["val"])
+    if value is None:
+        raise InconsistentArchive(where, "its image is no tensor", "export it again")
     sides = list(value.shape)
-    if len(sides) != 4 or value.dtype not in FLOATS or not all(isinstance(n, int) for n in sides[1:]):
+    rest = [side for side in sides[1:] if isinstance(side, int)]
+    if (
+        len(rest) != 3
+        or len(sides) != 4
+        or value.dtype not in FLOATS
+        or not all(isinstance(n, int) for n in sides[1:])
+    ):
         raise ModelInterface(
             where,
             f"its input is {[str(n) for n in sides]} {value.dtype}, not [B, C, H, W] in float32 or float64 "
@@ -418,15 +419,13 @@ def _image_input(program: ExportedProgram, where: str) -> tuple[torch.dtype, tup
             "export it with images of the declared shape, and at most the batch dimension dynamic",
         )
     if isinstance(sides[0], int):
-        return value.dtype, (sides[1], sides[2], sides[3]), BatchSizes(sides[0], sides[0])
-    bounds = program.range_constraints.get(sides[0].node.expr)
-    if bounds is None or len(program.range_constraints) != 1:
+        return value.dtype, (rest[0], rest[1], rest[2]), BatchSizes(sides[0], sides[0])
+    if program.batch is None:
         raise InconsistentArchive(where, "the batch dimension has no range of its own", "export it again")
-    low = max(1, int(bounds.lower))
-    high = int(bounds.upper) if bounds.upper.is_Integer else None
+    low, high = max(1, program.batch[0]), program.batch[1]
     if high is not None and high < low:
         raise InconsistentArchive(where, f"its batch dimension is from {low} to {high}", "export it again")
-    return value.dtype, (sides[1], sides[2], sides[3]), BatchSizes(low, high)
+    return value.dtype, (rest[0], rest[1], rest[2]), BatchSizes(low, high)
 
 
 def _channels(values: tuple[Fraction, ...], like: Tensor) -> Tensor:

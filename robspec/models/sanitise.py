@@ -1,9 +1,11 @@
-"""A torch.export archive, rebuilt from checked parts: the only thing torch's loader is ever given."""
+"""A torch.export archive taken apart, every part checked: the only thing that is ever loaded."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from robspec.models import graph, strict, tensors
@@ -18,10 +20,65 @@ _SAMPLES = "data/sample_inputs/model.pt"
 _PASSED_OVER = (".data/", "extra/", "byteorder", "archive_format", "archive_version", _SAMPLES, _MODEL)
 
 
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """The parts of an archive that passed.
+
+    Args:
+        program: one program of plain names, integers and allowed operators.
+        weights: the table of stored weights and buffers.
+        constants: the table of stored constants.
+        records: the bytes that both tables speak of, by full name.
+    """
+
+    program: dict[str, Any]
+    weights: dict[str, Any]
+    constants: dict[str, Any]
+    records: dict[str, bytes]
+
+    def stored(self) -> tuple[tuple[str, dict[str, Any], str], ...]:
+        """List each table's folder, the table, and the name it has in an archive."""
+        return (
+            (_WEIGHTS, self.weights, "model_weights_config.json"),
+            (_CONSTANTS, self.constants, "model_constants_config.json"),
+        )
+
+    def identity(self) -> str:
+        """Hash the whole function: its graph and every stored value."""
+        parts = [self.program, self.weights, self.constants]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        for folder, config, _ in self.stored():
+            for used in sorted({entry["path_name"] for entry in config["config"].values()}):
+                digest.update(f"\0{folder}{used} {len(self.records[folder + used])}\0".encode())
+                digest.update(self.records[folder + used])
+        return digest.hexdigest()
+
+    def written(self) -> bytes:
+        """Write an archive for torch's own loader."""
+        from torch.export.pt2_archive._package import PT2ArchiveWriter
+
+        buffer = io.BytesIO()
+        with PT2ArchiveWriter(buffer) as archive:
+            for folder, config, file in self.stored():
+                for used in sorted({entry["path_name"] for entry in config["config"].values()}):
+                    archive.write_bytes(folder + used, self.records[folder + used])
+                archive.write_string(folder + file, json.dumps(config))
+            archive.write_string(_MODEL, json.dumps(self.program))
+            archive.write_bytes(_SAMPLES, b"")
+        return buffer.getvalue()
+
+
 def clean_archive(
     blob: bytes, where: str, choice: Choice = WHOLE, shape: tuple[int, int, int] | None = None
 ) -> bytes:
-    """Check a torch.export archive and rebuild it from the parts that passed.
+    """Check a torch.export archive and write it anew from the parts that passed; see `check_archive`."""
+    return check_archive(blob, where, choice, shape).written()
+
+
+def check_archive(
+    blob: bytes, where: str, choice: Choice = WHOLE, shape: tuple[int, int, int] | None = None
+) -> Checked:
+    """Check every part of a torch.export archive.
 
     Args:
         blob: the file's bytes.
@@ -30,8 +87,8 @@ def clean_archive(
         shape: C, H, W, where the archive leaves sides of its images free and `choice` does not say; or None.
 
     Returns:
-        An archive of plain tensors and one checked program, with no sample input, no custom object, no
-        compiled code and no text that torch would evaluate.
+        Plain tensors and one checked program, with no sample input, no custom object, no compiled code and no text
+        that torch would evaluate.
 
     Raises:
         RobspecError: E0203, E0207, E0208, E0209, E0210, E0212 or E0225.
@@ -55,7 +112,7 @@ def clean_archive(
     weights = _table(records, _WEIGHTS, "model_weights_config.json", where)
     constants = _table(records, _CONSTANTS, "model_constants_config.json", where)
     _check_targets(checked, weights, constants, where)
-    return _write(records, checked, weights, constants)
+    return Checked(checked, weights, constants, records)
 
 
 def _check_place(name: str, where: str) -> None:
@@ -102,22 +159,3 @@ def _check_targets(program: dict[str, Any], weights: dict[str, Any], constants: 
             strict.wrong(where, f"the buffer {spec['buffer']['buffer_name']} is not stored")
         if "tensor_constant" in spec and spec["tensor_constant"]["tensor_constant_name"] not in constant:
             strict.wrong(where, f"the constant {spec['tensor_constant']['tensor_constant_name']} is not stored")
-
-
-def _write(
-    records: dict[str, bytes], program: dict[str, Any], weights: dict[str, Any], constants: dict[str, Any]
-) -> bytes:
-    from torch.export.pt2_archive._package import PT2ArchiveWriter
-
-    buffer = io.BytesIO()
-    with PT2ArchiveWriter(buffer) as archive:
-        for folder, config, file in (
-            (_WEIGHTS, weights, "model_weights_config.json"),
-            (_CONSTANTS, constants, "model_constants_config.json"),
-        ):
-            for used in sorted({entry["path_name"] for entry in config["config"].values()}):
-                archive.write_bytes(folder + used, records[folder + used])
-            archive.write_string(folder + file, json.dumps(config))
-        archive.write_string(_MODEL, json.dumps(program))
-        archive.write_bytes(_SAMPLES, b"")
-    return buffer.getvalue()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.export import ExportedProgram
 
+import robspec
 from robspec.errors import RobspecError
+from robspec.function.program import AnyProgram, Declared, GraphProgram, Size, declared
 from robspec.function.running import state_inputs
+from robspec.kept import directory, keep, kept
 from robspec.models.errors import InconsistentArchive, ModelInterface, ModelTooLarge
 
 MOST_VALUES = 1 << 31
@@ -19,10 +24,10 @@ MOST_VALUES = 1 << 31
 class _Shapes(fx.Interpreter):
     """Propagates shapes without data, and compares each with the one the file declares."""
 
-    def __init__(self, program: ExportedProgram, batch: int, where: str) -> None:
+    def __init__(self, program: AnyProgram, batch: int, where: str) -> None:
         super().__init__(program.graph_module, garbage_collect_values=True)
         self._where = where
-        self._symbols = dict.fromkeys(program.range_constraints, batch)
+        self._batch = batch
 
     def run_node(self, n: fx.Node) -> Any:
         found = super().run_node(n)
@@ -30,15 +35,15 @@ class _Shapes(fx.Interpreter):
             self._compare(n, n.meta.get("val"), found)
         return found
 
-    def _compare(self, node: fx.Node, declared: Any, found: Any) -> None:
+    def _compare(self, node: fx.Node, value: Any, found: Any) -> None:
         if isinstance(found, (tuple, list)):
-            if not isinstance(declared, (tuple, list)) or len(declared) != len(found):
+            if not isinstance(value, (tuple, list)) or len(value) != len(found):
                 raise InconsistentArchive(
                     f"{self._where}: {node.name}",
                     f"computing it gives {len(found)} values, which the file does not declare",
                     "export the model again",
                 )
-            for d, f in zip(declared, found, strict=True):
+            for d, f in zip(value, found, strict=True):
                 if d is not None:  # a value that nothing reads is declared as none
                     self._compare(node, d, f)
             return
@@ -50,22 +55,24 @@ class _Shapes(fx.Interpreter):
                 f"a value would hold {found.numel()} numbers",
                 "check its origin",
             )
-        if not isinstance(declared, Tensor):
+        stated = declared(value)
+        if stated is None:
             raise InconsistentArchive(
                 f"{self._where}: {node.name}", "the file declares no tensor for it", "export the model again"
             )
-        shape = tuple(self._number(n) for n in declared.shape)
-        if shape != tuple(found.shape) or declared.dtype != found.dtype:
+        shape = tuple(self._number(n) for n in stated.shape)
+        if shape != tuple(found.shape) or stated.dtype != found.dtype:
             raise InconsistentArchive(
                 f"{self._where}: {node.name}",
-                f"the file says {list(shape)} {declared.dtype}, computing it gives {list(found.shape)} {found.dtype}",
+                f"the file says {list(shape)} {stated.dtype}, computing it gives {list(found.shape)} {found.dtype}",
                 "export the model again",
             )
 
     def _number(self, size: Any) -> int:
         if isinstance(size, torch.SymInt):
-            return int(size.node.expr.subs(self._symbols))
-        return int(size)
+            expression = size.node.expr
+            return int(expression.subs(dict.fromkeys(expression.free_symbols, self._batch)))
+        return size.at(self._batch) if isinstance(size, Size) else int(size)
 
 
 class _MetaShapes(_Shapes):
@@ -83,10 +90,11 @@ _META = torch.device("meta")
 _ASSERTION = torch.ops.aten._assert_tensor_metadata.default
 
 
-def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Any:
+def check_shapes(program: AnyProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Declared:
     """Propagate one batch's shape through a program, without data or memory.
 
-    Proofs about a model read the shapes its nodes declare, so a false one would make a proof false.
+    Proofs about a model read the shapes its nodes declare, so a false one would make a proof false. What passed once
+    is kept by its hash: torch computes shapes without data by Python code that takes seconds to import.
 
     Args:
         program: an exported program of one image input.
@@ -95,13 +103,47 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
         where: the file, for the error.
 
     Returns:
-        The output as a tensor without data.
+        Type and sides of the output.
 
     Raises:
         InconsistentArchive: E0212, a declared shape or dtype is not the computed one.
         ModelInterface: E0209, an in-place operator reaches a weight.
         ModelTooLarge: E0210.
     """
+    entry = None if not isinstance(program, GraphProgram) else _entry(program.identity, images, dtype)
+    known = None if entry is None else _passed(kept(entry))
+    if known is not None:
+        return known
+    output = _checked(program, images, dtype, where)
+    found = Declared(output.dtype, tuple(output.shape))
+    if entry is not None:
+        keep(entry, {"dtype": str(output.dtype), "shape": list(output.shape)})
+    return found
+
+
+def _entry(identity: str | None, images: tuple[int, ...], dtype: torch.dtype) -> Path | None:
+    """Where it is kept that a program's shapes were checked."""
+    if identity is None:
+        return None
+    parts = ("robspec-shapes", robspec.__version__, torch.__version__, identity, list(images), str(dtype))
+    return directory("shapes") / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
+
+
+def _passed(fields: dict[str, Any] | None) -> Declared | None:
+    """Read type and sides of an output."""
+    if fields is None or fields.get("dtype") not in _KNOWN:
+        return None
+    shape = fields.get("shape")
+    if not isinstance(shape, list) or not all(isinstance(side, int) for side in shape):
+        return None
+    return Declared(_KNOWN[fields["dtype"]], tuple(shape))
+
+
+_KNOWN = {str(t): t for t in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+
+
+def _checked(program: AnyProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor:
+    """The output as a tensor without data."""
     found = _agreed(program, images, dtype, where)
     if found is not None:
         return found
@@ -128,10 +170,13 @@ def check_shapes(program: ExportedProgram, images: tuple[int, ...], dtype: torch
             "the model writes to its own weights or buffers",
             "export it in evaluation mode, without state",
         )
-    return output[0] if isinstance(output, (tuple, list)) else output
+    result = output[0] if isinstance(output, (tuple, list)) else output
+    if not isinstance(result, Tensor):
+        raise InconsistentArchive(where, "its output is not a tensor", "export the model again")
+    return result
 
 
-def _agreed(program: ExportedProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor | None:
+def _agreed(program: AnyProgram, images: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor | None:
     """The output where every value is as the file declares it; None where it is not, or this way cannot tell."""
     with torch.no_grad():
         state = state_inputs(program)

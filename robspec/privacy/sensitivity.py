@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.function.layout import module_path
+from robspec.function.program import AnyProgram
 from robspec.lipschitz import directed
 from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.threads import threads_for
@@ -70,7 +70,7 @@ class Sensitivity:
         return directed.stack([row.sensitivity for row in self.rows], L2)
 
 
-def sensitivity(program: ExportedProgram, loss: Loss, norm: float, envelope: Envelope | None = None) -> Sensitivity:
+def sensitivity(program: AnyProgram, loss: Loss, norm: float, envelope: Envelope | None = None) -> Sensitivity:
     """Bound the gradient of one sample's loss in each trained parameter.
 
     Args:
@@ -95,7 +95,7 @@ def sensitivity(program: ExportedProgram, loss: Loss, norm: float, envelope: Env
 class _Recursion:
     """One walk, then forward and backward over what the logits depend on."""
 
-    def __init__(self, program: ExportedProgram, envelope: Envelope | None) -> None:
+    def __init__(self, program: AnyProgram, envelope: Envelope | None) -> None:
         self._readings = trained.readings(program)
         self._walk = Walk(program, L2)
         layout = self._walk.layout

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import fx
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from robspec.function import nodes
 from robspec.function.layout import Layout, read, where
+from robspec.function.program import AnyProgram
 from robspec.privacy.errors import NoSensitivity
 
 
@@ -27,13 +27,13 @@ class Reading:
     node: str
 
 
-def parameters(program: ExportedProgram) -> dict[str, str]:
+def parameters(program: AnyProgram) -> dict[str, str]:
     """List trained parameters by placeholder; buffers and constants are not trained."""
     specs = program.graph_signature.input_specs
     return {s.arg.name: str(s.target) for s in specs if s.kind is InputKind.PARAMETER and hasattr(s.arg, "name")}
 
 
-def readings(program: ExportedProgram) -> tuple[Reading, ...]:
+def readings(program: AnyProgram) -> tuple[Reading, ...]:
     """List where trained parameters are read, as far as the logits depend on it.
 
     Args:

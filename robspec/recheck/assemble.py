@@ -11,11 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from torch.export import ExportedProgram
-
 import robspec
 from robspec.data.dataset import Dataset
 from robspec.errors import RobspecError
+from robspec.function.program import AnyProgram
 from robspec.ir.serialise import to_json
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
@@ -24,7 +23,7 @@ from robspec.recheck.verdicts import overall, requirements
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, exact_text
 
-Prove = Callable[[ExportedProgram, Norm, Norm], Derivation]
+Prove = Callable[[AnyProgram, Norm, Norm], Derivation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +99,10 @@ def _granted(program: Program) -> list[str]:
 
 def constants(
     program: Program,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     assume: Fraction | None,
     prove: Prove,
-    boxes: ExportedProgram | None = None,
+    boxes: AnyProgram | None = None,
 ) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
@@ -177,7 +176,7 @@ def constants(
 def _of_boxes(
     program: Program,
     norm: Norm,
-    graph: ExportedProgram | None,
+    graph: AnyProgram | None,
     prove: Prove,
     scale: Fraction,
     held: dict[Norm, Derivation],

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.function.errors import NotFinite
+from robspec.function.program import AnyProgram
 from robspec.ir.types import Program
 from robspec.lipschitz import directed
 from robspec.lipschitz.derivation import Derivation
@@ -20,7 +20,7 @@ _STORED = Fraction(1, 2**20)
 """What a stored pixel may be off by when it is brought to its range and rounded, as a share of the largest."""
 
 
-def afresh(program: Program, *, wide: bool) -> Callable[[ExportedProgram, Norm, Norm], Derivation]:
+def afresh(program: Program, *, wide: bool) -> Callable[[AnyProgram, Norm, Norm], Derivation]:
     """Give a prover that keeps nothing and believes nothing that was kept.
 
     Args:
@@ -32,7 +32,7 @@ def afresh(program: Program, *, wide: bool) -> Callable[[ExportedProgram, Norm, 
     """
     middle, radius = _box(program)
 
-    def proved(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+    def proved(graph: AnyProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
         found = prove(graph, input_norm=input_norm, output_norm=output_norm)
         node = overflowing(graph, found, middle, radius, wide=wide)
         if node is not None:

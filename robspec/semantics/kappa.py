@@ -132,6 +132,10 @@ def _leaves(expr: ast.Expr, leaf: Leaf) -> int:
 
 def _terms(left: ast.Expr, right: ast.Expr, leaf: Leaf) -> _Terms | None:
     """The coefficients of left - right by powers of (h, h0); None for a quotient that is no polynomial."""
+    sides = _affine(left, leaf), _affine(right, leaf)
+    if sides[0] is not None and sides[1] is not None:
+        summed = {power: sides[0].get(power, Fraction(0)) - sides[1].get(power, Fraction(0)) for power in _AFFINE}
+        return {power: value for power, value in summed.items() if value != 0}
     import sympy
 
     symbols = {Variable.H: sympy.Symbol("h"), Variable.H0: sympy.Symbol("h0")}
@@ -141,6 +145,50 @@ def _terms(left: ast.Expr, right: ast.Expr, leaf: Leaf) -> _Terms | None:
     except sympy.PolynomialError:
         return None
     return {(int(i), int(j)): Fraction(int(c.p), int(c.q)) for (i, j), c in polynomial.as_dict().items() if c != 0}
+
+
+_AFFINE = ((0, 0), (1, 0), (0, 1))
+
+
+def _affine(expr: ast.Expr, leaf: Leaf) -> _Terms | None:
+    """The coefficients of an expression that multiplies and divides by constants alone; None for any other."""
+    known = leaf(expr)
+    if isinstance(known, Variable):
+        return {(1, 0) if known is Variable.H else (0, 1): Fraction(1)}
+    if known is not None:
+        return {(0, 0): Fraction(known)}
+    if isinstance(expr, ast.Negative):
+        return _scaled(_affine(expr.operand, leaf), Fraction(-1))
+    if isinstance(expr, ast.Sum):
+        total = _affine(expr.first, leaf)
+        for sign, term in expr.rest:
+            value = _scaled(_affine(term, leaf), Fraction(1 if sign == "+" else -1))
+            if total is None or value is None:
+                return None
+            total = {power: total.get(power, Fraction(0)) + value.get(power, Fraction(0)) for power in _AFFINE}
+        return total
+    if not isinstance(expr, ast.Product):
+        return None
+    product = _affine(expr.first, leaf)
+    for operator, factor in expr.rest:
+        value = _affine(factor, leaf)
+        constant = None if value is None else _constant(value)
+        known = None if product is None else _constant(product)
+        if operator == "*" and constant is None and known is not None:
+            product, constant = value, known
+        if constant is None or (operator != "*" and constant == 0):
+            return None
+        product = _scaled(product, constant if operator == "*" else 1 / constant)
+    return product
+
+
+def _constant(terms: _Terms) -> Fraction | None:
+    """The number that terms amount to; None where h or h0 is among them."""
+    return terms.get((0, 0), Fraction(0)) if not any(c for power, c in terms.items() if power != (0, 0)) else None
+
+
+def _scaled(terms: _Terms | None, factor: Fraction) -> _Terms | None:
+    return None if terms is None else {power: factor * value for power, value in terms.items()}
 
 
 def _symbolic(expr: ast.Expr, leaf: Leaf, symbols: dict[Variable, sympy.Symbol]) -> sympy.Expr:

@@ -9,11 +9,10 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from torch.export import ExportedProgram
-
 from robspec.bounds import FamilyBound, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
+from robspec.function.program import AnyProgram
 from robspec.ir.plans import Mean, Sum
 from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
 from robspec.lipschitz.cache import cached
@@ -143,6 +142,6 @@ def _stands_on(bound: FamilyBound | None, image: int, eps: Value | None) -> Rela
     return None if by is None else Relaxation(by.price, by.unit, by.spends)
 
 
-def _kept(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+def _kept(graph: AnyProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
     """The very derivation the check stands on."""
     return cached(graph, input_norm=input_norm, output_norm=output_norm)

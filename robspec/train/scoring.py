@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.data.errors import EmptyDataSet
+from robspec.function.program import GraphProgram
 from robspec.function.running import Runner, exact_arithmetic
 from robspec.function.settle import settle
 from robspec.ir.types import Data, Model
@@ -25,7 +24,8 @@ from robspec.kernels.scores import Shifts, backends
 from robspec.lipschitz.cache import cached
 from robspec.models.inspect import read_file
 from robspec.models.lipnets.network import SegmentationNet
-from robspec.models.sanitise import clean_archive
+from robspec.models.rebuild import rebuild
+from robspec.models.sanitise import check_archive
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, decimal_text
 from robspec.train import certify
@@ -50,7 +50,7 @@ class ScoreModel:
         constant: l2 to l2.
     """
 
-    program: ExportedProgram
+    program: GraphProgram
     constant: Constant
     _runner: Runner
 
@@ -86,7 +86,7 @@ def open_scores(archive: Path) -> ScoreModel:
     Raises:
         RobspecError: E0201 to E0212, not such an archive; E0501 to E0505, the constant cannot be proved.
     """
-    program = settle(torch.export.load(io.BytesIO(clean_archive(read_file(archive), str(archive)))))
+    program = settle(rebuild(check_archive(read_file(archive), str(archive))))
     proof = cached(program, input_norm=L2, output_norm=L2)
     constant = Constant(proof.value, L2, L2, ConstantStatus.PROVED)
     return ScoreModel(program, constant, Runner(program, torch.float32, torch.float32, _CPU))

@@ -11,9 +11,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError, SoundnessAlarm
+from robspec.function.program import AnyProgram
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
@@ -59,7 +59,7 @@ def box_of(program: Program) -> Box:
     return Box(tuple(middles), tuple(radii), tuple(given))
 
 
-def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
+def rounding_of(program: Program, graph: AnyProgram) -> Rounding:
     """Bound what the forward pass in float64 may differ from the function that a model's graph denotes.
 
     Args:

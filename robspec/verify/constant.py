@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.export import ExportedProgram
 
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.errors import NotFinite
+from robspec.function.program import AnyProgram
 from robspec.ir.plans import Accuracy, Stability
 from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
 from robspec.lipschitz import overflow
@@ -68,11 +68,11 @@ class Established:
 
 def establish(
     program: Program,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     *,
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
-    boxes: ExportedProgram | None = None,
+    boxes: AnyProgram | None = None,
     real: bool = False,
     wide: bool = False,
 ) -> Established:
@@ -113,7 +113,7 @@ def establish(
     return replace(found, constants=constants, notes=(*found.notes, *notes))
 
 
-def with_coarse(program: Program, found: Established, graph: ExportedProgram) -> Established:
+def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Established:
     """Prove a constant of the logits before a fixed up-sampling, beside each constant that is proved.
 
     Args:
@@ -164,7 +164,7 @@ def _over_cells(prop: Property, constant: Constant) -> bool:
     )
 
 
-def _with_samples(program: Program, found: Established, graph: ExportedProgram) -> Established:
+def _with_samples(program: Program, found: Established, graph: AnyProgram) -> Established:
     """Put what samples stand for in the place of constants that no property asks for."""
     if all(p.smoothing is None for p in program.properties):
         return found
@@ -182,7 +182,7 @@ def _with_samples(program: Program, found: Established, graph: ExportedProgram) 
     )
 
 
-def _is_function_of_one_image(graph: ExportedProgram) -> bool:
+def _is_function_of_one_image(graph: AnyProgram) -> bool:
     """Tell whether it is proved that an image's logits depend on the image alone; stop where they do not.
 
     A proof ends at the first node without a constant, so that nothing is known of what comes after it.
@@ -202,7 +202,7 @@ def _is_function_of_one_image(graph: ExportedProgram) -> bool:
     return True
 
 
-def _of_boxes(program: Program, graph: ExportedProgram | None, *, wide: bool) -> dict[Norm, Fraction]:
+def _of_boxes(program: Program, graph: AnyProgram | None, *, wide: bool) -> dict[Norm, Fraction]:
     """A constant of every coordinate of every box, for each norm that is asked about."""
     tightest, _ = scales(program.model.normalize)
     if graph is None:
@@ -223,7 +223,7 @@ def _of_boxes(program: Program, graph: ExportedProgram | None, *, wide: bool) ->
 
 def _of_scores(
     program: Program,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     *,
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None,
@@ -251,9 +251,7 @@ def _of_scores(
     )
 
 
-def _refuse_overflow(
-    program: Program, graph: ExportedProgram, proofs: Mapping[Norm, Derivation], *, wide: bool
-) -> None:
+def _refuse_overflow(program: Program, graph: AnyProgram, proofs: Mapping[Norm, Derivation], *, wide: bool) -> None:
     """Stop where numbers inside the network may leave their type's range, and something after them hide it."""
     if not proofs:
         return
@@ -269,7 +267,7 @@ def _refuse_overflow(
         )
 
 
-def _prove(graph: ExportedProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
+def _prove(graph: AnyProgram, input_norm: Norm, output_norm: Norm) -> Derivation:
     return cached(graph, input_norm=input_norm, output_norm=output_norm)
 
 
@@ -291,7 +289,7 @@ def _constant(proof: Derivation, tightest: Fraction) -> Constant:
 def _decide(
     claim: LipschitzClaim,
     proof: Derivation,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     program: Program,
     tightest: Fraction,
     widest: Fraction,

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from torch.export import ExportedProgram
-
+from robspec.function.program import AnyProgram
 from robspec.ir.types import Aggregate, Program, Requirement, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.lipschitz.derivation import Cost, Derivation
@@ -44,7 +43,7 @@ class _Facts:
 def explained(
     report: CheckReport,
     model: LogitsModel,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     data: ImageSource,
     backend: Backend,
     established: Established,
@@ -80,7 +79,7 @@ def explained(
 def _explained(
     report: CheckReport,
     model: LogitsModel,
-    graph: ExportedProgram,
+    graph: AnyProgram,
     data: ImageSource,
     backend: Backend,
     established: Established,
@@ -158,7 +157,7 @@ def _radius(prop: PropertyResult, item: RequirementResult) -> Fraction:
     return Fraction(0) if value is None or value == math.inf else Fraction(value)
 
 
-def _attained(program: Program, graph: ExportedProgram, constant: Constant) -> Fraction | None:
+def _attained(program: Program, graph: AnyProgram, constant: Constant) -> Fraction | None:
     """A slope that two images realise, rounded down: no constant of this network is smaller."""
     searched = search_range(program)
     if constant.status is not ConstantStatus.PROVED or searched is None:

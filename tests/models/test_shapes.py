@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from torch.export import Dim, ExportedProgram, export
 
 from robspec.models import shapes
 from robspec.models.errors import InconsistentArchive, ModelInterface
+from robspec.models.rebuild import rebuild
+from robspec.models.sanitise import check_archive
+from tests.models import archives
 
 
 class Made(nn.Module):
@@ -83,3 +88,22 @@ def test_a_false_shape_is_named() -> None:
 def test_a_write_to_a_buffer_is_refused() -> None:
     with pytest.raises(ModelInterface, match="writes to its own weights"):
         shapes.check_shapes(traced(Writing()), (1, 3, 4, 4), torch.float32, "m")
+
+
+def test_a_file_that_passed_is_not_checked_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "directory", lambda kind: tmp_path / kind)
+    blob = archives.exported(archives.small())
+    program = rebuild(check_archive(blob, "m"))
+    asked: list[int] = []
+    checked = shapes._checked
+    monkeypatch.setattr(shapes, "_checked", lambda *given: asked.append(given[1][0]) or checked(*given))
+    for size in (1, 2, 1, 2):
+        found = shapes.check_shapes(program, (size, 3, 8, 8), torch.float32, "m")
+        assert (found.shape, found.dtype) == ((size, 2, 8, 8), torch.float32)
+    assert asked == [1, 2]
+    other = rebuild(check_archive(archives.exported(archives.small(), shape=(3, 4, 4)), "m"))
+    assert shapes.check_shapes(other, (1, 3, 4, 4), torch.float32, "m").shape == (1, 2, 4, 4)
+    for entry in (tmp_path / "shapes").iterdir():
+        entry.write_text(entry.read_text().replace("[1, 2, 8, 8]", "[1, 9, 8, 8]"))
+    assert shapes.check_shapes(program, (1, 3, 8, 8), torch.float32, "m").shape == (1, 2, 8, 8)
+    assert asked == [1, 2, 1, 1]

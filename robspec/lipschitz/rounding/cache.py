@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch.export import ExportedProgram
-
-from robspec.lipschitz.cache import folder, keep, kept, key
+from robspec.function.program import AnyProgram
+from robspec.kept import keep, kept
+from robspec.lipschitz.cache import folder, key
 from robspec.lipschitz.rounding.precision import DOUBLE
 from robspec.lipschitz.rounding.recursion import Box, Line, Rounding, bound
 from robspec.semantics.norm import L2
@@ -18,7 +18,7 @@ ROUNDING_VERSION = 2
 """Raised whenever a rule of rounding changes what it charges; part of every key."""
 
 
-def cached(program: ExportedProgram, box: Box, *, directory: Path | None = None) -> Rounding:
+def cached(program: AnyProgram, box: Box, *, directory: Path | None = None) -> Rounding:
     """Bound the rounding of a float64 forward pass, or read an earlier bound of exactly this graph and these images.
 
     Args:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
 
 from robspec.function.layout import Layout
+from robspec.function.program import AnyProgram
 from robspec.function.running import Runner, exact_arithmetic
 from robspec.lipschitz.rounding.charge import length
 
@@ -16,7 +16,7 @@ from robspec.lipschitz.rounding.charge import length
 class _Watched(Runner):
     """Runs a program and keeps the l2 norm of everything that comes by."""
 
-    def __init__(self, program: ExportedProgram, own: torch.dtype) -> None:
+    def __init__(self, program: AnyProgram, own: torch.dtype) -> None:
         super().__init__(program, own, torch.float64, torch.device("cpu"))
         self.norms: dict[str, list[float]] = {}
 
@@ -50,7 +50,7 @@ def laid_out(layout: Layout, middle: torch.Tensor) -> torch.Tensor:
     return middle.reshape(sides).expand(shape).contiguous()
 
 
-def measure(program: ExportedProgram, own: torch.dtype, images: torch.Tensor) -> dict[str, list[float]]:
+def measure(program: AnyProgram, own: torch.dtype, images: torch.Tensor) -> dict[str, list[float]]:
     """Run a batch of equal images and take the norms of all nodes' results.
 
     Args:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.export import ExportedProgram
 
 from robspec.function.layout import module_path
+from robspec.function.program import AnyProgram
 from robspec.lipschitz import directed
 from robspec.lipschitz.asked import needed, read
 from robspec.lipschitz.rounding import segments
@@ -107,7 +107,7 @@ class Box:
         return far, off
 
 
-def bound(program: ExportedProgram, box: Box, precisions: Sequence[Precision] = (DOUBLE,)) -> list[Rounding]:
+def bound(program: AnyProgram, box: Box, precisions: Sequence[Precision] = (DOUBLE,)) -> list[Rounding]:
     """Bound what rounding may change of the logits.
 
     Args:
@@ -129,7 +129,7 @@ def bound(program: ExportedProgram, box: Box, precisions: Sequence[Precision] = 
 class _Recursion:
     """One walk, whose bounds every precision shares."""
 
-    def __init__(self, program: ExportedProgram, box: Box) -> None:
+    def __init__(self, program: AnyProgram, box: Box) -> None:
         self._walk = Walk(program, L2)
         output = self._walk.run()
         calls = self._walk.calls
