@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -29,16 +30,10 @@ from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
-from robspec.recheck.assemble import Inputs
-from robspec.recheck.recheck import MOST_AT_ONCE
 from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.ahead import Ahead
-from robspec.session.certificate import Certificate
 from robspec.session.crew import Crew, threads
-from robspec.session.cross_check import cross_checked
-from robspec.session.decomposed import at_measured
-from robspec.session.gallery import Gallery
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
@@ -48,16 +43,18 @@ from robspec.store import Store
 from robspec.store.proposals import Proposals
 from robspec.store.remembering import Remembering
 from robspec.verify import attacks
-from robspec.verify.attack import Attacker
-from robspec.verify.attacked import announced, attacked, planned
-from robspec.verify.crosscheck import CrossCheck
-from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 from robspec.verify.effort import DEFAULT, Effort
 from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport, PropertyResult
 from robspec.verify.run import Answers, Watch, check, versions
+
+# What only an option asks for is imported when it is given: a check begins sooner.
+if TYPE_CHECKING:
+    from robspec.session.certificate import Certificate
+    from robspec.verify.crosscheck import CrossCheck
+    from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,11 @@ class Options:
             raise OptionValueError(
                 "--certificate", "a certificate holds no attack", "leave out --attack, or check twice"
             )
-        if self.certificate and self.batch_size is not None and self.batch_size > MOST_AT_ONCE:
+        if self.certificate and self.batch_size is not None:
+            from robspec.recheck.recheck import MOST_AT_ONCE
+
+            if self.batch_size <= MOST_AT_ONCE:
+                return
             refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
             raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
 
@@ -271,17 +272,27 @@ class Check:
             torch.set_num_threads(self._crew.threads)
         collected: CrossCheck | ObjectsCrossCheck | None = None
         if options.cross_check is not None:
+            from robspec.verify.crosscheck import CrossCheck
+            from robspec.verify.crosscheck_objects import ObjectsCrossCheck
+
             constants, few = session.established.constants, (options.cross_check, len(session.data))
             if program.model.detector is None:
                 collected = CrossCheck(program, constants, session.backend, *few)
             else:
                 collected = ObjectsCrossCheck(program, constants, *few)
         if options.certificate:
+            from robspec.recheck.assemble import Inputs
+            from robspec.session.certificate import Certificate
+
             inputs = Inputs(options.forward, self._size, options.assume)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
         shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)
-        gallery = Gallery(*shown) if drawn else None
+        gallery = None
+        if drawn:
+            from robspec.session.gallery import Gallery
+
+            gallery = Gallery(*shown)
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
@@ -324,6 +335,8 @@ class Check:
         if gallery is not None:
             report = replace(report, pictures=tuple(gallery.pictures()))
         if collected is not None and options.cross_check is not None:
+            from robspec.session.cross_check import cross_checked
+
             report = cross_checked(report, collected, options.cross_check, options.witness_dir, progress)
         parts = (model, session.model.program, session.data, session.backend, session.established)
         # What `robspec lipschitz` takes: neither bare weights nor two outputs.
@@ -371,6 +384,8 @@ class Check:
     def at_measured(self) -> tuple[dict[str, Fraction], tuple[PropertyResult, ...]]:
         """Evaluate every bound at the slope that was measured; see `robspec.session.decomposed`."""
         session = self._session
+        from robspec.session.decomposed import at_measured
+
         starts = first_images(session.data, self._program)
         parts = (session.model, session.data, session.backend, session.established)
         return at_measured(self._program, *parts, starts, self._size)
@@ -382,6 +397,9 @@ class Check:
         options, session = self._options, self._session
         if options.attack is None or not report.complete:
             return report
+        from robspec.verify.attack import Attacker
+        from robspec.verify.attacked import announced, attacked, planned
+
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
         methods = tuple(dict.fromkeys(options.attack_methods))
         given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
