@@ -18,6 +18,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "explain": ("captum",),
     "private": ("dp_accounting",),
     "plots": ("matplotlib", "sklearn"),
+    "cluster": ("ray",),
 }
 """Extra and the modules it brings."""
 

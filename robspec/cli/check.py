@@ -88,6 +88,7 @@ from robspec.syntax.source import read_source
 @click.option(
     "--workers", type=click.IntRange(1, 256), metavar="N", help="Run the model in N processes of one thread each."
 )
+@click.option("--ray", metavar="auto|ADDRESS", help="Run the model in actors of a Ray cluster, --workers N of them.")
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option("--coarse", is_flag=True, help="Bound pixels by the logits before a last fixed up-sampling too.")
 @click.option(
@@ -151,6 +152,7 @@ def command(
     arithmetic: str,
     batch_size: int | None,
     workers: int | None,
+    ray: str | None,
     pair_bound: bool,
     coarse: bool,
     attack: int | None,
@@ -246,6 +248,7 @@ def command(
         choice=read_choice(model_output, given, fixed),
         ignore_claims=claims == "ignore",
         workers=workers,
+        ray=ray,
     )
     earlier = None
     if baseline is not None and not update_baseline and not baseline.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import torch
@@ -13,12 +13,25 @@ import torch
 from robspec.ir.types import Program
 from robspec.models.loading import LoadedModel
 from robspec.semantics.smoothing import Smoothing
-from robspec.session.crew import Arrays, Crew
+from robspec.session.crew import Arrays
 from robspec.session.worker import Task
 from robspec.smoothing.sampling import Counts, Model, sample
 from robspec.store.remembering import Remembering
 from robspec.verify.run import ImageBatch, ImageSource, LogitsModel
 from robspec.verify.smoothed import asked, chunk
+
+
+class Workers(Protocol):
+    """Whatever computes batches elsewhere."""
+
+    @property
+    def count(self) -> int:
+        """How many at once."""
+        ...
+
+    def submit(self, task: Task, names: Sequence[str]) -> Future[Arrays]:
+        """Have a batch computed."""
+        ...
 
 
 class _Asked:
@@ -51,7 +64,7 @@ class Ahead:
         program: Program,
         model: LoadedModel,
         data: ImageSource,
-        crew: Crew,
+        crew: Workers,
         store: Remembering | None,
         *,
         apart: bool,

@@ -53,6 +53,7 @@ from robspec.verify.run import Answers, Watch, check, versions
 # What only an option asks for is imported when it is given: a check begins sooner.
 if TYPE_CHECKING:
     from robspec.session.certificate import Certificate
+    from robspec.session.cluster import Cluster
     from robspec.verify.crosscheck import CrossCheck
     from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 
@@ -89,7 +90,8 @@ class Options:
         store: the file that logits are kept in and read from, or None; not used with `arch`, whose code nobody knows.
         choice: which part of the model file is meant.
         ignore_claims: whether the specification's Lipschitz claim is left aside, as it is about another model.
-        workers: how many further processes run the model, or None for none.
+        workers: how many further processes run the model, or None for none; with `ray`, how many actors.
+        ray: address of the Ray cluster whose actors run the model, or "auto"; None for none.
         coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
     """
 
@@ -121,6 +123,7 @@ class Options:
     choice: Choice = WHOLE
     ignore_claims: bool = False
     workers: int | None = None
+    ray: str | None = None
     coarse: bool = False
 
     def __post_init__(self) -> None:
@@ -226,10 +229,10 @@ class Check:
         )
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
-        self._crew: Crew | None = None if after is None else after._crew
-        if options.workers is not None and self._crew is None:
+        self._crew: Crew | Cluster | None = None if after is None else after._crew
+        if self._crew is None and (options.workers is not None or options.ray is not None):
             setup = Setup(model, self._session.model.sha256, self._session.wanted, threads())
-            self._crew = Crew(options.workers, setup)
+            self._crew = _crew(options, setup)
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
         self.known = 0
@@ -413,6 +416,15 @@ class Check:
         return progress(
             lambda finished: attacked(report, attacker, session.data, told=finished), plan.searches, "attacking"
         )
+
+
+def _crew(options: Options, setup: Setup) -> Crew | Cluster:
+    """Start what runs the model beside this process."""
+    if options.ray is None:
+        return Crew(options.workers or 1, setup)
+    from robspec.session.cluster import Cluster
+
+    return Cluster(options.ray, options.workers, setup)
 
 
 def chosen(program: Program, names: Sequence[str]) -> Program:

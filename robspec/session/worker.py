@@ -71,12 +71,21 @@ def main(descriptor: int) -> None:
         if model.sha256 != setup.sha256:
             sys.exit(f"{setup.path}: it changed while it was read")
         while True:
-            connection.send_bytes(_answer(model, connection.recv()))
+            connection.send_bytes(answer(model, connection.recv()))
     except (EOFError, OSError):
         return  # whoever asked has ended
 
 
-def _answer(model: LoadedModel, task: Task) -> bytes:
+def answer(model: LoadedModel, task: Task) -> bytes:
+    """Compute one batch.
+
+    Args:
+        model: loaded.
+        task: the batch.
+
+    Returns:
+        Arrays, packed; nothing where computing them raised an error.
+    """
     try:
         return packed(_arrays(model, task))
     except Exception:  # noqa: BLE001

@@ -178,3 +178,15 @@ class WorkerLost(RobspecError):
 
     code = "E0606"
     title = "a worker ended"
+
+
+class NoCluster(RobspecError):
+    """`--ray ADDRESS` names a Ray cluster, and none answers there.
+
+    `--ray auto` joins the cluster of this machine or of RAY_ADDRESS, and starts one for the check where there is
+    none; `--ray 10.0.0.1:6379` joins that one. Ray guards a cluster by a token: the same must be in RAY_AUTH_TOKEN,
+    or in ~/.ray/auth_token, of every machine.
+    """
+
+    code = "E0607"
+    title = "no cluster"

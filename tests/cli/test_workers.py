@@ -19,7 +19,7 @@ from robspec.lower import compile_text
 from robspec.models.loading import load
 from robspec.session.ahead import Ahead
 from robspec.session.crew import TRIES, Arrays, Crew, threads
-from robspec.session.worker import Setup, Task, _answer, packed, unpacked
+from robspec.session.worker import Setup, Task, answer, packed, unpacked
 from robspec.smoothing.sampling import sample
 from robspec.store import Store
 from robspec.verify.errors import WorkerLost
@@ -165,7 +165,7 @@ class _Here:
     def submit(self, task: Task, _names: Sequence[str]) -> Future[Arrays]:
         coming: Future[Arrays] = Future()
         bright = bool((task.images > 2).any())
-        blob = b"" if bright else _answer(self._model, task)  # type: ignore[arg-type]
+        blob = b"" if bright else answer(self._model, task)  # type: ignore[arg-type]
         coming.set_result(unpacked(blob) if blob else None)
         return coming
 

@@ -1,0 +1,159 @@
+"""Actors of a Ray cluster that run the model, with the interface of `robspec.session.crew`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robspec import extras
+from robspec.models.loading import LoadedModel, load
+from robspec.session.crew import TRIES, Arrays
+from robspec.session.worker import Setup, Task, answer, unpacked
+from robspec.verify.errors import NoCluster, WorkerLost
+
+
+class Holder:
+    """What an actor is: it loads the model once, then answers for one batch at a time.
+
+    Args:
+        setup: what is loaded.
+        blob: the bytes of the model file, for a machine where it does not lie.
+    """
+
+    def __init__(self, setup: Setup, blob: bytes) -> None:
+        torch.set_num_threads(setup.threads)
+        with tempfile.TemporaryDirectory(prefix="robspec-actor-") as folder:
+            path = setup.path
+            if not path.is_file():
+                path = Path(folder) / setup.path.name
+                path.write_bytes(blob)
+            self._model: LoadedModel = load(path, **setup.options)
+        if self._model.sha256 != setup.sha256:
+            raise ValueError(f"{setup.path}: it changed while it was read")
+
+    def answer(self, task: Task) -> bytes:
+        """Compute one batch; see `robspec.session.worker`."""
+        return answer(self._model, task)
+
+    def process(self) -> int:
+        """Process id."""
+        return os.getpid()
+
+
+class Cluster:
+    """Actors that hold the model; each has a thread here that hands it one batch after the other.
+
+    Args:
+        address: of a running cluster, or `auto`: the one that RAY_ADDRESS names or this machine belongs to, else one
+            that is started on this machine and ends with the check.
+        count: how many actors; None for one on each CPU of the cluster.
+        setup: what each loads.
+
+    Raises:
+        MissingExtra: E0870, Ray is not installed.
+        NoCluster: E0607, no cluster answers at that address.
+    """
+
+    def __init__(self, address: str, count: int | None, setup: Setup) -> None:
+        extras.require("cluster", "--ray")
+        import ray
+
+        self._ray, self.threads = ray, setup.threads
+        self._began = not ray.is_initialized()
+        if self._began:
+            _connect(ray, address)
+        cpus = int(ray.cluster_resources().get("CPU", 1.0))
+        self.count = count or max(1, cpus // setup.threads)
+        # Held here for as long as an actor may have to be started again.
+        self._blob = ray.put(setup.path.read_bytes())
+        # Ray restarts no actor by default, and gives a task of one up with it.
+        kind = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1, num_cpus=setup.threads)(Holder)
+        found = replace(setup, path=setup.path.resolve())
+        self._actors = [kind.remote(found, self._blob) for _ in range(self.count)]
+        self._free = list(self._actors)
+        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="robspec-actor")
+
+    def submit(self, task: Task, names: Sequence[str]) -> Future[Arrays]:
+        """Have a batch computed; see `Crew.submit`."""
+        return self._pool.submit(self._call, task, tuple(names))
+
+    def processes(self) -> tuple[int, ...]:
+        """Process ids of the actors, on whatever machine they are."""
+        return tuple(self._ray.get([actor.process.remote() for actor in self._actors]))
+
+    def close(self) -> None:
+        """End all actors, whatever they do, and the cluster where it was started here."""
+        for actor in self._actors:
+            with contextlib.suppress(Exception):  # one that has ended already, or a cluster that is gone
+                self._ray.kill(actor)
+        self._pool.shutdown(cancel_futures=True)
+        if self._began:
+            self._ray.shutdown()
+
+    def _call(self, task: Task, names: tuple[str, ...]) -> Arrays:
+        actor = self._free.pop()
+        try:
+            blob: bytes = self._ray.get(actor.answer.remote(task))
+        except self._ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()
+            raise WorkerLost(
+                names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
+                f"the actor that had these images ended, {TRIES} times: {reason[0][:200] if reason else error!r}",
+                "look into Ray's log for why, ask for fewer --workers, or check without --ray",
+            ) from error
+        finally:
+            self._free.append(actor)
+        return unpacked(blob) if blob else None
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Join a cluster, or start one on this machine, without dashboard and without reports of usage."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    named = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        if named != "auto":
+            _refuse_deaf(named)
+            ray.init(address=named, **quiet)
+            return
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            # Ray guards a cluster by a token, which it would otherwise write into the home folder.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            ray.init(address="local", include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()
+        raise NoCluster(
+            "--ray",
+            f"no cluster answers at {named[:80]}: {reason[0][:200] if reason else repr(error)}",
+            "start one with `ray start --head`, correct the address, or write --ray auto",
+        ) from error
+    finally:
+        # Ray ends the process at SIGTERM; what is finished would be lost.
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _refuse_deaf(address: str) -> None:
+    """Raise an OSError where nobody listens: Ray would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ValueError("an address is HOST:PORT")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=10.0):
+        pass

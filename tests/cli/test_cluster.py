@@ -1,0 +1,90 @@
+"""Actors of a Ray cluster run the model; nobody can tell from what is found, not even when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="Ray is an extra of its own, `cluster`")
+
+from robspec.session.cluster import Cluster
+from robspec.session.crew import Arrays, threads
+from robspec.session.worker import Setup, Task
+from robspec.verify.errors import NoCluster, WorkerLost
+from tests.cli.conftest import PROVED, Project, Run
+from tests.cli.test_store import checked
+from tests.cli.test_workers import EVERYTHING
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One cluster for all tests of this file: starting one takes longer than they do."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.getcwd())
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+def test_the_same_document_though_an_actor_is_killed(
+    project: Project, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_spec(EVERYTHING)
+    rest = ("--no-store", "--batch-size", 1, "--allow", "unknown")
+    alone, _ = checked(robspec, project, "alone.json", *rest)
+    submit, killed = Cluster.submit, list[int]()
+
+    def killing(self: Cluster, task: Task, names: Sequence[str]) -> Future[Arrays]:
+        if not killed:
+            killed.append(self.processes()[0])
+            coming = submit(self, task, names)
+            os.kill(killed[0], signal.SIGKILL)
+            return coming
+        return submit(self, task, names)
+
+    monkeypatch.setattr(Cluster, "submit", killing)
+    found, _ = checked(robspec, project, "two.json", *rest, "--ray", "auto", "--workers", 2)
+    assert len(killed) == 1
+    assert found == alone
+
+
+def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def disturbing(**_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise ConnectionError("none")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", disturbing)
+    with pytest.raises(NoCluster):
+        Cluster("auto", 1, Setup(project.model, "", {}, threads()))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_actor_that_cannot_load_the_model_is_named(project: Project) -> None:
+    crew = Cluster("auto", 1, Setup(project.model, "0" * 64, {"input_shape": (3, 8, 8)}, threads()))
+    with pytest.raises(WorkerLost, match="im0"):
+        crew.submit(Task(np.zeros((1, 3, 8, 8), np.float32), True), ("im0.png",)).result()
+    crew.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nowhere"])
+def test_no_cluster_at_an_address(address: str, project: Project, robspec: Run) -> None:
+    import ray
+
+    ray.shutdown()
+    project.write_spec(PROVED)
+    found = robspec("check", project.model, project.spec, "--ray", address, "--workers", 1)
+    assert found.status == 2
+    assert NoCluster.code in found.err
