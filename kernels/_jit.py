@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
+import numpy as np
 import platformdirs
-from numba import njit
+import torch
+from numba import njit, set_num_threads
 from numba.core import config
 
 _CONFIG: Any = config
@@ -48,12 +50,38 @@ def compiled(
             made: Any = compile_kept(function)
         finally:
             _CONFIG.CACHE_DIR = before
-        if not folder or not hasattr(made, "stats") or _kept_apart(made, folder):
-            return made  # type: ignore[no-any-return]
-        compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom))
-        return compile_it(function)  # type: ignore[no-any-return]
+        if folder and hasattr(made, "stats") and not _kept_apart(made, folder):
+            compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom))
+            made = compile_it(function)
+        return _Shared(made) if parallel else made  # type: ignore[return-value]
 
     return decorate
+
+
+class _Shared:
+    """A compiled function whose loops threads share: as many as torch has, and one alone where that is enough.
+
+    Waking threads, and their waiting for each other, takes longer than a small loop; no answer depends on how many
+    there are.
+    """
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    @property
+    def stats(self) -> Any:
+        """Where machine code is kept, and how often it was found."""
+        return self._made.stats
+
+    def __call__(self, *args: Any) -> Any:
+        entries = max((a.size for a in args if isinstance(a, np.ndarray)), default=0)
+        few = 1 if entries < _WORTH_SHARING else torch.get_num_threads()
+        set_num_threads(max(1, min(few, _CONFIG.NUMBA_NUM_THREADS)))
+        return self._made(*args)
+
+
+_WORTH_SHARING = 1 << 15
+"""Entries of the largest array from which on more than one thread is worth waking."""
 
 
 def _kept_apart(made: Any, folder: str) -> bool:
