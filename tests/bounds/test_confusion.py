@@ -361,3 +361,27 @@ def test_lists_are_asked_for_no_further_than_the_budget(norm: Norm) -> None:
         ask()
         assert asked.pop() == spied.budgets(F(3), constant(norm))
         assert asked == []
+
+
+@pytest.mark.parametrize("asked", [ODD, WRONG], ids=["higher", "lower"])
+def test_doubles_leave_few_counts_to_be_compared_exactly(asked: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[tuple[int, ...]] = []
+
+    def spy(metric: Metric, *cells: int) -> Fraction:
+        looked_at.append(cells)
+        return value_at(metric, *cells)
+
+    monkeypatch.setattr("robspec.bounds.confusion.value_at", spy)
+    a = np.arange(1, 1001)
+    found = extreme(asked, 2000 - a, a, a, 3000 - 2 * a)
+    assert found == value_at(asked, 1000, 1000, 1000, 1000)
+    assert looked_at == [(1000, 1000, 1000, 1000)]
+
+
+def test_quotients_of_sums_are_searched_without_listing_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = confusion([2.0, 3.0], [1.0, 5.0], fp=1, fn=1)
+    wanted = [items.worst_case(m, F(3), constant(L2)) for m in (IOU, FNR, PRECISION)]
+    monkeypatch.delattr("robspec.bounds.confusion.pairs")
+    assert [items.worst_case(m, F(3), constant(L2)) for m in (IOU, FNR, PRECISION)] == wanted
+    with pytest.raises(NameError):
+        items.worst_case(MIXED, F(3), constant(L2))

@@ -190,3 +190,22 @@ def test_the_second_place_is_lost_by_water_filling_in_l2_alone(norm: Norm, lost:
     first = open_bound(metric("pixel_accuracy"), seen, constant(norm)).radius([[F(0)]], strict=False)[0][0]
     assert isinstance(first, Fraction)
     assert first <= radius
+
+
+def test_a_rate_holds_the_items_of_one_flip_alone() -> None:
+    seen = batch([(2.0, 1), (4.0, 1), (-3.0, 0), (-8.0, 0), (-9.0, 0)])
+    for text, leaves, enters in (("recall[c1]", 2, 0), ("fpr[c1]", 0, 3), ("iou[c1]", 2, 3)):
+        bound = open_bound(metric(text, 2), seen, constant(L2))
+        assert isinstance(bound, ratio.Bound)
+        (image,) = bound.images
+        assert (image.leaves, image.enters) == (leaves, enters)
+
+
+def test_the_largest_budget_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its items hold those of all others, so that lists are read once."""
+    for text in ("iou[c1]", "mean_iou"):
+        bound = open_bound(metric(text, 2), batch([(2.0, 1), (-4.0, 0)]), constant(L2))
+        asked: list[Fraction] = []
+        monkeypatch.setattr(bound, "_worst", lambda _, eps, asked=asked: asked.append(eps) or eps)
+        assert bound.worst_case([F(1), F(3), F(2), F(3)]) == [(F(1), F(3), F(2), F(3))]
+        assert asked == [F(3), F(2), F(1)]

@@ -345,3 +345,21 @@ def test_a_share_of_all_pixels_is_defined_where_there_are_any() -> None:
     assert pool.clean() == F(2, 3)
     assert pool.worst_case([F(1)]) == (F(1, 3),)
     pool.close()
+
+
+def test_a_denominator_of_one_that_is_not_the_last_price() -> None:
+    assert pooled_extreme(IOU, [frontier([5, 1], [2, 1])]) == 1
+    assert pooled_extreme(IOU, [frontier([9, 1], [2, 1]), frontier([0, 0], [0, 0])]) == 1
+
+
+def test_a_largest_budget_keeps_what_it_pays_for() -> None:
+    far = [1000.0 + n for n in range(3000)]
+    sizes = []
+    for largest in (None, F(1)):
+        pool = Pool(IOU, 2, constant(L2), largest)
+        pool.add(image([0.5, *far, -0.5, *(-m for m in far)], [1] * 3001 + [0] * 3001))
+        ((items,),) = pool._kept
+        sizes.append([len(x) for x in items.lists(None, None)])
+        pool.close()
+    assert sizes[0] == [3001, 3001]
+    assert all(1 <= size < 300 for size in sizes[1])
