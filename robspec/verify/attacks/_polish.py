@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robspec.semantics.norm import L1
 from robspec.verify.attacks._hunt import Best, Hunt
 from robspec.verify.balls import inside, sizes, spread, steepest, straight
 from robspec.verify.goals import typical
@@ -16,7 +15,7 @@ _BEYOND = 1e-4
 """How far below 0 a margin is to come, in typical margins."""
 
 
-def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
+def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int, *, at_once: bool = False) -> Tensor:
     """Look for a smaller change that leaves wrong whatever is wrong on an image.
 
     Args:
@@ -24,13 +23,12 @@ def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
         images: what was found, the clean image where nothing was.
         part: how long the change is to be, of what it is, [N] in double.
         steps: gradients.
+        at_once: whether all entries move at once, as far as the linear part of the margins says: in turns to where
+            what is wrong is wrong by nothing, which makes the change shorter, and to where what became right in the
+            smaller ball is wrong again.
 
     Returns:
         Images no farther from the clean ones, float32 [N, C, H, W].
-
-    In l1, where a small step moves few entries, all move at once, as far as the linear part of the margins says: in
-    turns to where all that are wrong are wrong by nothing, which makes the change shorter, and to where those that
-    are right again in the smaller ball are wrong.
     """
     best = Best(hunt)
     logits = hunt.model.logits(images)
@@ -46,10 +44,10 @@ def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
         logits = hunt.model.differentiable(tried)
         best.see(tried, logits)
         short = (hunt.goal.margins(logits).double() / scale[:, None] + _BEYOND) * wrong
-        if hunt.norm != L1 or k % 2:
+        if not at_once or k % 2:
             short = torch.relu(short)
         (slope,) = torch.autograd.grad((short**2).sum(), tried)
-        if hunt.norm == L1:
+        if at_once:
             step = slope * spread(straight((short.detach() ** 2).sum(dim=1), slope)).float()
         else:
             length = _FIRST * (_LAST / _FIRST) ** (k / max(steps - 1, 1))

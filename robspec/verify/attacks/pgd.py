@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from robspec.semantics.norm import L1
 from robspec.verify.attacks._hunt import Best, Hunt, Method
 from robspec.verify.balls import spread, steepest, straight
 from robspec.verify.goals import cheapest, profits, typical
@@ -24,13 +23,17 @@ _MORE = 1.5
 """How many more pixels are aimed at than are lost already."""
 
 
-def search(hunt: Hunt) -> Tensor:
+def search(hunt: Hunt, at_once: Tensor | None = None) -> Tensor:
     """Descend on the metric made smooth, and keep the best image seen.
 
     Only the pixels that come next pull, each the more, the further it is from being wrong and the more the metric
     loses by it: of a linear map this is the way to the nearest image on which all of them are wrong. At first they
-    are as many as the bound concedes; later somewhat more than are lost by then, as a network concedes less. In l1
-    every other step is no sparse one but goes as far as the linear part of the margins says, and into the ball.
+    are as many as the bound concedes; later somewhat more than are lost by then, as a network concedes less.
+
+    Args:
+        hunt: within balls.
+        at_once: bool [N], images of which every other step is as long as the linear part of the margins says, and of
+            all entries, where those of `steepest` in l1 are of few; None for no image.
 
     Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018; the momentum of
     Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018. Which pixels pull follows MATH.md 3.A.
@@ -61,13 +64,12 @@ def search(hunt: Hunt) -> Tensor:
         short = torch.relu(margins.double() / scale[:, None] + _BEYOND) * chosen
         far = (worth * short**2).sum(dim=1)
         (slope,) = torch.autograd.grad(far.sum(), images)
-        if hunt.norm == L1 and k % 2 == 0:
-            # To where all that pull are wrong, at once; the ball keeps the entries that move most.
-            change = images.detach() - hunt.clean - slope * spread(straight(far.detach(), slope)).float()
-            continue
         direction = _KEEP * direction + steepest(slope, hunt.norm)
         length = _LAST + (_FIRST - _LAST) * (1 + math.cos(math.pi * part)) / 2
-        change = images.detach() - hunt.clean - steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
+        step = steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
+        if at_once is not None and k % 2 == 0:
+            step = torch.where(spread(at_once), slope * spread(straight(far.detach(), slope)).float(), step)
+        change = images.detach() - hunt.clean - step
     return best.last(change)
 
 
