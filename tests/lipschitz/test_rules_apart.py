@@ -95,3 +95,42 @@ def test_a_slope_above_one_is_the_bound_and_one_below_zero_is_none_of_a_monotone
         # x + f(x) gains from slopes between 0 and 1 alone: 2 and no more, or 1 + |slope|.
         both = export(lambda x, slope=slope: x - functional.leaky_relu(x, slope), (3,))
         assert abs(1 - slope) <= bound(both, L2) <= (1 + value) * 1.000001
+
+
+@pytest.mark.parametrize(
+    ("dtype", "threshold", "fits"),
+    [
+        (torch.float32, 20.0, True),
+        (torch.float32, 88.0, True),
+        (torch.float32, 88.5, False),
+        (torch.float32, 10.0, False),
+        # In double the line that takes over at 20 lies visibly below the curve.
+        (torch.float64, 20.0, False),
+        (torch.float64, 40.0, True),
+        (torch.float64, 709.0, True),
+        (torch.float64, 709.5, False),
+    ],
+)
+def test_a_softplus_neither_jumps_nor_overflows_in_its_own_type(
+    dtype: torch.dtype, threshold: float, fits: bool, export: Any
+) -> None:
+    program = export(lambda x: functional.softplus(x, threshold=threshold), (3,), dtype=dtype)
+    if fits:
+        assert prove(program, input_norm=L2, output_norm=L2).bound == pytest.approx(1.0, rel=1e-6)
+        return
+    mend = "threshold of 40" if dtype == torch.float64 else "threshold of 20"
+    with pytest.raises(NoGlobalConstant, match=mend):
+        prove(program, input_norm=L2, output_norm=L2)
+
+
+def test_shrinking_by_nothing_is_the_identity(export: Any, bound: Any) -> None:
+    assert bound(export(lambda x: functional.softshrink(x, 0.0), (3,)), L2) == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2.0**-140, 3 * 2.0**-149])
+def test_a_factor_below_the_normal_numbers_counts_as_what_it_may_be_rounded_to(
+    factor: float, export: Any, bound: Any
+) -> None:
+    """In double a number of float32's subnormal range; the graph may round it to float32, by up to half of 2^-149."""
+    program = export(lambda x: x.tanh() * factor, (3,))
+    assert factor <= bound(program, L2) <= 2 * factor + 2.0**-148

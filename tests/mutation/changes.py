@@ -54,6 +54,21 @@ def change(project: Path, copy: Path, part: str, skipped: list[str]) -> None:
     (copy / "alike.json").write_text(json.dumps(same))
 
 
+def renewed(project: Path, copy: Path, part: str) -> None:
+    """Copy the project anew around the files of a part that were changed already.
+
+    Args:
+        project: its root, under git.
+        copy: what `change` made of the same files.
+        part: the folder.
+    """
+    kept = [*(copy / part).glob("*.py"), copy / "changes.json", copy / "alike.json"]
+    texts = {path: path.read_bytes() for path in kept}
+    copied(project, copy)
+    for path, text in texts.items():
+        path.write_bytes(text)
+
+
 def copied(project: Path, copy: Path) -> None:
     """Copy what git knows of or would add, and replace what was there."""
     shutil.rmtree(copy, ignore_errors=True)
