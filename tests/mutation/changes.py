@@ -95,7 +95,10 @@ def alike(before: str, after: str) -> str:
     Returns:
         The reason, empty where none is known.
     """
+    changed = difference(before, after)
     for keyword, (callee, reason) in _ASSERTIONS.items():
+        if f"{keyword}=" not in changed:
+            continue
         trees = [ast.parse(textwrap.dedent(text)) for text in (before, after)]
         if len({ast.dump(_Without(callee, keyword).visit(tree)) for tree in trees}) == 1:
             return reason
