@@ -140,8 +140,31 @@ def test_a_radius_ends_at_the_last_double_that_certifies(known: Fraction, needed
     assert abs(radius - 6) < F(1, 10**9)
 
 
-def test_three_flips_that_cells_never_give_have_no_radius() -> None:
-    assert bound(Full(F(0), F(1), 3), Cells(F(3))).radius([[F(0)]], strict=True)[0][0] > 10**300
+def test_as_many_flips_as_there_are_items_have_a_radius() -> None:
+    """All three can flip, and two do from a reach of 6 on: more than that is never looked for, but no infinity."""
+    ((never,),) = bound(Full(F(0), F(1), 3), Cells(F(3))).radius([[F(0)]], strict=True)
+    assert isinstance(never, Fraction)
+    assert never > 10**300
+    found = Cells(F(3))
+    found.items = np.array([2])
+    ((radius,),) = bound(Full(F(0), F(1), 2), found).radius([[F(0)]], strict=True)
+    assert isinstance(radius, Fraction)
+    assert abs(radius - 6) < F(1, 10**9)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_budgets_are_those_of_the_coarse_logits(single: bool) -> None:
+    asked: list[Budget] = []
+
+    class Asked(Cells):
+        def flips(self, budgets: Sequence[Budget]) -> Any:
+            asked.extend(budgets)
+            return np.array([[0] * len(budgets)])
+
+    found = Asked(F(3))
+    found.single = single
+    bound(Full(F(0), None, 0), found).worst_case([F(5), F(7)])
+    assert asked == [Budget.of(eps, F(1, 2), F(2), 4, single=single) for eps in (F(5), F(7))]
 
 
 @pytest.mark.parametrize(("level", "needed", "found"), [(0, 1, math.inf), (1, 1, F(1, 8)), (1, 2, math.inf)])

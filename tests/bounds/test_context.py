@@ -246,3 +246,15 @@ def test_a_rank_leaves_out_what_does_not_count() -> None:
     assert Context(CPU, logits, torch.tensor([[[0, 0, 1]]]), None).prepared(asked, Items.CORRECT).valid.tolist() == [
         3
     ]
+
+
+def test_what_was_counted_is_counted_once() -> None:
+    seen, calls = Context(CPU, LOGITS, LABELS, 255), []
+
+    def count() -> int:
+        calls.append(len(calls))
+        return calls[-1]
+
+    assert [seen.counted("a", count), seen.counted("b", count), seen.counted("a", count)] == [0, 1, 0]
+    assert calls == [0, 1]
+    assert seen.of(LOGITS).counted("a", count) == 2

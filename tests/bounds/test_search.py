@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from robspec.bounds.search import coarse_radius
+from robspec.bounds.search import coarse_radius, radius
 from robspec.ir.types import Metric
 from tests.bounds.language import metric
 
@@ -19,7 +19,7 @@ ACCURACY, MISSED = metric("pixel_accuracy"), metric("fnr[c1]")
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("asked", [ACCURACY, MISSED], ids=["higher", "lower"])
 def test_the_radius_certifies_and_little_more_does_not(asked: Metric, edge: Fraction, strict: bool) -> None:
-    """The value is at its clean one up to the edge, then at the threshold or worse."""
+    """The value is at its clean one up to the edge, or at a threshold that is not met by itself, then meets it."""
     sign = -1 if asked.lower_is_better else 1
     gamma = sign * F(1, 2)
     beyond = gamma - sign * F(1, 4) if strict else gamma
@@ -27,7 +27,7 @@ def test_the_radius_certifies_and_little_more_does_not(asked: Metric, edge: Frac
 
     def worst(eps: Fraction) -> Fraction:
         asked_at.append(eps)
-        return sign * F(1) if eps <= edge else beyond
+        return (gamma if strict and eps > edge / 2 else sign * F(1)) if eps <= edge else beyond
 
     found = coarse_radius(asked, sign * F(1), beyond, gamma, worst, strict=strict)
     assert isinstance(found, Fraction)
@@ -49,6 +49,9 @@ def test_where_nothing_is_looked_for(strict: bool) -> None:
     assert coarse_radius(MISSED, F(0), less, half, never, strict=strict) == math.inf
     # On the threshold only the objective that includes it is met.
     if strict:
+        falls = lambda eps: half if eps <= 3 else F(0)  # noqa: E731
+        for search in (coarse_radius, radius):
+            assert abs(search(ACCURACY, half, F(0), half, falls, strict=True) - 3) < F(1, 10**5)
         assert coarse_radius(ACCURACY, F(1), half, half, never, strict=True) == math.inf
     else:
         assert coarse_radius(ACCURACY, half, F(0), half, never, strict=False) == 0
