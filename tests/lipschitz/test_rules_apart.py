@@ -47,6 +47,8 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (3,),
         (11, 2 * math.sqrt(3) + 5, 7),
     ),
+    # sin(x) - 3 * 2 tanh(x): the factor is that of the first operand.
+    "reversed_difference": (lambda x: torch.rsub(2 * x.tanh(), x.sin(), alpha=3.0), (3,), (7, 7, 7)),
     "a_mean_of_squares_by_another_divisor": (
         lambda x: torch.sqrt(functional.avg_pool1d(x**2, 4)),
         (1, 4),
