@@ -47,6 +47,14 @@ _BY_HAND: dict[str, tuple[Function, tuple[int, ...], tuple[float, float, float]]
         (3,),
         (11, 2 * math.sqrt(3) + 5, 7),
     ),
+    # The view between two maps leaves them one.
+    "a_view_of_the_same_shape": (
+        lambda x: (
+            (x @ torch.tensor([[1.0, 1.0], [1.0, -1.0]])).reshape(-1, 2) @ torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        ),
+        (2,),
+        (2, 2, 2),
+    ),
     # sin(x) - 3 * 2 tanh(x): the factor is that of the first operand.
     "reversed_difference": (lambda x: torch.rsub(2 * x.tanh(), x.sin(), alpha=3.0), (3,), (7, 7, 7)),
     "a_mean_of_squares_by_another_divisor": (
