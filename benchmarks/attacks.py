@@ -91,7 +91,7 @@ class Positive:
 
 
 def linear(console: Console) -> None:
-    """Compare every method with the truth on a map whose pixels are independent."""
+    """Compare every method with the truth on a map whose pixels are independent, and the default on a larger one."""
     table = Table("norm", "method", "radius / true, 40 gradients", "160", "400", f"lost of {LOST} in a ball, 200")
     for norm in (L1, L2, LINF):
         wrong = torch.zeros_like(CLEAN)
@@ -109,12 +109,25 @@ def linear(console: Console) -> None:
             lost = int((method.search(_hunt(norm, 1.01 * true, 200)) <= 0).sum())
             table.add_row(str(norm), name, *ratios, str(lost))
     console.print(table)
+    table = Table("norm", "bisection on 192 pixels, lost", "radius / true, 40 gradients", "160", "400")
+    clean = 0.2 + 0.7 * torch.rand(1, 1, 12, 16, generator=torch.Generator().manual_seed(0))
+    for norm in (L1, L2, LINF):
+        for lost in (12, 40, 96):
+            ratios = []
+            for steps in (40, 160, 400):
+                hunt = _hunt(norm, float("inf"), steps, clean, lost)
+                found = shortened(hunt, attacks.load("bisection").search(hunt))
+                wrong = clean.flatten().sort().values[:lost].reshape(1, 1, 1, -1)
+                ratio = float(sizes(found - clean, norm) / sizes(wrong, norm))
+                ratios.append(f"{ratio:.4f}" if bool(((found <= 0).sum() >= lost).item()) else "-")
+            table.add_row(str(norm), str(lost), *ratios)
+    console.print(table)
 
 
-def _hunt(norm: Norm, eps: float, steps: int) -> Hunt:
-    aim, radius = (torch.tensor([v], dtype=torch.float64) for v in (LOST, eps))
-    goal, start = Positive(1 - LOST / 16), torch.zeros_like(CLEAN)
-    return Hunt(Pixels(), CLEAN, start, goal, aim, norm, radius, steps, (-1.0, 1.0), lambda: False)
+def _hunt(norm: Norm, eps: float, steps: int, clean: Tensor = CLEAN, lost: int = LOST) -> Hunt:
+    aim, radius = (torch.tensor([v], dtype=torch.float64) for v in (lost, eps))
+    goal, start = Positive(1 - lost / clean.numel()), torch.zeros_like(clean)
+    return Hunt(Pixels(), clean, start, goal, aim, norm, radius, steps, (-1.0, 1.0), lambda: False)
 
 
 def runway(console: Console, steps: int) -> None:

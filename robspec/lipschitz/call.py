@@ -62,9 +62,9 @@ class Call:
     dtypes: tuple[torch.dtype, ...]
     lookup: Callable[[fx.Node], object]
 
-    def get(self, name: str, default: object = None) -> object:
-        """Return an argument; constants are unwrapped, unless their value depends on the batch size."""
-        found = self.arguments.get(name, default)
+    def get(self, name: str) -> object:
+        """Return an argument, None if absent; constants are unwrapped, unless they depend on the batch size."""
+        found = self.arguments.get(name)
         if isinstance(found, Constant):
             if found.sized:
                 raise self.unsuitable("a number here depends on the batch size")
@@ -73,7 +73,7 @@ class Call:
             if any(isinstance(item, Constant) and item.sized for item in found):
                 raise self.unsuitable("a number here depends on the batch size")
             return [item.value if isinstance(item, Constant) else item for item in found]
-        return default if found is None else found
+        return found
 
     def value(self, name: str) -> Value:
         """Return an argument that depends on the image; refuse if it does not."""
@@ -91,43 +91,40 @@ class Call:
             raise self.refuse(f"argument {name} depends on the image")
         return torch.as_tensor(found)
 
-    def integer(self, name: str, default: int = 0) -> int:
-        """Return an integer argument."""
-        found = self.get(name, default)
+    def integer(self, name: str) -> int:
+        """Return an integer argument; refuse if it is absent, for no default of torch's is guessed here."""
+        found = self.get(name)
         if isinstance(found, bool) or not isinstance(found, int):
             raise self.refuse(f"argument {name} is not a fixed integer")
         return found
 
-    def number(self, name: str, default: float = 0.0) -> float:
-        """Return a finite number argument."""
-        found = self.get(name, default)
+    def number(self, name: str) -> float:
+        """Return a finite number argument; refuse if it is absent."""
+        found = self.get(name)
         if isinstance(found, torch.Tensor) and found.numel() == 1:
             found = found.item()
         if not isinstance(found, int | float) or not math.isfinite(found):
             raise self.refuse(f"argument {name} is not a fixed finite number")
         return float(found)
 
-    def size(self, name: str, default: float = 0.0) -> float:
+    def size(self, name: str) -> float:
         """Bound the size of a number argument, as given and as rounded to the element type of the output.
 
         Args:
             name: the argument.
-            default: where it is absent.
 
         Returns:
             The larger of the two, rounded up.
         """
-        given = self.number(name, default)
+        given = self.number(name)
         return directed.mul(abs(given), directed.add(1.0, _rounding(given, self.dtypes[0])))
 
-    def integers(self, name: str, count: int, default: int) -> tuple[int, ...]:
-        """Return a list-of-integers argument, one number standing for all."""
+    def integers(self, name: str, count: int) -> tuple[int, ...]:
+        """Return a list-of-integers argument, one number standing for all; refuse if it is absent."""
         found = self.get(name)
-        if found is None or found == []:
-            return (default,) * count
         given: list[object] = list(found) if isinstance(found, list | tuple) else [found]
         items = [item for item in given if isinstance(item, int)]
-        if len(items) != len(given):
+        if len(items) != len(given) or (count and not items):
             raise self.refuse(f"argument {name} is not a list of fixed integers")
         return tuple(items) * count if len(items) == 1 else tuple(items)
 

@@ -48,6 +48,23 @@ def steepest(slope: Tensor, norm: Norm) -> Tensor:
     return (kept / kept.double().abs().sum(dim=1, keepdim=True).clamp_min(1e-30)).to(slope.dtype).view_as(slope)
 
 
+def straight(short: Tensor, slope: Tensor) -> Tensor:
+    """Give how far to go down the gradients of sums of squares until these are 0, were their roots linear.
+
+    Args:
+        short: the sums, [N] in double.
+        slope: their gradients [N, C, H, W].
+
+    Returns:
+        Multiples of the gradients, [N] in double; where all squares are of linear functions, never too far.
+
+    Source: the step of Polyak, "Minimization of Unsmooth Functionals", 1969, for the root of the sum.
+    """
+    squared = sizes(slope, L2) ** 2
+    # Nowhere where there is no slope; and nothing beyond what a float holds.
+    return torch.where(squared > 0, 2 * short / squared.clamp_min(1e-300), 0.0).clamp_max(1e30)
+
+
 def inside(change: Tensor, eps: Tensor, norm: Norm) -> Tensor:
     """Project changes onto balls.
 

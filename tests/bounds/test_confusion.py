@@ -322,3 +322,66 @@ def test_a_value_that_doubles_do_not_give_hides_no_other() -> None:
     tp, fp, fn, tn = (np.array(n) for n in ([1, 0], [1, 5], [1, 0], [0, 1]))
     assert extreme(asked, tp, fp, fn, tn) == 5
     assert extreme(replace(asked, lower_is_better=False), tp, fp, fn, tn) == 1
+
+
+def test_the_reference_goes_on_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what it answers is not decided by the code that it is compared with."""
+    from robspec.kernels.knapsack import _classes
+
+    def never(*_: object) -> None:
+        raise AssertionError("compiled")
+
+    plain = replace(confusion([2.0, 3.0], [1.0, 5.0], fp=1, fn=1), backend="reference")
+    compiled = replace(plain, backend="cpu")
+    wanted = [
+        [c.worst_case(m, F(3), constant(norm)) for m in (IOU, ODD) for norm in (L1, L2)] for c in (plain, compiled)
+    ]
+    assert wanted[0] == wanted[1]
+    reached = plain.reachable(F(3), constant(L2))
+    monkeypatch.setattr(_classes, "frontier", never)
+    monkeypatch.setattr(_classes, "worst_quotient", never)
+    assert [plain.worst_case(m, F(3), constant(norm)) for m in (IOU, ODD) for norm in (L1, L2)] == wanted[0]
+    assert [x.tolist() for x in plain.reachable(F(3), constant(L2))] == [x.tolist() for x in reached]
+    for ask in (lambda: compiled.worst_case(IOU, F(3), constant(L2)), lambda: compiled.reachable(F(3), constant(L2))):
+        with pytest.raises(AssertionError, match="compiled"):
+            ask()
+
+
+@pytest.mark.parametrize("norm", [L1, L2, LINF], ids=["l1", "l2", "linf"])
+def test_lists_are_asked_for_no_further_than_the_budget(norm: Norm) -> None:
+    asked: list[tuple[Budget | None, Budget | None]] = []
+    plain = confusion([2.0, 3.0], [1.0, 5.0], fp=1, fn=1, squared=norm is L2)
+
+    def spy(leave: Budget | None, enter: Budget | None) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((leave, enter))
+        return plain.lists(leave, enter)
+
+    spied = replace(plain, lists=spy)
+    for ask in (lambda: spied.worst_case(IOU, F(3), constant(norm)), lambda: spied.reachable(F(3), constant(norm))):
+        ask()
+        assert asked.pop() == spied.budgets(F(3), constant(norm))
+        assert asked == []
+
+
+@pytest.mark.parametrize("asked", [ODD, WRONG], ids=["higher", "lower"])
+def test_doubles_leave_few_counts_to_be_compared_exactly(asked: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[tuple[int, ...]] = []
+
+    def spy(metric: Metric, *cells: int) -> Fraction:
+        looked_at.append(cells)
+        return value_at(metric, *cells)
+
+    monkeypatch.setattr("robspec.bounds.confusion.value_at", spy)
+    a = np.arange(1, 1001)
+    found = extreme(asked, 2000 - a, a, a, 3000 - 2 * a)
+    assert found == value_at(asked, 1000, 1000, 1000, 1000)
+    assert looked_at == [(1000, 1000, 1000, 1000)]
+
+
+def test_quotients_of_sums_are_searched_without_listing_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = confusion([2.0, 3.0], [1.0, 5.0], fp=1, fn=1)
+    wanted = [items.worst_case(m, F(3), constant(L2)) for m in (IOU, FNR, PRECISION)]
+    monkeypatch.delattr("robspec.bounds.confusion.pairs")
+    assert [items.worst_case(m, F(3), constant(L2)) for m in (IOU, FNR, PRECISION)] == wanted
+    with pytest.raises(NameError):
+        items.worst_case(MIXED, F(3), constant(L2))

@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 from robspec.bounds.context import LARGEST_LOGIT, LEFT_OUT, Context, doubles
 from robspec.bounds.search import meets, radii, radius
-from robspec.kernels.knapsack import Items
+from robspec.kernels.knapsack import Items, LogitsBatch
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
 from tests.bounds.language import metric
@@ -171,3 +172,89 @@ def test_images_after_one_without_a_value_have_radii() -> None:
     )
     largest = F(math.nextafter(2.0, 0.0))
     assert found == [(None, None), (None,), (largest, None, F(0), math.inf)]
+
+
+def test_the_same_batch_with_other_logits_or_by_pairs() -> None:
+    """What is compared differs in the one thing that it is compared for."""
+    detector, scenes = object(), (object(),)
+    grid = object()
+    seen = Context(CPU, LOGITS, LABELS, 255, REGION, REGION.double(), scenes=(detector, scenes), grid=grid)  # type: ignore[arg-type]
+    assert seen.detections() == (detector, scenes)
+    others = LOGITS + 1
+    for like, logits, water in (
+        (seen.of(others), others, True),
+        (seen.by_pairs(), LOGITS, False),
+        (seen.by_pairs().of(others), others, False),
+        (seen.full_size(), LOGITS, True),
+        (seen.by_pairs().full_size(), LOGITS, False),
+    ):
+        assert like.logits is logits
+        assert like._water is water
+        assert (like.labels, like.region, like.weights) == (seen.labels, seen.region, seen.weights)
+        assert (like.backend, like._ignore, like.detections()) == (CPU, 255, (detector, scenes))
+        if like.grid is None:
+            assert like._prepared is (seen if water else like)._prepared
+        else:
+            assert like.grid is grid
+    with pytest.raises(ValueError, match="needs a detector"):
+        Context(CPU, LOGITS, LABELS, 255).detections()
+
+
+def test_a_class_set_is_read_as_asked() -> None:
+    read: list[LogitsBatch] = []
+    ranks = object()
+
+    class Backend:
+        name = "spy"
+
+        def prepare_class(self, batch: LogitsBatch) -> object:
+            read.append(batch)
+            return batch
+
+        def rank(self, logits: torch.Tensor) -> object:
+            assert logits is LOGITS
+            return ranks
+
+    seen = Context(Backend(), LOGITS, LABELS, 255)  # type: ignore[arg-type]
+    for water, share, whole in ((True, 0.5, True), (False, 0.25, False), (True, 1.0, False)):
+        seen.one_class(ACCURACY, (0, 2), water=water, share=share, whole=whole)
+        batch = read[-1]
+        assert (batch.items, batch.inside, batch.ignore) == (Items.CLASS, (0, 2), LEFT_OUT)
+        assert (batch.water, batch.share, batch.whole_when_wrong) == (water, share, whole)
+        assert batch.ranked is ranks
+        assert batch.logits is LOGITS
+        assert batch.labels is not None
+        assert batch.labels.tolist() == [[[0, 1, 2, LEFT_OUT]]]
+    assert len(read) == 3
+
+
+def test_a_rank_leaves_out_what_does_not_count() -> None:
+    """Among the two largest of three: the first by 3, the second by 2; what is ignored is not counted."""
+    logits = torch.tensor([[3.0, 1, 0], [2, 0, 4], [0, 2, 2]]).T.reshape(1, 3, 1, 3)
+    asked = metric("top_k(2)")
+    seen = Context(CPU, logits, torch.tensor([[[0, 0, 255]]]), 255)
+    by = seen.prepared(asked, Items.CORRECT, squared=False)
+    assert (by.items.tolist(), by.valid.tolist()) == ([2], [2])
+    assert seen.prepared(asked, Items.CORRECT, squared=True) is not by
+    assert seen.prepared(asked, Items.CORRECT, squared=False) is by
+    # What is filled up costs at least as much as a pair.
+    wider = seen.prepared(asked, Items.CORRECT, squared=True).radii(np.array([[1, 2]]), F(1), F(2)).tolist()[0]
+    pairs = (
+        seen.by_pairs().prepared(asked, Items.CORRECT, squared=True).radii(np.array([[1, 2]]), F(1), F(2)).tolist()[0]
+    )
+    assert [wide > pair for wide, pair in zip(wider, pairs, strict=True)] == [False, True]
+    assert Context(CPU, logits, torch.tensor([[[0, 0, 1]]]), None).prepared(asked, Items.CORRECT).valid.tolist() == [
+        3
+    ]
+
+
+def test_what_was_counted_is_counted_once() -> None:
+    seen, calls = Context(CPU, LOGITS, LABELS, 255), []
+
+    def count() -> int:
+        calls.append(len(calls))
+        return calls[-1]
+
+    assert [seen.counted("a", count), seen.counted("b", count), seen.counted("a", count)] == [0, 1, 0]
+    assert calls == [0, 1]
+    assert seen.of(LOGITS).counted("a", count) == 2

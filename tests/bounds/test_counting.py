@@ -152,3 +152,60 @@ def test_water_filling_only_where_it_is_exact() -> None:
     assert bound.worst_case([F(22, 10), F(245, 100)]) == [(F(1), F(0))]
     pair = open_bound(metric("specificity[c0]"), other, constant(L1))
     assert pair.worst_case([F(299, 100), F(3)]) == [(F(1), F(0))]
+
+
+def test_stability_counts_every_pixel_and_accuracy_the_right_ones() -> None:
+    seen = batch([(2.0, 1), (-6.0, 1), (3.0, 0), (1.0, 255)])
+    accuracy, stability = (
+        open_bound(metric(name, 2), seen, constant(LINF)) for name in ("pixel_accuracy", "stability")
+    )
+    assert (accuracy.clean(), stability.clean()) == ([F(1, 3)], [F(1)])
+    # In linf a margin of m is closed from m / 2 on.
+    budgets = [F(49, 100), F(1, 2), F(1), F(3, 2), F(3)]
+    assert accuracy.worst_case(budgets) == [(F(1, 3), F(1, 3), F(0), F(0), F(0))]
+    assert stability.worst_case(budgets) == [(F(1), F(3, 4), F(1, 2), F(1, 4), F(0))]
+    # Without an annotation too.
+    bare = open_bound(metric("stability", 2), Context(CPU, seen.logits, None, 255), constant(LINF))
+    assert bare.worst_case(budgets) == stability.worst_case(budgets)
+
+
+@pytest.mark.parametrize(
+    ("norm", "lost"), [(L1, F(3)), (L2, F(2449, 1000)), (LINF, F(3, 2))], ids=["l1", "l2", "linf"]
+)
+def test_the_second_place_is_lost_by_water_filling_in_l2_alone(norm: Norm, lost: Fraction) -> None:
+    """Two others level, 3 below: to pass the leader both rise to one level t, min t^2 + 2 (3 - t)^2 = 6 in l2.
+
+    In l1 and linf a pair decides: 3 and 3 / 2.
+    """
+    logits = torch.tensor([3.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 3, 1, 1)
+    seen = Context(CPU, logits, torch.tensor([[[0]]]), 255)
+    bound = open_bound(metric("top_k(2)"), seen, constant(norm))
+    assert bound.clean() == [F(1)]
+    little = F(1, 1000)
+    assert bound.worst_case([lost - little, lost + little]) == [(F(1), F(0))]
+    (radius,) = bound.radius([[F(0)]], strict=False)[0]
+    assert isinstance(radius, Fraction)
+    assert lost - little < radius < lost + little
+    # The third is never lost of three classes, and the first by a pair in every norm.
+    first = open_bound(metric("pixel_accuracy"), seen, constant(norm)).radius([[F(0)]], strict=False)[0][0]
+    assert isinstance(first, Fraction)
+    assert first <= radius
+
+
+def test_a_rate_holds_the_items_of_one_flip_alone() -> None:
+    seen = batch([(2.0, 1), (4.0, 1), (-3.0, 0), (-8.0, 0), (-9.0, 0)])
+    for text, leaves, enters in (("recall[c1]", 2, 0), ("fpr[c1]", 0, 3), ("iou[c1]", 2, 3)):
+        bound = open_bound(metric(text, 2), seen, constant(L2))
+        assert isinstance(bound, ratio.Bound)
+        (image,) = bound.images
+        assert (image.leaves, image.enters) == (leaves, enters)
+
+
+def test_the_largest_budget_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its items hold those of all others, so that lists are read once."""
+    for text in ("iou[c1]", "mean_iou"):
+        bound = open_bound(metric(text, 2), batch([(2.0, 1), (-4.0, 0)]), constant(L2))
+        asked: list[Fraction] = []
+        monkeypatch.setattr(bound, "_worst", lambda _, eps, asked=asked: asked.append(eps) or eps)
+        assert bound.worst_case([F(1), F(3), F(2), F(3)]) == [(F(1), F(3), F(2), F(3))]
+        assert asked == [F(3), F(2), F(1)]

@@ -358,3 +358,79 @@ def test_classes_weigh_alike_or_by_their_pixels() -> None:
             bound = open_bound(metric(text), image(rows, labels), constant(norm))
             assert bound.clean() == [clean]
             assert bound.worst_case([F(0), F(10**6)]) == [(clean, hopeless)]
+
+
+@pytest.mark.parametrize("eps", [F(1, 2), F(1), F(2)])
+@pytest.mark.parametrize("norm", [L1, L2], ids=["l1", "l2"])
+def test_what_a_bound_stands_on_gives_it_again(norm: Norm, eps: Fraction) -> None:
+    """From price, unit and spends alone, in rationals: the sum of min (w g + price start), less price * spend."""
+    (seen, c) = (image(ROWS, LABELS), constant(norm, F(3, 2)))
+    bound = open_bound(metric("mean_iou"), seen, c)
+    assert isinstance(bound, macro.Bound)
+    assert norm.p is not None
+    found = bound.relaxation(0, eps)
+    assert found is not None
+    spend = (eps * c.value) ** int(norm.p)
+    total = F(0)
+    (opened,) = bound._images
+    assert opened is not None
+    assert len(found.spends) == len(opened.parts)
+    for spends, (weight, asked, items) in zip(found.spends, opened.parts, strict=True):
+        assert spends[0] == 0
+        assert list(spends) == sorted(set(spends))
+        # A grid unit buys what it is worth in ||a||_q^q; items cost at least what their margin asks.
+        scale = Budget(1, macro.round_down(1 / found.unit), 2**60)
+        leave, enter = (macro.affordable(x, scale) for x in items.lists(None, None))
+        ends = []
+        for start, end in zip((0, *spends), spends, strict=False):
+            mine, others = leave[leave <= end], enter[enter <= end]
+            ends.append(weight * items.finder(asked)(mine, others, end) + found.price * start)
+        total += min(ends)
+    value = bound.worst_case([eps])[0][0]
+    assert value is not None
+    again = max(total - found.price * spend / found.unit, opened.hopeless)
+    assert value <= again
+    assert again - value < F(1, 10**6)
+
+
+def test_bounds_that_share_nothing_stand_on_nothing() -> None:
+    asked = metric("mean_iou")
+    assert isinstance(spread := open_bound(asked, image(ROWS, LABELS), constant(LINF)), macro.Bound)
+    assert spread.relaxation(0, F(1)) is None
+    assert isinstance(shared := open_bound(asked, image(ROWS, LABELS), constant(L2)), macro.Bound)
+    assert shared.relaxation(0, F(0)) is None
+    assert shared.relaxation(0, F(1)) is not None
+    assert isinstance(still := open_bound(asked, image(ROWS, LABELS), constant(L2, F(0))), macro.Bound)
+    assert still.relaxation(0, F(1)) is None
+    assert isinstance(none := open_bound(asked, image(ROWS, [255] * len(LABELS)), constant(L2)), macro.Bound)
+    assert none.relaxation(0, F(1)) is None
+
+
+@pytest.mark.parametrize("norm", [L1, L2], ids=["l1", "l2"])
+@pytest.mark.parametrize("power", [1, 3, -7])
+def test_scaling_the_logits_scales_the_budget_and_nothing_else(norm: Norm, power: int) -> None:
+    """Grid units follow the size of the logits: by a power of two, every answer is the same to the last bit."""
+    by = F(2) ** power
+    asked = metric("mean_iou")
+    budgets = [F(1, 3), F(7, 8), F(3, 2), F(9, 4)]
+    one = open_bound(asked, image(ROWS, LABELS), constant(norm)).worst_case(budgets)
+    scaled = image([[float(by) * x for x in row] for row in ROWS], LABELS)
+    assert open_bound(asked, scaled, constant(norm)).worst_case([by * eps for eps in budgets]) == one
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda m: m.name)
+def test_stretches_are_halved_until_a_long_one_is_decided(asked: Metric) -> None:
+    """Sixty items of seven units, far apart in the doubling spends: to within one unit's price all the same."""
+    leave, enter, limit = [7] * 40, [7] * 20, 512
+    it = part(asked, leave, enter, limit)
+    sign = -1 if asked.lower_is_better else 1
+    truth = [sign * exact(asked, leave, enter, c) for c in range(limit + 1)]
+    for price in (1e-3, 3e-3):
+        least = min(g + F(price) * c for c, g in enumerate(truth))
+        tables = it.coarse(), it.refined(price)
+        coarse, refined = (
+            min(F(v) + F(price) * F(s) for s, v in zip(t.starts, t.values, strict=True)) for t in tables
+        )
+        assert coarse <= refined <= least
+        assert refined >= least - F(price) * 7
+        assert len(tables[1].spends) <= len(tables[0].spends) + macro._REFINEMENTS

@@ -299,3 +299,67 @@ def test_the_annotation_decides_whether_a_pooled_value_is_defined(
     for scene in scenes:
         again.add(scene)
     assert again.clean() == clean
+
+
+@pytest.mark.parametrize(("norm", "water"), [(L1, False), (L2, True), (LINF, False)], ids=["l1", "l2", "linf"])
+def test_a_pool_fills_up_where_costs_are_squares(norm: Norm, water: bool) -> None:
+    seen = image([2.0], [1])
+    one_class, read = seen.one_class, []
+
+    def spy(metric: Metric, inside: tuple[int, ...], *, water: bool) -> object:
+        read.append((inside, water))
+        return one_class(metric, inside, water=water)
+
+    seen.one_class = spy  # type: ignore[method-assign,assignment]
+    pool = Pool(IOU, 2, constant(norm))
+    pool.add(seen)
+    assert read == [((1,), water)]
+    assert pool.images == 1
+    pool.close()
+
+
+def test_a_denominator_of_one_is_no_vanished_one() -> None:
+    assert pooled_extreme(IOU, [frontier([3, 0], [4, 1])]) == 0
+    assert pooled_extreme(MISSED, [frontier([0, 1], [4, 1])]) == 1
+    assert pooled_extreme(MISSED, [frontier([0, 1], [4, 2]), frontier([0], [0])]) == F(1, 2)
+
+
+def test_the_radius_where_every_denominator_may_vanish() -> None:
+    """One true positive at a margin of 2 and nothing else predicted: precision counts as 0 once it is gone."""
+    pool = Pool(metric("pooled precision[c1]", 2), 2, constant(LINF))
+    pool.add(image([2.0, -9.0], [1, 1]))
+    pool.add(image([-9.0, -9.0], [0, 1]))
+    assert pool.worst_case([F(99, 100), F(1), F(4)]) == (F(1), F(0), F(0))
+    radius = pool.radius(F(1, 2), strict=False)
+    assert radius is not None
+    assert 1 - F(1, 10**12) < radius < 1
+    pool.close()
+
+
+def test_a_share_of_all_pixels_is_defined_where_there_are_any() -> None:
+    share = metric("pooled right[c1]", 2, "metric right(k) = (TP[k] + TN[k]) / (TP[k] + FP[k] + FN[k] + TN[k])")
+    pool = Pool(share, 2, constant(LINF))
+    assert pool.clean() is None
+    pool.add(image([2.0, -9.0, 9.0], [1, 0, 0]))
+    pool.add(image([2.0], [255]))
+    assert pool.clean() == F(2, 3)
+    assert pool.worst_case([F(1)]) == (F(1, 3),)
+    pool.close()
+
+
+def test_a_denominator_of_one_that_is_not_the_last_price() -> None:
+    assert pooled_extreme(IOU, [frontier([5, 1], [2, 1])]) == 1
+    assert pooled_extreme(IOU, [frontier([9, 1], [2, 1]), frontier([0, 0], [0, 0])]) == 1
+
+
+def test_a_largest_budget_keeps_what_it_pays_for() -> None:
+    far = [1000.0 + n for n in range(3000)]
+    sizes = []
+    for largest in (None, F(1)):
+        pool = Pool(IOU, 2, constant(L2), largest)
+        pool.add(image([0.5, *far, -0.5, *(-m for m in far)], [1] * 3001 + [0] * 3001))
+        ((items,),) = pool._kept
+        sizes.append([len(x) for x in items.lists(None, None)])
+        pool.close()
+    assert sizes[0] == [3001, 3001]
+    assert all(1 <= size < 1000 for size in sizes[1])

@@ -123,6 +123,12 @@ def test_doubles_are_added_without_rounding() -> None:
             "metric kept(k) = (3 * TP[k] + FN[k]) / (3 * TP[k] + 3 * FN[k])",
             (True, (3, 0, 1, 0), (3, 0, 3, 0), -2),
         ),
+        # What stays where no pixel of the class can be lost to it takes part, and does not change.
+        (
+            "spared[c1]",
+            "metric spared(k) = (2 * TN[k] + TP[k] + FN[k]) / (2 * (TP[k] + FP[k] + FN[k] + TN[k]))",
+            (False, (1, 0, 1, 2), (2, 2, 2, 2), -2),
+        ),
     ],
 )
 def test_rates_whose_denominator_no_attack_changes(

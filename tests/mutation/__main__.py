@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.mutation.changes import change
+from tests.mutation.changes import change, renewed
 
 TESTS = {
     "robspec/function": [
@@ -73,12 +73,21 @@ def main() -> int:
         "--seconds", type=float, default=8.0, help="of tests for each change: first those that run it"
     )
     parser.add_argument("--again", action="store_true", help="try what was left over again, with these seconds")
+    parser.add_argument("--most", type=int, default=0, help="changes to try, a fair sample; all of them if 0")
+    parser.add_argument("--tests", nargs="*", default=[], help="look to these tests rather than to those of the part")
     asked = parser.parse_args()
     work = WORK / asked.part.replace("/", ".")
     copy = work / "copy"
     results = (work / "results.jsonl").resolve()
-    change(Path(), copy, asked.part, SKIPPED)
     sources, known = digest(asked.part), work / "sources"
+    # Making the changes takes a minute or two.
+    by, made = f"{sources} {digest('tests/mutation')}", work / "made"
+    if made.exists() and made.read_text() == by:
+        renewed(Path(), copy, asked.part)
+    else:
+        made.unlink(missing_ok=True)
+        change(Path(), copy, asked.part, SKIPPED)
+        made.write_text(by)
     if not known.exists() or known.read_text() != sources:
         # Changes are known by number: those of other sources are others.
         results.unlink(missing_ok=True)
@@ -91,8 +100,9 @@ def main() -> int:
         "OMP_NUM_THREADS": "1",
         "MUTANT_UNDER_TEST": "none",
     }
-    options = [str(results), str(asked.seconds), "again" if asked.again else "", ",".join(asked.only)]
-    run = [sys.executable, "-m", "tests.mutation.trial", *options, *TESTS[asked.part]]
+    options = [str(results), str(asked.seconds), "again" if asked.again else ""]
+    options += [",".join(asked.only), str(asked.most)]
+    run = [sys.executable, "-m", "tests.mutation.trial", *options, *(asked.tests or TESTS[asked.part])]
     code = subprocess.run(run, cwd=copy, env=environment, check=False).returncode
     if results.exists():
         report(work, results)
@@ -111,13 +121,15 @@ def report(work: Path, results: Path) -> None:
     """Print how many changes of each file were noticed, and write down those that were not."""
     changes: dict[str, dict[str, str]] = json.loads((work / "copy" / "changes.json").read_text())
     last = {name: outcome for name, outcome, *_ in map(json.loads, results.read_text().splitlines())}
-    left = []
-    print("\n| module | changes | tried | noticed |\n| --- | --- | --- | --- |")
-    for module, made in changes.items():
+    every = {name: diff for made in changes.values() for name, diff in made.items()}
+    print("\n| module | changes | tried | noticed | alike | score | without those alike |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for module, made in (changes | {"all": every}).items():
         found = Counter(last.get(name, "not tried") for name in made)
-        noticed = found["noticed"] + found["endless"]
-        print(f"| `{module}` | {len(made)} | {len(made) - found['not tried']} | {noticed} |")
-        left += [f"{name}\n{diff}\n" for name, diff in made.items() if last.get(name) in ("unnoticed", "no test")]
+        noticed, tried = found["noticed"] + found["endless"], len(made) - found["not tried"]
+        scores = " | ".join(f"{100 * noticed / n:.1f} %" if n else "" for n in (tried, tried - found["alike"]))
+        print(f"| `{module}` | {len(made)} | {tried} | {noticed} | {found['alike']} | {scores} |")
+    left = [f"{name}\n{diff}\n" for name, diff in every.items() if last.get(name) in ("unnoticed", "no test")]
     (work / "left.txt").write_text("".join(left))
     print(f"{len(left)} left over, in {work / 'left.txt'}")
 

@@ -33,12 +33,14 @@ class Trial:
         seconds: of tests for each change.
         again: try what was left over, rather than what was not tried yet.
         only: files to try, all of them if empty.
+        most: how many changes to try, all of them if 0.
     """
 
-    def __init__(self, results: Path, seconds: float, again: bool, only: Sequence[str]) -> None:
+    def __init__(self, results: Path, seconds: float, again: bool, only: Sequence[str], most: int) -> None:
         self._results = results
         self._seconds = seconds
         self._again = again
+        self._most = most
         self._only = tuple(f".{name.removesuffix('.py')}" for name in only)
         self._exports = Exports()
         self._lines = Lines()
@@ -74,11 +76,15 @@ class Trial:
         gc.collect()
         gc.freeze()
         names = self._names()
+        same: dict[str, str] = json.loads(Path("alike.json").read_text())
         changed = {n: d for made in json.loads(Path("changes.json").read_text()).values() for n, d in made.items()}
         for n, name in enumerate(names):
             began = time.monotonic()
             function = name.rpartition("__mutmut_")[0]
-            outcome, by = self._try(name, self._lines.first(changed[name], function, covers.get(function, [])))
+            if name in same:
+                outcome, by = "alike", same[name]
+            else:
+                outcome, by = self._try(name, self._lines.first(changed[name], function, covers.get(function, [])))
             with self._results.open("a") as out:
                 out.write(json.dumps([name, outcome, by, round(time.monotonic() - began, 2)]) + "\n")
             if (n + 1) % 50 == 0 or n + 1 == len(names):
@@ -96,7 +102,8 @@ class Trial:
         wanted = ("unnoticed", "no test") if self._again else (None,)
         every = [n for module, made in changes.items() if not self._only or module.endswith(self._only) for n in made]
         asked = [name for name in every if last.get(name) in wanted]
-        return [name for start in range(7) for name in asked[start::7]]
+        ordered = [name for start in range(7) for name in asked[start::7]]
+        return ordered[: self._most] if self._most else ordered
 
     def _try(self, name: str, covering: Sequence[tuple[float, pytest.Item]]) -> tuple[str, str]:
         """Tell whether a test notices a change, and which: those that come first are tried first."""
@@ -223,9 +230,10 @@ class Exports:
 
 
 def main() -> int:
-    """Run pytest with the plugin: results, seconds, "again" or "", files, then tests."""
-    results, seconds, again, only, *tests = sys.argv[1:]
-    trial = Trial(Path(results), float(seconds), again == "again", [name for name in only.split(",") if name])
+    """Run pytest with the plugin: results, seconds, "again" or "", files, how many at most, then tests."""
+    results, seconds, again, only, most, *tests = sys.argv[1:]
+    files = [name for name in only.split(",") if name]
+    trial = Trial(Path(results), float(seconds), again == "again", files, int(most))
     options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=native", "-q", "-W", "ignore::RuntimeWarning"]
     return int(pytest.main([*options, *tests], plugins=[trial]))
 

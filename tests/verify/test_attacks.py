@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,6 +113,44 @@ def test_the_smallest_change_is_found(name: str, norm: Norm) -> None:
     assert far >= 1, (name, far)
     near = 1.01 if name == "bisection" else 3.0
     assert far <= near, (name, far)
+
+
+@pytest.mark.parametrize("norm", [L1, L2, LINF])
+@pytest.mark.parametrize(("lost", "steps"), [(12, 40), (96, 40), (40, 160)])
+def test_a_hundredth_is_enough_on_larger_maps(norm: Norm, lost: int, steps: int) -> None:
+    """192 independent pixels, in l1 too, where a sparse step moves eight of them."""
+    clean = 0.2 + 0.7 * torch.rand(1, 1, 12, 16, generator=torch.Generator().manual_seed(0))
+    goal = Share(torch.tensor([1 - lost / 192], dtype=torch.float64))
+    aim = torch.tensor([float(lost)], dtype=torch.float64)
+    asked = replace(hunt(norm, math.inf, lost, steps), clean=clean, start=torch.zeros_like(clean), goal=goal, aim=aim)
+    found = shortened(asked, attacks.load("bisection").search(asked))
+    assert int((found <= 0).sum()) >= lost
+    cheapest_ones = clean.flatten().sort().values[:lost].double().numpy()
+    true = float(np.linalg.norm(cheapest_ones, {L1: 1, L2: 2, LINF: np.inf}[norm]))
+    assert 1 <= float(balls.sizes(found - clean, norm)) / true <= 1.01
+
+
+def test_no_slope_is_no_step() -> None:
+    slope = torch.tensor([[0.0, 0.0], [1e-30, 0.0]]).reshape(2, 1, 1, 2)
+    step = balls.straight(torch.ones(2, dtype=torch.float64), slope)
+    moved = slope * balls.spread(step).float()
+    assert bool(torch.isfinite(moved).all())
+    assert moved[0].tolist() == [[[0.0, 0.0]]]
+
+
+@given(CHANGES)
+def test_a_straight_step_ends_where_independent_squares_vanish(values: list[float]) -> None:
+    """Of a sum of squares of entries, each by its own, the step leads to 0; of any linear map it never leads away."""
+    at = torch.tensor(values, dtype=torch.float64).reshape(1, 1, 3, 4)
+    squares = (at**2).sum((1, 2, 3))
+    step = balls.straight(squares, 2 * at)
+    assert float((at - balls.spread(step) * 2 * at).abs().max()) < 1e-9
+    matrix = torch.linspace(-1, 1, 36, dtype=torch.float64).reshape(3, 12)
+    wrong = matrix @ at.flatten()
+    slope = (2 * matrix.T @ wrong).reshape(1, 1, 3, 4)
+    ended = at - balls.spread(balls.straight((wrong**2).sum()[None], slope)) * slope
+    # Nearer to every point where the map is 0, such as the origin.
+    assert float(ended.norm()) <= float(at.norm()) + 1e-9
 
 
 @given(NORMS, CHANGES, st.floats(0.001, 5))

@@ -25,8 +25,8 @@ def bound(call: Call) -> Step:
     Source: MATH.md section 5.
     """
     left, right = call.arguments.get("self"), call.arguments.get("other")
-    alpha = call.number("alpha", 1.0)
-    _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
+    alpha = call.number("alpha")
+    _, doubt = call.factor("alpha", call.dtypes[0])
     sign = 1.0 if call.name == "add" else -1.0
     first, second = 1.0, sign * alpha
     if call.name == "rsub":

@@ -31,7 +31,8 @@ def bound(call: Call) -> Step:
     call.passive(value, axes)
     matrices, factor = _lines(call, value, axes)
     # A negative divisor makes of a sum of squares what is never above 0.
-    if value.step.squares is None or call.number("divisor_override", 1.0) < 0:
+    override = call.get("divisor_override")
+    if value.step.squares is None or (override is not None and call.number("divisor_override") < 0):
         return call.scaled(value, directed.mul(factor, product_norm(matrices, call.norm)))
     columns = directed.mul(factor, product_norm(matrices, L1))
     rows = directed.mul(factor, product_norm(matrices, LINF))
@@ -49,10 +50,10 @@ def _lines(call: Call, value: Value, axes: tuple[int, ...]) -> tuple[list[torch.
     sizes = [(value.shape[axis], call.shapes[0][axis]) for axis in axes]
     if call.name.removeprefix("_") in _ADAPTIVE:
         return [adaptive_line(side, outputs) for side, outputs in sizes], 1.0 + 2.0**-50
-    kernel = call.integers("kernel_size", count, 1)
-    stride = kernel if call.get("stride") in (None, []) else call.integers("stride", count, 1)
-    padding = call.integers("padding", count, 0)
-    counted = call.get("count_include_pad", True) is not False
+    kernel = call.integers("kernel_size", count)
+    stride = kernel if call.get("stride") in (None, []) else call.integers("stride", count)
+    padding = call.integers("padding", count)
+    counted = call.get("count_include_pad") is not False
     override = call.get("divisor_override")
     factor = 1.0 + 2.0**-50
     matrices = []

@@ -34,14 +34,14 @@ def bound(call: Call) -> Step | list[Step | None]:
             "instance normalisation divides by the image's own deviation",
             "centre only, without dividing: x - x.mean((-2, -1), keepdim=True)",
         )
-    trained = call.get("training", False)
+    trained = call.get("training")
     variance, mean = call.tensor("running_var"), call.tensor("running_mean")
     if trained is True or variance is None or mean is None:
         raise call.unsuitable(
             "batch normalisation uses the batch's own statistics", "call model.eval() before the export"
         )
     weight = call.tensor("weight")
-    eps = call.number("eps" if "eps" in call.arguments else "epsilon", 1e-5)
+    eps = call.number("eps" if "eps" in call.arguments else "epsilon")
     spread = variance.detach().to(torch.float64) + eps
     if not bool(((spread > 0) & torch.isfinite(spread)).all()):
         raise call.refuse("a stored variance plus eps is not a positive number")

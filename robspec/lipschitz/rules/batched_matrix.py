@@ -26,8 +26,8 @@ def bound(call: Call) -> Step:
     if isinstance(call.arguments.get("self"), Value):
         raise call.refuse("baddbmm adds data to a product of data", "write the sum as its own operation")
     call.get("beta")  # refused where it depends on the size of the batch
-    _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
-    return product(call, names, stretch=directed.mul(abs(call.number("alpha", 1.0)), directed.add(1.0, doubt)))
+    _, doubt = call.factor("alpha", call.dtypes[0])
+    return product(call, names, stretch=directed.mul(abs(call.number("alpha")), directed.add(1.0, doubt)))
 
 
 def names_of(call: Call) -> tuple[str, str]:

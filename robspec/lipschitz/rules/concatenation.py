@@ -29,7 +29,7 @@ def bound(call: Call) -> Step:
     if not all(isinstance(part, Value | Constant) for part in parts):
         raise call.refuse("a part is neither data nor a constant")
     rank = len(call.shapes[0])
-    dim = call.integer("dim", 0) % rank
+    dim = call.integer("dim") % rank
     axis = call.merged_axis(values, aligned=True)
     if call.name == "stack" and axis is not None and axis >= dim:
         axis += 1

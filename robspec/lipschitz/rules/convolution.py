@@ -38,10 +38,10 @@ def bound(call: Call) -> Step:
     axes = tuple(range(first, len(value.shape)))
     call.passive(value, axes)
     transposed = "transpose" in call.name or (call.name == "convolution" and call.get("transposed") is True)
-    stride = call.integers("stride", dims, 1)
-    dilation = call.integers("dilation", dims, 1)
+    stride = call.integers("stride", dims)
+    dilation = call.integers("dilation", dims)
     padding = _padding(call, dims, dilation, tuple(weight.shape[2:]))
-    groups = call.integer("groups", 1)
+    groups = call.integer("groups")
     if bias is not None and bias.numel() != (weight.shape[1] * groups if transposed else weight.shape[0]):
         raise call.refuse("the bias does not have one entry per output channel")
     blocks = weight.reshape(groups, -1, *weight.shape[1:])
@@ -84,4 +84,4 @@ def _padding(call: Call, dims: int, dilation: tuple[int, ...], sides: tuple[int,
         return (0,) * dims
     if given == "same":
         return tuple(d * (k - 1) // 2 for d, k in zip(dilation, sides, strict=True))
-    return call.integers("padding", dims, 0)
+    return call.integers("padding", dims)

@@ -51,7 +51,7 @@ def product(call: Call) -> Product:
     if len(items) == 2:
         constant = factor(call, items[1 - data[0]])
     ranks = [len(value.shape) if place == data[0] else constant.tensor.dim() for place in range(len(items))]
-    inputs, output = _labels(call, str(call.get("equation", "")), ranks)
+    inputs, output = _labels(call, str(call.get("equation")), ranks)
     others = inputs[1 - data[0]] if len(items) == 2 else ()
     return Product(value, inputs[data[0]], constant, others, output)
 

@@ -21,13 +21,13 @@ def bound(call: Call) -> Step:
     if call.name == "selu":
         above = math.nextafter(_SELU_ALPHA, 2.0)
         return call.entrywise(directed.mul(above, math.nextafter(_SELU_SCALE, 2.0)))
-    alpha = call.number("alpha", 1.0)
+    alpha = call.number("alpha")
     if call.name == "celu":
         if alpha <= 0:
             raise call.refuse("celu with alpha <= 0 has unbounded slope", "use alpha > 0")
         return call.entrywise(1.0, monotone=True)
-    if call.number("input_scale", 1.0) < 0:
+    if call.number("input_scale") < 0:
         raise call.refuse("elu with a negative input scale has unbounded slope", "use a positive input scale")
-    left = directed.mul(call.size("alpha", 1.0), call.size("input_scale", 1.0))
-    gain = directed.mul(call.size("scale", 1.0), max(1.0, left))
-    return call.entrywise(gain, monotone=call.number("scale", 1.0) == 1.0 and alpha >= 0 and left <= 1.0)
+    left = directed.mul(call.size("alpha"), call.size("input_scale"))
+    gain = directed.mul(call.size("scale"), max(1.0, left))
+    return call.entrywise(gain, monotone=call.number("scale") == 1.0 and alpha >= 0 and left <= 1.0)

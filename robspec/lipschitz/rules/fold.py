@@ -20,15 +20,15 @@ def bound(call: Call) -> Step:
     """
     value = call.value("self")
     call.passive(value, range(len(value.shape) - 2, len(value.shape)))
-    kernel = call.integers("kernel_size", 2, 1)
+    kernel = call.integers("kernel_size", 2)
     ones = torch.ones(1, kernel[0] * kernel[1], value.shape[-1], dtype=torch.float64)
     folded = functional.fold(
         ones,
-        call.integers("output_size", 2, 1),
+        call.integers("output_size", 2),
         kernel,
-        dilation=call.integers("dilation", 2, 1),
-        padding=call.integers("padding", 2, 0),
-        stride=call.integers("stride", 2, 1),
+        dilation=call.integers("dilation", 2),
+        padding=call.integers("padding", 2),
+        stride=call.integers("stride", 2),
     )
     most = float(folded.max())
     return call.scaled(value, directed.power(most, 1 - directed.inverse(call.norm)))

@@ -15,4 +15,4 @@ def bound(call: Call) -> Step:
 
     Source: MATH.md section 5.
     """
-    return call.entrywise(TANH if call.get("approximate", "none") == "tanh" else EXACT)
+    return call.entrywise(TANH if call.get("approximate") == "tanh" else EXACT)

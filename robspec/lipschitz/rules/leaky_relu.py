@@ -25,8 +25,8 @@ def bound(call: Call) -> Step:
     elif call.name == "rrelu":
         if call.get("training") is True:
             raise call.unsuitable("rrelu draws random slopes in training mode", "call model.eval() before the export")
-        low = min(call.number("lower", 0.125), call.number("upper", 1.0 / 3.0))
-        size = max(call.size("lower", 0.125), call.size("upper", 1.0 / 3.0))
+        low = min(call.number("lower"), call.number("upper"))
+        size = max(call.size("lower"), call.size("upper"))
     else:
-        low, size = call.number("negative_slope", 0.01), call.size("negative_slope", 0.01)
+        low, size = call.number("negative_slope"), call.size("negative_slope")
     return call.entrywise(max(1.0, size), monotone=low >= 0.0 and size <= 1.0)

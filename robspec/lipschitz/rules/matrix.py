@@ -39,8 +39,8 @@ def bound(call: Call) -> Step:
         )
     factor, doubt = 1.0, 0.0
     if call.name == "addmm":
-        factor = call.number("alpha", 1.0)
-        _, doubt = call.factor("alpha", call.dtypes[0]) if "alpha" in call.arguments else (None, 0.0)
+        factor = call.number("alpha")
+        _, doubt = call.factor("alpha", call.dtypes[0])
         if isinstance(call.arguments.get("self"), Value):
             raise call.refuse("addmm adds data to a product of data", "write the sum as its own operation")
     if isinstance(left, Value):

@@ -32,9 +32,9 @@ def bound(call: Call) -> Step | list[Step | None]:
 
 
 def _fixed(call: Call, sides: int) -> int:
-    kernel = call.integers("kernel_size", sides, 1)
-    stride = kernel if call.get("stride") in (None, []) else call.integers("stride", sides, 1)
-    dilation = call.integers("dilation", sides, 1)
+    kernel = call.integers("kernel_size", sides)
+    stride = kernel if call.get("stride") in (None, []) else call.integers("stride", sides)
+    dilation = call.integers("dilation", sides)
     windows = (-(-k // (s // math.gcd(s, d))) for k, s, d in zip(kernel, stride, dilation, strict=True))
     return math.prod(windows)
 

@@ -34,7 +34,7 @@ def bound(call: Call) -> Step:
     value = call.value("input" if "input" in call.arguments else "self")
     given = call.get("pad" if "pad" in call.arguments else "padding")
     amounts = [int(a) for a in given] if isinstance(given, list) else []
-    mode = _MODES.get(call.name) or str(call.get("mode", "constant"))
+    mode = _MODES.get(call.name) or str(call.get("mode"))
     rank = len(value.shape)
     pairs = {rank - 1 - i: (amounts[2 * i], amounts[2 * i + 1]) for i in range(len(amounts) // 2)}
     touched = [axis for axis, pair in pairs.items() if pair != (0, 0)]

@@ -28,10 +28,10 @@ def _order(call: Call, rank: int) -> list[int]:
     """List, for each output dimension, the input dimension it comes from."""
     order = list(range(rank))
     if call.name == "permute":
-        return [dim % rank for dim in call.integers("dims", rank, 0)]
+        return [dim % rank for dim in call.integers("dims", rank)]
     if call.name in ("movedim", "moveaxis"):
-        sources = [dim % rank for dim in call.integers("source", 1, 0)]
-        targets = [dim % rank for dim in call.integers("destination", 1, 0)]
+        sources = [dim % rank for dim in call.integers("source", 1)]
+        targets = [dim % rank for dim in call.integers("destination", 1)]
         rest = iter(dim for dim in order if dim not in sources)
         placed = dict(zip(targets, sources, strict=True))
         return [placed[dim] if dim in placed else next(rest) for dim in order]

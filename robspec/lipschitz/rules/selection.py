@@ -19,7 +19,7 @@ def bound(call: Call) -> Step | list[Step]:
     """
     value = call.value("input" if "input" in call.arguments else "self")
     rank = len(value.shape)
-    dim = call.integer("dim", 0) % rank
+    dim = call.integer("dim") % rank
     if call.name == "slice":
         taken = _sliced(call, value, dim)
         if value.axis == dim and taken == range(value.shape[dim]):
@@ -47,12 +47,12 @@ def _sliced(call: Call, value: Value, dim: int) -> range:
     """Read the indices of a slice the way Python does."""
     side = value.shape[dim]
     if value.axis == dim:
-        untouched = call.arguments.get("start") in (None, 0) and call.integer("step", 1) == 1
+        untouched = call.arguments.get("start") in (None, 0) and call.integer("step") == 1
         end = call.arguments.get("end")
         whole = end is None or (isinstance(end, int) and end >= 2**62)
         return range(side) if untouched and whole else range(0)
     start, end = call.get("start"), call.get("end")
-    step = call.integer("step", 1)
+    step = call.integer("step")
     bounds = slice(start, end, step) if isinstance(start, int | None) and isinstance(end, int | None) else None
     if bounds is None:
         raise call.refuse("the slice is not fixed")

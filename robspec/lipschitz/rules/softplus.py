@@ -27,7 +27,7 @@ def bound(call: Call) -> Step:
 
     Source: MATH.md section 5.
     """
-    beta, threshold = call.number("beta", 1.0), call.number("threshold", 20.0)
+    beta, threshold = call.number("beta"), call.number("threshold")
     if beta <= 0:
         raise call.refuse("softplus with beta <= 0 is not the softplus", "use beta > 0")
     wide = call.dtypes[0] == torch.float64

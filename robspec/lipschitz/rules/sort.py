@@ -19,8 +19,7 @@ def bound(call: Call) -> Step | list[Step | None]:
     """
     value = call.value("self")
     rank = len(value.shape)
-    default = 0 if call.name == "msort" else -1
-    dim = call.integer("dim", default) % rank
+    dim = 0 if call.name == "msort" else call.integer("dim") % rank
     call.passive(value, [dim])
     keeps = call.name != "kthvalue" or call.get("keepdim") is True
     step = call.scaled(value, 1.0, axis=call.axis_after(value, [dim], keeps=keeps))

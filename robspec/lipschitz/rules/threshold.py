@@ -15,7 +15,7 @@ def bound(call: Call) -> Step:
         NoGlobalConstant: the function jumps at its threshold.
     """
     if call.name == "softshrink":
-        if call.number("lambd", 0.5) < 0:
+        if call.number("lambd") < 0:
             raise call.refuse("softshrink with a negative lambda jumps", "use lambda >= 0", jumps=True)
         return call.entrywise(1.0, monotone=True)
     if call.number("threshold") != call.number("value"):

@@ -23,7 +23,7 @@ def bound(call: Call) -> Step:
     value = call.value("self")
     if call.dtypes[0] != value.dtype:
         raise call.refuse("the norm casts its input to another element type", "drop the dtype argument")
-    order = call.get("ord" if "ord" in call.arguments else "p", 2)
+    order = call.get("ord" if "ord" in call.arguments else "p")
     if order is None:
         order = 2
     if not isinstance(order, int | float) or order < 1:

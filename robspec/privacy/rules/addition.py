@@ -13,7 +13,7 @@ OPERATIONS = ("add", "sub", "subtract", "rsub")
 def effect(asked: Asked) -> Effect:
     """Bound what reaches each operand by its factor; a trained one's gradient sums over what it is added to."""
     call = asked.call
-    factor = call.size("alpha", 1.0) if "alpha" in call.arguments else 1.0
+    factor = call.size("alpha")
     back: list[tuple[Value, float]] = []
     shares: list[Share] = []
     forward = []

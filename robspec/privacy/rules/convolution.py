@@ -57,7 +57,7 @@ def windows(call: Call, shape: tuple[int, ...]) -> int:
     dims = len(kernel)
     transposed = "transpose" in call.name or (call.name == "convolution" and call.get("transposed") is True)
     places = shape[-dims:] if transposed else call.shapes[0][-dims:]
-    stride, dilation = call.integers("stride", dims, 1), call.integers("dilation", dims, 1)
+    stride, dilation = call.integers("stride", dims), call.integers("dilation", dims)
     return math.prod(_most(*along) for along in zip(kernel, places, stride, dilation, strict=True))
 
 

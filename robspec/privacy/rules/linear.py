@@ -20,7 +20,7 @@ def effect(asked: Asked) -> Effect:
     """
     call = asked.call
     bias_name = "self" if call.name == "addmm" else "bias"
-    if call.name == "addmm" and (call.number("alpha", 1.0), call.number("beta", 1.0)) != (1.0, 1.0):
+    if call.name == "addmm" and (call.number("alpha"), call.number("beta")) != (1.0, 1.0):
         raise asked.refuse("alpha or beta is not 1", "write the factors as operations of their own")
     named = [asked.parameter(name) for name in _WEIGHTS if (call.name, name) != ("addmm", "self")]
     weight = next((name for name in named if name), "")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt
-from robspec.verify.balls import inside, sizes, spread, steepest
+from robspec.verify.balls import inside, sizes, spread, steepest, straight
 from robspec.verify.goals import typical
 
 _FIRST, _LAST = 0.1, 0.005
@@ -15,7 +15,7 @@ _BEYOND = 1e-4
 """How far below 0 a margin is to come, in typical margins."""
 
 
-def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
+def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int, *, at_once: bool = False) -> Tensor:
     """Look for a smaller change that leaves wrong whatever is wrong on an image.
 
     Args:
@@ -23,6 +23,9 @@ def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
         images: what was found, the clean image where nothing was.
         part: how long the change is to be, of what it is, [N] in double.
         steps: gradients.
+        at_once: whether all entries move at once, as far as the linear part of the margins says: in turns to where
+            what is wrong is wrong by nothing, which makes the change shorter, and to where what became right in the
+            smaller ball is wrong again.
 
     Returns:
         Images no farther from the clean ones, float32 [N, C, H, W].
@@ -40,11 +43,16 @@ def polished(hunt: Hunt, images: Tensor, part: Tensor, steps: int) -> Tensor:
         tried = (hunt.clean + change).clamp(*hunt.ends).requires_grad_()
         logits = hunt.model.differentiable(tried)
         best.see(tried, logits)
-        short = torch.relu(hunt.goal.margins(logits).double() / scale[:, None] + _BEYOND) * wrong
+        short = (hunt.goal.margins(logits).double() / scale[:, None] + _BEYOND) * wrong
+        if not at_once or k % 2:
+            short = torch.relu(short)
         (slope,) = torch.autograd.grad((short**2).sum(), tried)
-        length = _FIRST * (_LAST / _FIRST) ** (k / max(steps - 1, 1))
-        stepped = tried.detach() - hunt.clean - steepest(slope, hunt.norm) * spread(length * radius).float()
-        change = inside(stepped, radius, hunt.norm)
+        if at_once:
+            step = slope * spread(straight((short.detach() ** 2).sum(dim=1), slope)).float()
+        else:
+            length = _FIRST * (_LAST / _FIRST) ** (k / max(steps - 1, 1))
+            step = steepest(slope, hunt.norm) * spread(length * radius).float()
+        change = inside(tried.detach() - hunt.clean - step, radius, hunt.norm)
     last = (hunt.clean + change).clamp(*hunt.ends)
     best.see(last, hunt.model.logits(last))
     return best.images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robspec.semantics.norm import L1
 from robspec.verify.attacks import pgd
 from robspec.verify.attacks._hunt import Best, Hunt, Method, shortened
 from robspec.verify.attacks._polish import polished
@@ -37,10 +38,12 @@ def search(hunt: Hunt) -> Tensor:
     # Of few gradients none is left for the end.
     each = max(hunt.steps // (_ROUNDS + _FINER), min(hunt.steps // _ROUNDS, 4), 2)
     finer = min(max(hunt.steps // each - _ROUNDS, 0), _FINER)
-    for _ in range(_ROUNDS):
+    for k in range(_ROUNDS):
         if hunt.late():
             break
-        found = pgd.search(hunt.within(tried, each))
+        # Sparse steps reach few pixels: where they find nothing, all entries are moved every other time.
+        at_once = best.values.isinf() if hunt.norm == L1 and k % 2 else None
+        found = pgd.search(hunt.within(tried, each), at_once)
         met = best.see(found, hunt.model.logits(found)) <= 0
         high = torch.minimum(high, best.values)
         low = torch.where(met, low, torch.maximum(low, tried))
@@ -48,10 +51,15 @@ def search(hunt: Hunt) -> Tensor:
         # While nothing is found the radius doubles; what failed at the whole range is given up.
         tried = torch.where(known, (torch.minimum(low, high) + high) / 2, (2 * tried).clamp_max(whole))
     found, less = shortened(hunt, best.images), torch.full_like(hunt.eps, _SHORTER)
-    for _ in range(finer):
+    for k in range(finer):
         if hunt.late():
             break
-        nearer = shortened(hunt, polished(hunt, found, 1 - less, each))
+        left = each
+        if hunt.norm == L1 and k == 0:
+            # What sparse steps have left over is taken off all entries, of which a step of one gradient tells.
+            spent = min(each, 2)
+            found, left = polished(hunt, found, torch.ones_like(less), spent, at_once=True), each - spent
+        nearer = shortened(hunt, polished(hunt, found, 1 - less, left))
         gained = sizes(nearer - hunt.clean, hunt.norm) <= (1 - less) * sizes(found - hunt.clean, hunt.norm)
         found, less = nearer, torch.where(gained, less, less / 2)
     return found

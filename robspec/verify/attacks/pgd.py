@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robspec.verify.attacks._hunt import Best, Hunt, Method
-from robspec.verify.balls import spread, steepest
+from robspec.verify.balls import spread, steepest, straight
 from robspec.verify.goals import cheapest, profits, typical
 
 _FIRST, _LAST = 1.0, 0.1
@@ -23,12 +23,17 @@ _MORE = 1.5
 """How many more pixels are aimed at than are lost already."""
 
 
-def search(hunt: Hunt) -> Tensor:
+def search(hunt: Hunt, at_once: Tensor | None = None) -> Tensor:
     """Descend on the metric made smooth, and keep the best image seen.
 
     Only the pixels that come next pull, each the more, the further it is from being wrong and the more the metric
     loses by it: of a linear map this is the way to the nearest image on which all of them are wrong. At first they
     are as many as the bound concedes; later somewhat more than are lost by then, as a network concedes less.
+
+    Args:
+        hunt: within balls.
+        at_once: bool [N], images of which every other step is as long as the linear part of the margins says, and of
+            all entries, where those of `steepest` in l1 are of few; None for no image.
 
     Source: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018; the momentum of
     Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018. Which pixels pull follows MATH.md 3.A.
@@ -57,10 +62,14 @@ def search(hunt: Hunt) -> Tensor:
         # The price of a pixel is the square of its margin.
         chosen = cheapest(torch.where(now > 0, now / worth.sqrt(), now), aim)
         short = torch.relu(margins.double() / scale[:, None] + _BEYOND) * chosen
-        (slope,) = torch.autograd.grad((worth * short**2).sum(), images)
+        far = (worth * short**2).sum(dim=1)
+        (slope,) = torch.autograd.grad(far.sum(), images)
         direction = _KEEP * direction + steepest(slope, hunt.norm)
         length = _LAST + (_FIRST - _LAST) * (1 + math.cos(math.pi * part)) / 2
-        change = images.detach() - hunt.clean - steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
+        step = steepest(direction, hunt.norm) * spread(length * hunt.eps).float()
+        if at_once is not None and k % 2 == 0:
+            step = torch.where(spread(at_once), slope * spread(straight(far.detach(), slope)).float(), step)
+        change = images.detach() - hunt.clean - step
     return best.last(change)
 
 

@@ -15,7 +15,7 @@ OPERATIONS = ("add", "sub", "subtract", "rsub")
 def charge(asked: Asked) -> Charge:
     """Bound the error by gamma_3 of what is added; a sum of numbers of the type never underflows."""
     weight = asked.precision.gamma(3)
-    factor = asked.call.size("alpha", 1.0) if "alpha" in asked.call.arguments else 1.0
+    factor = asked.call.size("alpha")
     terms: list[Term] = []
     absolute = 0.0
     for name in ("self", "other"):

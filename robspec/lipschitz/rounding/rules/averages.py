@@ -26,8 +26,8 @@ def _terms(asked: Asked) -> int:
         return math.prod(shape[dim] for dim in call.dims("dim", len(shape)))
     if call.name in _FIXED:
         sides = int(call.name[-2])
-        return math.prod(call.integers("kernel_size", sides, 1))
+        return math.prod(call.integers("kernel_size", sides))
     if call.name == "col2im":
-        return math.prod(call.integers("kernel_size", 2, 1))
+        return math.prod(call.integers("kernel_size", 2))
     sides = int(call.name[-2])
     return math.prod(-(-a // b) + 1 for a, b in zip(shape[-sides:], asked.value.shape[-sides:], strict=True))

@@ -20,7 +20,7 @@ def charge(asked: Asked) -> Charge:
     """Bound the error by gamma_16 (|x a| + |m a| + |b|): the factor a alone takes half a dozen roundings."""
     call = asked.call
     mean, variance = call.weight("running_mean"), call.weight("running_var")
-    factors = 1.0 / torch.sqrt(variance + call.number("eps" if "eps" in call.arguments else "epsilon", 1e-5))
+    factors = 1.0 / torch.sqrt(variance + call.number("eps" if "eps" in call.arguments else "epsilon"))
     if call.tensor("weight") is not None:
         factors = factors * call.weight("weight")
     shift = (mean * factors).abs()

@@ -50,11 +50,11 @@ def charge(asked: Asked) -> Charge:
     if name in ("log_sigmoid", "log_sigmoid_forward"):
         return asked.one(9.0 * unit, asked.everywhere(9.0 * unit), what)
     if name == "softshrink":
-        return asked.one(2.0 * unit, asked.everywhere(2.0 * unit * asked.call.size("lambd", 0.5)), "one difference")
+        return asked.one(2.0 * unit, asked.everywhere(2.0 * unit * asked.call.size("lambd")), "one difference")
     if name == "softplus":
         return _softplus(asked, what)
     # alpha (exp(x / alpha) - 1) below 0 cancels near 0: an error of alpha u, whatever x is.
-    reach = max(asked.call.size("alpha", 1.0), 1.0, gain) if name != "selu" else 1.76
+    reach = max(asked.call.size("alpha"), 1.0, gain) if name != "selu" else 1.76
     return asked.one(
         directed.mul(9.0 * unit, max(gain, 1.0)), asked.everywhere(directed.mul(9.0 * unit, reach, reach)), what
     )
@@ -62,7 +62,7 @@ def charge(asked: Asked) -> Charge:
 
 def _softplus(asked: Asked, what: str) -> Charge:
     """Add what is lost where the line takes the place of the curve, at most exp(-threshold) / beta."""
-    beta, threshold = asked.call.number("beta", 1.0), asked.call.number("threshold", 20.0)
+    beta, threshold = asked.call.number("beta"), asked.call.number("threshold")
     if beta <= 0:
         raise asked.refuse("its beta is not positive")
     jump = directed.div(math.exp(min(-threshold, 700.0)) * (1.0 + 1e-9), beta)

@@ -23,7 +23,7 @@ def charge(asked: Asked) -> Charge:
     gain, terms = absolute_norm(own), products(own) + 4
     bias, factor = None, 1.0
     if asked.call.name == "addmm":
-        bias, factor = asked.call.tensor("self"), asked.call.size("beta", 1.0)
+        bias, factor = asked.call.tensor("self"), asked.call.size("beta")
     elif "bias" in asked.call.arguments:
         bias = asked.call.tensor("bias")
     weight = asked.precision.gamma(terms)

@@ -17,7 +17,7 @@ def charge(asked: Asked) -> Charge:
         NoRoundingRule: another order, whose powers have no bound.
     """
     call, shape = asked.call, asked.source.shape
-    order = call.get("ord" if "ord" in call.arguments else "p", 2)
+    order = call.get("ord" if "ord" in call.arguments else "p")
     if order not in (None, 1, 2, math.inf):
         raise asked.refuse(f"a norm of order {order} takes powers")
     count = math.prod(shape[dim] for dim in call.dims("dim", len(shape)))

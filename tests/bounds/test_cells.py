@@ -1,0 +1,241 @@
+"""Counting metrics by cells: the better of two bounds, each with its own constant, and radii to the last double."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robspec.bounds import cells, counting, open_bound
+from robspec.bounds.context import LEFT_OUT, Context
+from robspec.bounds.search import Found
+from robspec.kernels import coarse
+from robspec.kernels.coarse.grid import Axis, Grid
+from robspec.kernels.knapsack import Items, LogitsBatch
+from robspec.kernels.knapsack.budget import Budget
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L1, L2, Norm
+from tests.bounds.language import metric
+from tests.kernels.available import CPU
+
+F = Fraction
+ACCURACY, STABILITY = metric("pixel_accuracy", 2), metric("stability", 2)
+
+
+def constant(value: Fraction, low: Fraction | None, norm: Norm = L2) -> Constant:
+    return Constant(value, norm, norm, ConstantStatus.PROVED, coarse=low)
+
+
+def nearest(nodes: int, pixels: int) -> Axis:
+    return Axis.of([{o * nodes // pixels: F(1)} for o in range(pixels)], nodes)
+
+
+def image(margins: list[float], labels: list[int] | None, grid: Grid | None) -> Context:
+    """One row of pixels of two classes; a positive margin is predicted as class 1."""
+    logits = torch.tensor([[[0.0] * len(margins)], [margins]], dtype=torch.float64)[None]
+    return Context(CPU, logits, None if labels is None else torch.tensor([[labels]]), 255, grid=grid)
+
+
+FOUR = Grid(nearest(1, 1), nearest(1, 4))
+"""Four pixels of one node."""
+
+
+class Full:
+    """A bound over full-size logits that certifies what it is told."""
+
+    def __init__(self, value: Fraction | None, radius: Found, needed: int) -> None:
+        self._value, self._radius, self._needed = value, radius, needed
+
+    def clean(self) -> list[Fraction | None]:
+        return [F(3, 4)]
+
+    def counts(self) -> list[tuple[int, int]]:
+        return [(3, 4)]
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
+        return [(self._value,) * len(budgets)]
+
+    def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
+        assert strict
+        return [(self._radius,) * len(gammas[0])]
+
+    def flips_needed(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[list[int]]:
+        assert strict
+        return [[self._needed] * len(gammas[0])]
+
+
+class Cells:
+    """Flips two pixels from a squared reach on, none before; counts in units of its own constant."""
+
+    pixels, single, items = 4, False, np.array([3])
+
+    def __init__(self, reach: Fraction, level: int = 0) -> None:
+        self._reach = Budget.of(reach, F(1), F(2), 4, single=False)
+        self._level = level
+
+    def flips_of(self, image: int, budget: Budget) -> int:
+        assert image == 0
+        if budget.limit == 0:
+            return self._level
+        return 2 if (budget.exponent, budget.scale) <= (self._reach.exponent, self._reach.scale) else 0
+
+    def flips(self, budgets: Sequence[Budget]) -> Any:
+        return np.array([[self.flips_of(0, budget) for budget in budgets]])
+
+
+def bound(full: Full, found: Cells, low: Fraction | None = F(1, 2)) -> cells.Bound:
+    seen = image([1.0] * 4, [1] * 4, FOUR)
+    seen.cells = lambda *_: found  # type: ignore[method-assign,assignment,return-value]
+    return cells.Bound(full, ACCURACY, seen, FOUR, constant(F(9), low))
+
+
+def test_the_better_of_two_values_that_both_hold() -> None:
+    # Cells lose two of three pixels from eps 6 on, as their constant is 1/2: 1/4 is left, and 3/4 before.
+    reach = Cells(F(3))
+    assert bound(Full(F(1, 2), None, 0), reach).clean() == [F(3, 4)]
+    assert bound(Full(F(1, 2), None, 0), reach).worst_case([F(5), F(7)]) == [(F(3, 4), F(1, 2))]
+    assert bound(Full(F(0), None, 0), reach).worst_case([F(7), F(5)]) == [(F(1, 4), F(3, 4))]
+    assert bound(Full(None, None, 0), reach).worst_case([F(5)]) == [(None,)]
+    with pytest.raises(ValueError, match="no constant of the coarse logits"):
+        bound(Full(F(0), None, 0), reach, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "needed", "found"),
+    [
+        (None, 2, None),
+        (F(0), 0, F(0)),
+        (F(7, 2), 0, F(7, 2)),
+        (F(7, 2), -1, F(7, 2)),
+        (math.inf, 2, math.inf),
+        # As many as there are items are looked for, more never flip.
+        (F(1), 4, math.inf),
+        # What the full size certifies is never given up.
+        (F(8), 1, F(8)),
+        (F(8), 2, F(8)),
+    ],
+)
+def test_a_radius_that_cells_do_not_decide(known: Found, needed: int, found: Found) -> None:
+    assert bound(Full(F(0), known, needed), Cells(F(3))).radius([[F(0)]], strict=True) == [(found,)]
+
+
+@pytest.mark.parametrize("known", [F(0), F(1), F(5, 2)])
+@pytest.mark.parametrize("needed", [1, 2])
+def test_a_radius_ends_at_the_last_double_that_certifies(known: Fraction, needed: int) -> None:
+    it = Cells(F(3))
+    ((radius,),) = bound(Full(F(0), known, needed), it).radius([[F(0)]], strict=True)
+    assert isinstance(radius, Fraction)
+    assert F(float(radius)) == radius
+
+    def flips(eps: Fraction) -> int:
+        return it.flips_of(0, Budget.of(eps, F(1, 2), F(2), 4, single=False))
+
+    assert flips(radius) == 0
+    assert flips(F(math.nextafter(float(radius), math.inf))) == 2
+    assert abs(radius - 6) < F(1, 10**9)
+
+
+def test_as_many_flips_as_there_are_items_have_a_radius() -> None:
+    """All three can flip, and two do from a reach of 6 on: more than that is never looked for, but no infinity."""
+    ((never,),) = bound(Full(F(0), F(1), 3), Cells(F(3))).radius([[F(0)]], strict=True)
+    assert isinstance(never, Fraction)
+    assert never > 10**300
+    found = Cells(F(3))
+    found.items = np.array([2])
+    ((radius,),) = bound(Full(F(0), F(1), 2), found).radius([[F(0)]], strict=True)
+    assert isinstance(radius, Fraction)
+    assert abs(radius - 6) < F(1, 10**9)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_budgets_are_those_of_the_coarse_logits(single: bool) -> None:
+    asked: list[Budget] = []
+
+    class Asked(Cells):
+        def flips(self, budgets: Sequence[Budget]) -> Any:
+            asked.extend(budgets)
+            return np.array([[0] * len(budgets)])
+
+    found = Asked(F(3))
+    found.single = single
+    bound(Full(F(0), None, 0), found).worst_case([F(5), F(7)])
+    assert asked == [Budget.of(eps, F(1, 2), F(2), 4, single=single) for eps in (F(5), F(7))]
+
+
+@pytest.mark.parametrize(("level", "needed", "found"), [(0, 1, math.inf), (1, 1, F(1, 8)), (1, 2, math.inf)])
+def test_a_constant_of_zero_flips_ties_alone(level: int, needed: int, found: Found) -> None:
+    it = bound(Full(F(0), F(1, 8), needed), Cells(F(3), level), F(0))
+    assert it.radius([[F(0)]], strict=True) == [(found,)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "norm", "low", "grid", "by_cells"),
+    [
+        (ACCURACY, L2, F(1), FOUR, True),
+        (STABILITY, L2, F(1), FOUR, True),
+        (ACCURACY, L1, F(1), FOUR, False),
+        (ACCURACY, L2, None, FOUR, False),
+        (ACCURACY, L2, F(1), None, False),
+        (metric("top_k(2)", 3), L2, F(1), FOUR, False),
+    ],
+    ids=["accuracy", "stability", "l1", "no constant", "no grid", "rank"],
+)
+def test_where_cells_are_looked_at(
+    asked: Any, norm: Norm, low: Fraction | None, grid: Grid | None, by_cells: bool
+) -> None:
+    seen = image([1.0] * 4, [1] * 4, grid)
+    if asked.rank > 1:
+        seen = seen.of(torch.cat([seen.logits, seen.logits[:, :1] - 1], 1))
+    assert isinstance(open_bound(asked, seen, constant(F(2), low, norm)), cells.Bound if by_cells else counting.Bound)
+
+
+def test_four_pixels_of_one_node_flip_together() -> None:
+    """One node moves all four: a margin of 2 costs an energy of 2 for all of them, where the full size sees 2 each.
+
+    With a constant of 1 for the node the full size has one of 2 = sqrt(4), and flips n pixels from 4 eps^2 >= 2 n on;
+    cells flip all from eps^2 >= 2 on, and no part of them before.
+    """
+    seen = image([2.0] * 4, [1, 1, 1, 0], FOUR)
+    full = open_bound(ACCURACY, seen.full_size(), constant(F(2), F(1)))
+    by_cells = open_bound(ACCURACY, seen, constant(F(2), F(1)))
+    assert by_cells.clean() == full.clean() == [F(3, 4)]
+    budgets = [F(1, 2), F(3, 4), F(1), F(5, 4), F(141, 100), F(142, 100)]
+    assert full.worst_case(budgets) == [(F(3, 4), F(1, 2), F(1, 4), F(0), F(0), F(0))]
+    assert by_cells.worst_case(budgets) == [(F(3, 4), F(3, 4), F(3, 4), F(3, 4), F(3, 4), F(0))]
+    level = open_bound(STABILITY, image([2.0] * 4, None, FOUR), constant(F(2), F(1)))
+    assert level.clean() == [F(1)]
+    assert level.worst_case([F(0), F(2)]) == [(F(1), F(0))]
+
+
+def test_cells_are_read_once_for_each_way_of_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, LogitsBatch, Grid]] = []
+    prepare = coarse.prepare
+
+    def spy(backend: str, batch: LogitsBatch, grid: Grid) -> coarse.CoarsePrepared:
+        read.append((backend, batch, grid))
+        return prepare(backend, batch, grid)
+
+    monkeypatch.setattr(coarse, "prepare", spy)
+    seen = image([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 255], FOUR)
+    one = seen.cells(ACCURACY, Items.CORRECT, FOUR)
+    assert seen.cells(ACCURACY, Items.CORRECT, FOUR) is one
+    other = seen.cells(STABILITY, Items.PREDICTED, FOUR)
+    assert other is not one
+    assert (one.items.tolist(), other.items.tolist()) == ([2], [4])
+    (name, batch, grid), (_, whole, _) = read
+    assert (name, grid) == (CPU.name, FOUR)
+    assert batch.logits is seen.logits
+    assert batch.labels is not None
+    assert (batch.labels.tolist(), batch.ignore) == ([[[1, 1, 0, LEFT_OUT]]], LEFT_OUT)
+    assert (whole.labels, whole.ignore) == (None, None)
+    # The same batch without a look at cells shares what was read of the full size.
+    full = seen.full_size()
+    assert full.grid is None
+    assert full.prepared(ACCURACY, Items.CORRECT) is seen.prepared(ACCURACY, Items.CORRECT)
+    assert full.seen(ACCURACY) is seen.seen(ACCURACY)
+    assert seen.grid is FOUR
