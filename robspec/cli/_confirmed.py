@@ -20,6 +20,7 @@ from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.session import trained
 from robspec.session.opening import weights_notes
 from robspec.verify import seen
+from robspec.verify.arithmetic import said_of
 from robspec.verify.census import Census
 from robspec.verify.remarks import remarks
 from robspec.verify.result import ImageResult, PropertyResult
@@ -70,7 +71,11 @@ class Beside:
             *remarks(self._program, self._census, properties),
         ]
         forward = str(model.forward_dtype).removeprefix("torch.")
-        about = (*notes(self._program, forward), *weights_notes(model, key, prefix), data.scaling)
+        about = (
+            *notes(self._program, forward, "" if derived.rounding is None else said_of(derived.rounding)),
+            *weights_notes(model, key, prefix),
+            data.scaling,
+        )
         return [*map(str, found), *about]
 
 

@@ -23,6 +23,7 @@ from robspec.recheck.pooled import Pool
 from robspec.recheck.precisions import PrecisionsPool
 from robspec.recheck.ranking import Ranks
 from robspec.recheck.relaxed import Relaxed
+from robspec.recheck.rounded import best_value
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
 
@@ -100,7 +101,9 @@ class Deriver:
                 if prop.name in self._pools:
                     self._pools[prop.name].add(scene)
                     continue
-                entry = image_entry(name, prop, constant, _books(prop, scene, ledgers), len(scene))
+                books = _books(prop, scene, ledgers)
+                best = {m: best_value(m, scene, constant.rounding) for m in books} if constant.rounding else None
+                entry = image_entry(name, prop, constant, books, len(scene), best)
                 self._points[number].append(self._settle(number, len(self._images) - 1, entry))
 
     def add_located(self, names: Sequence[str], logits: torch.Tensor, images: Sequence[Located]) -> None:

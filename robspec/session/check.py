@@ -277,7 +277,7 @@ class Check:
             else:
                 collected = ObjectsCrossCheck(program, constants, *few)
         if options.certificate:
-            inputs = Inputs(options.forward, self._size, options.assume)
+            inputs = Inputs(options.forward, self._size, options.assume, arithmetic=options.arithmetic)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
         shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)
@@ -441,7 +441,8 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     """
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
     if options.arithmetic == "real":
-        _refuse(options, "it does not cover --arithmetic real yet", "leave it out, or leave out --arithmetic real")
+        left = replace(options, certificate=False)
+        _refuse(left, "it does not cover --arithmetic real yet", "leave it out, or leave out --arithmetic real")
         if program.model.detector is not None or program.model.task.scores:
             raise OptionValueError(
                 "--arithmetic",

@@ -17,46 +17,17 @@ from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.ir.types import Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
-from robspec.lipschitz.rounding.precision import DOUBLE
-from robspec.lipschitz.rounding.recursion import Box, Rounding
+from robspec.lipschitz.rounding.images import box_of
+from robspec.lipschitz.rounding.recursion import Rounding
 from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import directed_text
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
 
-_PIXELS = Fraction(1, 2**23)
-"""Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
-
+_REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
+_ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _SUBNORMAL = 2.0**-1074
 _NEGLIGIBLE = Fraction(1, 2**400)
-
-
-def box_of(program: Program) -> Box:
-    """The images of a specification as its network takes them, and how far they may be from what is meant.
-
-    Args:
-        program: the compiled specification.
-
-    Returns:
-        Channel by channel, normalised, the range's middle and half its width, and for each entry the rounding of
-        stored pixels and of the normalisation; rounded up.
-    """
-    low, high, normalize = program.model.low, program.model.high, program.model.normalize
-    channels = program.model.input_shape[0]
-    means = (Fraction(0),) * channels if normalize is None else normalize.mean
-    deviations = (Fraction(1),) * channels if normalize is None else normalize.std
-    largest = max(abs(low), abs(high))
-    middles, radii, given = [], [], []
-    for mean, deviation in zip(means, deviations, strict=True):
-        lowest, highest = (low - mean) / deviation, (high - mean) / deviation
-        middle = float((lowest + highest) / 2)
-        reach = max(highest - Fraction(middle), Fraction(middle) - lowest)
-        off = largest * _PIXELS / deviation
-        off += (largest + abs(mean)) / deviation * Fraction(DOUBLE.gamma(8))
-        middles.append(middle)
-        given.append(directed.ceil_float(off))
-        # A range such as 0 to 0.1 has no float32 of its own; its rounding belongs to it.
-        radii.append(directed.ceil_float(reach + off))
-    return Box(tuple(middles), tuple(radii), tuple(given))
 
 
 def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
@@ -85,6 +56,12 @@ def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
             "leave out `--arithmetic real`: the forward pass is then taken as exact, and the report says so",
         ) from refusal
+
+
+def said_of(rounding: Rounding) -> str:
+    """The line of a report on a proof of rounding."""
+    found = _REAL.format(directed_text(Fraction(rounding.delta), 12, up=True))
+    return found + (_ELEMENTARY if rounding.assumes else "")
 
 
 def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:
@@ -155,13 +132,14 @@ def _shift(constant: Constant) -> Fraction:
     return Fraction(directed.ceil_float(constant.rounding / bare(constant).value))
 
 
-def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
+def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction, rank: int = 1) -> torch.Tensor:
     """Decide for the label wherever rounding leaves that open.
 
     Args:
         logits: [B, K, H, W], float64.
         labels: int64 [B, H, W], or None; other numbers than classes are passed over.
         delta: bound of the l2 norm of the error of one image's logits.
+        rank: among how many of the largest logits a label has to be.
 
     Returns:
         Logits of which every metric that only gains from right decisions is at least what it is over the reals.
@@ -182,6 +160,7 @@ def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fractio
     own = logits.gather(1, index)
     top = logits.amax(1, keepdim=True)
     # The difference is rounded once, which the ninth digit covers.
-    near = named[:, None] & (top - own <= reach)
+    bar = top if rank == 1 else logits.topk(min(rank, classes), dim=1).values[:, -1:]
+    near = named[:, None] & (bar - own <= reach)
     raised = torch.where(near, top + torch.clamp(top.abs(), min=1.0), own)
     return logits.scatter(1, index, raised)

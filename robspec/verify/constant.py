@@ -21,10 +21,11 @@ from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
+from robspec.lipschitz.rounding.images import box_of
 from robspec.lipschitz.tail import Tail, find
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
-from robspec.verify.arithmetic import box_of, rounding_of, with_rounding
+from robspec.verify.arithmetic import rounding_of, said_of, with_rounding
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
@@ -37,8 +38,6 @@ _SAMPLES = (
     "smoothing: the verdict is about the classifier that takes a vote under noise, with the probability stated; "
     "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
 )
-_REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
-_ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
 
@@ -99,8 +98,7 @@ def establish(
     if real:
         rounding = rounding_of(program, graph)
         delta = Fraction(rounding.delta)
-        said = _REAL.format(directed_text(delta, 12, up=True)) + (_ELEMENTARY if rounding.assumes else "")
-        found = replace(found, constants=with_rounding(found.constants, delta), arithmetic=said)
+        found = replace(found, constants=with_rounding(found.constants, delta), arithmetic=said_of(rounding))
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found

@@ -43,7 +43,7 @@ class BatchEvaluator:
         self._pairs = BatchEvaluator(context.by_pairs(), names, together=together) if pairs else None
         self._names = tuple(names)
         self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
-        self._favoured: dict[Fraction, BatchEvaluator] = {}
+        self._favoured: dict[tuple[Fraction, int], BatchEvaluator] = {}
         self._clean: dict[tuple[Metric, Constant], list[Fraction | None]] = {}
         self._worst: dict[tuple[Metric, Constant], list[dict[Fraction, Value | None]]] = {}
         self._budgets: dict[tuple[Metric, Constant], dict[Fraction, None]] = {}
@@ -118,11 +118,12 @@ class BatchEvaluator:
         exact = arithmetic.bare(constant)
         if not constant.rounding:
             return self._clean_values(metric, exact)
-        if constant.rounding not in self._favoured:
+        key = (constant.rounding, metric.rank)
+        if key not in self._favoured:
             context = self._context
-            logits = arithmetic.favourable(context.logits, context.labels, constant.rounding)
-            self._favoured[constant.rounding] = BatchEvaluator(context.of(logits), self._names)
-        return self._favoured[constant.rounding]._clean_values(metric, exact)
+            logits = arithmetic.favourable(context.logits, context.labels, *key)
+            self._favoured[key] = BatchEvaluator(context.of(logits), self._names)
+        return self._favoured[key]._clean_values(metric, exact)
 
     def _clean_values(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         key = (metric, constant)

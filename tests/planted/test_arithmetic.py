@@ -80,7 +80,7 @@ def test_what_rounding_decides_is_proved_only_of_what_is_taken_as_exact(
 
 def test_options_that_do_not_cover_rounding_yet_are_refused(robspec: Run, tmp_path: Path) -> None:
     model, spec = export(Cancels(1.0), tmp_path / "m.pt2", 4), write(tmp_path)
-    for option in (("--certificate", "c.json"), ("--cross-check", "1"), ("--attack", "2")):
+    for option in (("--cross-check", "1"), ("--attack", "2")):
         result = robspec("check", model, spec, "--arithmetic", "real", *option)
         assert result.status == 2
         assert "E0601" in result.err

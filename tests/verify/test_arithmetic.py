@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from robspec.bounds.context import Context
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.kernels.knapsack import backends
+from robspec.lipschitz.rounding.images import box_of
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
-from robspec.verify.arithmetic import asked, bare, box_of, favourable, lessened
+from robspec.verify.arithmetic import asked, bare, favourable, lessened
 from robspec.verify.evaluate import BatchEvaluator
 from robspec.verify.result import ImageResult
 
