@@ -11,6 +11,7 @@ import torch
 
 from robspec.ir.plans import Mean, MeanRate, Objects, Plan, PooledObjects, Precisions, Ranked, Sum, Weighted
 from robspec.ir.types import Metric, Program, Property
+from robspec.oracle.rounded import best_value
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import AverageBook
 from robspec.recheck.budget import exponent
@@ -23,7 +24,6 @@ from robspec.recheck.pooled import Pool
 from robspec.recheck.precisions import PrecisionsPool
 from robspec.recheck.ranking import Ranks
 from robspec.recheck.relaxed import Relaxed
-from robspec.recheck.rounded import best_value
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
 

@@ -7,13 +7,13 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, WorstCaseQuery
+from robspec.oracle.rounded import grounded
 from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Claim, Combined, Within
 from robspec.recheck.conditions import conditions, met
 from robspec.recheck.detections import ObjectsBook
 from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.relaxed import Relaxed
-from robspec.recheck.rounded import grounded
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from robspec.ir.plans import Pooled, PooledMean
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
+from robspec.oracle.rounded import favoured, grounded
 from robspec.oracle.scene import Scene, counts, defined, worst_of
 from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.conditions import meets, metrics_of
 from robspec.recheck.image import Ledger, Prices
-from robspec.recheck.rounded import favoured, grounded
 from robspec.recheck.spool import Place, Spool
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
@@ -71,7 +71,7 @@ class Pool:
         """Read one image; none is left out."""
         self._images.append([self._read(Ledger(one, scene)) for one in self.metric.each(scene.classes)])
         if self._constant.rounding:
-            better = favoured(scene, self._constant.rounding)
+            better = favoured(scene, self._constant.rounding, self.metric)
             seen, said = scene.counted(self.metric), better.predicted
             parts = [counts(scene.labels[seen], said[seen], one.classes) for one in self.metric.each(scene.classes)]
             self._best.append(parts)

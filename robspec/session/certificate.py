@@ -33,7 +33,7 @@ from robspec.session.opening import Session
 from robspec.verify import arithmetic
 from robspec.verify.arithmetic import rounding_of
 from robspec.verify.errors import OptionValueError
-from robspec.verify.evaluate import is_pooled
+from robspec.verify.evaluate import is_pooled, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
@@ -133,8 +133,10 @@ def _told(
         """What the clean images are worth at most, from which thresholds follow."""
         if not constant.rounding:
             return opened(metric).clean()
-        favoured = arithmetic.favourable(context.logits, context.labels, constant.rounding, metric.rank)
-        return open_bound(metric, context.of(favoured), exact).clean()
+        if isinstance(metric.plan, Sum):
+            rows = zip(*(best(part) for _, part in metric.parts), strict=True)
+            return [summed(metric, row) for row in rows]
+        return open_bound(metric, arithmetic.in_favour(context, metric, constant), exact).clean()
 
     def told(metric: Metric, radii: Sequence[Value | None], eps: Sequence[Value | None]) -> list[Told]:
         bound = opened(metric) if isinstance(metric.plan, Mean | Sum) else None

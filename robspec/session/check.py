@@ -31,6 +31,7 @@ from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 from robspec.recheck.assemble import Inputs
 from robspec.recheck.recheck import MOST_AT_ONCE
+from robspec.recheck.rounded import uncertified
 from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.ahead import Ahead
@@ -441,13 +442,18 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     """
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
     if options.arithmetic == "real":
-        left = replace(options, certificate=False)
-        _refuse(left, "it does not cover --arithmetic real yet", "leave it out, or leave out --arithmetic real")
-        if program.model.detector is not None or program.model.task.scores:
+        mend = "leave it out, or leave out --arithmetic real"
+        unasked = uncertified(program)
+        if unasked:
+            _refuse(replace(options, attack=None), unasked, mend)
+        if program.model.detector is not None:
+            # Suppression is not monotone: no scores within rounding are the best there are.
+            _refuse(options, "of a detector it does not allow for rounding", mend)
+        if any(prop.smoothing is not None for prop in program.properties):
             raise OptionValueError(
                 "--arithmetic",
-                "rounding is proved for segmentation and classification; of detectors and single scores not yet",
-                "leave it out: the forward pass is then taken as exact, and the report says so",
+                "votes under noise are votes of the network as it runs, with noise that is rounded when it is added",
+                "leave it out, or write the other properties into a specification of their own",
             )
     if any(isinstance(plan, PooledComponents) for plan in plans):
         _refuse(options, "it does not cover pooled object_recall yet", "leave it out")

@@ -6,6 +6,7 @@ flips needs to know. What images attain is judged in their favour: a class that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -13,20 +14,24 @@ from fractions import Fraction
 import torch
 from torch.export import ExportedProgram
 
+from robspec.bounds.context import Context
 from robspec.errors import RobspecError, SoundnessAlarm
-from robspec.ir.types import Program, Property, WorstCaseQuery
+from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Ranked
+from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
-from robspec.lipschitz.rounding.images import box_of
+from robspec.lipschitz.rounding.images import PIXELS, box_of
 from robspec.lipschitz.rounding.recursion import Rounding
-from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import directed_text
+from robspec.semantics.constant import Constant, ConstantStatus, power_up
+from robspec.semantics.norm import Norm, directed_text
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
 
 _REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
 _ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _SUBNORMAL = 2.0**-1074
+_AVERAGES = (Mean, PooledMean)
+_FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
 
 
@@ -84,14 +89,17 @@ def asked(prop: Property, constant: Constant) -> tuple[Property, Constant]:
 
     Args:
         prop: a property.
-        constant: of the property, with the rounding of its logits.
+        constant: of the property, with the rounding of its logits, and of boxes.
 
     Returns:
-        The same where nothing is rounded. Else budgets and a constant whose products are at least L eps + delta.
+        The same where nothing is rounded. Else budgets and a constant whose products are at least L eps + delta, and
+        of boxes the same.
     """
-    if not constant.rounding or not isinstance(prop.query, WorstCaseQuery):
+    if not _rounded(constant) or not isinstance(prop.query, WorstCaseQuery):
         return prop, bare(constant)
-    budgets = tuple((eps if constant.value else Fraction(0)) + _shift(constant) for eps in prop.query.budgets)
+    still = not constant.value and not constant.boxes
+    shift = reach(constant)
+    budgets = tuple((Fraction(0) if still else eps) + shift for eps in prop.query.budgets)
     return replace(prop, query=replace(prop.query, budgets=budgets)), bare(constant)
 
 
@@ -100,10 +108,17 @@ def bare(constant: Constant) -> Constant:
 
     Beside rounding a constant that is out of all proportion is made larger, which keeps quotients within doubles.
     """
-    if not constant.rounding:
+    if not _rounded(constant):
         return constant
-    value = max(constant.value, constant.rounding * _NEGLIGIBLE) if constant.value else Fraction(1)
-    return replace(constant, rounding=Fraction(0), value=value)
+    value, boxes = _beside(constant.value, constant.rounding), _beside(constant.boxes, constant.boxes_rounding)
+    if not constant.value and not constant.boxes:
+        value, boxes = (Fraction(1) if part else part for part in (constant.rounding, constant.boxes_rounding))
+    elif not constant.boxes and constant.boxes_rounding:
+        # In proportion to the scores, so that what is added to a budget is no more than these need.
+        boxes = constant.boxes_rounding / max(constant.rounding / value, _NEGLIGIBLE)
+    elif not constant.value and constant.rounding:
+        value = constant.rounding / max(constant.boxes_rounding / boxes, _NEGLIGIBLE)
+    return replace(constant, rounding=Fraction(0), boxes_rounding=Fraction(0), value=value, boxes=boxes)
 
 
 def lessened(radius: Value | None, constant: Constant) -> Value | None:
@@ -116,51 +131,155 @@ def lessened(radius: Value | None, constant: Constant) -> Value | None:
     Returns:
         A radius of the function over the reals, 0 at least.
     """
-    if not constant.rounding or radius is None or isinstance(radius, float):
+    if not _rounded(constant) or radius is None or isinstance(radius, float):
         return radius
-    left = max(radius - _shift(constant), Fraction(0))
-    return left if constant.value or not left else float("inf")
+    left = max(radius - reach(constant), Fraction(0))
+    return left if constant.value or constant.boxes or not left else float("inf")
 
 
 def reach(constant: Constant) -> Fraction:
-    """Rounding as a budget of what `bare` gives."""
-    return _shift(constant)
+    """Rounding as a budget of what `bare` gives: a distance of images, rounded up to a double."""
+    exact = bare(constant)
+    parts = ((constant.rounding, exact.value), (constant.boxes_rounding, exact.boxes))
+    return Fraction(directed.ceil_float(max((off / slope for off, slope in parts if off), default=Fraction(0))))
 
 
-def _shift(constant: Constant) -> Fraction:
-    """Rounding as a distance of images, rounded up to a double."""
-    return Fraction(directed.ceil_float(constant.rounding / bare(constant).value))
+def _rounded(constant: Constant) -> bool:
+    return bool(constant.rounding or constant.boxes_rounding)
 
 
-def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction, rank: int = 1) -> torch.Tensor:
-    """Decide for the label wherever rounding leaves that open.
+def _beside(value: Fraction, rounding: Fraction) -> Fraction:
+    return max(value, rounding * _NEGLIGIBLE) if value else value
+
+
+def in_favour(context: Context, metric: Metric, constant: Constant, settled: torch.Tensor | None = None) -> Context:
+    """Give logits by which a metric is worth at least what it is over the reals, whatever rounding did.
+
+    Args:
+        context: what was computed of images of pixels, or of scores.
+        metric: not of a detector's objects, and no sum of formulas, whose parts have logits of their own.
+        constant: with the rounding of the logits.
+        settled: bool [B, H, W], pixels that are right in any case; or None.
+
+    Returns:
+        The same where nothing is rounded. Averages over classes see one more class that nothing is annotated with.
+    """
+    if not constant.rounding:
+        return context
+    if isinstance(metric.plan, Ranked):
+        return context.of(_apart(context.logits, context.labels, constant.rounding))
+    return context.of(favourable(context.logits, context.labels, constant.rounding, metric, settled))
+
+
+def best_of_objects(metric: Metric, clean: Fraction | None, objects: int) -> Fraction | None:
+    """What a detector may be worth at most, whatever rounding did: the best there is.
+
+    Suppression is not monotone in the scores, so that no scores are better than all others.
+
+    Args:
+        metric: of objects.
+        clean: as computed; None where the annotation leaves it undefined.
+        objects: how many are annotated of its classes.
+    """
+    if clean is None:
+        return None
+    ends = [clean, Fraction(0) if metric.lower_is_better else Fraction(1)]
+    if isinstance(metric.plan, Objects | PooledObjects):
+        whole = metric.formula.ratio.at(objects, 0, 0, 0)
+        ends += [] if whole is None else [whole]
+    return min(ends) if metric.lower_is_better else max(ends)
+
+
+def _apart(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
+    """Move the scores of anomalies up and those of normal images down, as far as rounding allows."""
+    if labels is None:
+        raise ValueError("ranked scores need labels")
+    found = logits.to(torch.float64)
+    sign = torch.where(labels.reshape(-1, *[1] * (found.ndim - 1)) == 1, 1.0, -1.0).to(found.dtype)
+    moved = found + sign * directed.ceil_float(delta)
+    return torch.nextafter(moved, sign * torch.inf)
+
+
+def undecided(logits: torch.Tensor, delta: Fraction) -> torch.Tensor:
+    """Tell of which pixels rounding leaves the prediction open.
+
+    Args:
+        logits: [B, K, H, W], float64.
+        delta: bound of the l2 norm of the error of one image's logits.
+
+    Returns:
+        bool [B, H, W].
+    """
+    reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
+    if logits.shape[1] == 1:
+        return logits[:, 0].abs() <= reach
+    first, second = logits.topk(2, dim=1).values.unbind(1)
+    return first - second <= reach
+
+
+def pixels_off(program: Program, norm: Norm) -> Fraction:
+    """How far an image as it is read may be from what its file means, in the norm, rounded up.
+
+    Args:
+        program: the compiled specification.
+        norm: of the attack.
+    """
+    model = program.model
+    each = max(abs(model.low), abs(model.high)) * PIXELS
+    exponent = Fraction(0) if norm.p is None else 1 / norm.p
+    return each * power_up(math.prod(model.input_shape), exponent)
+
+
+def favourable(
+    logits: torch.Tensor,
+    labels: torch.Tensor | None,
+    delta: Fraction,
+    metric: Metric,
+    settled: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Decide in favour of a metric wherever rounding leaves that open.
+
+    Of a metric of a class set a pixel is right on its side of the set, whichever class it is taken for. Of an average
+    over classes a pixel that cannot be right does least harm where it is taken for none of them.
 
     Args:
         logits: [B, K, H, W], float64.
         labels: int64 [B, H, W], or None; other numbers than classes are passed over.
         delta: bound of the l2 norm of the error of one image's logits.
-        rank: among how many of the largest logits a label has to be.
+        metric: says which decisions help.
+        settled: bool [B, H, W], where the label is decided for in any case; or None.
 
     Returns:
-        Logits of which every metric that only gains from right decisions is at least what it is over the reals.
+        Logits by which the metric is worth at least what it is over the reals; of an average over classes with one
+        more channel.
     """
     if labels is None:
         return logits
     reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
-    labels = labels.to(logits.device)
-    if logits.shape[1] == 1:
+    labels, classes = labels.to(logits.device), logits.shape[1]
+    if classes == 1:
         near = logits[:, 0].abs() <= reach
+        near = near if settled is None else near | settled
         found = logits.clone()
         sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
         found[:, 0] = torch.where(near & ((labels == 0) | (labels == 1)), sure, logits[:, 0])
         return found
-    classes = logits.shape[1]
-    named = (labels >= 0) & (labels < classes)
+    named = ((labels >= 0) & (labels < classes))[:, None]
     index = labels.clamp(0, classes - 1)[:, None]
-    own = logits.gather(1, index)
     top = logits.amax(1, keepdim=True)
+    bar = top if metric.rank == 1 else logits.topk(min(metric.rank, classes), dim=1).values[:, -1:]
     # The difference is rounded once, which the ninth digit covers.
-    bar = top if rank == 1 else logits.topk(min(rank, classes), dim=1).values[:, -1:]
-    near = named[:, None] & (bar - own <= reach)
-    raised = torch.where(near, top + torch.clamp(top.abs(), min=1.0), own)
-    return logits.scatter(1, index, raised)
+    near = bar - logits <= reach
+    raised = top + torch.clamp(top.abs(), min=1.0)
+    right = near.gather(1, index) if settled is None else near.gather(1, index) | settled[:, None]
+    found = logits.scatter(1, index, torch.where(named & right, raised, logits.gather(1, index)))
+    if metric.classes and not isinstance(metric.plan, _AVERAGES):
+        inside = torch.isin(torch.arange(classes, device=logits.device), torch.tensor(metric.classes))
+        side = inside[None, :, None, None] == torch.isin(labels, torch.tensor(metric.classes))[:, None]
+        other = (near & side).to(torch.uint8).argmax(1, keepdim=True)
+        moved = named & ~right & (near & side).any(1, keepdim=True)
+        return found.scatter(1, other, torch.where(moved, raised, found.gather(1, other)))
+    if isinstance(metric.plan, _AVERAGES):
+        lost = named & ~right & (near.sum(1, keepdim=True) > 1)
+        return torch.cat([found, torch.where(lost, raised, torch.full_like(top, -_FAR))], 1)
+    return found

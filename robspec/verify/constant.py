@@ -103,11 +103,17 @@ def establish(
     if detector is None or detector.match == "location":
         return found
     moves = _of_boxes(program, boxes, wide=wide or real) if detector.boxes == "proved" else {}
+    assuming, off = detector.assumption, Fraction(0)
+    notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
+    if real and moves and boxes is not None:
+        off = Fraction(rounding_of(program, boxes).delta)
+        notes.append(f"boxes: computed within {directed_text(off, 12, up=True)} pixels of the function's, proved")
+    elif real and assuming:
+        assuming = f"{assuming}, where they are computed"
     constants = tuple(
-        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), assuming=detector.assumption)
+        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), boxes_rounding=off, assuming=assuming)
         for c, p in zip(found.constants, program.properties, strict=True)
     )
-    notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
     return replace(found, constants=constants, notes=(*found.notes, *notes))
 
 

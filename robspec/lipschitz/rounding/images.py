@@ -9,7 +9,7 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.precision import DOUBLE, Precision
 from robspec.lipschitz.rounding.recursion import Box
 
-_PIXELS = Fraction(1, 2**23)
+PIXELS = Fraction(1, 2**23)
 """Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
 
 
@@ -34,7 +34,7 @@ def box_of(program: Program, precision: Precision = DOUBLE) -> Box:
         lowest, highest = (low - mean) / deviation, (high - mean) / deviation
         middle = float((lowest + highest) / 2)
         reach = max(highest - Fraction(middle), Fraction(middle) - lowest)
-        off = largest * _PIXELS / deviation
+        off = largest * PIXELS / deviation
         off += (largest + abs(mean)) / deviation * Fraction(precision.gamma(8))
         middles.append(middle)
         given.append(directed.ceil_float(off))
