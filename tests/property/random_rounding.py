@@ -23,6 +23,7 @@ from robspec.function.running import Runner, exact_arithmetic
 from robspec.function.settle import settle
 from robspec.lipschitz.rounding.precision import DOUBLE, SINGLE
 from robspec.lipschitz.rounding.recursion import Box, bound
+from robspec.models.accumulate import accumulate as accumulate_sums
 
 mpmath.mp.dps = 60
 Exact = Any
@@ -220,25 +221,35 @@ def draw(net: nn.Module, random: np.random.Generator) -> None:
         tensor.copy_(torch.from_numpy(values.astype(np.float32)))
 
 
-def ratios(net: nn.Module, random: np.random.Generator, images: int = 2) -> dict[str, float]:
+def ratios(
+    net: nn.Module, random: np.random.Generator, images: int = 2, *, accumulate: bool = False
+) -> dict[str, float]:
     """Compare both forward passes with sixty digits.
 
     Args:
         net: weights drawn.
         random: draws the images, in [0, 1].
         images: how many.
+        accumulate: whether sums of products accumulate in float64.
 
     Returns:
         By precision, the largest error found as a share of the bound.
     """
-    return compare(exported(net), net, random, images)
+    return compare(exported(net, accumulate=accumulate), net, random, images)
 
 
-def exported(net: nn.Module) -> torch.export.ExportedProgram:
-    """Export a network, settled; it shares the network's weights, so that others may be drawn in their place."""
+def exported(net: nn.Module, *, accumulate: bool = False) -> torch.export.ExportedProgram:
+    """Export a network, settled.
+
+    It shares the network's weights, so that others may be drawn in their place, unless sums accumulate in float64:
+    what they are cast to is folded.
+    """
     example = torch.zeros(2, 2, SIDE, SIDE)
     batch = {"x": {0: torch.export.Dim("batch", min=1, max=64)}}
-    return settle(torch.export.export(_Named(net), (example,), dynamic_shapes=batch))
+    program = torch.export.export(_Named(net), (example,), dynamic_shapes=batch)
+    if accumulate:
+        accumulate_sums(program)
+    return settle(program)
 
 
 class _Named(nn.Module):
@@ -285,18 +296,20 @@ def main() -> int:
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=1, help="how many draws of weights and images of each graph")
+    parser.add_argument("--accumulate", action="store_true", help="sums of products in float64; one draw")
     asked = parser.parse_args()
     shares: dict[str, list[float]] = {"float64": [], "float32": []}
     refused = wrong = 0
     for seed in range(asked.seed, asked.seed + asked.count):
         random = np.random.default_rng(seed)
         net = network(random)
-        program = exported(net)
-        for turn in range(asked.draws):
+        program = None if asked.accumulate else exported(net)
+        for turn in range(1 if asked.accumulate else asked.draws):
             with torch.no_grad():
                 draw(net, random)
             try:
-                found = compare(program, net, random, 2 if asked.draws == 1 else 1)
+                ready = program or exported(net, accumulate=True)
+                found = compare(ready, net, random, 2 if asked.draws == 1 else 1)
             except Exception as error:  # noqa: BLE001  (a hunt goes on, and says what it could not do)
                 refused += 1
                 print(seed, turn, type(error).__name__, str(error).splitlines()[0][:150], flush=True)

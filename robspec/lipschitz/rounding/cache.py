@@ -14,7 +14,7 @@ from robspec.lipschitz.rounding.precision import DOUBLE
 from robspec.lipschitz.rounding.recursion import Box, Line, Rounding, bound
 from robspec.semantics.norm import L2
 
-ROUNDING_VERSION = 2
+ROUNDING_VERSION = 4
 """Raised whenever a rule of rounding changes what it charges; part of every key."""
 
 

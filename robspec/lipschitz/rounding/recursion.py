@@ -167,10 +167,11 @@ class _Recursion:
         root, kept = self._order[0], set(self._cuts)
         cut, since, reach = root, {root: 0.0}, {root: 1.0}
         found = _Pass({root: self._given}, {root: 0.0}, {})
-        limit = math.sqrt(precision.top) / 1024
         for value in self._order:
             if value is not root:
-                charge = self._charge(value, precision)
+                # What the graph itself computes in float64 is computed so in any case.
+                used = DOUBLE if value.dtype == torch.float64 else precision
+                charge, limit = self._charge(value, used), math.sqrt(used.top) / 1024
                 computed = {t.source: directed.add(sizes[t.source], found.errors[t.source]) for t in charge.terms}
                 parts = [directed.mul(t.relative, computed[t.source]) for t in charge.terms]
                 added = directed.add(charge.absolute, *parts)
@@ -183,7 +184,7 @@ class _Recursion:
                 found.errors[value] = directed.add(directed.mul(reach[value], found.errors[cut]), since[value])
                 largest = max((directed.mul(max(t.gain, 1.0), computed[t.source]) for t in charge.terms), default=0.0)
                 if not max(largest, found.errors[value]) < limit:
-                    raise refusal(self._walk.calls[value.node], f"its numbers may overflow {precision.name}")
+                    raise refusal(self._walk.calls[value.node], f"its numbers may overflow {used.name}")
             if measured:
                 far = directed.mul(value.known[root], self._far)
                 sizes[value] = directed.add(self._measured(value), found.errors[value], far)
