@@ -20,7 +20,6 @@ from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.session import trained
 from robspec.session.opening import weights_notes
 from robspec.verify import seen
-from robspec.verify.arithmetic import said_of
 from robspec.verify.census import Census
 from robspec.verify.remarks import remarks
 from robspec.verify.result import ImageResult, PropertyResult
@@ -72,7 +71,7 @@ class Beside:
         ]
         forward = str(model.forward_dtype).removeprefix("torch.")
         about = (
-            *notes(self._program, forward, "" if derived.rounding is None else said_of(derived.rounding)),
+            *notes(self._program, forward, "" if derived.rounding is None else derived.rounding.said),
             *weights_notes(model, key, prefix),
             data.scaling,
         )

@@ -32,7 +32,12 @@ _SHOWN = 12
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
 @click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
 @click.option("--forward", type=click.Choice(["model", "float64"]), default="model", help="As of the check.  [model]")
-@click.option("--arithmetic", type=click.Choice(["exact", "real"]), default="exact", help="As of the check.  [exact]")
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["exact", "real", "deployed"]),
+    default="exact",
+    help="As of the check.  [exact]",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="As of the check.")
 def command(
     certificate: Path,

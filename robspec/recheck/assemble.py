@@ -19,7 +19,7 @@ from robspec.errors import RobspecError
 from robspec.ir.serialise import to_json
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
-from robspec.lipschitz.rounding.recursion import Rounding
+from robspec.lipschitz.rounding.statement import Statement
 from robspec.recheck.document import SCHEMA, SCHEMA_VERSION
 from robspec.recheck.verdicts import overall, requirements
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -37,7 +37,7 @@ class Inputs:
         batch_size: images per forward pass, on which the last bits of the logits may depend.
         assume: the constant to stand on where none can be proved, or None.
         use: the data block in place of what the specification says to use, or None.
-        arithmetic: "exact" or "real".
+        arithmetic: "exact", "real" or "deployed".
     """
 
     forward: str
@@ -58,7 +58,7 @@ def header(
     spec_text: str,
     model_sha256: str,
     data: Dataset,
-    rounding: Rounding | None = None,
+    rounding: Statement | None = None,
 ) -> dict[str, Any]:
     """Everything that identifies what a certificate is about.
 
@@ -100,11 +100,13 @@ def header(
     }
 
 
-def _granted(program: Program, rounding: Rounding | None) -> list[str]:
+def _granted(program: Program, rounding: Statement | None) -> list[str]:
     detector = program.model.detector
     lines = ["the computed logits are taken for those of the real function"]
     if rounding is not None:
         lines = ["float64 is rounded to nearest"]
+        if rounding.kind == "deployed":
+            lines.append("float32 sums add up products in some order, fused or not, and are rounded to nearest")
         lines += ["elementary functions err by no more than is allowed for"] if rounding.assumes else []
     if detector is not None and detector.assumption:
         lines.append(f"{detector.assumption}: under attack as on the clean image")
@@ -119,7 +121,7 @@ def constants(
     assume: Fraction | None,
     prove: Prove,
     boxes: ExportedProgram | None = None,
-    rounding: Rounding | None = None,
+    rounding: Statement | None = None,
 ) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
@@ -174,7 +176,7 @@ def constants(
             "derivation": rows,
         }
         if rounding is not None:
-            constant = replace(constant, rounding=Fraction(rounding.delta))
+            constant = replace(constant, rounding=rounding.delta)
             entry["rounding"] = exact_text(constant.rounding)
         moves = _of_boxes(program, prop.query.norm, boxes, prove, scale, held)
         if moves is not None:

@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from robspec.data.content import digest
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.data.objects import Objects
 from robspec.diagnostics import Source
 from robspec.ir.types import Detector, Program
-from robspec.lipschitz.rounding.images import box_of
-from robspec.lipschitz.rounding.recursion import Rounding, bound
+from robspec.lipschitz.rounding.precision import Precision
+from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
+from robspec.lipschitz.rounding.statement import KINDS, Statement, state
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.claims import of_file
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
 from robspec.models.conduct_scores import DetectorConduct
+from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
@@ -48,7 +51,7 @@ class Derived:
     content: dict[str, Any]
     model: LoadedModel
     data: Dataset
-    rounding: Rounding | None = None
+    rounding: Statement | None = None
 
     def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
@@ -115,7 +118,7 @@ def derive(
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,
-        forward_dtype=torch.float64 if inputs.forward == "float64" or inputs.arithmetic == "real" else None,
+        forward_dtype=torch.float64 if inputs.forward == "float64" or inputs.arithmetic != "exact" else None,
         detector=program.model.detector,
         boxes=bool(program.model.boxes_name),
     )
@@ -162,21 +165,26 @@ def derive(
     return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data, rounding)
 
 
-def _rounded(program: Program, model: LoadedModel, inputs: Inputs) -> Rounding | None:
-    """Prove anew what rounding may do to the logits, where the question is about the function over the reals.
+def _rounded(program: Program, model: LoadedModel, inputs: Inputs) -> Statement | None:
+    """Prove anew what rounding may do to the logits, where the question is about it.
 
     Raises:
         CertificateRejected: E0804, of something no certificate with rounding speaks of.
     """
-    if inputs.arithmetic != "real":
+    if inputs.arithmetic == "exact":
         return None
     refused = uncertified(program)
     if inputs.assume is not None:
         refused = "a constant that is assumed says nothing of rounding"
     if refused:
-        raise CertificateRejected("--arithmetic real", refused, "check and recheck without it")
-    (found,) = bound(model.program, box_of(program))
-    return found
+        raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", refused, "check and recheck without it")
+    if inputs.arithmetic == "deployed":
+        refuse_other_kernels(model, inputs.batch_size)
+
+    def afresh(graph: ExportedProgram, box: Box, precision: Precision) -> Rounding:
+        return bound(graph, box, (precision,))[0]
+
+    return state(program, model.program, inputs.arithmetic, afresh)
 
 
 def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:
@@ -341,7 +349,7 @@ def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str
     sized = type(read.batch_size) is int and 1 <= read.batch_size <= MOST_AT_ONCE
     sized &= assume is None or (read.assume is not None and read.assume > 0)
     exact = {name: value for name, value in params.items() if isinstance(value, Fraction)}
-    sized &= read.arithmetic in ("exact", "real")
+    sized &= read.arithmetic in KINDS
     if not sized or read.forward not in ("model", "float64") or len(exact) < len(params):
         raise BadCertificate(where, "it does not say how it was made", "check again")
     return read, exact

@@ -56,18 +56,18 @@ class Certificate:
         second = session.model.second
         boxes = None if second is None else second.program
         self._rounding = None
-        if inputs.arithmetic == "real":
+        if inputs.arithmetic != "exact":
             refused = uncertified(program)
             if refused:
-                mend = "leave out --certificate, or --arithmetic real"
+                mend = "leave out --certificate, or --arithmetic"
                 raise OptionValueError("--certificate", refused, mend)
-            self._rounding = rounding_of(program, session.model.program)
+            self._rounding = rounding_of(program, session.model.program, inputs.arithmetic)
         given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding)
         found, self._proofs, self._claim = constants(*given)
         known = session.established.constants
         if any(c.rounding and not c.value for c in found):
             what = "the network is constant, and of its rounding no certificate speaks"
-            raise OptionValueError("--certificate", what, "leave out --certificate, or --arithmetic real")
+            raise OptionValueError("--certificate", what, "leave out --certificate, or --arithmetic")
         if [(c.value, c.boxes, c.rounding) for c in found] != [(c.value, c.boxes, c.rounding) for c in known]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)

@@ -23,6 +23,7 @@ from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.plans import Components, PooledComponents, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
+from robspec.lipschitz.rounding.statement import KINDS
 from robspec.models import claims
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
@@ -73,7 +74,8 @@ class Options:
         assume: an l2 constant to stand on where none can be proved, or None.
         backend: a kernel backend's name, or "auto".
         forward: "model" or "float64".
-        arithmetic: "exact" takes the forward pass as exact, "real" proves what its rounding may change.
+        arithmetic: "exact" takes the forward pass as exact; "real" and "deployed" prove what rounding may change, of
+            the function over the reals and of the float32 program.
         batch_size: images per forward pass, or None.
         pair_bound: whether to say what water filling gains over the pair bound.
         attack: steps of the search for counterexamples, or None.
@@ -128,9 +130,9 @@ class Options:
     coarse: bool = False
 
     def __post_init__(self) -> None:
-        if self.arithmetic not in ("exact", "real"):
+        if self.arithmetic not in KINDS:
             raise OptionValueError(
-                "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact or real"
+                "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact, real or deployed"
             )
         for name in self.attack_methods:
             if name not in attacks.names():
@@ -218,7 +220,7 @@ class Check:
             assume=options.assume,
             backend=options.backend,
             forward=options.forward,
-            real=options.arithmetic == "real",
+            arithmetic=options.arithmetic,
             limit=options.limit,
             choice=options.choice,
             like=None if after is None else after._session,
@@ -441,8 +443,8 @@ def refuse_uncovered(program: Program, options: Options) -> None:
         OptionValueError: E0601, naming the option.
     """
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
-    if options.arithmetic == "real":
-        mend = "leave it out, or leave out --arithmetic real"
+    if options.arithmetic != "exact":
+        mend = "leave it out, or leave out --arithmetic"
         unasked = uncertified(program)
         if unasked:
             _refuse(replace(options, attack=None), unasked, mend)
@@ -460,11 +462,11 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     if options.coarse:
         only = replace(options, attack=None)
         _refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
-        if options.arithmetic == "real":
+        if options.arithmetic != "exact":
             raise OptionValueError(
                 "--coarse",
                 "rounding moves full-size logits by themselves, which cells do not cover",
-                "leave it out, or leave out --arithmetic real",
+                "leave it out, or leave out --arithmetic",
             )
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")

@@ -20,27 +20,26 @@ from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Ranked
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
-from robspec.lipschitz.rounding.images import PIXELS, box_of
-from robspec.lipschitz.rounding.recursion import Rounding
+from robspec.lipschitz.rounding.images import PIXELS
+from robspec.lipschitz.rounding.statement import Statement, state
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
-from robspec.semantics.norm import Norm, directed_text
+from robspec.semantics.norm import Norm
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
 
-_REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
-_ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _SUBNORMAL = 2.0**-1074
 _AVERAGES = (Mean, PooledMean)
 _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
 
 
-def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
-    """Bound what the forward pass in float64 may differ from the function that a model's graph denotes.
+def rounding_of(program: Program, graph: ExportedProgram, kind: str = "real") -> Statement:
+    """Bound how far float64 logits may be from those that a verdict is about.
 
     Args:
         program: the compiled specification.
         graph: the exported program the logits come from.
+        kind: "real" or "deployed".
 
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
@@ -52,21 +51,15 @@ def rounding_of(program: Program, graph: ExportedProgram) -> Rounding:
             "call torch.set_flush_denormal(False)",
         )
     try:
-        return cached(graph, box_of(program))
+        return state(program, graph, kind, cached)
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
         raise NotProvableError(
             refusal.where,
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "leave out `--arithmetic real`: the forward pass is then taken as exact, and the report says so",
+            "leave out --arithmetic: the forward pass is then taken as exact, and the report says so",
         ) from refusal
-
-
-def said_of(rounding: Rounding) -> str:
-    """The line of a report on a proof of rounding."""
-    found = _REAL.format(directed_text(Fraction(rounding.delta), 12, up=True))
-    return found + (_ELEMENTARY if rounding.assumes else "")
 
 
 def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:
@@ -79,7 +72,7 @@ def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Const
         raise OptionValueError(
             "--arithmetic",
             "a constant that is assumed says nothing of rounding",
-            "leave out --assume-lipschitz, or --arithmetic real",
+            "leave out --assume-lipschitz, or --arithmetic",
         )
     return tuple(c if c.status is ConstantStatus.SAMPLED else replace(c, rounding=delta) for c in constants)
 

@@ -192,3 +192,31 @@ def test_boxes_that_are_proved_bring_their_own_rounding(robspec: Run, tmp_path: 
     spec.write_text(DETECTOR.replace("frozen", "proved").format(properties=text))
     found = robspec("check", model, spec, "--arithmetic", "real")
     assert (found.status, "boxes: computed within" in found.out) == (0, True), found.err
+
+
+def test_of_the_float32_program_nothing_is_proved_that_it_does_not_do(robspec: Run, tmp_path: Path) -> None:
+    """Target everywhere over the reals, which float64 sees and float32 does not."""
+    model, spec = export(Cancels(1e9), tmp_path / "m.pt2", 4), write(tmp_path)
+    np.save(tmp_path / "masks" / "0.npy", np.ones((4, 4), np.uint8))
+    real = json.loads(robspec("check", model, spec, "--arithmetic", "real", "--format", "json").out)
+    assert real["properties"][0]["verdict"] == "PROVED"
+    plain = json.loads(robspec("check", model, spec, "--format", "json").out)
+    assert plain["properties"][0]["verdict"] == "REFUTED"
+    found = robspec("check", model, spec, "--arithmetic", "deployed")
+    assert found.status == 3
+    assert "right: UNKNOWN" in found.out or "UNKNOWN" in found.out
+    assert "about the float32 program" in " ".join(found.out.split())
+    assert "kernels: none" in found.out
+
+
+def test_a_network_of_small_sums_is_proved_as_deployed(robspec: Run, tmp_path: Path) -> None:
+    model, spec = export(Cancels(0.25), tmp_path / "m.pt2", 4), write(tmp_path)
+    np.save(tmp_path / "masks" / "0.npy", np.ones((4, 4), np.uint8))
+    path = tmp_path / "c.json"
+    given = ("--arithmetic", "deployed")
+    found = robspec("check", model, spec, *given, "--certificate", path, "--format", "json")
+    assert json.loads(found.out)["properties"][0]["verdict"] == "PROVED"
+    again = robspec("recheck", path, model, spec, *given)
+    assert again.status == 0, again.err
+    assert "float32 sums add up products in some order" in again.out
+    assert robspec("recheck", path, model, spec, "--arithmetic", "real").status == 1
