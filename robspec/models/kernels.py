@@ -85,7 +85,7 @@ def refuse_other_kernels(model: LoadedModel, batch: int) -> str:
             for name in _MODES
         ),
         (
-            torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled),
+            bool(torch._C._has_mkldnn) and bool(torch.backends.mkldnn.enabled),
             "oneDNN is off, so that NNPACK computes large batches, by a transform",
             "leave torch.backends.mkldnn on",
         ),
@@ -157,7 +157,7 @@ def _named(found: Any) -> str:
     number = int(found)
     if number not in known and (known.get(number - 1), known.get(number + 1)) == ("Mkldnn", "MkldnnEmpty"):
         return "MkldnnTranspose"
-    return known.get(number, f"choice {number}")
+    return str(known.get(number, f"choice {number}"))
 
 
 def _precisions() -> list[str]:

@@ -127,7 +127,6 @@ def test_a_choice_that_is_not_known_is_refused(every: LoadedModel, monkeypatch: 
 
 def test_large_batches_are_asked_about_too(every: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With oneDNN off NNPACK computes batches of 16 and more: the choice itself says so, not only the setting."""
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(type(torch.backends.mkldnn), "enabled", True)
     with _without_onednn(), pytest.raises(OtherKernels, match="are computed by NnpackSpatial"):
         refuse_other_kernels(every, 32)

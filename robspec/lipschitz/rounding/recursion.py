@@ -177,7 +177,7 @@ class _Recursion:
                 added = directed.add(charge.absolute, *parts)
                 passed = [directed.mul(t.gain, since[t.source]) for t in charge.terms]
                 since[value] = directed.add(added, *passed)
-                known = value.known.get(cut)
+                known = segments.onward(cut, value)
                 apart = [directed.mul(t.gain, reach[t.source]) for t in charge.terms]
                 reach[value] = directed.add(0.0, *apart) if known is None else known
                 found.charges[value], found.added[value] = charge, added
@@ -201,7 +201,8 @@ class _Recursion:
                 users.setdefault(term.source, []).append((value, term.gain))
         for value in reversed(self._order[:-1]):
             if value in following:
-                onward[value] = directed.mul(following[value].known[value], onward[following[value]])
+                after = following[value]
+                onward[value] = directed.mul(segments.onward(value, after) or 0.0, onward[after])
             else:
                 onward[value] = directed.add(0.0, *(directed.mul(g, onward[u]) for u, g in users[value]))
         lines = []
