@@ -161,7 +161,20 @@ def in_favour(context: Context, metric: Metric, constant: Constant, settled: tor
         return context
     if isinstance(metric.plan, Ranked):
         return context.of(_apart(context.logits, context.labels, constant.rounding))
-    return context.of(favourable(context.logits, context.labels, constant.rounding, metric, settled))
+    found = favourable(context.logits, context.labels, constant.rounding, metric, settled)
+    return context if found is context.logits else context.of(found)
+
+
+def plane_in_favour(metric: Metric, plane: tuple[int, int, int], constant: Constant) -> tuple[int, int, int]:
+    """Give the plane of the logits of `in_favour`: averages over classes may see one class more.
+
+    Args:
+        metric: of a data set.
+        plane: channels and sides of the plane of items of an image.
+        constant: with the rounding of the logits.
+    """
+    wider = bool(constant.rounding) and isinstance(metric.plan, _AVERAGES) and plane[0] > 1
+    return (plane[0] + wider, *plane[1:])
 
 
 def best_of_objects(metric: Metric, clean: Fraction | None, objects: int) -> Fraction | None:
@@ -243,8 +256,8 @@ def favourable(
         settled: bool [B, H, W], where the label is decided for in any case; or None.
 
     Returns:
-        Logits by which the metric is worth at least what it is over the reals; of an average over classes with one
-        more channel.
+        Logits by which the metric is worth at least what it is over the reals, the very ones where nothing changes;
+        of an average over classes else with one more channel, of a pooled one in any case.
     """
     if labels is None:
         return logits
@@ -253,26 +266,35 @@ def favourable(
     if classes == 1:
         near = logits[:, 0].abs() <= reach
         near = near if settled is None else near | settled
-        found = logits.clone()
+        moved = near & ((labels == 0) | (labels == 1)) & ((logits[:, 0] > 0) != (labels == 1))
+        if not bool(moved.any()):
+            return logits
         sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
-        found[:, 0] = torch.where(near & ((labels == 0) | (labels == 1)), sure, logits[:, 0])
-        return found
-    named = ((labels >= 0) & (labels < classes))[:, None]
-    index = labels.clamp(0, classes - 1)[:, None]
-    top = logits.amax(1, keepdim=True)
-    bar = top if metric.rank == 1 else logits.topk(min(metric.rank, classes), dim=1).values[:, -1:]
+        return torch.where(moved, sure, logits[:, 0])[:, None]
+    wrong = (labels >= 0) & (labels < classes) & (logits.argmax(1) != labels)
+    image, row, column = wrong.nonzero(as_tuple=True)
+    rows, mine = logits[image, :, row, column], labels[image, row, column]
+    top = rows.amax(1, keepdim=True)
+    bar = top if metric.rank == 1 else rows.topk(min(metric.rank, classes), dim=1).values[:, -1:]
     # The difference is rounded once, which the ninth digit covers.
-    near = bar - logits <= reach
-    raised = top + torch.clamp(top.abs(), min=1.0)
-    right = near.gather(1, index) if settled is None else near.gather(1, index) | settled[:, None]
-    found = logits.scatter(1, index, torch.where(named & right, raised, logits.gather(1, index)))
-    if metric.classes and not isinstance(metric.plan, _AVERAGES):
-        inside = torch.isin(torch.arange(classes, device=logits.device), torch.tensor(metric.classes))
-        side = inside[None, :, None, None] == torch.isin(labels, torch.tensor(metric.classes))[:, None]
-        other = (near & side).to(torch.uint8).argmax(1, keepdim=True)
-        moved = named & ~right & (near & side).any(1, keepdim=True)
-        return found.scatter(1, other, torch.where(moved, raised, found.gather(1, other)))
-    if isinstance(metric.plan, _AVERAGES):
-        lost = named & ~right & (near.sum(1, keepdim=True) > 1)
-        return torch.cat([found, torch.where(lost, raised, torch.full_like(top, -_FAR))], 1)
+    near = bar - rows <= reach
+    right = near.gather(1, mine[:, None])[:, 0]
+    right = right if settled is None else right | settled[image, row, column]
+    average = isinstance(metric.plan, _AVERAGES)
+    chosen = torch.where(right, mine, -1)
+    if average:
+        chosen = torch.where((chosen < 0) & (near.sum(1) > 1), classes, chosen)
+    elif metric.classes:
+        inside = torch.isin(torch.arange(classes, device=rows.device), torch.tensor(metric.classes))
+        side = near & (inside[None] == inside[mine][:, None])
+        chosen = torch.where((chosen < 0) & side.any(1), side.to(torch.uint8).argmax(1), chosen)
+    moved = chosen >= 0
+    if not bool(moved.any()) and not isinstance(metric.plan, PooledMean):
+        return logits
+    found = logits.clone()
+    if average:
+        nothing = torch.full_like(logits[:, :1], -_FAR)
+        found = torch.cat([found, nothing], 1)
+    raised = top[:, 0] + torch.clamp(top[:, 0].abs(), min=1.0)
+    found[image[moved], chosen[moved], row[moved], column[moved]] = raised[moved]
     return found

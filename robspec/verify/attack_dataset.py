@@ -41,7 +41,8 @@ class DatasetAttack:
         self.constant = constant
         self._name = prop.name
         exact = arithmetic.bare(constant)
-        self._attained = [open_dataset_bound(self.metric, plane, exact) for _ in self.budgets]
+        seen = arithmetic.plane_in_favour(self.metric, plane, constant)
+        self._attained = [open_dataset_bound(self.metric, seen, exact) for _ in self.budgets]
         self._farthest = [Fraction(0)] * len(self.budgets)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)

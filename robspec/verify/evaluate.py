@@ -13,7 +13,6 @@ from robspec.bounds.scene import Scene
 from robspec.ir.plans import (
     Accuracy,
     PooledComponents,
-    PooledMean,
     PooledObjects,
     Precisions,
     Quotient,
@@ -142,7 +141,8 @@ class BatchEvaluator:
         key = (metric, constant.rounding)
         if key not in self._favoured:
             context = self._context
-            self._favoured[key] = BatchEvaluator(arithmetic.in_favour(context, metric, constant), self._names)
+            better = arithmetic.in_favour(context, metric, constant)
+            self._favoured[key] = self if better is context else BatchEvaluator(better, self._names)
         return self._favoured[key]._clean_values(metric, exact)
 
     def _clean_values(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
@@ -186,12 +186,10 @@ class PooledEvaluator:
             p.name: (p, open_dataset_bound(_pooled_metric(p), plane, exact, _largest(p.query)), c)
             for p, exact, c in asked
         }
-        # An average over classes may see one class more, which nothing is annotated with.
-        wider = (plane[0] + (plane[0] > 1), *plane[1:])
         self._favoured = {
             p.name: open_dataset_bound(
                 _pooled_metric(p),
-                wider if isinstance(_pooled_metric(p).plan, PooledMean) else plane,
+                arithmetic.plane_in_favour(_pooled_metric(p), plane, c),
                 exact,
                 _largest(p.query),
             )
