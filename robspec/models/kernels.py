@@ -136,7 +136,7 @@ def _backend(name: str, args: Any, keywords: Any) -> str:
     if sides == 1:  # torch computes it as one of two sides
         images, weight = images[:, :, None], weight[:, :, None]
         stride, padding, dilation, more = [1, *stride], [0, *padding], [1, *dilation], [0, *more]
-    found = torch._C._select_conv_backend(  # type: ignore[attr-defined]
+    found = torch._C._select_conv_backend(
         images,
         weight,
         bias,
