@@ -220,3 +220,15 @@ def test_a_network_of_small_sums_is_proved_as_deployed(robspec: Run, tmp_path: P
     assert again.status == 0, again.err
     assert "float32 sums add up products in some order" in again.out
     assert robspec("recheck", path, model, spec, "--arithmetic", "real").status == 1
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "deployed"])
+def test_votes_under_noise_are_not_asked_with_rounding(arithmetic: str, robspec: Run, tmp_path: Path) -> None:
+    """Noise is rounded when it is added to an image, of which nothing is proved."""
+    model, spec = export(Cancels(1.0), tmp_path / "m.pt2", 4), write(tmp_path)
+    text = spec.read_text(encoding="utf-8").split("property right")[0]
+    text += "property voted {\n  metric pixel_accuracy\n  norm l2\n  budget 0.1\n"
+    text += "  by smoothing { sigma 0.25 samples 100 alpha 0.001 }\n  require mean(worst_case) >= 0\n}\n"
+    spec.write_text(text, encoding="utf-8")
+    found = robspec("check", model, spec, "--arithmetic", arithmetic)
+    assert (found.status, "E0601" in found.err, "votes under noise" in found.err) == (2, True, True), found.err

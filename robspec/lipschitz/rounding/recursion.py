@@ -169,8 +169,9 @@ class _Recursion:
         found = _Pass({root: self._given}, {root: 0.0}, {})
         for value in self._order:
             if value is not root:
-                # What the graph itself computes in float64 is computed so in any case.
-                used = DOUBLE if value.dtype == torch.float64 else precision
+                # What the graph of a float32 program computes in float64 is computed so in any case.
+                widened = value.dtype == torch.float64 and self._walk.layout.dtype != torch.float64
+                used = DOUBLE if widened else precision
                 charge, limit = self._charge(value, used), math.sqrt(used.top) / 1024
                 computed = {t.source: directed.add(sizes[t.source], found.errors[t.source]) for t in charge.terms}
                 parts = [directed.mul(t.relative, computed[t.source]) for t in charge.terms]

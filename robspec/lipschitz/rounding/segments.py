@@ -52,5 +52,5 @@ def onward(start: Value, end: Value) -> float | None:
         start: a narrow place, on which the other depends alone.
         end: the later value.
     """
-    found = end.known.get(start)
-    return end.known.get(start.source) if found is None else found
+    found = [end.known[anchor] for anchor in (start, start.source) if anchor in end.known]
+    return min(found, default=None)
