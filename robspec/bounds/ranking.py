@@ -26,7 +26,8 @@ class Ranking:
 
     Args:
         metric: its plan is `Ranked`.
-        constant: Lipschitz constant of the score for the attack's norm.
+        constant: Lipschitz constant of the score for the attack's norm. Its rounding moves the scores of images that
+            nobody attacks, too.
     """
 
     def __init__(self, metric: Metric, constant: Constant) -> None:
@@ -70,21 +71,27 @@ class Ranking:
         if found is None:
             return None
         # Both sides attacked, a pair closes twice as fast; an attack on the other side alone changes nothing.
-        moved = self._shifts(Fraction(1))
-        speed = {Measure.TPR_AT: moved.down, Measure.FPR_AT: moved.up}.get(self._measure, moved.total)
+        begun, speed = self._moved(self._shifts(Fraction(0))), self._moved(self._shifts(Fraction(1)))
+        speed -= begun
         if found.shift is None:
             return math.inf
-        if found.shift == 0:
-            return Fraction(0) if found.attained or speed else math.inf
-        return found.shift / speed if speed else math.inf
+        # Rounding moves scores before any attack does.
+        left = found.shift - begun
+        if left <= 0:
+            return Fraction(0) if left < 0 or found.attained or speed else math.inf
+        return left / speed if speed else math.inf
 
     def close(self) -> None:
         """Forget the scores."""
         self._kept, self._scores = ([], []), None
 
     def _shifts(self, eps: Fraction) -> Shifts:
-        reach = eps * self.constant.value
-        return Shifts(reach, reach if self._both else Fraction(0))
+        reach, rounding = eps * self.constant.value, self.constant.rounding
+        return Shifts(reach + rounding, (reach if self._both else Fraction(0)) + rounding)
+
+    def _moved(self, shifts: Shifts) -> Fraction:
+        """What of an attack the measure feels."""
+        return {Measure.TPR_AT: shifts.down, Measure.FPR_AT: shifts.up}.get(self._measure, shifts.total)
 
     def _value(self, shifts: Shifts) -> Fraction | None:
         ranked, given = self._read(), self.metric.arguments

@@ -70,7 +70,11 @@ class Beside:
             *remarks(self._program, self._census, properties),
         ]
         forward = str(model.forward_dtype).removeprefix("torch.")
-        about = (*notes(self._program, forward), *weights_notes(model, key, prefix), data.scaling)
+        about = (
+            *notes(self._program, forward, "" if derived.rounding is None else derived.rounding.said),
+            *weights_notes(model, key, prefix),
+            data.scaling,
+        )
         return [*map(str, found), *about]
 
 

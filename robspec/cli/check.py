@@ -80,9 +80,9 @@ from robspec.syntax.source import read_source
 )
 @click.option(
     "--arithmetic",
-    type=click.Choice(["exact", "real"]),
+    type=click.Choice(["exact", "real", "deployed"]),
     default="exact",
-    help="`real`: run in float64, and prove what rounding may change.  [exact]",
+    help="`real`, `deployed`: prove what rounding may change, of the function or of the float32 program.  [exact]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option(

@@ -26,6 +26,12 @@ def _shape(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option("--strip-prefix", "prefix", default="", metavar="PREFIX", help="What the weights' names have more.")
 @click.option("--input", "shape", required=True, callback=_shape, metavar="C,H,W", help="Shape of one image.")
 @click.option("--output", "picked", metavar="KEY", help="The logits, where the network returns several things.")
+@click.option(
+    "--accumulate",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    help="What convolutions and linear layers add up in; each stores float32.  [float32]",
+)
 @click.option("--batch-max", default=64, show_default=True, type=click.IntRange(min=1), help="Largest batch.")
 def command(
     output: Path,
@@ -35,6 +41,7 @@ def command(
     prefix: str,
     shape: tuple[int, int, int],
     picked: str | None,
+    accumulate: str,
     batch_max: int,
 ) -> None:
     """Write OUTPUT, an archive of the network with its weights made explicit.
@@ -42,6 +49,9 @@ def command(
     The factory is imported from the current folder: it is your own code, and it runs. The weights file is not
     trusted, and is never unpickled. The archive's logits are compared with the module's before it is written. A
     detector may return two tensors, scores [B, K, N] and boxes [B, 4, N].
+
+    With --accumulate float64 every sum of products is rounded once, when it is stored: of such an archive `check
+    --arithmetic deployed` proves far more. It is slower.
 
     Of a checkpoint, --key names the table of weights, keys inside one another joined by dots; the message that asks
     for it lists those there are. --strip-prefix takes what it names off the weights' names, such as `module.` of
@@ -61,7 +71,7 @@ def command(
         if found is not None:
             put_weights(network, found, arch)
         network, found = Picked(network, picked), None
-    made = export_archive(network, found, shape, batch_max, arch)
+    made = export_archive(network, found, shape, batch_max, arch, accumulates=accumulate == "float64")
     _refuse_what_check_refuses(made.archive, output, boxes=bool(made.boxes_shape))
     write_whole(output, made.archive)
     shown = f"logits {' x '.join(map(str, made.output_shape))}"
@@ -70,6 +80,8 @@ def command(
     click.echo(f"wrote {output}: {len(made.archive):,} bytes, {shown}, batches of 1 to {batch_max}")
     if left:
         click.echo(f"left out, not under {prefix}: {len(left)} weights: {listed(left)}")
+    if made.accumulating:
+        click.echo(f"accumulating in float64: {made.accumulating} convolutions and products")
     click.echo(f"weights made explicit: {len(made.explicit)}")
     click.echo(f"largest difference to the module's logits: {made.difference:.3g} (allowed {made.tolerance:.3g})")
 

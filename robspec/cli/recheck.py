@@ -32,6 +32,12 @@ _SHOWN = 12
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="The param the check overrode.")
 @click.option("--assume-lipschitz", metavar="C", help="The constant the check stood on.")
 @click.option("--forward", type=click.Choice(["model", "float64"]), default="model", help="As of the check.  [model]")
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["exact", "real", "deployed"]),
+    default="exact",
+    help="As of the check.  [exact]",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="As of the check.")
 def command(
     certificate: Path,
@@ -48,12 +54,13 @@ def command(
     use: str | None,
     assume_lipschitz: str | None,
     forward: str,
+    arithmetic: str,
     batch_size: int | None,
 ) -> int:
     """Confirm CERTIFICATE, which `robspec check --certificate` wrote for MODEL and SPEC.
 
-    The question is that of SPEC: where the check was asked with --set, --use, --assume-lipschitz, --forward
-    or --batch-size, the same has to be said here, or the certificate is rejected.
+    The question is that of SPEC: where the check was asked with --set, --use, --assume-lipschitz, --forward,
+    --arithmetic or --batch-size, the same has to be said here, or the certificate is rejected.
 
     The constant is proved anew, the model is run again, and from its logits on every cost, cut, value and verdict is
     derived in exact rational arithmetic, by code that shares nothing with the kernels.
@@ -86,7 +93,7 @@ def command(
     _, diagnostics = compile_source(source, chosen, use)
     params = dict(program.params)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume, use)
+    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume, use, arithmetic)
     match_question(written, program, inputs, str(certificate))
     root = spec.parent if data is None else data
     images = written.get("images")

@@ -50,6 +50,7 @@ class Call:
         where: node, module path and source line, for messages.
         dtypes: for each output, its element type.
         lookup: what the walk knows about any earlier node.
+        own: element type of the image.
     """
 
     node: fx.Node
@@ -61,6 +62,7 @@ class Call:
     where: str
     dtypes: tuple[torch.dtype, ...]
     lookup: Callable[[fx.Node], object]
+    own: torch.dtype = torch.float32
 
     def get(self, name: str) -> object:
         """Return an argument, None if absent; constants are unwrapped, unless they depend on the batch size."""

@@ -243,6 +243,7 @@ class Walk:
             where=self._where(node),
             dtypes=tuple(o.dtype if isinstance(o, torch.Tensor) else torch.float32 for o in outputs),
             lookup=self._lookup,
+            own=self.layout.dtype,
         )
         self.calls[node] = call
         self._check_arguments(call, rule)
@@ -256,7 +257,9 @@ class Walk:
         if problem and (step.refusal is None or step.squares is not None):
             error = MixedBatch(self._where(node), problem, "keep the batch as its own leading dimension")
             step = _refused(error, step.inputs)
-        narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype)]
+        # Back to the image's own type it is rounding like any other; to a narrower one it is more than that.
+        back = first.dtype == self.layout.dtype and plain(operation(node)) in ("to", "_to_copy")
+        narrowed = [v for v in step.inputs if _bits(first.dtype) < _bits(v.dtype) and not back]
         if (narrowed or not first.is_floating_point()) and step.refusal is None:
             what = f"the result has element type {first.dtype}, which cannot hold the data"
             jumps = not first.is_floating_point()

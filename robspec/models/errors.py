@@ -346,3 +346,21 @@ class SeveralClaims(RobspecError):
 
     code = "E0227"
     title = "two claims of one model"
+
+
+class OtherKernels(RobspecError):
+    """Something else may compute the float32 program than sums of products, each rounded once.
+
+    `--arithmetic deployed` speaks of the float32 program as torch runs it on the CPU. What it proves of rounding
+    holds for sums in any order, fused or not, and not for kernels that transform (Winograd's, Fourier's, NNPACK's) or
+    that shorten float32 numbers (TF32, bfloat16). It is asked of torch which kernel each convolution gets, and which
+    settings allow shortened numbers; what is not known is refused.
+
+    Example: `torch.set_float32_matmul_precision("medium")`; ONEDNN_DEFAULT_FPMATH_MODE=BF16 in the environment;
+    `torch.backends.mkldnn.flags(enabled=False)`, with which NNPACK computes batches of 16 and more.
+
+    Mend: undo the setting that is named; or ask with `--arithmetic real`, about the function over the reals.
+    """
+
+    code = "E0228"
+    title = "kernels of which no rounding is proved"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from robspec.function.running import Runner, exact_arithmetic
+from robspec.models.accumulate import accumulate
 from robspec.models.architecture import put_weights
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.errors import ExportFailed, ModelChoice
@@ -33,6 +34,7 @@ class Exported:
         tolerance: the largest difference taken for rounding.
         output_shape: K, H, W; of a detector with boxes K, N.
         boxes_shape: of a detector with boxes 4, N; else empty.
+        accumulating: how many sums of products accumulate in float64 that did not in the module.
     """
 
     archive: bytes
@@ -41,6 +43,7 @@ class Exported:
     tolerance: float
     output_shape: tuple[int, ...]
     boxes_shape: tuple[int, ...] = ()
+    accumulating: int = 0
 
 
 def export_archive(
@@ -51,6 +54,7 @@ def export_archive(
     where: str,
     *,
     traces: bool = True,
+    accumulates: bool = False,
 ) -> Exported:
     """Turn a network into an archive of plain tensors, and compare what both compute.
 
@@ -62,6 +66,7 @@ def export_archive(
         batch_max: largest batch the archive accepts; 1 for a fixed batch of one.
         where: the network's name, for errors.
         traces: whether the archive says which lines of the network's code its nodes come from.
+        accumulates: whether convolutions and linear layers accumulate in float64 and store float32.
 
     Returns:
         The archive.
@@ -84,6 +89,7 @@ def export_archive(
         with torch.no_grad():
             plain, names = explicit(network)
             program = _export(plain, images, batch_max, traces=traces)
+            wide = accumulate(program) if accumulates else 0
     except (ExportFailed, ModelChoice):
         raise
     except Exception as error:
@@ -99,7 +105,8 @@ def export_archive(
     differences = [_difference(one, other, where) for one, other in zip(before, after, strict=True)]
     difference, tolerance = max(differences, key=lambda pair: pair[0] / pair[1])
     shapes = [tuple(part.shape[1:]) for part in before]
-    return Exported(archive, tuple(names), difference, tolerance, shapes[0], shapes[1] if len(shapes) > 1 else ())
+    boxes = shapes[1] if len(shapes) > 1 else ()
+    return Exported(archive, tuple(names), difference, tolerance, shapes[0], boxes, wide)
 
 
 def _choices(outputs: int) -> list[Choice]:

@@ -133,7 +133,14 @@ def worst_case(
 
 
 def radius(
-    subject: Subject, objective: Objective, scene: Scene, constant: Fraction, bound: Reach | None, *, thorough: bool
+    subject: Subject,
+    objective: Objective,
+    scene: Scene,
+    constant: Fraction,
+    bound: Reach | None,
+    *,
+    thorough: bool,
+    rounding: Fraction = Fraction(0),
 ) -> Comparison:
     """Compare a certified radius with what attacks just within and just beyond it attain.
 
@@ -144,6 +151,7 @@ def radius(
         constant: L.
         bound: the certified radius: a rational, infinity, or None where the objective is undefined.
         thorough: see `optimum.solve`.
+        rounding: what every attack may reach besides; thresholds are numbers then.
 
     Returns:
         The comparison. An attack within the radius that meets the objective disagrees; so does, for a single
@@ -181,7 +189,7 @@ def radius(
         return finished("definition", "0", True, "the clean image meets the objective")
     if clean:
         return finished("definition", "0", False, "the bound is UNSOUND: the clean image meets the objective")
-    reach = bound if bound == math.inf else bound * constant
+    reach = bound if bound == math.inf else bound * constant + rounding
     partial = False
     within = [optimum.solve(leaf.metric, scene, reach, thorough=thorough) for leaf in leaves]
     if not any(within):
@@ -195,7 +203,8 @@ def radius(
     if partial:
         direction, tolerance, exact = BELOW, NO_TOLERANCE, False
     if exact and bound != math.inf:
-        beyond = max(Fraction(bound) * (1 + Fraction(SLACK)), Fraction(1, 2**400)) * constant
+        beyond = max(Fraction(bound), Fraction(1, 2**400)) * constant + rounding
+        beyond *= 1 + Fraction(SLACK)
         wider = optimum.solve(leaves[0].metric, scene, beyond, thorough=thorough)
         if wider is None or wider.beyond is None:
             return finished(method, "not solved", None, "the solver ran out of time beyond the radius")

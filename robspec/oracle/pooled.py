@@ -72,7 +72,12 @@ def worst_case(
 
 
 def radius(
-    subject: Subject, objective: Degraded, scenes: Sequence[Scene], constant: Fraction, bound: Reach | None
+    subject: Subject,
+    objective: Degraded,
+    scenes: Sequence[Scene],
+    constant: Fraction,
+    bound: Reach | None,
+    rounding: Fraction = Fraction(0),
 ) -> Comparison:
     """Compare a certified pooled radius with the optima at it and just beyond it; see `compare.radius`."""
     began = time.perf_counter()
@@ -87,7 +92,7 @@ def radius(
         agreed = bound == 0
         note = "" if agreed else "the bound is UNSOUND: the clean images meet the objective"
     else:
-        reach = bound if isinstance(bound, float) else bound * constant
+        reach = bound if isinstance(bound, float) else bound * constant + rounding
         if bound != 0:
             low, _, size = _bracket(metric, scenes, reach)
             if low is None:
@@ -95,7 +100,7 @@ def radius(
             elif _meets(objective, clean, low):
                 note, agreed = "the bound is UNSOUND: attacks within the radius meet the objective", False
         if agreed and not isinstance(bound, float):
-            beyond = max(bound * (1 + Fraction(SLACK)), Fraction(1, 2**400)) * constant
+            beyond = (max(bound, Fraction(1, 2**400)) * constant + rounding) * (1 + Fraction(SLACK))
             _, high, size = _bracket(metric, scenes, beyond)
             if high is None:
                 note, agreed = _UNSOLVED, None

@@ -18,6 +18,7 @@ from robspec.function.program import AnyProgram
 from robspec.ir.serialise import to_json
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
+from robspec.lipschitz.rounding.statement import Statement
 from robspec.recheck.document import SCHEMA, SCHEMA_VERSION
 from robspec.recheck.verdicts import overall, requirements
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -35,12 +36,14 @@ class Inputs:
         batch_size: images per forward pass, on which the last bits of the logits may depend.
         assume: the constant to stand on where none can be proved, or None.
         use: the data block in place of what the specification says to use, or None.
+        arithmetic: "exact", "real" or "deployed".
     """
 
     forward: str
     batch_size: int
     assume: Fraction | None
     use: str | None = None
+    arithmetic: str = "exact"
 
 
 def text_sha256(text: str) -> str:
@@ -48,7 +51,14 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, data: Dataset) -> dict[str, Any]:
+def header(
+    program: Program,
+    inputs: Inputs,
+    spec_text: str,
+    model_sha256: str,
+    data: Dataset,
+    rounding: Statement | None = None,
+) -> dict[str, Any]:
     """Everything that identifies what a certificate is about.
 
     Args:
@@ -57,6 +67,7 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
         spec_text: the specification as read.
         model_sha256: of the model file.
         data: the data set; every file is hashed.
+        rounding: of the logits, where it is proved.
 
     Returns:
         The first fields of a certificate.
@@ -76,6 +87,7 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "batch_size": inputs.batch_size,
             "assume_lipschitz": None if inputs.assume is None else exact_text(inputs.assume),
             "data": program.data.name,
+            **({} if rounding is None else {"arithmetic": inputs.arithmetic}),
         },
         "sha256": {
             "spec": text_sha256(spec_text),
@@ -83,13 +95,18 @@ def header(program: Program, inputs: Inputs, spec_text: str, model_sha256: str, 
             "files": [{"file": name, "sha256": _of(path)} for name, path in _files(data)],
         },
         "program": to_json(program),
-        "taken_for_granted": _granted(program),
+        "taken_for_granted": _granted(program, rounding),
     }
 
 
-def _granted(program: Program) -> list[str]:
+def _granted(program: Program, rounding: Statement | None) -> list[str]:
     detector = program.model.detector
     lines = ["the computed logits are taken for those of the real function"]
+    if rounding is not None:
+        lines = ["float64 is rounded to nearest"]
+        if rounding.kind == "deployed":
+            lines.append("float32 sums add up products in some order, fused or not, and are rounded to nearest")
+        lines += ["elementary functions err by no more than is allowed for"] if rounding.assumes else []
     if detector is not None and detector.assumption:
         lines.append(f"{detector.assumption}: under attack as on the clean image")
     elif detector is not None and detector.match == "overlap":
@@ -103,6 +120,7 @@ def constants(
     assume: Fraction | None,
     prove: Prove,
     boxes: AnyProgram | None = None,
+    rounding: Statement | None = None,
 ) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
@@ -112,6 +130,7 @@ def constants(
         assume: the constant to stand on where none can be proved.
         prove: the prover.
         boxes: of a detector, the graph of its boxes; else None.
+        rounding: of the logits, where it is proved; else None.
 
     Returns:
         One constant for each property, one entry for each, and what becomes of the declared constant, or None.
@@ -155,6 +174,9 @@ def constants(
             "divided_by": exact_text(scale),
             "derivation": rows,
         }
+        if rounding is not None:
+            constant = replace(constant, rounding=rounding.delta)
+            entry["rounding"] = exact_text(constant.rounding)
         moves = _of_boxes(program, prop.query.norm, boxes, prove, scale, held)
         if moves is not None:
             constant = replace(constant, boxes=moves[0])

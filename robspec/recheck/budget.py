@@ -11,8 +11,8 @@ FINEST = Fraction(1, 2**960)
 
 
 def budget_of(eps: Fraction, constant: Constant) -> Fraction:
-    """What an attack may spend: (L eps)^q, or L eps at each pixel for infinity."""
-    reach = eps * constant.value
+    """What an attack may spend: (L eps + delta)^q, or L eps + delta at each pixel for infinity; delta is rounding."""
+    reach = eps * constant.value + constant.rounding
     q = exponent(constant)
     return reach if q is None else reach**q
 
@@ -23,7 +23,10 @@ def grid_bits(pixels: int) -> int:
 
 
 def widened(budget: Fraction, pixels: int) -> Fraction:
-    """A budget enlarged by what rounding every cost down can take away; the squares of tiny margins round to 0."""
+    """A budget enlarged by what rounding every cost down can take away; the squares of tiny margins round to 0.
+
+    Part of it is left for delta / L, which a check rounds up to a double before it is added to a budget.
+    """
     return max(budget, FINEST) * (1 + Fraction(pixels + 8, 2 ** grid_bits(pixels)))
 
 

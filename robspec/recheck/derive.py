@@ -11,6 +11,7 @@ import torch
 
 from robspec.ir.plans import Mean, MeanRate, Objects, Plan, PooledObjects, Precisions, Ranked, Sum, Weighted
 from robspec.ir.types import Metric, Program, Property
+from robspec.oracle.rounded import best_value
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import AverageBook
 from robspec.recheck.budget import exponent
@@ -100,7 +101,9 @@ class Deriver:
                 if prop.name in self._pools:
                     self._pools[prop.name].add(scene)
                     continue
-                entry = image_entry(name, prop, constant, _books(prop, scene, ledgers), len(scene))
+                books = _books(prop, scene, ledgers)
+                best = {m: best_value(m, scene, constant.rounding) for m in books} if constant.rounding else None
+                entry = image_entry(name, prop, constant, books, len(scene), best)
                 self._points[number].append(self._settle(number, len(self._images) - 1, entry))
 
     def add_located(self, names: Sequence[str], logits: torch.Tensor, images: Sequence[Located]) -> None:

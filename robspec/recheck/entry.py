@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Property, WorstCaseQuery
+from robspec.oracle.rounded import grounded
 from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Claim, Combined, Within
 from robspec.recheck.conditions import conditions, met
@@ -21,7 +22,12 @@ Point: TypeAlias = dict[str, Any] | Claim | Combined
 
 
 def image_entry(
-    name: str, prop: Property, constant: Constant, books: Mapping[Metric, Book], pixels: int
+    name: str,
+    prop: Property,
+    constant: Constant,
+    books: Mapping[Metric, Book],
+    pixels: int,
+    best: Mapping[Metric, Fraction | None] | None = None,
 ) -> dict[str, Any]:
     """Derive what holds of an image.
 
@@ -31,6 +37,7 @@ def image_entry(
         constant: of the property.
         books: of every metric of the property, in the order they are asked for.
         pixels: of the image.
+        best: where logits are rounded, what the clean image is worth at most by each metric; else None.
 
     Returns:
         Its entry, claims in place of the fields that rounding leaves room for.
@@ -46,11 +53,15 @@ def image_entry(
     if not any(isinstance(book, ObjectsBook) for book in books.values()):
         # Of a detector they depend on the budget, and stand with each.
         entry["costs"] = [digest for book in books.values() for digest in book.digests]
+    if best is not None:
+        most = next(iter(best.values()))
+        entry["best"] = None if most is None else exact_text(most)
     if isinstance(query, WorstCaseQuery):
         entry["points"] = [_worst(books[query.metric], eps, constant, pixels) for eps in query.budgets]
     else:
-        entry["points"] = [_reach(o, books, constant, pixels) for o in query.objectives]
-        entry["met"] = [met(o, clean) for o in query.objectives]
+        asked = [o if best is None else grounded(o, best) for o in query.objectives]
+        entry["points"] = [_reach(o, books, constant, pixels) for o in asked]
+        entry["met"] = [met(o, clean if best is None else best) for o in asked]
     return entry
 
 

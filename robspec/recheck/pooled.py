@@ -12,7 +12,8 @@ import numpy as np
 
 from robspec.ir.plans import Pooled, PooledMean
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
-from robspec.oracle.scene import Scene, defined, worst_of
+from robspec.oracle.rounded import favoured, grounded
+from robspec.oracle.scene import Scene, counts, defined, worst_of
 from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
 from robspec.recheck.claims import Between, Within
 from robspec.recheck.conditions import meets, metrics_of
@@ -63,11 +64,17 @@ class Pool:
         self._constant = constant
         self._spool = Spool()
         self._images: list[list[_Kept]] = []
+        self._best: list[list[tuple[int, int, int, int]]] = []
         self._pixels = 1
 
     def add(self, scene: Scene) -> None:
         """Read one image; none is left out."""
         self._images.append([self._read(Ledger(one, scene)) for one in self.metric.each(scene.classes)])
+        if self._constant.rounding:
+            better = favoured(scene, self._constant.rounding, self.metric)
+            seen, said = scene.counted(self.metric), better.predicted
+            parts = [counts(scene.labels[seen], said[seen], one.classes) for one in self.metric.each(scene.classes)]
+            self._best.append(parts)
         self._pixels = len(scene)
 
     def entry(self) -> dict[str, Any]:
@@ -79,6 +86,10 @@ class Pool:
             "costs": [d for image in self._images for part in image for d in part.digests],
             "grid": f"2^-{grid_bits(self._pixels)}",
         }
+        best = clean
+        if self._constant.rounding:
+            best = self._value(lambda kept: _single(kept, (0, 0)), self._best)
+            entry["best"] = None if best is None else exact_text(best)
 
         @lru_cache(maxsize=64)
         def at(eps: Fraction, wide: bool) -> Fraction:
@@ -95,8 +106,10 @@ class Pool:
             ]
             return entry
         leaves = [o for o in self._query.objectives if isinstance(o, Degraded)]
+        if self._constant.rounding:
+            leaves = [o for o in (grounded(leaf, {self.metric: best}) for leaf in leaves) if isinstance(o, Degraded)]
         entry["points"] = [{"certified": self._radius(o, clean, at)} for o in leaves]
-        entry["met"] = [None if clean is None else meets(o, clean, clean) for o in leaves]
+        entry["met"] = [None if best is None else meets(o, best, best) for o in leaves]
         return entry
 
     def clean(self) -> Fraction | None:
@@ -134,14 +147,22 @@ class Pool:
             "the largest double within which the pooled value cannot be brought to the objective",
         )
 
-    def _value(self, reachable: Callable[[_Kept], _Frontier]) -> Fraction | None:
-        """The worst value over what each image can be brought to."""
+    def _value(
+        self,
+        reachable: Callable[[_Kept], _Frontier],
+        others: Sequence[Sequence[tuple[int, int, int, int]]] | None = None,
+    ) -> Fraction | None:
+        """The worst value over what each image can be brought to, or of other counts of each image and class."""
         values = []
-        for images in zip(*self._images, strict=True):
+        for number, images in enumerate(zip(*self._images, strict=True)):
             tp, fp, fn, tn = (sum(kept.cells[i] for kept in images) for i in range(4))
             if not defined(self.metric, (tp, fp, fn, tn)):
                 continue
-            found = _extreme(self.metric, [reachable(kept) for kept in images])
+            if others is None:
+                reached = [reachable(kept) for kept in images]
+            else:
+                reached = [_Frontier.of(image[number], [(0, 0)]) for image in others]
+            found = _extreme(self.metric, reached)
             if found is None and self.metric.worst is None:
                 return None
             values.append(worst_of(self.metric) if found is None else found)

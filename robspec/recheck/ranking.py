@@ -11,6 +11,7 @@ from typing import Any
 
 from robspec.ir.plans import Attacked, Measure, Ranked
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
+from robspec.oracle.rounded import above, grounded
 from robspec.oracle.scene import Scene
 from robspec.recheck.claims import rational
 from robspec.recheck.conditions import meets, metrics_of
@@ -68,14 +69,32 @@ class Ranks:
             "clean": None if clean is None else exact_text(clean),
             "scores": sha256(shown.encode()).hexdigest(),
         }
+        best = clean
+        if self._constant.rounding:
+            best = self._best()
+            entry["best"] = None if best is None else exact_text(best)
         if isinstance(self._query, WorstCaseQuery):
             found = [self._value(self._at(eps)) for eps in self._query.budgets]
             entry["points"] = [{"certified": None if v is None else exact_text(v)} for v in found]
             return entry
         leaves = [o for o in self._query.objectives if isinstance(o, Degraded)]
+        if self._constant.rounding:
+            leaves = [o for o in (grounded(leaf, {self.metric: best}) for leaf in leaves) if isinstance(o, Degraded)]
         entry["points"] = [{"certified": None if clean is None else _Infimum(self, o, clean)} for o in leaves]
-        entry["met"] = [None if clean is None else meets(o, clean, clean) for o in leaves]
+        entry["met"] = [None if best is None else meets(o, best, best) for o in leaves]
         return entry
+
+    def _best(self) -> Fraction | None:
+        """The value over the reals at most: anomalies moved up and normal images down, in doubles, outwards."""
+        far, kept = above(self._constant.rounding), self._sides
+        normal, anomalous = ([float(score) for score in side] for side in kept)
+        self._sides = (
+            sorted(Fraction(math.nextafter(score - far, -math.inf)) for score in normal),
+            sorted(Fraction(math.nextafter(score + far, math.inf)) for score in anomalous),
+        )
+        found = self._value(_Shift(Fraction(0), Fraction(0)))
+        self._sides = kept
+        return found
 
     def reached(self, objective: Degraded, clean: Fraction, eps: Fraction | float, side: int = 0) -> bool:
         """Whether an attack of a budget, or of one just beside it, meets an objective."""
@@ -85,18 +104,21 @@ class Ranks:
         threshold = abs(self.metric.arguments[0]) if self.metric.arguments else Fraction(0)
         beyond = sum(largest, threshold) + max(abs(s) for side in self._sides for s in side) + 1
         shift = self._at(Fraction(eps)) if eps != math.inf else self._far(beyond)
-        if not (shift.down or shift.up or (side > 0 and self._constant.value)):
+        if not self._constant.value or not (shift.down or shift.up or side > 0):
             side = 0
         value = self._value(_Shift(shift.down, shift.up, side))
         return value is not None and meets(objective, clean, value)
 
     def _at(self, eps: Fraction) -> _Shift:
-        reach = eps * self._constant.value
-        return _Shift(reach, reach if self._both else Fraction(0))
+        return self._shift(eps * self._constant.value)
 
     def _far(self, beyond: Fraction) -> _Shift:
-        reach = beyond if self._constant.value else Fraction(0)
-        return _Shift(reach, reach if self._both else Fraction(0))
+        return self._shift(beyond if self._constant.value else Fraction(0))
+
+    def _shift(self, reach: Fraction) -> _Shift:
+        """What an attack moves, and rounding, which moves the scores of images that nobody attacks too."""
+        rounding = self._constant.rounding
+        return _Shift(reach + rounding, (reach if self._both else Fraction(0)) + rounding)
 
     def _value(self, shift: _Shift) -> Fraction | None:
         normal, anomalous = self._sides
@@ -119,7 +141,7 @@ class Ranks:
             moves = side if shift.down or side > 0 else 0
             return Fraction(n - (bisect_right if moves > 0 else bisect_left)(anomalous, at), n)
         if measure is Measure.FPR_AT:
-            moves = side if shift.up else 0
+            moves = side if shift.up and self._both else 0
             return Fraction(m - (bisect_right if moves < 0 else bisect_left)(normal, given[0] - shift.up), m)
         if measure is Measure.FPR_AT_TPR:
             score = anomalous[n - math.ceil(given[0] * n)]

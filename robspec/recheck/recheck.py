@@ -16,12 +16,17 @@ from robspec.data.content import digest
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.data.objects import Objects
 from robspec.diagnostics import Source
+from robspec.function.program import AnyProgram
 from robspec.ir.types import Detector, Program
+from robspec.lipschitz.rounding.precision import Precision
+from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
+from robspec.lipschitz.rounding.statement import KINDS, Statement, state
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.claims import of_file
 from robspec.models.conduct import Conduct, refuse_statements_about_the_file
 from robspec.models.conduct_scores import DetectorConduct
+from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
 from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
@@ -31,6 +36,7 @@ from robspec.recheck.derive import Deriver, Settle
 from robspec.recheck.errors import BadCertificate, CertificateRejected
 from robspec.recheck.inrange import afresh
 from robspec.recheck.located import Located
+from robspec.recheck.rounded import uncertified
 from robspec.semantics.norm import exact_text
 
 MOST_AT_ONCE = 4096
@@ -45,6 +51,7 @@ class Derived:
     content: dict[str, Any]
     model: LoadedModel
     data: Dataset
+    rounding: Statement | None = None
 
     def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
@@ -111,7 +118,7 @@ def derive(
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,
-        forward_dtype=torch.float64 if inputs.forward == "float64" else None,
+        forward_dtype=torch.float64 if inputs.forward == "float64" or inputs.arithmetic != "exact" else None,
         detector=program.model.detector,
         boxes=bool(program.model.boxes_name),
     )
@@ -130,7 +137,8 @@ def derive(
     data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
     boxes = None if second is None else second.program
     prover = afresh(program, wide=loaded.forward_dtype == torch.float64)
-    found, proofs, claim = constants(program, loaded.program, inputs.assume, prover, boxes)
+    rounding = _rounded(program, loaded, inputs)
+    found, proofs, claim = constants(program, loaded.program, inputs.assume, prover, boxes, rounding)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
@@ -153,8 +161,30 @@ def derive(
         done += len(batch.names)
         progress(done, len(data))
     conduct.finish()
-    head = header(program, inputs, spec.text, loaded.sha256, data)
-    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data)
+    head = header(program, inputs, spec.text, loaded.sha256, data, rounding)
+    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data, rounding)
+
+
+def _rounded(program: Program, model: LoadedModel, inputs: Inputs) -> Statement | None:
+    """Prove anew what rounding may do to the logits, where the question is about it.
+
+    Raises:
+        CertificateRejected: E0804, of something no certificate with rounding speaks of.
+    """
+    if inputs.arithmetic == "exact":
+        return None
+    refused = uncertified(program)
+    if inputs.assume is not None:
+        refused = "a constant that is assumed says nothing of rounding"
+    if refused:
+        raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", refused, "check and recheck without it")
+    if inputs.arithmetic == "deployed":
+        refuse_other_kernels(model, inputs.batch_size)
+
+    def afresh(graph: AnyProgram, box: Box, precision: Precision) -> Rounding:
+        return bound(graph, box, (precision,))[0]
+
+    return state(program, model.program, inputs.arithmetic, afresh)
 
 
 def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:
@@ -278,6 +308,7 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
     for option, theirs, ours in (
         ("--assume-lipschitz", _text(there.assume), _text(inputs.assume)),
         ("--forward", there.forward, inputs.forward),
+        ("--arithmetic", there.arithmetic, inputs.arithmetic),
         ("--batch-size", str(there.batch_size), str(inputs.batch_size)),
     ):
         if theirs != ours:
@@ -311,12 +342,14 @@ def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str
         params = {str(name): rational(text) for name, text in given["params"].items()}
         constant = None if assume is None else rational(assume)
         known = constant if isinstance(constant, Fraction) else None
-        read = Inputs(given["forward"], given["batch_size"], known, str(given["data"]))
+        arithmetic = given.get("arithmetic", "exact")
+        read = Inputs(given["forward"], given["batch_size"], known, str(given["data"]), arithmetic)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadCertificate(where, "it does not say how it was made", "check again") from error
     sized = type(read.batch_size) is int and 1 <= read.batch_size <= MOST_AT_ONCE
     sized &= assume is None or (read.assume is not None and read.assume > 0)
     exact = {name: value for name, value in params.items() if isinstance(value, Fraction)}
+    sized &= read.arithmetic in KINDS
     if not sized or read.forward not in ("model", "float64") or len(exact) < len(params):
         raise BadCertificate(where, "it does not say how it was made", "check again")
     return read, exact

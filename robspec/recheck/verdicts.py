@@ -69,10 +69,10 @@ def _decided(
 
 
 def _attained(prop: Property, image: dict[str, Any], point: int) -> Fraction | float:
-    """What the clean image attains."""
+    """What the clean image attains; over the reals, at most."""
     if not isinstance(prop.query, WorstCaseQuery):
         return Fraction(0) if image["met"][point] else math.inf
-    found = rational(image["clean"], MORE_DIGITS)
+    found = rational(image.get("best", image["clean"]), MORE_DIGITS)
     if found is None:
         raise ValueError("a clean value is no exact rational")
     return found

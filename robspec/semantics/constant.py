@@ -35,6 +35,7 @@ class Constant:
         rounding: what computed logits may be off by in the norm q, rounded up; 0 where they are taken as exact.
         coarse: of a network that ends in a fixed up-sampling, a proved constant of the logits before it, in the same
             norms, normalisation included; None where bounds do not look at these.
+        boxes_rounding: what a computed coordinate of a box may be off by, rounded up; 0 where it is taken as exact.
     """
 
     value: Fraction
@@ -47,6 +48,7 @@ class Constant:
     chance: str = ""
     rounding: Fraction = Fraction(0)
     coarse: Fraction | None = None
+    boxes_rounding: Fraction = Fraction(0)
 
     def refuse_samples(self) -> None:
         """Stop where what samples stand for would be taken for a constant of a model.

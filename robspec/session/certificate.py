@@ -24,11 +24,15 @@ from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
 from robspec.recheck.derive import IN_PARTS, Deriver
 from robspec.recheck.located import Located
+from robspec.recheck.rounded import uncertified
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
 from robspec.session.opening import Session
-from robspec.verify.evaluate import is_pooled
+from robspec.verify import arithmetic
+from robspec.verify.arithmetic import rounding_of
+from robspec.verify.errors import OptionValueError
+from robspec.verify.evaluate import is_pooled, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
@@ -50,9 +54,20 @@ class Certificate:
         self._spec_text = spec_text
         second = session.model.second
         boxes = None if second is None else second.program
-        found, self._proofs, self._claim = constants(program, session.model.program, inputs.assume, _kept, boxes)
+        self._rounding = None
+        if inputs.arithmetic != "exact":
+            refused = uncertified(program)
+            if refused:
+                mend = "leave out --certificate, or --arithmetic"
+                raise OptionValueError("--certificate", refused, mend)
+            self._rounding = rounding_of(program, session.model.program, inputs.arithmetic)
+        given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding)
+        found, self._proofs, self._claim = constants(*given)
         known = session.established.constants
-        if [(c.value, c.boxes) for c in found] != [(c.value, c.boxes) for c in known]:
+        if any(c.rounding and not c.value for c in found):
+            what = "the network is constant, and of its rounding no certificate speaks"
+            raise OptionValueError("--certificate", what, "leave out --certificate, or --arithmetic")
+        if [(c.value, c.boxes, c.rounding) for c in found] != [(c.value, c.boxes, c.rounding) for c in known]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)
         self._told: list[deque[tuple[Told, ...]]] = [deque() for _ in program.properties]
@@ -92,7 +107,8 @@ class Certificate:
         for waiting, prop in zip(self._told, report.properties, strict=True):
             if is_pooled(prop.source):
                 waiting.extend(tuple(map(Told, image.certified)) for image in prop.images)
-        head = header(self._program, self._inputs, self._spec_text, self._session.model.sha256, self._session.data)
+        about = (self._spec_text, self._session.model.sha256, self._session.data, self._rounding)
+        head = header(self._program, self._inputs, *about)
         made = assembled(head, self._program, self._proofs, self._claim, *self._deriver.finish())
         return document.dumps(decided(made, self._program, made))
 
@@ -105,31 +121,48 @@ def _told(
 ) -> Iterator[tuple[Told, ...]]:
     """What the check says of every image of a batch at every point."""
 
+    exact, shift = arithmetic.bare(constant), arithmetic.reach(constant) if constant.rounding else Fraction(0)
+
     @cache
     def opened(metric: Metric) -> FamilyBound:
-        return open_bound(metric, context, constant)
+        return open_bound(metric, context, exact)
+
+    @cache
+    def best(metric: Metric) -> Sequence[Fraction | None]:
+        """What the clean images are worth at most, from which thresholds follow."""
+        if not constant.rounding:
+            return opened(metric).clean()
+        if isinstance(metric.plan, Sum):
+            rows = zip(*(best(part) for _, part in metric.parts), strict=True)
+            return [summed(metric, row) for row in rows]
+        return open_bound(metric, arithmetic.in_favour(context, metric, constant), exact).clean()
 
     def told(metric: Metric, radii: Sequence[Value | None], eps: Sequence[Value | None]) -> list[Told]:
         bound = opened(metric) if isinstance(metric.plan, Mean | Sum) else None
         return [Told(r, _stands_on(bound, i, e)) for i, (r, e) in enumerate(zip(radii, eps, strict=True))]
 
+    def looked_for(radii: Sequence[Value | None]) -> list[Value | None]:
+        """The radii that the bound found, of which these are what rounding leaves."""
+        return [r + shift if isinstance(r, Fraction) and r else r for r in radii]
+
     def parts(objective: Objective) -> list[Told]:
         """The radii of every condition of a combination, for every image."""
         if isinstance(objective, Degraded):
             bound = opened(objective.metric)
-            gammas = [(None if h is None else objective.threshold.at(h),) for h in bound.clean()]
-            radii = [row[0] for row in bound.radius(gammas, strict=objective.strict)]
-            return told(objective.metric, radii, radii)
+            gammas = [(None if h is None else objective.threshold.at(h),) for h in best(objective.metric)]
+            rows = bound.radius(gammas, strict=objective.strict)
+            radii = [arithmetic.lessened(row[0], constant) for row in rows]
+            return told(objective.metric, radii, looked_for(radii))
         return [Told(None, parts=row) for row in zip(*map(parts, objective.parts), strict=True)]
 
     points: list[list[Told]] = []
     for point, certified in enumerate(zip(*(image.certified for image in found), strict=True)):
         if isinstance(prop.query, WorstCaseQuery):
-            points.append(told(prop.query.metric, certified, [prop.query.budgets[point]] * len(certified)))
+            points.append(told(prop.query.metric, certified, [prop.query.budgets[point] + shift] * len(certified)))
             continue
         objective = prop.query.objectives[point]
         if isinstance(objective, Degraded):
-            points.append(told(objective.metric, certified, certified))
+            points.append(told(objective.metric, certified, looked_for(certified)))
         elif all(type(leaf.metric.plan) not in IN_PARTS for leaf in conditions(objective)):
             points.append([Told(radius) for radius in certified])
         else:

@@ -24,12 +24,14 @@ from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.plans import Components, PooledComponents, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
+from robspec.lipschitz.rounding.statement import KINDS
 from robspec.models import claims
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
+from robspec.recheck.rounded import uncertified
 from robspec.semantics.norm import L2
 from robspec.session import trained
 from robspec.session.ahead import Ahead
@@ -70,7 +72,8 @@ class Options:
         assume: an l2 constant to stand on where none can be proved, or None.
         backend: a kernel backend's name, or "auto".
         forward: "model" or "float64".
-        arithmetic: "exact" takes the forward pass as exact, "real" proves what its rounding may change.
+        arithmetic: "exact" takes the forward pass as exact; "real" and "deployed" prove what rounding may change, of
+            the function over the reals and of the float32 program.
         batch_size: images per forward pass, or None.
         pair_bound: whether to say what water filling gains over the pair bound.
         attack: steps of the search for counterexamples, or None.
@@ -127,9 +130,9 @@ class Options:
     coarse: bool = False
 
     def __post_init__(self) -> None:
-        if self.arithmetic not in ("exact", "real"):
+        if self.arithmetic not in KINDS:
             raise OptionValueError(
-                "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact or real"
+                "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact, real or deployed"
             )
         for name in self.attack_methods:
             if name not in attacks.names():
@@ -221,7 +224,7 @@ class Check:
             assume=options.assume,
             backend=options.backend,
             forward=options.forward,
-            real=options.arithmetic == "real",
+            arithmetic=options.arithmetic,
             limit=options.limit,
             choice=options.choice,
             like=None if after is None else after._session,
@@ -287,7 +290,7 @@ class Check:
             from robspec.recheck.assemble import Inputs
             from robspec.session.certificate import Certificate
 
-            inputs = Inputs(options.forward, self._size, options.assume)
+            inputs = Inputs(options.forward, self._size, options.assume, arithmetic=options.arithmetic)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
         shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)
@@ -470,24 +473,30 @@ def refuse_uncovered(program: Program, options: Options) -> None:
         OptionValueError: E0601, naming the option.
     """
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
-    if options.arithmetic == "real":
-        _refuse(options, "it does not cover --arithmetic real yet", "leave it out, or leave out --arithmetic real")
-        if program.model.detector is not None or program.model.task.scores:
+    if options.arithmetic != "exact":
+        mend = "leave it out, or leave out --arithmetic"
+        unasked = uncertified(program)
+        if unasked:
+            _refuse(replace(options, attack=None), unasked, mend)
+        if program.model.detector is not None:
+            # Suppression is not monotone: no scores within rounding are the best there are.
+            _refuse(options, "of a detector it does not allow for rounding", mend)
+        if any(prop.smoothing is not None for prop in program.properties):
             raise OptionValueError(
                 "--arithmetic",
-                "rounding is proved for segmentation and classification; of detectors and single scores not yet",
-                "leave it out: the forward pass is then taken as exact, and the report says so",
+                "votes under noise are votes of the network as it runs, with noise that is rounded when it is added",
+                "leave it out, or write the other properties into a specification of their own",
             )
     if any(isinstance(plan, PooledComponents) for plan in plans):
         _refuse(options, "it does not cover pooled object_recall yet", "leave it out")
     if options.coarse:
         only = replace(options, attack=None)
         _refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
-        if options.arithmetic == "real":
+        if options.arithmetic != "exact":
             raise OptionValueError(
                 "--coarse",
                 "rounding moves full-size logits by themselves, which cells do not cover",
-                "leave it out, or leave out --arithmetic real",
+                "leave it out, or leave out --arithmetic",
             )
     if any(isinstance(plan, Components) for plan in plans):
         _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")

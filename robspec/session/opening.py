@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.data.batching import default_batch_size
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import refuse_statements_about_the_file
+from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
 from robspec.verify.backend import choose
@@ -63,7 +65,7 @@ def open_session(
     assume: Fraction | None,
     backend: str,
     forward: str,
-    real: bool = False,
+    arithmetic: str = "exact",
     limit: int | None = None,
     choice: Choice = WHOLE,
     like: Session | None = None,
@@ -82,7 +84,7 @@ def open_session(
         assume: a constant to stand on unproved, or None.
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
-        real: whether verdicts are about the function over the reals; the forward pass is in float64 then.
+        arithmetic: "exact"; or "real" or "deployed", what verdicts are about; the forward pass is in float64 then.
         limit: how many images to look at, or None for all.
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
@@ -103,7 +105,7 @@ def open_session(
         "input_shape": program.model.input_shape,
         "normalize": program.model.normalize,
         "scores": program.model.task.scores,
-        "forward_dtype": torch.float64 if real or forward == "float64" else None,
+        "forward_dtype": torch.float64 if arithmetic != "exact" or forward == "float64" else None,
         "choice": choice,
         "detector": program.model.detector,
         "boxes": bool(program.model.boxes_name),
@@ -124,9 +126,13 @@ def open_session(
         assume=assume,
         starts=first_images(images, program),
         boxes=None if loaded.second is None else loaded.second.program,
-        real=real,
+        arithmetic=arithmetic,
         wide=wide,
     )
+    if arithmetic == "deployed":
+        seen = [refuse_other_kernels(m, default_batch_size(program.model)) for m in (loaded, loaded.second) if m]
+        text = f"kernels: {', '.join(dict.fromkeys(seen))}; torch {torch.__version__}, full float32, no transforms"
+        established = replace(established, notes=(*established.notes, text))
     if coarse:
         established = with_coarse(program, established, loaded.program)
     times.prove = time.perf_counter() - began

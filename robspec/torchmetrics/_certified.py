@@ -15,7 +15,7 @@ from robspec.bounds.context import LEFT_OUT, Context
 from robspec.ir.plans import Accuracy, Rate, Stability
 from robspec.ir.types import WorstCaseQuery
 from robspec.torchmetrics import _record, _tensors
-from robspec.torchmetrics._question import Question, rounded_up
+from robspec.torchmetrics._question import Number, Question, rounded_up, rounding_of
 from robspec.torchmetrics.errors import BadBatch, BadMetricArgument, MixedStates, UnreadableState
 from robspec.verify.backend import choose
 from robspec.verify.decide import decide
@@ -67,6 +67,9 @@ class Certified(Metric):
         ignore_index: label left out, or None.
         backend: a kernel backend of `robspec check`.
         check_logits: whether to refuse what is plainly the output of a sigmoid or softmax.
+        arithmetic: "exact" takes logits as they come for the network's own; or a bound of the l2 norm of the error of
+            one image's logits, as `robspec lipschitz --rounding` proves it, rounded up: what is certified is then of
+            the function over the reals.
         options: of torchmetrics.Metric.
 
     Raises:
@@ -86,6 +89,7 @@ class Certified(Metric):
         backend: str,
         *,
         check_logits: bool = True,
+        arithmetic: Number = "exact",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -94,11 +98,12 @@ class Certified(Metric):
             raise BadMetricArgument("aggregate", what, 'choose "mean", "min" or "share"')
         self.question = question
         self.lipschitz = rounded_up(lipschitz)
+        self.rounding = rounding_of(arithmetic)
         self.ignore_index = _label(ignore_index)
         self.backend = backend
         self.check_logits = check_logits
         self._probe = question.compiled(question.classes)
-        print_of = question.fingerprint(self.lipschitz, self.ignore_index)
+        print_of = question.fingerprint(self.lipschitz, self.ignore_index, self.rounding)
         self.add_state("values", [], dist_reduce_fx="cat")
         # Also keeps a MetricCollection from taking two questions with equal first answers for one compute group.
         self.add_state("asked", torch.tensor(print_of, dtype=self.dtype), dist_reduce_fx="max")
@@ -141,7 +146,7 @@ class Certified(Metric):
         context = Context(choose(self.backend), logits, labels, LEFT_OUT)
         names = [f"image {i} of the batch" for i in range(len(logits))]
         refuse_non_finite(context, names)
-        answers = BatchEvaluator(context, names).answer(prop, self.question.constant(self.lipschitz))
+        answers = BatchEvaluator(context, names).answer(prop, self.question.constant(self.lipschitz, self.rounding))
         kind = _tensors.kind_of(logits, preds.dtype)
         batch = _record.Batch(channels, kind, tuple(answer.certified[0] for answer in answers))
         self.values = listed(self.values)
@@ -212,7 +217,7 @@ class Certified(Metric):
         Only inside `compute` does it cover all processes.
         """
         name = type(self).__name__
-        if self.asked.tolist() != self.question.fingerprint(self.lipschitz, self.ignore_index):
+        if self.asked.tolist() != self.question.fingerprint(self.lipschitz, self.ignore_index, self.rounding):
             raise MixedStates(name, "states of different questions were merged", "use equal arguments")
         batches = self._read(_record.decode, joined(self.values))
         channels = sorted({batch.channels for batch in batches})

@@ -69,17 +69,18 @@ class Question:
         """
         return _compiled(self, channels)
 
-    def constant(self, lipschitz: Fraction) -> Constant:
+    def constant(self, lipschitz: Fraction, rounding: Fraction = Fraction(0)) -> Constant:
         """The constant of the attack's norm, towards l2 at the logits, as `robspec check` proves it."""
         norm = self.compiled(self.classes).query.norm
-        return Constant(lipschitz, norm, L2, ConstantStatus.ASSUMED)
+        return Constant(lipschitz, norm, L2, ConstantStatus.ASSUMED, rounding=rounding)
 
-    def fingerprint(self, lipschitz: Fraction, ignore: int | None) -> list[int]:
+    def fingerprint(self, lipschitz: Fraction, ignore: int | None, rounding: Fraction = Fraction(0)) -> list[int]:
         """Tell it apart from every other question: 128 numbers below 16, of which no two questions share all.
 
         Of two questions the largest of each number is neither's own: the second half falls where the first rises.
         """
-        digest = hashlib.sha256(repr((self, lipschitz, ignore)).encode()).hexdigest()
+        told = (self, lipschitz, ignore, rounding) if rounding else (self, lipschitz, ignore)
+        digest = hashlib.sha256(repr(told).encode()).hexdigest()
         digits = [int(digit, 16) for digit in digest]
         return [*digits, *(15 - digit for digit in digits)]
 
@@ -155,6 +156,18 @@ def reached(aggregate: str, threshold: Number | None) -> Fraction:
         what = f"a threshold is given, and the aggregate is {aggregate!r:.40}, which has none"
         raise BadMetricArgument("threshold", what, 'leave it out, or ask for `aggregate="share"`')
     return exact("threshold", threshold)
+
+
+def rounding_of(value: Number) -> Fraction:
+    """Read what is said of rounding: 0 for "exact", else a number at least as large as the float or text given.
+
+    Raises:
+        BadMetricArgument: E0711.
+    """
+    if value == "exact":
+        return Fraction(0)
+    found = exact("arithmetic", value)
+    return max(found, Fraction(value)) if isinstance(value, float) else found
 
 
 def rounded_up(value: Number) -> Fraction:

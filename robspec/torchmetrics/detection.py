@@ -83,13 +83,15 @@ class DetectorQuestion:
         (prop,) = self.program().properties
         return prop
 
-    def constant(self, lipschitz: Fraction) -> Constant:
-        """The constants of scores and boxes."""
+    def constant(self, lipschitz: Fraction, rounding: Fraction = Fraction(0)) -> Constant:
+        """The constants of scores and boxes; of these no rounding is known."""
+        del rounding
         norm = self.compiled(0).query.norm
         return replace(Constant(lipschitz, norm, L2, ConstantStatus.ASSUMED), boxes=self.boxes)
 
-    def fingerprint(self, lipschitz: Fraction, ignore: int | None) -> list[int]:
+    def fingerprint(self, lipschitz: Fraction, ignore: int | None, rounding: Fraction = Fraction(0)) -> list[int]:
         """Tell it apart from every other question; see `Question.fingerprint`."""
+        del rounding
         digits = [int(d, 16) for d in hashlib.sha256(repr((self, lipschitz, ignore)).encode()).hexdigest()]
         return [*digits, *(15 - d for d in digits)]
 
@@ -169,6 +171,9 @@ class CertifiedMeanAveragePrecision(Certified):
             norm=norm,
             eps=_written(exact("eps", eps)),
         )
+        if options.get("arithmetic", "exact") != "exact":
+            what = "of a detector's scores and boxes `robspec check --arithmetic real` alone knows the rounding"
+            raise BadMetricArgument("arithmetic", what, "leave it out, and check the model")
         question = DetectorQuestion(text, tuple(chosen), classes, known)
         super().__init__(question, lipschitz, None, "cpu", **options)  # type: ignore[arg-type]
         self._asked = question

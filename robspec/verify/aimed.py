@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,12 +10,14 @@ import torch
 
 from robspec.bounds import open_bound
 from robspec.bounds.context import LEFT_OUT, Context
-from robspec.ir.plans import Accuracy, Stability, Weighted, unweighted
+from robspec.ir.plans import Accuracy, Stability, Sum, Weighted, unweighted
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Query, RadiusQuery, WorstCaseQuery
 from robspec.semantics.constant import Constant
+from robspec.semantics.objective import Threshold
+from robspec.verify import arithmetic
 from robspec.verify.balls import NORMS
 from robspec.verify.conditions import all_met
-from robspec.verify.evaluate import metrics_of
+from robspec.verify.evaluate import metrics_of, summed
 from robspec.verify.goals import AnyGoal, EveryGoal, Goal, MetricGoal
 from robspec.verify.margins import two_sided
 from robspec.verify.result import Value
@@ -66,13 +68,21 @@ def values_of(metric: Metric, clean: Context, seen: Context, constant: Constant)
         metric: of single images.
         clean: the clean images.
         seen: the attacked ones in their places.
-        constant: opens the bound, and has no part in the values.
+        constant: opens the bound; where it knows of rounding, what is level within it counts in favour of the metric.
     """
     turned, labels = as_labelled(metric, clean)
+    exact = arithmetic.bare(constant)
+    if turned is metric and constant.rounding and isinstance(metric.plan, Sum):
+        rows = zip(*(values_of(part, clean, seen, constant) for _, part in metric.parts), strict=True)
+        return [summed(metric, row) for row in rows]
     if turned is metric:
-        return open_bound(metric, seen, constant).clean()
+        return open_bound(metric, arithmetic.in_favour(seen, metric, constant), exact).clean()
     compared = Context(seen.backend, seen.logits, labels, LEFT_OUT, None, seen.weights)
-    return open_bound(turned, compared, constant).clean()
+    if constant.rounding:
+        # Whatever the clean prediction is where rounding leaves it open, the pixel may have kept it.
+        open_ = arithmetic.undecided(clean.logits, constant.rounding)
+        compared = arithmetic.in_favour(compared, turned, constant, open_)
+    return open_bound(turned, compared, exact).clean()
 
 
 def goal_of(query: Query, point: int, clean: Context, constant: Constant) -> Goal:
@@ -125,6 +135,11 @@ class Question:
         # A worst case is compared with what was attained, and not with the clean value.
         radii = isinstance(query, RadiusQuery)
         self._clean = {m: values_of(m, clean, clean, constant) for m in metrics} if radii else {}
+        self._least = self._clean
+        if radii and constant.rounding:
+            # A threshold follows the clean value over the reals, which is no less than this.
+            exact, reach = arithmetic.bare(constant), (arithmetic.reach(constant),)
+            self._least = {m: [r[0] for r in open_bound(m, clean, exact).worst_case(reach)] for m in metrics}
 
     @property
     def first(self) -> list[Fraction | None]:
@@ -144,7 +159,23 @@ class Question:
                 if value is not None and distance <= eps:
                     yield point, value
             return
-        clean, values = ({m: of[image] for m, of in known.items()} for known in (self._clean, self._values))
+        known = (self._clean, self._least, self._values)
+        clean, least, values = ({m: of[image] for m, of in each.items()} for each in known)
         for point, objective in enumerate(self._query.objectives):
-            if all_met(objective, clean, values):
+            asked = objective if self._least is self._clean else _severe(objective, clean, least)
+            if all_met(asked, clean, values):
                 yield point, distance
+
+
+def _severe(
+    objective: Objective, best: Mapping[Metric, Fraction | None], least: Mapping[Metric, Fraction | None]
+) -> Objective:
+    """Put the threshold that is hardest to meet, of all that the clean value may lead to, in each condition."""
+    if not isinstance(objective, Degraded):
+        return replace(objective, parts=tuple(_severe(part, best, least) for part in objective.parts))
+    ends = [v for v in (best[objective.metric], least[objective.metric]) if v is not None]
+    gammas = [objective.threshold.at(v) for v in ends]
+    if not gammas:
+        return objective
+    hardest = max(gammas) if objective.metric.lower_is_better else min(gammas)
+    return replace(objective, threshold=Threshold(hardest))

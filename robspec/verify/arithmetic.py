@@ -6,65 +6,40 @@ flips needs to know. What images attain is judged in their favour: a class that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 import torch
 
+from robspec.bounds.context import Context
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
-from robspec.ir.types import Program, Property, WorstCaseQuery
+from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Ranked
+from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
-from robspec.lipschitz.rounding.precision import DOUBLE
-from robspec.lipschitz.rounding.recursion import Box, Rounding
-from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.lipschitz.rounding.images import PIXELS
+from robspec.lipschitz.rounding.statement import Statement, state
+from robspec.semantics.constant import Constant, ConstantStatus, power_up
+from robspec.semantics.norm import Norm
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
 
-_PIXELS = Fraction(1, 2**23)
-"""Stored pixels are brought to their range in float64 and rounded to float32 once; twice that is allowed."""
-
 _SUBNORMAL = 2.0**-1074
+_AVERAGES = (Mean, PooledMean)
+_FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
 
 
-def box_of(program: Program) -> Box:
-    """The images of a specification as its network takes them, and how far they may be from what is meant.
-
-    Args:
-        program: the compiled specification.
-
-    Returns:
-        Channel by channel, normalised, the range's middle and half its width, and for each entry the rounding of
-        stored pixels and of the normalisation; rounded up.
-    """
-    low, high, normalize = program.model.low, program.model.high, program.model.normalize
-    channels = program.model.input_shape[0]
-    means = (Fraction(0),) * channels if normalize is None else normalize.mean
-    deviations = (Fraction(1),) * channels if normalize is None else normalize.std
-    largest = max(abs(low), abs(high))
-    middles, radii, given = [], [], []
-    for mean, deviation in zip(means, deviations, strict=True):
-        lowest, highest = (low - mean) / deviation, (high - mean) / deviation
-        middle = float((lowest + highest) / 2)
-        reach = max(highest - Fraction(middle), Fraction(middle) - lowest)
-        off = largest * _PIXELS / deviation
-        off += (largest + abs(mean)) / deviation * Fraction(DOUBLE.gamma(8))
-        middles.append(middle)
-        given.append(directed.ceil_float(off))
-        # A range such as 0 to 0.1 has no float32 of its own; its rounding belongs to it.
-        radii.append(directed.ceil_float(reach + off))
-    return Box(tuple(middles), tuple(radii), tuple(given))
-
-
-def rounding_of(program: Program, graph: AnyProgram) -> Rounding:
-    """Bound what the forward pass in float64 may differ from the function that a model's graph denotes.
+def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Statement:
+    """Bound how far float64 logits may be from those that a verdict is about.
 
     Args:
         program: the compiled specification.
         graph: the exported program the logits come from.
+        kind: "real" or "deployed".
 
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
@@ -76,14 +51,14 @@ def rounding_of(program: Program, graph: AnyProgram) -> Rounding:
             "call torch.set_flush_denormal(False)",
         )
     try:
-        return cached(graph, box_of(program))
+        return state(program, graph, kind, cached)
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
         raise NotProvableError(
             refusal.where,
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "leave out `--arithmetic real`: the forward pass is then taken as exact, and the report says so",
+            "leave out --arithmetic: the forward pass is then taken as exact, and the report says so",
         ) from refusal
 
 
@@ -97,7 +72,7 @@ def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Const
         raise OptionValueError(
             "--arithmetic",
             "a constant that is assumed says nothing of rounding",
-            "leave out --assume-lipschitz, or --arithmetic real",
+            "leave out --assume-lipschitz, or --arithmetic",
         )
     return tuple(c if c.status is ConstantStatus.SAMPLED else replace(c, rounding=delta) for c in constants)
 
@@ -107,14 +82,17 @@ def asked(prop: Property, constant: Constant) -> tuple[Property, Constant]:
 
     Args:
         prop: a property.
-        constant: of the property, with the rounding of its logits.
+        constant: of the property, with the rounding of its logits, and of boxes.
 
     Returns:
-        The same where nothing is rounded. Else budgets and a constant whose products are at least L eps + delta.
+        The same where nothing is rounded. Else budgets and a constant whose products are at least L eps + delta, and
+        of boxes the same.
     """
-    if not constant.rounding or not isinstance(prop.query, WorstCaseQuery):
+    if not _rounded(constant) or not isinstance(prop.query, WorstCaseQuery):
         return prop, bare(constant)
-    budgets = tuple((eps if constant.value else Fraction(0)) + _shift(constant) for eps in prop.query.budgets)
+    still = not constant.value and not constant.boxes
+    shift = reach(constant)
+    budgets = tuple((Fraction(0) if still else eps) + shift for eps in prop.query.budgets)
     return replace(prop, query=replace(prop.query, budgets=budgets)), bare(constant)
 
 
@@ -123,10 +101,17 @@ def bare(constant: Constant) -> Constant:
 
     Beside rounding a constant that is out of all proportion is made larger, which keeps quotients within doubles.
     """
-    if not constant.rounding:
+    if not _rounded(constant):
         return constant
-    value = max(constant.value, constant.rounding * _NEGLIGIBLE) if constant.value else Fraction(1)
-    return replace(constant, rounding=Fraction(0), value=value)
+    value, boxes = _beside(constant.value, constant.rounding), _beside(constant.boxes, constant.boxes_rounding)
+    if not constant.value and not constant.boxes:
+        value, boxes = (Fraction(1) if part else part for part in (constant.rounding, constant.boxes_rounding))
+    elif not constant.boxes and constant.boxes_rounding:
+        # In proportion to the scores, so that what is added to a budget is no more than these need.
+        boxes = constant.boxes_rounding / max(constant.rounding / value, _NEGLIGIBLE)
+    elif not constant.value and constant.rounding:
+        value = constant.rounding / max(constant.boxes_rounding / boxes, _NEGLIGIBLE)
+    return replace(constant, rounding=Fraction(0), boxes_rounding=Fraction(0), value=value, boxes=boxes)
 
 
 def lessened(radius: Value | None, constant: Constant) -> Value | None:
@@ -139,49 +124,177 @@ def lessened(radius: Value | None, constant: Constant) -> Value | None:
     Returns:
         A radius of the function over the reals, 0 at least.
     """
-    if not constant.rounding or radius is None or isinstance(radius, float):
+    if not _rounded(constant) or radius is None or isinstance(radius, float):
         return radius
-    left = max(radius - _shift(constant), Fraction(0))
-    return left if constant.value or not left else float("inf")
+    left = max(radius - reach(constant), Fraction(0))
+    return left if constant.value or constant.boxes or not left else float("inf")
 
 
 def reach(constant: Constant) -> Fraction:
-    """Rounding as a budget of what `bare` gives."""
-    return _shift(constant)
+    """Rounding as a budget of what `bare` gives: a distance of images, rounded up to a double."""
+    exact = bare(constant)
+    parts = ((constant.rounding, exact.value), (constant.boxes_rounding, exact.boxes))
+    return Fraction(directed.ceil_float(max((off / slope for off, slope in parts if off), default=Fraction(0))))
 
 
-def _shift(constant: Constant) -> Fraction:
-    """Rounding as a distance of images, rounded up to a double."""
-    return Fraction(directed.ceil_float(constant.rounding / bare(constant).value))
+def _rounded(constant: Constant) -> bool:
+    return bool(constant.rounding or constant.boxes_rounding)
 
 
-def favourable(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
-    """Decide for the label wherever rounding leaves that open.
+def _beside(value: Fraction, rounding: Fraction) -> Fraction:
+    return max(value, rounding * _NEGLIGIBLE) if value else value
+
+
+def in_favour(context: Context, metric: Metric, constant: Constant, settled: torch.Tensor | None = None) -> Context:
+    """Give logits by which a metric is worth at least what it is over the reals, whatever rounding did.
+
+    Args:
+        context: what was computed of images of pixels, or of scores.
+        metric: not of a detector's objects, and no sum of formulas, whose parts have logits of their own.
+        constant: with the rounding of the logits.
+        settled: bool [B, H, W], pixels that are right in any case; or None.
+
+    Returns:
+        The same where nothing is rounded. Averages over classes see one more class that nothing is annotated with.
+    """
+    if not constant.rounding:
+        return context
+    if isinstance(metric.plan, Ranked):
+        return context.of(_apart(context.logits, context.labels, constant.rounding))
+    found = favourable(context.logits, context.labels, constant.rounding, metric, settled)
+    return context if found is context.logits else context.of(found)
+
+
+def plane_in_favour(metric: Metric, plane: tuple[int, int, int], constant: Constant) -> tuple[int, int, int]:
+    """Give the plane of the logits of `in_favour`: averages over classes may see one class more.
+
+    Args:
+        metric: of a data set.
+        plane: channels and sides of the plane of items of an image.
+        constant: with the rounding of the logits.
+    """
+    wider = bool(constant.rounding) and isinstance(metric.plan, _AVERAGES) and plane[0] > 1
+    return (plane[0] + wider, *plane[1:])
+
+
+def best_of_objects(metric: Metric, clean: Fraction | None, objects: int) -> Fraction | None:
+    """What a detector may be worth at most, whatever rounding did: the best there is.
+
+    Suppression is not monotone in the scores, so that no scores are better than all others.
+
+    Args:
+        metric: of objects.
+        clean: as computed; None where the annotation leaves it undefined.
+        objects: how many are annotated of its classes.
+    """
+    if clean is None:
+        return None
+    ends = [clean, Fraction(0) if metric.lower_is_better else Fraction(1)]
+    if isinstance(metric.plan, Objects | PooledObjects):
+        whole = metric.formula.ratio.at(objects, 0, 0, 0)
+        ends += [] if whole is None else [whole]
+    return min(ends) if metric.lower_is_better else max(ends)
+
+
+def _apart(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
+    """Move the scores of anomalies up and those of normal images down, as far as rounding allows."""
+    if labels is None:
+        raise ValueError("ranked scores need labels")
+    found = logits.to(torch.float64)
+    sign = torch.where(labels.reshape(-1, *[1] * (found.ndim - 1)) == 1, 1.0, -1.0).to(found.dtype)
+    moved = found + sign * directed.ceil_float(delta)
+    return torch.nextafter(moved, sign * torch.inf)
+
+
+def undecided(logits: torch.Tensor, delta: Fraction) -> torch.Tensor:
+    """Tell of which pixels rounding leaves the prediction open.
+
+    Args:
+        logits: [B, K, H, W], float64.
+        delta: bound of the l2 norm of the error of one image's logits.
+
+    Returns:
+        bool [B, H, W].
+    """
+    reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
+    if logits.shape[1] == 1:
+        return logits[:, 0].abs() <= reach
+    first, second = logits.topk(2, dim=1).values.unbind(1)
+    return first - second <= reach
+
+
+def pixels_off(program: Program, norm: Norm) -> Fraction:
+    """How far an image as it is read may be from what its file means, in the norm, rounded up.
+
+    Args:
+        program: the compiled specification.
+        norm: of the attack.
+    """
+    model = program.model
+    each = max(abs(model.low), abs(model.high)) * PIXELS
+    exponent = Fraction(0) if norm.p is None else 1 / norm.p
+    return each * power_up(math.prod(model.input_shape), exponent)
+
+
+def favourable(
+    logits: torch.Tensor,
+    labels: torch.Tensor | None,
+    delta: Fraction,
+    metric: Metric,
+    settled: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Decide in favour of a metric wherever rounding leaves that open.
+
+    Of a metric of a class set a pixel is right on its side of the set, whichever class it is taken for. Of an average
+    over classes a pixel that cannot be right does least harm where it is taken for none of them.
 
     Args:
         logits: [B, K, H, W], float64.
         labels: int64 [B, H, W], or None; other numbers than classes are passed over.
         delta: bound of the l2 norm of the error of one image's logits.
+        metric: says which decisions help.
+        settled: bool [B, H, W], where the label is decided for in any case; or None.
 
     Returns:
-        Logits of which every metric that only gains from right decisions is at least what it is over the reals.
+        Logits by which the metric is worth at least what it is over the reals, the very ones where nothing changes;
+        of an average over classes else with one more channel, of a pooled one in any case.
     """
     if labels is None:
         return logits
     reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
-    labels = labels.to(logits.device)
-    if logits.shape[1] == 1:
+    labels, classes = labels.to(logits.device), logits.shape[1]
+    if classes == 1:
         near = logits[:, 0].abs() <= reach
-        found = logits.clone()
+        near = near if settled is None else near | settled
+        moved = near & ((labels == 0) | (labels == 1)) & ((logits[:, 0] > 0) != (labels == 1))
+        if not bool(moved.any()):
+            return logits
         sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
-        found[:, 0] = torch.where(near & ((labels == 0) | (labels == 1)), sure, logits[:, 0])
-        return found
-    classes = logits.shape[1]
-    named = (labels >= 0) & (labels < classes)
-    index = labels.clamp(0, classes - 1)[:, None]
-    own = logits.gather(1, index)
-    top = logits.amax(1, keepdim=True)
+        return torch.where(moved, sure, logits[:, 0])[:, None]
+    wrong = (labels >= 0) & (labels < classes) & (logits.argmax(1) != labels)
+    image, row, column = wrong.nonzero(as_tuple=True)
+    rows, mine = logits[image, :, row, column], labels[image, row, column]
+    top = rows.amax(1, keepdim=True)
+    bar = top if metric.rank == 1 else rows.topk(min(metric.rank, classes), dim=1).values[:, -1:]
     # The difference is rounded once, which the ninth digit covers.
-    near = named[:, None] & (top - own <= reach)
-    raised = torch.where(near, top + torch.clamp(top.abs(), min=1.0), own)
-    return logits.scatter(1, index, raised)
+    near = bar - rows <= reach
+    right = near.gather(1, mine[:, None])[:, 0]
+    right = right if settled is None else right | settled[image, row, column]
+    average = isinstance(metric.plan, _AVERAGES)
+    chosen = torch.where(right, mine, -1)
+    if average:
+        chosen = torch.where((chosen < 0) & (near.sum(1) > 1), classes, chosen)
+    elif metric.classes:
+        inside = torch.isin(torch.arange(classes, device=rows.device), torch.tensor(metric.classes))
+        side = near & (inside[None] == inside[mine][:, None])
+        chosen = torch.where((chosen < 0) & side.any(1), side.to(torch.uint8).argmax(1), chosen)
+    moved = chosen >= 0
+    if not bool(moved.any()) and not isinstance(metric.plan, PooledMean):
+        return logits
+    found = logits.clone()
+    if average:
+        nothing = torch.full_like(logits[:, :1], -_FAR)
+        found = torch.cat([found, nothing], 1)
+    raised = top[:, 0] + torch.clamp(top[:, 0].abs(), min=1.0)
+    found[image[moved], chosen[moved], row[moved], column[moved]] = raised[moved]
+    return found

@@ -28,7 +28,7 @@ from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import Norm
-from robspec.verify import attack_objects, attacks, effort
+from robspec.verify import arithmetic, attack_objects, attacks, effort
 from robspec.verify.aimed import Question, goal_of, searchable
 from robspec.verify.attack_dataset import DatasetAttack
 from robspec.verify.attack_nearest import Nearest
@@ -219,6 +219,7 @@ class Attacker:
         clean = self._context(batch, self._model.logits(batch.images))
         search = PooledSearch(self._model, batch.images, clean, attack, self.effort, self._range, self.clock.late)
         for point, eps in enumerate(attack.budgets):
+            eps = max(eps - self._off(constant, attack.norm), Fraction(0))
             (tried,) = self._once(prop, constant, point, batch, partial(map, search.tried, [eps]))
             attack.take(point, batch, tried, partial(self._judged, batch, search, attack.norm, eps))
 
@@ -276,6 +277,7 @@ class Attacker:
         Raises:
             SoundnessAlarm: an image does worse than certified (E0901).
         """
+        off = self._off(constant, prop.query.norm)
         usable = [
             finite and self._in_range(image) for image, finite in zip(images, self._finite(images), strict=True)
         ]
@@ -288,7 +290,7 @@ class Attacker:
             if not usable[i]:
                 judged.append((None, None))
                 continue
-            distance = distance_up(images[i].numpy(), batch.images[i].numpy(), prop.query.norm)
+            distance = distance_up(images[i].numpy(), batch.images[i].numpy(), prop.query.norm) + off
             judged.append((distance, question.first[i]))
             for point, value in question.attained(i, distance):
                 found[i] = self._kept(found[i], point, value, Attack(distance, path), question, constant)
@@ -306,6 +308,8 @@ class Attacker:
         """Round images into their balls, store them, read them back and judge them."""
         query = prop.query
         eps = query.budgets[point] if isinstance(query, WorstCaseQuery) else None
+        if eps is not None:
+            eps = max(eps - self._off(constant, query.norm), Fraction(0))
         paths = []
         for name, image, clean in zip(batch.names, tried.numpy(), batch.images.numpy(), strict=True):
             if eps is not None and bool(np.isfinite(image).all()):
@@ -440,6 +444,10 @@ class Attacker:
         path = self._folder / f"{prop.name}-{self._finds:05d}-{stem}.npy"
         np.save(path, image)
         return path
+
+    def _off(self, constant: Constant, norm: Norm) -> Fraction:
+        """How far a clean image is from what is meant by it, where that counts."""
+        return arithmetic.pixels_off(self._program, norm) if constant.rounding else Fraction(0)
 
     def _in_range(self, image: Tensor) -> bool:
         low, high = self._range

@@ -16,6 +16,7 @@ from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.types import Property, WorstCaseQuery
 from robspec.semantics.constant import Constant
+from robspec.verify import arithmetic
 from robspec.verify.result import Attack
 from robspec.verify.run import ImageBatch
 
@@ -39,7 +40,9 @@ class DatasetAttack:
         self.metric, self.norm, self.budgets = prop.query.metric, prop.query.norm, prop.query.budgets
         self.constant = constant
         self._name = prop.name
-        self._attained = [open_dataset_bound(self.metric, plane, constant) for _ in self.budgets]
+        exact = arithmetic.bare(constant)
+        seen = arithmetic.plane_in_favour(self.metric, plane, constant)
+        self._attained = [open_dataset_bound(self.metric, seen, exact) for _ in self.budgets]
         self._farthest = [Fraction(0)] * len(self.budgets)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ class DatasetAttack:
         )
         counted = [far for far, use in zip(distances, usable, strict=True) if use]
         self._farthest[point] = max([self._farthest[point], *counted])
-        self._attained[point].add(context)
+        self._attained[point].add(arithmetic.in_favour(context, self.metric, self.constant))
         if point == len(self.budgets) - 1:
             self._batches += 1
 

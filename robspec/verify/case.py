@@ -12,19 +12,19 @@ import torch
 
 from robspec.bounds import open_bound
 from robspec.bounds.context import Context
-from robspec.bounds.dataset import open_dataset_bound
 from robspec.ir.plans import Accuracy, Formula, Rate
 from robspec.ir.types import Degraded, Metric, Property, Query, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import compare, costs, pooled
 from robspec.oracle.compare import Comparison, Subject
 from robspec.oracle.ranks import ranked
+from robspec.oracle.rounded import best_value, favoured, grounded
 from robspec.oracle.scene import Scene
 from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 from robspec.semantics.formula import Polynomial, Ratio
 from robspec.semantics.norm import decimal_text
-from robspec.verify.evaluate import BatchEvaluator, metrics_of
+from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, metrics_of
 from robspec.verify.piece import Piece
 from robspec.verify.result import Value
 
@@ -94,7 +94,7 @@ class Case:
         query, scenes = _by_rank(self.prop.query, scenes)
         if isinstance(query, WorstCaseQuery):
             eps = query.budgets[0]
-            reach, text = eps * self.constant.value, _eps_text(eps)
+            reach, text = eps * self.constant.value + self.constant.rounding, _eps_text(eps)
             exact = None if found is None else Fraction(found)
             if self.kind is Kind.POOLED:
                 return pooled.worst_case(self.subject, query.metric, scenes, reach, text, exact)
@@ -102,11 +102,22 @@ class Case:
                 return compare.relaxation(self.subject, query.metric, scenes[0], reach, text, exact)
             asked = self.subject, query.metric, scenes[0], reach, text, exact
             return compare.worst_case(*asked, thorough=self.thorough)
-        objective = query.objectives[0]
+        objective, delta = query.objectives[0], self.constant.rounding
+        if delta:
+            objective = grounded(objective, self._best(query, scenes))
         if self.kind is Kind.POOLED and isinstance(objective, Degraded):
-            return pooled.radius(self.subject, objective, scenes, self.constant.value, found)
+            return pooled.radius(self.subject, objective, scenes, self.constant.value, found, delta)
         asked_radius = self.subject, objective, scenes[0], self.constant.value, found
-        return compare.radius(*asked_radius, thorough=self.thorough)
+        return compare.radius(*asked_radius, thorough=self.thorough, rounding=delta)
+
+    def _best(self, query: Query, scenes: list[Scene]) -> dict[Metric, Fraction | None]:
+        """What the clean images are worth at most, from which thresholds follow."""
+        delta = self.constant.rounding
+        if self.kind is Kind.POOLED:
+            return {
+                m: pooled.clean_value(m, [favoured(scene, delta, m) for scene in scenes]) for m in metrics_of(query)
+            }
+        return {m: best_value(m, scenes[0], delta) for m in metrics_of(query)}
 
     def shrunk(self, backend: Backend) -> Case:
         """Drop pixels as long as the disagreement stays: first halves, then smaller parts."""
@@ -132,21 +143,14 @@ class Case:
         return smallest
 
     def _pooled_bound(self, backend: Backend) -> Value | None:
-        query = self.prop.query
-        metric = next(metrics_of(query))
         channels, height, width = self.pieces[0].logits.shape
-        pool = open_dataset_bound(metric, (channels, height, width), self.constant)
+        pools = PooledEvaluator([(self.prop, self.constant)], (channels, height, width))
         try:
             for piece in self.pieces:
-                pool.add(piece.context(backend, self.ignore))
-            if isinstance(query, WorstCaseQuery):
-                return pool.worst_case(query.budgets)[0]
-            objective, clean = query.objectives[0], pool.clean()
-            if not isinstance(objective, Degraded) or clean is None:
-                return None
-            return pool.radius(objective.threshold.at(clean), strict=objective.strict)
+                pools.add(piece.context(backend, self.ignore))
+            return pools.answer(self.prop.name)[0].certified[0]
         finally:
-            pool.close()
+            pools.close()
 
     def _costs(self, backend: Backend) -> Comparison:
         """Each pixel is an image of its own; its radius is what its flip costs."""

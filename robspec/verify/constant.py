@@ -21,10 +21,11 @@ from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
+from robspec.lipschitz.rounding.images import box_of
 from robspec.lipschitz.tail import Tail, find
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
-from robspec.verify.arithmetic import box_of, rounding_of, with_rounding
+from robspec.verify.arithmetic import rounding_of, with_rounding
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
@@ -37,8 +38,6 @@ _SAMPLES = (
     "smoothing: the verdict is about the classifier that takes a vote under noise, with the probability stated; "
     "noise and forward passes are taken to be real numbers, and the images not to be chosen by who knows the noise"
 )
-_REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
-_ELEMENTARY = ", taking elementary functions to err by no more than several times what was seen of them"
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
 
@@ -73,7 +72,7 @@ def establish(
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
     boxes: AnyProgram | None = None,
-    real: bool = False,
+    arithmetic: str = "exact",
     wide: bool = False,
 ) -> Established:
     """Prove the constants a specification needs from the model's own graph, and decide its claim.
@@ -84,7 +83,8 @@ def establish(
         assume: `--assume-lipschitz`, an l2 constant to stand on where the graph cannot be analysed, or None.
         starts: images, normalised, from which a search for a counterexample to the claim starts.
         boxes: of a detector, the program its boxes come from; else None.
-        real: whether verdicts are about the function over the reals, the rounding of a float64 forward pass proved.
+        arithmetic: "exact"; or "real" or "deployed", what verdicts are about: the logits that are bounded are in
+            float64 then, and their distance from what is meant is proved.
         wide: whether the network is run in float64.
 
     Returns:
@@ -95,21 +95,26 @@ def establish(
         NotProvableError: the graph has no provable constant and none is assumed (E0403).
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
+    real = arithmetic != "exact"
     found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts, wide=wide or real), graph)
     if real:
-        rounding = rounding_of(program, graph)
-        delta = Fraction(rounding.delta)
-        said = _REAL.format(directed_text(delta, 12, up=True)) + (_ELEMENTARY if rounding.assumes else "")
-        found = replace(found, constants=with_rounding(found.constants, delta), arithmetic=said)
+        stated = rounding_of(program, graph, arithmetic)
+        found = replace(found, constants=with_rounding(found.constants, stated.delta), arithmetic=stated.said)
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found
     moves = _of_boxes(program, boxes, wide=wide or real) if detector.boxes == "proved" else {}
+    assuming, off = detector.assumption, Fraction(0)
+    notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
+    if real and moves and boxes is not None:
+        off = rounding_of(program, boxes, arithmetic).delta
+        notes.append(f"boxes: computed within {directed_text(off, 12, up=True)} pixels of the function's, proved")
+    elif real and assuming:
+        assuming = f"{assuming}, where they are computed"
     constants = tuple(
-        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), assuming=detector.assumption)
+        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), boxes_rounding=off, assuming=assuming)
         for c, p in zip(found.constants, program.properties, strict=True)
     )
-    notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
     return replace(found, constants=constants, notes=(*found.notes, *notes))
 
 

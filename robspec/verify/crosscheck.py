@@ -168,7 +168,8 @@ class CrossCheck:
         query = case.prop.query
         if not isinstance(query, WorstCaseQuery) or certified is None or case.q is None:
             return False
-        return linear.is_linear(query.metric) and query.budgets[0] * case.constant.value > 0
+        reach = query.budgets[0] * case.constant.value + case.constant.rounding
+        return linear.is_linear(query.metric) and reach > 0
 
 
 def points_of(prop: Property) -> list[int]:

@@ -9,7 +9,18 @@ from fractions import Fraction
 from robspec.bounds import FamilyBound, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
-from robspec.ir.plans import Accuracy, PooledComponents, PooledObjects, Precisions, Quotient, Ranked, Rate, Stability
+from robspec.bounds.scene import Scene
+from robspec.ir.plans import (
+    Accuracy,
+    PooledComponents,
+    PooledObjects,
+    Precisions,
+    Quotient,
+    Ranked,
+    Rate,
+    Stability,
+    Sum,
+)
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
 from robspec.verify import arithmetic
@@ -43,7 +54,7 @@ class BatchEvaluator:
         self._pairs = BatchEvaluator(context.by_pairs(), names, together=together) if pairs else None
         self._names = tuple(names)
         self._bounds: dict[tuple[Metric, Constant], FamilyBound] = {}
-        self._favoured: dict[Fraction, BatchEvaluator] = {}
+        self._favoured: dict[tuple[Metric, Fraction], BatchEvaluator] = {}
         self._clean: dict[tuple[Metric, Constant], list[Fraction | None]] = {}
         self._worst: dict[tuple[Metric, Constant], list[dict[Fraction, Value | None]]] = {}
         self._budgets: dict[tuple[Metric, Constant], dict[Fraction, None]] = {}
@@ -96,13 +107,14 @@ class BatchEvaluator:
             threshold = objective.threshold
             gammas = [None if h is None else threshold.at(h) for h in best]
             severe = gammas
-            if constant.rounding and threshold.slope < 0:
+            rounded = bool(constant.rounding or constant.boxes_rounding)
+            if rounded and threshold.slope < 0:
                 worst = bound.worst_case((arithmetic.reach(constant),))
                 severe = [None if row[0] is None else threshold.at(row[0]) for row in worst]
             found = bound.radius([(g,) for g in severe], strict=objective.strict)
             low = [arithmetic.lessened(row[0], constant) for row in found]
             attained = [attained_radius(objective, h, g) for h, g in zip(best, gammas, strict=True)]
-            if constant.rounding and threshold.slope > 1:
+            if rounded and threshold.slope > 1:
                 attained = [None if high is None else math.inf for high in attained]
             return low, attained
         parts = [self._radii(part, constant) for part in objective.parts]
@@ -116,13 +128,22 @@ class BatchEvaluator:
     def _best(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         """What the images themselves are worth at most, whatever rounding did."""
         exact = arithmetic.bare(constant)
-        if not constant.rounding:
+        if not constant.rounding and not constant.boxes_rounding:
             return self._clean_values(metric, exact)
-        if constant.rounding not in self._favoured:
+        if metric.of_objects:
+            _, scenes = self._context.detections()
+            numbers = [marked(scene, metric) for scene in scenes]
+            pairs = zip(self._clean_values(metric, exact), numbers, strict=True)
+            return [arithmetic.best_of_objects(metric, *pair) for pair in pairs]
+        if isinstance(metric.plan, Sum):
+            rows = zip(*(self._best(part, constant) for _, part in metric.parts), strict=True)
+            return [summed(metric, row) for row in rows]
+        key = (metric, constant.rounding)
+        if key not in self._favoured:
             context = self._context
-            logits = arithmetic.favourable(context.logits, context.labels, constant.rounding)
-            self._favoured[constant.rounding] = BatchEvaluator(context.of(logits), self._names)
-        return self._favoured[constant.rounding]._clean_values(metric, exact)
+            better = arithmetic.in_favour(context, metric, constant)
+            self._favoured[key] = self if better is context else BatchEvaluator(better, self._names)
+        return self._favoured[key]._clean_values(metric, exact)
 
     def _clean_values(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
         key = (metric, constant)
@@ -160,27 +181,37 @@ class PooledEvaluator:
     """
 
     def __init__(self, properties: Sequence[tuple[Property, Constant]], plane: tuple[int, int, int]) -> None:
-        asked = [(*arithmetic.asked(p, c), c) for p, c in properties]
+        asked = [(*(arithmetic.asked(p, c) if not _of_scores(p) else (p, c)), c) for p, c in properties]
         self._pools = {
             p.name: (p, open_dataset_bound(_pooled_metric(p), plane, exact, _largest(p.query)), c)
             for p, exact, c in asked
         }
         self._favoured = {
-            p.name: open_dataset_bound(_pooled_metric(p), plane, exact, _largest(p.query))
+            p.name: open_dataset_bound(
+                _pooled_metric(p),
+                arithmetic.plane_in_favour(_pooled_metric(p), plane, c),
+                exact,
+                _largest(p.query),
+            )
             for p, exact, c in asked
-            if c.rounding
+            if c.rounding and not _pooled_metric(p).of_objects
         }
+        self._objects = {p.name: 0 for p, _, _ in asked}
 
     def add(self, context: Context) -> None:
         """Read one batch."""
-        favoured: dict[Fraction, Context] = {}
-        for name, (_, pool, constant) in self._pools.items():
+        favoured: dict[tuple[Metric, Fraction], Context] = {}
+        for name, (prop, pool, constant) in self._pools.items():
             pool.add(context)
+            metric = _pooled_metric(prop)
+            if metric.of_objects:
+                _, scenes = context.detections()
+                self._objects[name] += sum(marked(scene, metric) for scene in scenes)
             if name in self._favoured:
-                delta = constant.rounding
-                if delta not in favoured:
-                    favoured[delta] = context.of(arithmetic.favourable(context.logits, context.labels, delta))
-                self._favoured[name].add(favoured[delta])
+                key = (metric, constant.rounding)
+                if key not in favoured:
+                    favoured[key] = arithmetic.in_favour(context, metric, constant)
+                self._favoured[name].add(favoured[key])
 
     def answer(self, name: str) -> list[ImageResult]:
         """Answer one property: a single result that stands for all images together; none when none was seen."""
@@ -190,20 +221,24 @@ class PooledEvaluator:
         clean = pool.clean()
         # Whether it is defined is a matter of the annotation alone, which rounding has no part in.
         best = self._favoured[name].clean() if name in self._favoured else clean
+        rounded = bool(constant.rounding or constant.boxes_rounding)
+        if rounded and name not in self._favoured:
+            best = arithmetic.best_of_objects(_pooled_metric(prop), clean, self._objects[name])
         label = f"all {pool.images} images"
         if isinstance(prop.query, WorstCaseQuery):
             budgets = prop.query.budgets
             return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (best,) * len(budgets))]
         leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
         gammas = [None if best is None else o.threshold.at(best) for o in leaves]
-        if constant.rounding and any(not 0 <= o.threshold.slope <= 1 for o in leaves):
+        if rounded and any(not 0 <= o.threshold.slope <= 1 for o in leaves):
             raise UnsupportedMetricError(
                 f"property {name}",
                 "a threshold that falls with the clean value, or grows faster, is not pooled with --arithmetic real",
                 "write a fixed threshold, or leave out --arithmetic real",
             )
         found = (pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
-        low = tuple(arithmetic.lessened(r, constant) for r in found)
+        # Scores know of rounding themselves: it also moves those of images that nobody attacks.
+        low = tuple(r if _of_scores(prop) else arithmetic.lessened(r, constant) for r in found)
         high = tuple(attained_radius(o, best, g) for o, g in zip(leaves, gammas, strict=True))
         return [ImageResult(label, clean, low, high)]
 
@@ -211,6 +246,22 @@ class PooledEvaluator:
         """Delete what was kept of the batches."""
         for pool in (*(pool for _, pool, _ in self._pools.values()), *self._favoured.values()):
             pool.close()
+
+
+def summed(metric: Metric, values: Sequence[Fraction | None]) -> Fraction | None:
+    """A sum of formulas whose values are known, None where one is undefined."""
+    known = [weight * v for (weight, _), v in zip(metric.parts, values, strict=True) if v is not None]
+    return sum(known, Fraction(0)) if len(known) == len(values) else None
+
+
+def _of_scores(prop: Property) -> bool:
+    return isinstance(_first(prop.query).plan, Ranked)
+
+
+def marked(scene: Scene, metric: Metric) -> int:
+    """Count the objects of a metric's classes on one image."""
+    classes = metric.classes or tuple(range(len(scene.scores)))
+    return sum(len(scene.objects.real(k)) for k in classes)
 
 
 def _largest(query: Query) -> Fraction | None:

@@ -53,6 +53,7 @@ def write_reproducer(case: Case, comparison: Comparison, collected: CrossCheck, 
         "part": case.subject.part,
         "found": {"bound": again.bound, "optimum": again.optimum, "note": again.note},
         "constant": str(case.constant.value),
+        **({"rounding": str(case.constant.rounding)} if case.constant.rounding else {}),
         "input_norm": _norm_text(case.constant.input_norm),
         "output_norm": _norm_text(case.constant.output_norm),
         "ignore": case.ignore,
@@ -102,6 +103,7 @@ def _read(document: Any) -> Case:
     prop = program.properties[0]
     norms = [Norm(None if t is None else Fraction(t)) for t in (document["input_norm"], document["output_norm"])]
     constant = Constant(Fraction(document["constant"]), norms[0], norms[1], ConstantStatus.ASSUMED)
+    constant = replace(constant, rounding=Fraction(document.get("rounding", 0)))
     ignore = document["ignore"]
     return Case(
         kind=Kind(document["kind"]),

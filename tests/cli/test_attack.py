@@ -62,6 +62,34 @@ def test_a_stored_image_within_the_budget_refutes(project: Project, robspec: Run
     assert sum(values, Fraction(0)) / len(values) == Fraction(violation["attained"]) < Fraction("0.9")
 
 
+def test_with_rounding_only_what_violates_beyond_it_refutes(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """Exact rationals: the stored image is within eps of every image its file may mean, and violates by more than
+    delta.
+    """
+    body = WORSE % ("pixel_accuracy", "l2", "2", ">= 0.9")
+    status, report, _ = check(robspec, project, body, "--arithmetic", "real", "--witness-dir", tmp_path / "w")
+    assert status == 1
+    delta = Fraction(report["properties"][0]["lipschitz"]["rounding"]["exact"])
+    assert delta > 0
+    (violation,) = json.loads((tmp_path / "w/accurate.witness.json").read_text())["violations"]
+    model, values = load(project.model, forward_dtype=torch.float64), []
+    for entry in violation["images"]:
+        stored = np.asarray(Image.open(project.root / entry["image"])).transpose(2, 0, 1)
+        found = (stored / 255).astype(np.float32)
+        if "stored" in entry:
+            found = np.load(tmp_path / "w" / entry["stored"], allow_pickle=False)
+        pairs = zip(found.flat, stored.flat, strict=True)
+        exact = sum((Fraction(float(a)) - Fraction(int(b), 255)) ** 2 for a, b in pairs)
+        assert "stored" not in entry or exact <= Fraction(entry["distance"]) ** 2 <= 4
+        logits = model.logits(torch.from_numpy(found)[None])[0]
+        mask = torch.from_numpy(np.array(Image.open(project.root / entry["image"].replace("images", "masks"))))
+        own = logits.gather(0, mask.long()[None])[0]
+        wrong = logits.amax(0) - own > 2 * float(delta)
+        values.append(1 - Fraction(int(wrong.sum()), mask.numel()))
+        assert values[-1] <= Fraction(entry["attained"])
+    assert sum(values, Fraction(0)) / len(values) <= Fraction(violation["attained"]) < Fraction("0.9")
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @pytest.mark.parametrize(
     "metric", ["stability", "iou[bright]", "fnr[dark]", "specificity[bright]", "mean_iou", "mean_accuracy"]

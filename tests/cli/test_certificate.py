@@ -741,3 +741,30 @@ def _notes(report: str) -> list[str]:
         else:
             inside = False
     return found
+
+
+def test_a_certificate_with_rounding_is_confirmed_as_what_it_is(
+    project: Project, robspec: Run, tmp_path: Path
+) -> None:
+    """Rounding is proved anew, and whoever rechecks has to ask about the function over the reals."""
+    spec = project.write_spec(
+        "property counting {\n  metric pixel_accuracy\n  norm l2\n  budget 0 to 1.5 points 3\n"
+        "  require mean(worst_case) >= 0.2\n}\nproperty far {\n  metric iou[bright]\n  norm l2\n"
+        "  degraded when h < 0.5 * h0\n  require radius >= 0.01 for 50% of images\n}\n"
+    )
+    path = tmp_path / "c.json"
+    checked = robspec("check", project.model, spec, "--arithmetic", "real", "--certificate", path)
+    assert checked.status in (0, 1, 3), checked.err
+    written = document.read(path)
+    assert Fraction(written["properties"][0]["lipschitz"]["rounding"]) > 0
+    assert "the computed logits" not in " ".join(written["taken_for_granted"])
+    result = robspec("recheck", path, project.model, spec, "--arithmetic", "real")
+    assert result.status == 0, result.err
+    assert "about the function over the reals" in result.out
+    plain = robspec("recheck", path, project.model, spec)
+    assert (plain.status, "--arithmetic was real" in plain.err) == (1, True)
+    less = copy.deepcopy(written)
+    less["properties"][0]["lipschitz"]["rounding"] = "1/1000000000000000000000"
+    path.write_text(document.dumps(less))
+    forged = robspec("recheck", path, project.model, spec, "--arithmetic", "real")
+    assert (forged.status, "lipschitz.rounding" in forged.err) == (1, True)

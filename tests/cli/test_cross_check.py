@@ -88,6 +88,18 @@ def test_every_family_is_compared_and_listed(project: Project, robspec: Run, tmp
         assert word in methods
 
 
+def test_every_family_is_compared_with_rounding(project: Project, robspec: Run, tmp_path: Path) -> None:
+    """The oracle adds delta to L eps by itself, and takes thresholds of the best clean values."""
+    project.write_spec(EVERY_FAMILY)
+    path = tmp_path / "report.json"
+    given = ("--arithmetic", "real", "--cross-check", 1, "--format", "json", "--output", path)
+    result = robspec("check", project.model, project.spec, *given)
+    assert result.status == 0, result.err
+    found = json.loads(path.read_text())["cross_check"]
+    assert (found["disagreed"], found["not_solved"]) == (0, 0)
+    assert len(found["comparisons"]) > 20
+
+
 def test_the_text_says_what_was_compared(project: Project, robspec: Run) -> None:
     result = robspec("check", project.model, project.spec, "--cross-check", 1)
     assert result.status == 0, result.err

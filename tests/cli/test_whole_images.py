@@ -236,3 +236,18 @@ def test_a_map_of_logits_is_no_decision_about_an_image(
     assert result.status == 2
     assert "E0402" in result.err
     assert "[3]" in result.err
+
+
+def test_rounding_is_proved_of_classifiers_and_scores_alike(folder: Path, robspec: Run, tmp_path: Path) -> None:
+    for model, spec in (("c.pt2", "c.rspec"), ("s.pt2", "s.rspec")):
+        given = ("--arithmetic", "real", "--no-store")
+        path = tmp_path / f"{model}.json"
+        result = robspec("check", folder / model, folder / spec, *given, "--certificate", path)
+        assert result.status in (0, 1, 3), result.err
+        again = robspec("recheck", path, folder / model, folder / spec, "--arithmetic", "real")
+        assert again.status == 0, again.err
+    found = robspec("check", folder / "s.pt2", folder / "s.rspec", *given, "--attack", "5")
+    assert found.status in (0, 1, 3), found.err
+    # The sigmoid is part of what the file returns, and of what is rounded.
+    deployed = robspec("check", folder / "s.pt2", folder / "s.rspec", "--arithmetic", "deployed", "--no-store")
+    assert "taking elementary functions" in " ".join(deployed.out.split())

@@ -46,6 +46,7 @@ ELSEWHERE = {
     "python make_onnx.py": "saved and run before the commands of its page",
     "cd specs/runway": "only changes the folder",
     "robspec export --arch network:build --weights ../../weights.pt --input 3,64,64 runway.pt2": "tests/specs",
+    "robspec export --arch my_network:build --input 3,256,256 --accumulate float64 model.pt2": "tests/models",
     "python certify.py": "tests/specs compares the table",
 }
 LANGUAGE_PAGE = "language.md"

@@ -206,3 +206,23 @@ def test_a_bound_is_kept_for_exactly_its_graph_and_its_images(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 3
     entry.write_text(entry.read_text().replace("0x1", "0x0", 1))
     assert cached(program, box, directory=tmp_path) == first
+
+
+def test_a_float64_program_in_float32_is_rounded_to_float32() -> None:
+    """What its graph says of float64 is its own type, not one that it was widened to."""
+    program = torch.export.export(nn.Conv2d(2, 2, 1).double(), (torch.zeros(2, 2, 4, 4, dtype=torch.float64),))
+    wide, narrow = bound(program, BOX, (DOUBLE, SINGLE))
+    assert narrow.delta > 2**28 * wide.delta
+
+
+def test_what_is_added_before_a_sorting_activation_is_not_counted_four_times() -> None:
+    """Behind a shift the constant of what follows holds, though it is known from the unshifted value."""
+
+    class Shifted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, second = (x + torch.arange(32.0).reshape(2, 4, 4)).chunk(2, 1)
+            return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
+
+    found = bounds(Shifted())["float32"]
+    added = sum(line.added for line in found.lines)
+    assert 0 < found.delta <= added * 1.001

@@ -279,6 +279,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(tmp_path / "out.pt2").batch.high == 4
     with zipfile.ZipFile(tmp_path / "out.pt2") as archive:
         assert archive.testzip() is None
+    wide = CliRunner().invoke(cli, [*arguments[:-1], "--accumulate", "float64", "wide.pt2"], catch_exceptions=False)
+    assert "accumulating in float64: 1 convolutions and products" in wide.output
     result = CliRunner().invoke(cli, [*arguments[:-1], "no/out.pt2"])
     assert isinstance(result.exception, UnwritableOutput)
     assert CliRunner().invoke(cli, ["export", "--arch", "a:b", "--input", "3,8", "x"]).exit_code == 2

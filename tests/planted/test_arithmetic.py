@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from tests.cli.conftest import Run, export
+from tests.tasks.detecting import SPEC as DETECTOR
+from tests.tasks.detecting import Blob, Blobs, archive, write_data
 
 SPEC = """language 1
 model {
@@ -78,12 +80,155 @@ def test_what_rounding_decides_is_proved_only_of_what_is_taken_as_exact(
     assert right["verdict"] == ("REFUTED" if big < 1e10 else "UNKNOWN")
 
 
-def test_options_that_do_not_cover_rounding_yet_are_refused(robspec: Run, tmp_path: Path) -> None:
+def test_whatever_looks_again_sees_the_same_ties(robspec: Run, tmp_path: Path) -> None:
+    """On a network that rounds by 1/2 the oracle agrees, an attack refutes nothing, a certificate is confirmed."""
+    model, spec = export(Cancels(1e15), tmp_path / "m.pt2", 4), write(tmp_path)
+    given = ("--arithmetic", "real", "--no-store")
+    found = robspec("check", model, spec, *given, "--cross-check", "1", "--attack", "2")
+    assert (found.status, "disagree" in found.err) == (3, False), found.err
+    path = tmp_path / "c.json"
+    assert robspec("check", model, spec, *given, "--certificate", path).status == 3
+    again = robspec("recheck", path, model, spec, "--arithmetic", "real")
+    assert again.status == 0, again.err
+    assert "PROVED" not in again.out
+
+
+def test_of_a_network_without_a_proof_nothing_is_known_of_rounding(robspec: Run, tmp_path: Path) -> None:
     model, spec = export(Cancels(1.0), tmp_path / "m.pt2", 4), write(tmp_path)
-    for option in (("--certificate", "c.json"), ("--cross-check", "1"), ("--attack", "2")):
-        result = robspec("check", model, spec, "--arithmetic", "real", *option)
-        assert result.status == 2
-        assert "E0601" in result.err
-        assert option[0] in result.err
     result = robspec("check", model, spec, "--arithmetic", "real", "--assume-lipschitz", "3")
     assert (result.status, "not used" in result.out) == (1, True)  # 1 is larger than 1/2, also over the reals
+
+
+SCORES = """language 1
+model {
+  input image [1, 4, 4] in [0, 1]
+  output score [1]
+  annotation normal | anomalous
+}
+data d {
+  images "two/*/*.npy"
+  labels by folder
+}
+property separates {
+  metric auroc
+  norm l2
+  attack anomalous
+  budget 0
+  require worst_case >= 1
+}
+property far {
+  metric auroc
+  norm l2
+  attack anomalous
+  degraded when h < 1
+  require radius >= 0
+}
+"""
+
+
+class Lost(nn.Module):
+    """The largest pixel, and (big + 1) - big, that is 1, where an image is all but dark: lost where 1 is rounded."""
+
+    def __init__(self, big: float) -> None:
+        super().__init__()
+        self.big = big
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        peak = x.amax((1, 2, 3))[:, None]
+        large = torch.clamp(1.0 - 4.0 * peak, min=0.0) * self.big
+        return peak * 0.5 + ((large + 1.0) - large)
+
+
+def test_scores_of_images_that_nobody_attacks_are_rounded_too(robspec: Run, tmp_path: Path) -> None:
+    """The normal image scores 1.06 over the reals and the anomaly 1.4, and as computed far less than it."""
+    for folder, value in (("normal", 0.125), ("anomalous", 0.8)):
+        (tmp_path / "two" / folder).mkdir(parents=True)
+        np.save(tmp_path / "two" / folder / "0.npy", np.full((1, 4, 4), value, np.float32))
+    spec = tmp_path / "s.rspec"
+    spec.write_text(SCORES, encoding="utf-8")
+    model = export(Lost(1e18), tmp_path / "m.pt2", 4, 1)
+    taken = json.loads(robspec("check", model, spec, "--forward", "float64", "--no-store", "--format", "json").out)
+    assert [p["verdict"] for p in taken["properties"]] == ["PROVED", "PROVED"]
+    real = robspec("check", model, spec, "--arithmetic", "real", "--no-store", "--format", "json")
+    found = json.loads(real.out)["properties"]
+    assert found[0]["verdict"] == "UNKNOWN"
+    path = tmp_path / "c.json"
+    robspec("check", model, spec, "--arithmetic", "real", "--no-store", "--certificate", path)
+    again = robspec("recheck", path, model, spec, "--arithmetic", "real")
+    assert again.status == 0, again.err
+
+
+class Unseen(nn.Module):
+    """Scores of 2 that come out as -2 where 1 is lost beside a large number, and boxes that stay."""
+
+    def __init__(self, big: float) -> None:
+        super().__init__()
+        self.inner, self.big = Blobs("fixed"), big
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, boxes = self.inner(images)
+        large = (scores + 3.0) * self.big
+        return ((large + 1.0) - large) * 4.0 - 2.0, boxes
+
+
+def test_a_detector_that_sees_what_rounding_hides_is_not_proved_to_see_nothing(robspec: Run, tmp_path: Path) -> None:
+    write_data(tmp_path, [[Blob((0, 0))]])
+    model, spec = archive(Unseen(1e18), tmp_path / "m.pt2"), tmp_path / "s.rspec"
+    text = "property quiet {\n  metric false_positives\n  norm l2\n  budget 0\n"
+    spec.write_text(DETECTOR.format(properties=text + "  require worst_case <= 0 for all images\n}\n"))
+    taken = robspec("check", model, spec, "--forward", "float64", "--format", "json")
+    assert json.loads(taken.out)["properties"][0]["verdict"].startswith("PROVED"), taken.err
+    real = json.loads(robspec("check", model, spec, "--arithmetic", "real", "--format", "json").out)
+    assert real["properties"][0]["verdict"] == "UNKNOWN"
+    for option in (("--attack", "2"), ("--cross-check", "1"), ("--certificate", tmp_path / "c.json")):
+        refused = robspec("check", model, spec, "--arithmetic", "real", *option)
+        assert (refused.status, "E0601" in refused.err, option[0] in refused.err) == (2, True, True)
+
+
+def test_boxes_that_are_proved_bring_their_own_rounding(robspec: Run, tmp_path: Path) -> None:
+    write_data(tmp_path, [[Blob((0, 0))]])
+    model, spec = archive(Blobs("move"), tmp_path / "m.pt2"), tmp_path / "s.rspec"
+    text = "property seen {\n  metric recall\n  norm l2\n  budget 1\n  require worst_case >= 1 for all images\n}\n"
+    spec.write_text(DETECTOR.replace("frozen", "proved").format(properties=text))
+    found = robspec("check", model, spec, "--arithmetic", "real")
+    assert (found.status, "boxes: computed within" in found.out) == (0, True), found.err
+
+
+def test_of_the_float32_program_nothing_is_proved_that_it_does_not_do(robspec: Run, tmp_path: Path) -> None:
+    """Target everywhere over the reals, which float64 sees and float32 does not."""
+    model, spec = export(Cancels(1e9), tmp_path / "m.pt2", 4), write(tmp_path)
+    np.save(tmp_path / "masks" / "0.npy", np.ones((4, 4), np.uint8))
+    real = json.loads(robspec("check", model, spec, "--arithmetic", "real", "--format", "json").out)
+    assert real["properties"][0]["verdict"] == "PROVED"
+    plain = json.loads(robspec("check", model, spec, "--format", "json").out)
+    assert plain["properties"][0]["verdict"] == "REFUTED"
+    found = robspec("check", model, spec, "--arithmetic", "deployed")
+    assert found.status == 3
+    assert "right: UNKNOWN" in found.out or "UNKNOWN" in found.out
+    assert "about the float32 program" in " ".join(found.out.split())
+    assert "kernels: none" in found.out
+
+
+def test_a_network_of_small_sums_is_proved_as_deployed(robspec: Run, tmp_path: Path) -> None:
+    model, spec = export(Cancels(0.25), tmp_path / "m.pt2", 4), write(tmp_path)
+    np.save(tmp_path / "masks" / "0.npy", np.ones((4, 4), np.uint8))
+    path = tmp_path / "c.json"
+    given = ("--arithmetic", "deployed")
+    found = robspec("check", model, spec, *given, "--certificate", path, "--format", "json")
+    assert json.loads(found.out)["properties"][0]["verdict"] == "PROVED"
+    again = robspec("recheck", path, model, spec, *given)
+    assert again.status == 0, again.err
+    assert "float32 sums add up products in some order" in again.out
+    assert robspec("recheck", path, model, spec, "--arithmetic", "real").status == 1
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "deployed"])
+def test_votes_under_noise_are_not_asked_with_rounding(arithmetic: str, robspec: Run, tmp_path: Path) -> None:
+    """Noise is rounded when it is added to an image, of which nothing is proved."""
+    model, spec = export(Cancels(1.0), tmp_path / "m.pt2", 4), write(tmp_path)
+    text = spec.read_text(encoding="utf-8").split("property right")[0]
+    text += "property voted {\n  metric pixel_accuracy\n  norm l2\n  budget 0.1\n"
+    text += "  by smoothing { sigma 0.25 samples 100 alpha 0.001 }\n  require mean(worst_case) >= 0\n}\n"
+    spec.write_text(text, encoding="utf-8")
+    found = robspec("check", model, spec, "--arithmetic", arithmetic)
+    assert (found.status, "E0601" in found.err, "votes under noise" in found.err) == (2, True, True), found.err

@@ -33,8 +33,11 @@ METRICS = ["auroc", "average_precision", "tpr_at(0.5)", "fpr_at(0.5)", "fpr_at_t
 ASKED = [(m, a) for m in METRICS for a in ("anomalous", "both") if (m, a) != ("fpr_at(0.5)", "anomalous")]
 
 
-def constant(value: Fraction = F(3, 2)) -> Constant:
-    return Constant(value, L2, L2, ConstantStatus.PROVED)
+ROUNDING = pytest.mark.parametrize("rounding", [F(0), F(1, 8)], ids=["exact", "rounded"])
+
+
+def constant(value: Fraction = F(3, 2), rounding: Fraction = F(0)) -> Constant:
+    return Constant(value, L2, L2, ConstantStatus.PROVED, rounding=rounding)
 
 
 def defined(metric: Metric, anomalous: list[Fraction], normal: list[Fraction]) -> Fraction:
@@ -73,19 +76,21 @@ def opened(metric: Metric, anomalous: list[Fraction], normal: list[Fraction], c:
     return bound
 
 
+@ROUNDING
 @pytest.mark.parametrize(("text", "attack"), ASKED)
-def test_the_worst_case_is_that_of_every_choice_of_moves(text: str, attack: str) -> None:
-    metric, c = of_scores(text, attack), constant()
+def test_the_worst_case_is_that_of_every_choice_of_moves(text: str, attack: str, rounding: Fraction) -> None:
+    """Rounding moves the scores of normal images too where anomalies alone are attacked."""
+    metric, c = of_scores(text, attack), constant(rounding=rounding)
     tiny = F(1, 1000)
-    for seed in range(3):
+    for seed in range(3 if not rounding else 2):
         anomalous, normal = drawn(seed)
         bound = opened(metric, anomalous, normal, c)
         assert bound.clean() == defined(metric, anomalous, normal)
         for eps in (F(0), F(1, 6), F(1, 3)):
-            reach = eps * c.value
+            reach = eps * c.value + rounding
             # Just less than the whole reach parts what ties.
             steps = sorted({F(0), max(reach - tiny, F(0)), max(reach - 2 * tiny, F(0)), reach})
-            ups = steps if attack == "both" else [F(0)]
+            ups = steps if attack == "both" else [F(0), rounding]
             values = [
                 defined(
                     metric,
@@ -99,10 +104,11 @@ def test_the_worst_case_is_that_of_every_choice_of_moves(text: str, attack: str)
             assert found == (max(values) if metric.lower_is_better else min(values)), (seed, eps)
 
 
+@ROUNDING
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(("text", "attack"), ASKED)
-def test_the_radius_is_where_the_worst_case_turns(text: str, attack: str, strict: bool) -> None:
-    metric, c = of_scores(text, attack), constant()
+def test_the_radius_is_where_the_worst_case_turns(text: str, attack: str, strict: bool, rounding: Fraction) -> None:
+    metric, c = of_scores(text, attack), constant(rounding=rounding)
     sign = -1 if metric.lower_is_better else 1
     for seed in range(8):
         anomalous, normal = drawn(seed, 4, 5)
@@ -124,10 +130,11 @@ def test_the_radius_is_where_the_worst_case_turns(text: str, attack: str, strict
             assert met(at) or met(at + F(1, 10**6))
 
 
+@ROUNDING
 @pytest.mark.parametrize(("text", "attack"), ASKED)
-def test_exact_arithmetic_derives_the_same(text: str, attack: str) -> None:
+def test_exact_arithmetic_derives_the_same(text: str, attack: str, rounding: Fraction) -> None:
     """What `recheck` derives on its own confirms what is certified, and nothing beside it."""
-    metric, c = of_scores(text, attack), constant()
+    metric, c = of_scores(text, attack), constant(rounding=rounding)
     budgets = (F(0), F(1, 6), F(2, 5), F(3))
     for seed in range(5):
         anomalous, normal = drawn(seed, 4, 4)
@@ -141,6 +148,10 @@ def test_exact_arithmetic_derives_the_same(text: str, attack: str) -> None:
             entry = ranks.entry()
             if isinstance(query, WorstCaseQuery):
                 assert [p["certified"] for p in entry["points"]] == [str(v) for v in bound.worst_case(budgets)]
+                # What the scores themselves are worth at most, which alone can refute.
+                off = rounding + F(1, 2**40) if rounding else F(0)
+                better = [s + off for s in anomalous], [a - off for a in normal]
+                assert F(entry.get("best", entry["clean"])) == defined(metric, *better)
                 continue
             for objective, point in zip(objectives, entry["points"], strict=True):
                 radius = bound.radius(objective.threshold.offset, strict=objective.strict)

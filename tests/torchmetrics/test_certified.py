@@ -378,3 +378,23 @@ def test_what_is_no_tensor_is_refused(of: str) -> None:
         metric.update(**{**given, of: np.asarray(given[of])})
     with pytest.raises(BadBatch, match="pass a tensor"):
         metric.update(**{**given, of: [[1.0]]})
+
+
+def test_rounding_is_one_more_budget() -> None:
+    """A pixel that costs 0.1 counts as flipped within eps 0 where logits are off by 0.1, and not where by less."""
+    logits = torch.tensor([[[[0.0, 0.0]], [[2**0.5 * 0.1, 5.0]]]], dtype=torch.float64)
+    labels = torch.ones(1, 1, 2, dtype=torch.int64)
+    for arithmetic, value in (("exact", 1.0), ("0.0999", 1.0), ("0.1001", 0.5), (0.2, 0.5)):
+        metric = CertifiedPixelAccuracy(0, 1, arithmetic=arithmetic)
+        metric.update(logits, labels)
+        assert float(metric.compute()) == value
+    radius = CertifiedRadius("pixel_accuracy <= 0.5", 1, aggregate="min", arithmetic="0.04")
+    radius.update(logits, labels)
+    assert 0.0599 < float(radius.compute()) <= 0.06
+    other = CertifiedPixelAccuracy(0, 1)
+    other.update(logits, labels)
+    other.merge_state(metric)
+    with pytest.raises(MixedStates):
+        other.compute()
+    with pytest.raises(BadMetricArgument, match="arithmetic"):
+        CertifiedPixelAccuracy(0, 1, arithmetic="real")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 from robspec.bounds.context import Context
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.kernels.knapsack import backends
+from robspec.lipschitz.rounding.images import box_of
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
-from robspec.verify.arithmetic import asked, bare, box_of, favourable, lessened
-from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.aimed import Question
+from robspec.verify.arithmetic import asked, bare, favourable, lessened
+from robspec.verify.evaluate import BatchEvaluator, metrics_of
 from robspec.verify.result import ImageResult
 
 TEXT = """language 1
@@ -83,6 +86,24 @@ def test_what_is_left_of_a_radius_still_holds(value: Fraction, delta: Fraction, 
         assert left == 0 or value * Fraction(left) + delta <= bare(given_constant).value * Fraction(radius)
 
 
+@given(*[st.fractions(0, 4) for _ in range(2)], *[st.fractions(0, 1) for _ in range(2)], st.fractions(0, 2))
+def test_scores_and_boxes_are_both_paid_for(
+    value: Fraction, boxes: Fraction, delta: Fraction, off: Fraction, eps: Fraction
+) -> None:
+    prop = compiled().properties[0]
+    assert isinstance(prop.query, WorstCaseQuery)
+    prop = replace(prop, query=replace(prop.query, budgets=(eps,)))
+    both = replace(constant(value, delta), boxes=boxes, boxes_rounding=off)
+    wanted, used = asked(prop, both)
+    assert isinstance(wanted.query, WorstCaseQuery)
+    (budget,) = wanted.query.budgets
+    assert budget * used.value >= value * eps + delta
+    assert budget * used.boxes >= boxes * eps + off
+    left = lessened(budget, both)
+    assert left is not None
+    assert left >= eps or not (value or boxes)
+
+
 def test_nothing_changes_where_nothing_is_rounded() -> None:
     prop, exact = compiled().properties[0], constant(Fraction(2), Fraction(0))
     assert asked(prop, exact) == (prop, exact)
@@ -123,14 +144,70 @@ def test_nobody_within_delta_is_worth_more_or_less_than_is_said(seed: int, metri
         assert said.certified[0] <= found <= said.attained[0]
 
 
+@pytest.mark.parametrize("metric", ["pixel_accuracy", "stability", "top_k(2)", "iou[b]", "fpr[b]", "mean_iou"])
+def test_what_an_attack_is_said_to_attain_it_attains_whatever_rounding_did(metric: str) -> None:
+    """Clean and attacked logits off by delta each, in ways of their own, many at ties: never better than is said."""
+    upward = "<=" if metric == "fpr[b]" else ">="
+    text = TEXT.format(metric=metric, channels=3, classes="a, b, c").replace(
+        "worst_case) >=", f"worst_case) {upward}"
+    )
+    met = "h >= 0.2 + 0.5 * h0" if metric == "fpr[b]" else "h <= 0.8 * h0"
+    program, diagnostics = compile_text(text.replace("h <= 0.5", met))
+    assert program is not None, diagnostics
+    random, delta, moved = np.random.default_rng(len(metric)), Fraction(3, 10), 0
+    sign = -1 if metric == "fpr[b]" else 1
+
+    def question(place: int, clean: torch.Tensor, seen: torch.Tensor, rounding: Fraction) -> Question:
+        contexts = (Context(backends()["reference"], z, labels, None) for z in (clean, seen))
+        return Question(program.properties[place].query, *contexts, constant(Fraction(1), rounding))
+
+    for _ in range(40):
+        clean, seen = (torch.from_numpy(random.integers(-2, 3, (1, 3, 1, 2)) / 4.0) for _ in range(2))
+        labels = torch.from_numpy(random.integers(0, 3, (1, 1, 2)))
+        said = [question(place, clean, seen, delta) for place in (0, 1)]
+        for _ in range(6):
+            errors = random.normal(size=(2, 1, 3, 1, 2)) * (random.random((2, 1, 3, 1, 2)) < 0.5)
+            errors *= float(delta) / np.maximum(np.sqrt((errors**2).sum(axis=(1, 2, 3, 4), keepdims=True)), 1e-9)
+            off = [z + torch.from_numpy(e) * (1 - 1e-12) for z, e in zip((clean, seen), errors, strict=True)]
+            true = question(0, *off, Fraction(0)).first[0]
+            if true is None:
+                continue
+            assert said[0].first[0] is not None
+            assert sign * said[0].first[0] >= sign * true
+            moved += said[0].first[0] != true
+            if list(said[1].attained(0, Fraction(1))):
+                assert list(question(1, *off, Fraction(0)).attained(0, Fraction(1)))
+    assert moved
+
+
 def test_ties_go_to_the_label() -> None:
+    asked = next(iter(metrics_of(compiled().properties[0].query)))
     logits = torch.tensor([[[[1.0, 0.0]], [[0.9, 5.0]]]], dtype=torch.float64)
     labels = torch.tensor([[[1, 0]]])
-    assert favourable(logits, labels, Fraction(1, 10)).argmax(1).tolist() == [[[1, 1]]]
-    assert favourable(logits, None, Fraction(1, 10)) is logits
-    assert favourable(logits, labels + 255, Fraction(1, 10)).argmax(1).tolist() == [[[0, 1]]]
+    assert favourable(logits, labels, Fraction(1, 10), asked).argmax(1).tolist() == [[[1, 1]]]
+    assert favourable(logits, None, Fraction(1, 10), asked) is logits
+    assert favourable(logits, labels + 255, Fraction(1, 10), asked).argmax(1).tolist() == [[[0, 1]]]
     single = torch.tensor([[[[0.05, -3.0]]]], dtype=torch.float64)
-    assert (favourable(single, torch.tensor([[[0, 1]]]), Fraction(1, 10)) > 0).tolist() == [[[[False, False]]]]
+    found = favourable(single, torch.tensor([[[0, 1]]]), Fraction(1, 10), asked)
+    assert (found > 0).tolist() == [[[[False, False]]]]
+
+
+@pytest.mark.parametrize("metric", ["iou[b]", "precision[b]", "mean_iou"])
+def test_what_cannot_be_right_may_still_be_wrong_in_a_better_way(metric: str) -> None:
+    """A pixel of a, taken for b, that c is level with: over the reals it may be no mistake about b."""
+    (worst, _) = compiled(metric).properties
+    logits = torch.tensor([[[[-3.0, -3.0]], [[1.0, 1.0]], [[0.99, -3.0]]]], dtype=torch.float64)
+    labels = torch.tensor([[[0, 1]]])
+
+    def attained(z: torch.Tensor, delta: Fraction) -> Fraction:
+        evaluator = BatchEvaluator(Context(backends()["reference"], z, labels, None), ("x",))
+        found = evaluator.answer(worst, constant(Fraction(1), delta))[0].attained[0]
+        assert isinstance(found, Fraction)
+        return found
+
+    other = logits.clone()
+    other[0, 2, 0, 0] += 0.02
+    assert attained(logits, Fraction(1, 20)) >= attained(other, Fraction(0)) > attained(logits, Fraction(0))
 
 
 def test_the_box_holds_every_image_of_the_range() -> None:

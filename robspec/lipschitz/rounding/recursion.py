@@ -167,23 +167,25 @@ class _Recursion:
         root, kept = self._order[0], set(self._cuts)
         cut, since, reach = root, {root: 0.0}, {root: 1.0}
         found = _Pass({root: self._given}, {root: 0.0}, {})
-        limit = math.sqrt(precision.top) / 1024
         for value in self._order:
             if value is not root:
-                charge = self._charge(value, precision)
+                # What the graph of a float32 program computes in float64 is computed so in any case.
+                widened = value.dtype == torch.float64 and self._walk.layout.dtype != torch.float64
+                used = DOUBLE if widened else precision
+                charge, limit = self._charge(value, used), math.sqrt(used.top) / 1024
                 computed = {t.source: directed.add(sizes[t.source], found.errors[t.source]) for t in charge.terms}
                 parts = [directed.mul(t.relative, computed[t.source]) for t in charge.terms]
                 added = directed.add(charge.absolute, *parts)
                 passed = [directed.mul(t.gain, since[t.source]) for t in charge.terms]
                 since[value] = directed.add(added, *passed)
-                known = value.known.get(cut)
+                known = segments.onward(cut, value)
                 apart = [directed.mul(t.gain, reach[t.source]) for t in charge.terms]
                 reach[value] = directed.add(0.0, *apart) if known is None else known
                 found.charges[value], found.added[value] = charge, added
                 found.errors[value] = directed.add(directed.mul(reach[value], found.errors[cut]), since[value])
                 largest = max((directed.mul(max(t.gain, 1.0), computed[t.source]) for t in charge.terms), default=0.0)
                 if not max(largest, found.errors[value]) < limit:
-                    raise refusal(self._walk.calls[value.node], f"its numbers may overflow {precision.name}")
+                    raise refusal(self._walk.calls[value.node], f"its numbers may overflow {used.name}")
             if measured:
                 far = directed.mul(value.known[root], self._far)
                 sizes[value] = directed.add(self._measured(value), found.errors[value], far)
@@ -200,7 +202,8 @@ class _Recursion:
                 users.setdefault(term.source, []).append((value, term.gain))
         for value in reversed(self._order[:-1]):
             if value in following:
-                onward[value] = directed.mul(following[value].known[value], onward[following[value]])
+                after = following[value]
+                onward[value] = directed.mul(segments.onward(value, after) or 0.0, onward[after])
             else:
                 onward[value] = directed.add(0.0, *(directed.mul(g, onward[u]) for u, g in users[value]))
         lines = []

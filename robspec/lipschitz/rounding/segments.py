@@ -30,6 +30,8 @@ def narrow(order: Sequence[Value], inputs: Mapping[Value, Sequence[Value]]) -> l
 def chain(cuts: Sequence[Value]) -> list[Value]:
     """Keep those narrow places from which a bound to the next one kept is known.
 
+    A place that is another one and a constant has its bounds: what follows it moves as far.
+
     Args:
         cuts: from the image to the output, bounds computed with each of them tracked.
 
@@ -38,6 +40,17 @@ def chain(cuts: Sequence[Value]) -> list[Value]:
     """
     kept = [cuts[-1]]
     for value in reversed(cuts[:-1]):
-        if value in kept[-1].known:
+        if onward(value, kept[-1]) is not None:
             kept.append(value)
     return kept[::-1]
+
+
+def onward(start: Value, end: Value) -> float | None:
+    """Bound what the distance of one value is multiplied by on the way to a later one; None where it is not known.
+
+    Args:
+        start: a narrow place, on which the other depends alone.
+        end: the later value.
+    """
+    found = [end.known[anchor] for anchor in (start, start.source) if anchor in end.known]
+    return min(found, default=None)

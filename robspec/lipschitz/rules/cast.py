@@ -1,4 +1,8 @@
-"""Casts and copies: exact for the same or a wider floating-point type, refused otherwise."""
+"""Casts and copies: exact for the same or a wider floating-point type; back to the image's own type one rounding.
+
+What a graph computes more precisely than its images are stored may be stored again as they are: over the reals
+nothing happens, and the rounding is that of any operation in that type. Other casts are refused.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,8 @@ def bound(call: Call) -> Step:
     source, target = value.dtype, call.dtypes[0]
     widens = source in _WIDTH and target in _WIDTH and _WIDTH[source] <= _WIDTH[target]
     loses_range = (source, target) == (torch.bfloat16, torch.float16)
-    if source != target and (not widens or loses_range):
+    stored = source in _WIDTH and target == call.own and _WIDTH.get(target, 0) >= _WIDTH[torch.float32]
+    if source != target and (not widens or loses_range) and not stored:
         raise call.refuse(
             f"data is cast from {source} to {target}; rounding is a step function, not a Lipschitz one",
             "feed images in the model's own element type and keep it throughout",

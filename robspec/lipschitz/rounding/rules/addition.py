@@ -13,9 +13,13 @@ OPERATIONS = ("add", "sub", "subtract", "rsub")
 
 
 def charge(asked: Asked) -> Charge:
-    """Bound the error by gamma_3 of what is added; a sum of numbers of the type never underflows."""
-    weight = asked.precision.gamma(3)
-    factor = asked.call.size("alpha")
+    """Bound the error by u of what is added, by more where a factor is applied first.
+
+    A sum of numbers of the type never underflows.
+    """
+    plain = abs(asked.call.number("alpha")) == 1.0
+    factor = 1.0 if plain else asked.call.size("alpha")
+    weight = asked.precision.gamma(1 if plain else 3)
     terms: list[Term] = []
     absolute = 0.0
     for name in ("self", "other"):
@@ -30,5 +34,5 @@ def charge(asked: Asked) -> Charge:
             torch.as_tensor(constant, dtype=torch.float64) if not isinstance(constant, torch.Tensor) else constant
         )
         absolute = directed.mul(weight, scaled, asked.spread(tensor.detach().to(torch.float64)))
-    lost = asked.everywhere(asked.precision.tiny) if factor != 1.0 else 0.0
+    lost = asked.everywhere(asked.precision.tiny) if not plain else 0.0
     return Charge(tuple(terms), directed.add(absolute, lost), "one sum")

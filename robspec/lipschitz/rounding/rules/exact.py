@@ -18,7 +18,7 @@ OPERATIONS = (
     *("replication_pad1d", "replication_pad2d", "replication_pad3d", "_pad_circular"),
     *("expand", "broadcast_to", "repeat", "tile", "repeat_interleave"),
     *("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "native_dropout"),
-    *("to", "_to_copy", "clone", "contiguous", "detach", "alias", "lift_fresh", "lift_fresh_copy", "positive"),
+    *("clone", "contiguous", "detach", "alias", "lift_fresh", "lift_fresh_copy", "positive"),
     *("cat", "concat", "concatenate", "stack", "where", "maximum", "minimum", "fmax", "fmin", "max", "min"),
     "threshold",
 )
@@ -26,10 +26,7 @@ _SEVERAL = ("cat", "concat", "concatenate", "stack")
 
 
 def charge(asked: Asked) -> Charge:
-    """Pass on the errors of the inputs.
-
-    Where the graph casts data to a wider type nothing is lost, and to a narrower one it has no constant.
-    """
+    """Pass on the errors of the inputs."""
     sources = asked.sources
     if len(sources) == 1 and asked.call.name not in _SEVERAL:
         return asked.one(0.0)
