@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from robspec import extras
+from robspec.diagnostics import Source
 from robspec.models.lipnets.patches import LipPatches, as_matrix
 from robspec.privacy.accountant import effective, epsilon
 from robspec.privacy.errors import NoBudget
 from robspec.privacy.ledger import Ledger
+from robspec.syntax import format_file, parse
 from robspec.train.building import build
+from robspec.train.certify import compiled, specification
 from robspec.train.config import Config, read_config
 from robspec.train.errors import ConfigValue
 from robspec.train.loop import Trainer
@@ -194,7 +198,7 @@ def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path:
     for other in ({**run, "configuration": "noise = 5"}, {**run, "training data": "b"}, {}):
         with pytest.raises(NoBudget, match="1 steps of another run"):
             Ledger.open(tmp_path, 8, 0, other)
-    (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8}')
+    (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8, "identity": {}}')
     with pytest.raises(NoBudget, match="cannot be read"):
         Ledger.open(tmp_path, 8, 0, run)
 
@@ -212,3 +216,27 @@ def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path:
 def test_what_the_bounds_do_not_cover(old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigValue, match=r"\[privacy\]"):
         config(tmp_path, TEXT.replace(old, new))
+
+
+def test_the_specification_that_is_written_asks_for_the_privacy_that_was_trained_for(tmp_path: Path) -> None:
+    asking = config(tmp_path, TEXT.replace("noise = 2.0", "epsilon = 2.5\ndelta = 1e-6"))
+    floors = {("pixel_accuracy", budget): Fraction(1, 2) for budget in asking.validation.budgets}
+    text = specification(asking, ["pixel_accuracy"], floors, Fraction(1))
+    program = compiled(text, "model.rspec")
+    assert program.privacy is not None
+    assert (program.privacy.epsilon, program.privacy.delta) == (Fraction("2.5"), Fraction("1e-6"))
+    assert format_file(parse(Source(text)).file) == text
+    without = config(tmp_path)
+    assert compiled(specification(without, ["pixel_accuracy"], floors, Fraction(1)), "model.rspec").privacy is None
+
+
+def test_the_log_of_a_run_cannot_be_guessed(tmp_path: Path) -> None:
+    """A digest of what it says alone would tell who took part; resumed, it is the same log."""
+    digests = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        ledger = Ledger.open(tmp_path / name, 8, 0, {"training data": "c"})
+        ledger.charge()
+        digests.add(ledger.digest())
+        assert Ledger.open(tmp_path / name, 8, 0, {"training data": "c"}).digest() == ledger.digest()
+    assert len(digests) == 2
