@@ -52,7 +52,7 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
 
     Returns:
         Epsilon for adding or removing one sample, as dp-accounting's privacy loss distributions bound it from above;
-        0 for no steps.
+        0 for no steps, infinity where the work would be beyond bounds.
 
     Raises:
         NoBudget: E0509, a number that cannot be.
@@ -63,6 +63,8 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
         raise NoBudget("the accountant", what, "sigma > 0, 0 < q <= 1 and 0 < delta < 1")
     if steps == 0:
         return 0.0
+    if not within_reach(sigma, q, steps):
+        return math.inf
     extras.require("private", "accounting of privacy")
     import dp_accounting
     from dp_accounting.pld import PLDAccountant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -125,7 +126,7 @@ def _promise(path: Path, found: dict[str, Any]) -> Promise:
             ),
             loss=Loss(str(loss["kind"]), _number(loss["tau"], "loss.tau")),
             noise={str(row["parameter"]): _number(row["noise"], "noise") for row in layers},
-            log=_log(path, entry["training_log"]),
+            log=_log(path, entry["training_log"], entry["steps_charged"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnusableCard(str(path), f"its `privacy` has no usable {str(error)[:60]}", _TRAIN) from error
@@ -149,17 +150,22 @@ def _steps(value: object) -> int:
     return value
 
 
-def _log(path: Path, entry: Any) -> bool:
+def _log(path: Path, entry: Any, steps: object) -> bool:
     """Compare the training log with its digest, where it lies beside the card; it is kept from most readers."""
     wanted, log = str(entry["sha256"]), path.parent / LOG
     if not log.is_file():
         return False
-    if hashlib.sha256(read_file(log)).hexdigest() != wanted:
+    content = read_file(log)
+    if hashlib.sha256(content).hexdigest() != wanted:
         raise UnusableCard(
             str(log),
             f"it is not the training log that {path.name} names: steps were taken since, or it was altered",
             "put the log of this model in its place, or check the model in a folder without one",
         )
+    charged = json.loads(content)["charged"]
+    if charged != steps:
+        what = f"it charges {str(charged)[:20]} steps, and {path.name} tells of {steps}"
+        raise UnusableCard(str(log), what, "check the model with the card that was written for it")
     return True
 
 

@@ -15,9 +15,9 @@ from torch.nn import functional
 from robspec.lipschitz import directed
 from robspec.lipschitz.norms import matrix_norm
 from robspec.models.lipnets.patches import LipPatches, as_matrix
-from robspec.privacy.accountant import POISSON, RELATION, calibrated, effective, epsilon
+from robspec.privacy.accountant import POISSON, RELATION, calibrated, effective, epsilon, within_reach
 from robspec.privacy.asked import Envelope
-from robspec.privacy.errors import NoSensitivity
+from robspec.privacy.errors import NoBudget, NoSensitivity
 from robspec.privacy.ledger import NAME as LOG
 from robspec.privacy.ledger import Ledger
 from robspec.privacy.losses import Loss
@@ -81,6 +81,9 @@ class PrivateSteps:
         self.ledger = Ledger.open(folder, planned, done, identity)
         self.table = bounds(config, network, self.envelope)
         self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
+        if not within_reach(self.sigma, self.q, planned):
+            what = f"noise of {self.sigma:g} over {planned} steps hides so little that epsilon is not worth computing"
+            raise NoBudget("[privacy]", what, "raise `noise`, or train fewer steps")
         self.scales = self._scales()
         network.retract(how.bias_bound)
         self._check()

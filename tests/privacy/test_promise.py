@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from robspec import api, extras, registry, report
+from robspec.diagnostics import Source
 from robspec.errors import RobspecError
 from robspec.ir.types import Privacy
 from robspec.models.export import export_archive
@@ -30,6 +31,8 @@ from robspec.privacy.errors import NoSensitivity
 from robspec.privacy.losses import Loss
 from robspec.privacy.promise import proved_multiplier, read
 from robspec.privacy.sensitivity import ALLOWANCE, sensitivity
+from robspec.recheck.assemble import Inputs
+from robspec.recheck.recheck import derive
 from robspec.report import render
 from robspec.session import baseline, promised
 from robspec.verify.result import PrivacyResult, Verdict
@@ -273,6 +276,21 @@ def test_cards_that_are_refused(change: Any, said: str, trained: Trained) -> Non
     assert said in str(found.value)
 
 
+def test_a_card_that_tells_of_fewer_steps_than_its_log(trained: Trained) -> None:
+    log = json.dumps({"charged": STEPS + 1, "planned": STEPS, "identity": {}, "salt": "s"}).encode()
+    (trained.folder / "privacy.json").write_bytes(log)
+    trained.card["privacy"]["training_log"]["sha256"] = hashlib.sha256(log).hexdigest()
+    trained.write()
+    with pytest.raises(RobspecError, match="charges 41 steps") as found:
+        trained.decide()
+    assert found.value.code == "E0512"
+    (trained.folder / "privacy.json").write_bytes(b"[]")
+    trained.card["privacy"]["training_log"]["sha256"] = hashlib.sha256(b"[]").hexdigest()
+    trained.write()
+    with pytest.raises(RobspecError, match="usable") as found:
+        trained.decide()
+
+
 def test_an_epsilon_below_what_its_own_steps_come_to(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     accountant(monkeypatch, 5.2)
     with pytest.raises(RobspecError, match=r"its own steps come to 5\.2"):
@@ -285,6 +303,7 @@ def test_what_is_not_worth_computing_is_unknown(trained: Trained, monkeypatch: p
     asked = accountant(monkeypatch, 1.0)
     trained.card["privacy"]["steps_charged"] = 10**12
     trained.write()
+    (trained.folder / "privacy.json").unlink()
     found = trained.decide()
     assert not asked
     assert found.epsilon is None
@@ -340,6 +359,14 @@ def test_no_certificate_of_it(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(RobspecError, match="rests on how the model was trained") as found:
         trained.check(certificate=tmp_path / "certificate.json")
     assert found.value.code == "E0601"
+
+
+def test_none_is_confirmed_for_a_specification_that_asks_it(trained: Trained) -> None:
+    """What confirms a certificate would say nothing of the privacy that is asked."""
+    source = Source(SPEC, str(trained.spec))
+    with pytest.raises(RobspecError, match="it asks for privacy") as found:
+        derive(Inputs("model", 1, None), {}, trained.model, source, trained.folder)
+    assert found.value.code == "E0804"
 
 
 def test_the_norm_is_of_what_the_first_layer_reads(export: Export) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from robspec.diagnostics import Source
+from robspec.ir import serialise
 from robspec.lower import compile_text
 from robspec.syntax import format_file, parse
 
@@ -36,6 +37,7 @@ def test_they_may_be_names_inside_and_outside() -> None:
     assert (program.privacy.epsilon, program.privacy.delta) == (Fraction(4), Fraction(2, 1000))
     assert program.privacy.text == "epsilon <= epsilon + at at delta delta / 1000"
     assert program.privacy.line == NAMES.count("\n") + REST.count("\n") + 3
+    assert serialise.loads(serialise.dumps(program)) == program
     written = format_file(parse(Source(NAMES + REST + block)).file)
     assert "privacy {\n  # why\n  epsilon <= epsilon + at at delta delta / 1000\n}" in written
     assert format_file(parse(Source(written)).file) == written

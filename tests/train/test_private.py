@@ -127,6 +127,7 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
             drawn.setdefault(name, []).append(4 * parameter.grad.double().flatten() / private.scales[name])
     for name, parts in drawn.items():
         values = torch.cat(parts)
+        assert off_normal(values) <= far(len(values)), name
         # Six standard errors of mean and variance.
         assert abs(values.mean().item()) <= 6 / len(values) ** 0.5, name
         assert abs(values.var().item() - 1) <= 6 * (2 / len(values)) ** 0.5, name
@@ -134,6 +135,34 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
     sigmas = [private.scales[row.parameter] / row.sensitivity for row in rows]
     assert effective(sigmas) >= 2.0
     assert sigmas == pytest.approx([2.0 * len(rows) ** 0.5] * len(rows), rel=2e-3)
+
+
+def off_normal(values: Tensor) -> float:
+    """How far the share of values below any number is from what it is for normal ones, at most."""
+    ordered, size = values.sort().values, len(values)
+    expected = torch.special.ndtr(ordered)
+    steps = torch.arange(size + 1, dtype=torch.float64) / size
+    return float(torch.maximum(steps[1:] - expected, expected - steps[:-1]).max())
+
+
+def far(size: int) -> float:
+    """What is exceeded with a chance of 1e-9 at most (Dvoretzky, Kiefer and Wolfowitz; Massart 1990)."""
+    return float((np.log(2e9) / (2 * size)) ** 0.5)
+
+
+def test_noise_of_another_shape_or_scale_would_be_noticed() -> None:
+    """Of as many numbers as the smallest parameter gets in the test above."""
+    rng = np.random.default_rng(0)
+    size = 200 * 8
+    assert off_normal(torch.from_numpy(rng.standard_normal(size))) <= far(size)
+    wrong = {
+        "uniform": rng.uniform(-(3**0.5), 3**0.5, 10 * size),
+        "Laplace": rng.laplace(0, 0.5**0.5, 10 * size),
+        "narrow": 0.8 * rng.standard_normal(10 * size),
+        "shifted": rng.standard_normal(10 * size) + 0.1,
+    }
+    for name, values in wrong.items():
+        assert off_normal(torch.from_numpy(values)) > far(10 * size), name
 
 
 def test_each_sample_is_drawn_by_itself(tmp_path: Path) -> None:
@@ -228,6 +257,13 @@ def test_the_specification_that_is_written_asks_for_the_privacy_that_was_trained
     assert format_file(parse(Source(text)).file) == text
     without = config(tmp_path)
     assert compiled(specification(without, ["pixel_accuracy"], floors, Fraction(1)), "model.rspec").privacy is None
+
+
+def test_noise_that_hides_nothing_is_refused_before_anything_is_taken(tmp_path: Path) -> None:
+    found = config(tmp_path, TEXT.replace("noise = 2.0", "noise = 0.01"))
+    with pytest.raises(NoBudget, match="not worth computing"):
+        PrivateSteps(found, network(found), 16, 8, tmp_path, 0, {})
+    assert not (tmp_path / "privacy.json").exists()
 
 
 def test_the_log_of_a_run_cannot_be_guessed(tmp_path: Path) -> None:
