@@ -79,6 +79,8 @@ def steps_table() -> Iterator[str]:
     yield "|---|---|---|---|"
     for sigma, q, count in ((1.0, 0.01, 1000), (2.0, 0.0085, 2340), (4.0, 0.5, 40), (0.8, 0.1, 60)):
         ours, theirs = epsilon(sigma, q, count, digits.DELTA), clipped.epsilons(sigma, q, count)
+        if not (abs(ours - theirs["PRV"]) <= 0.02 * max(1.0, ours) and ours <= theirs["RDP"]):
+            raise SystemExit(f"the accountants disagree: {ours}, {theirs}")
         yield f"| {sigma:g}, {q:g}, {count} | {ours:.4f} | {theirs['PRV']:.4f} | {theirs['RDP']:.4f} |"
 
 

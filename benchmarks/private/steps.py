@@ -33,7 +33,7 @@ classes = ["background", "runway"]
 train_scenes = 1
 val_scenes = 1
 [privacy]
-noise = 1
+noise = 1000
 norm_bound = 12
 """
 _WARM = 3
@@ -73,7 +73,7 @@ def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Ti
         images = torch.rand(batch, 3, side, side)
         labels = (images[:, 0] > 0.5).long()
         other, third = copy.deepcopy(network), copy.deepcopy(network)
-        steps = PrivateSteps(config, network, batch, 10**6, folder, 0, {})
+        steps = PrivateSteps(config, network, batch, 1000, folder, 0, {})
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
         def private() -> None:
