@@ -60,7 +60,8 @@ class SpecFile(pytest.File):
         if program is None:
             raise self.CollectError(render_all(diagnostics, source, colour=False))
         model = _model(self.config)
-        if (program if model is None else of_file(program, model)).model.claim is not None:
+        claim = (program if model is None else of_file(program, model)).model.claim
+        if claim is not None or program.privacy is not None:
             yield PropertyItem.from_parent(self, name="model")
         for prop in program.properties:
             yield PropertyItem.from_parent(self, name=prop.name)

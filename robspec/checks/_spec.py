@@ -101,6 +101,11 @@ class Spec:
         """The first detector block."""
         return next(iter(self._declared(ast.Detector)), None)
 
+    @cached_property
+    def privacy(self) -> ast.Privacy | None:
+        """The first privacy block."""
+        return next(iter(self._declared(ast.Privacy)), None)
+
     def of_detector(self, kind: type[_Kind]) -> _Kind | None:
         """The first statement of a kind in the detector block."""
         return self.statement(self.detector, kind)
@@ -175,7 +180,8 @@ class Spec:
     @cached_property
     def damaged_outside(self) -> bool:
         """Whether a syntax error was skipped outside every block, where a whole statement may be missing."""
-        blocks = self._declared(ast.Model) + self._declared(ast.Detector) + self._declared(ast.Data) + self.properties
+        kinds = (ast.Model, ast.Detector, ast.Privacy, ast.Data, ast.Property)
+        blocks = [block for kind in kinds for block in self._declared(kind)]
         return any(not any(b.span.start <= offset <= b.span.end for b in blocks) for offset in self.file.damage)
 
     def value(self, expr: ast.Expr) -> Fraction | None:

@@ -33,12 +33,12 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
     single: list[tuple[str, ast.Node]] = [
         ("`use` statement" if isinstance(s, ast.Use) else _word(s), s)
         for s in statements
-        if isinstance(s, (ast.Language, ast.Model, ast.Detector, ast.Data, ast.Use))
+        if isinstance(s, (ast.Language, ast.Model, ast.Detector, ast.Privacy, ast.Data, ast.Use))
     ]
     own = [(f"metric `{s.name.id}`", s) for s in statements if isinstance(s, ast.Definition)]
     yield from _repeated(spec, [*params, *single, *own])
     for block in statements:
-        if isinstance(block, (ast.Model, ast.Detector, ast.Data, ast.Property)):
+        if isinstance(block, (ast.Model, ast.Detector, ast.Privacy, ast.Data, ast.Property)):
             inner = [
                 (f"`{_word(s)}` statement", s)
                 for s in block.statements
@@ -62,6 +62,7 @@ def _word(statement: ast.Node) -> str:
     words = {
         ast.Model: "`model` block",
         ast.Detector: "`detector` block",
+        ast.Privacy: "`privacy` block",
         ast.Language: "`language` statement",
     }
     special = {

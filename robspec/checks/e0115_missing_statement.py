@@ -4,7 +4,8 @@ A model has an `input`, an `output` and its `classes` (or, of one score, the
 `annotation` that says what it separates); data have `images`, or `pairs`, or a
 `layout`; a property has a
 `norm`, a `require` and, unless its condition names the metrics itself, a `metric`;
-of scores also an `attack`. A detector has a `threshold`, an `nms` and a `match`.
+of scores also an `attack`. A detector has a `threshold`, an `nms` and a `match`,
+privacy an `epsilon`.
 
 Example::
 
@@ -37,6 +38,7 @@ from robspec.syntax.forms import FORMS
 
 _MODEL: dict[str, type[ast.Node]] = {"input": ast.Input, "output": ast.Output, "classes": ast.Classes}
 _DETECTOR: dict[str, type[ast.Node]] = {"threshold": ast.Threshold, "nms": ast.Nms, "match": ast.Match}
+_PRIVACY: dict[str, type[ast.Node]] = {"epsilon": ast.Epsilon}
 _DATA = {"images": ast.Images}
 _PROPERTY = {"norm": ast.NormStatement, "require": ast.Require}
 
@@ -50,6 +52,8 @@ def check(spec: Spec) -> Iterator[Diagnostic]:
         yield from _missing(spec, spec.model, "model", needed)
     if spec.detector is not None:
         yield from _missing(spec, spec.detector, "detector", _DETECTOR)
+    if spec.privacy is not None:
+        yield from _missing(spec, spec.privacy, "privacy", _PRIVACY)
     for data in spec.data_blocks:
         if not any(isinstance(s, (ast.Pairs, ast.Layout)) for s in data.statements):
             yield from _missing(spec, data, "data", _DATA)
@@ -73,7 +77,7 @@ def _missing(spec: Spec, block: ast.Block, word: str, needed: Mapping[str, type[
     if spec.damaged(block):
         return
     span = Span(block.span.start, block.span.start + len(word))
-    if not isinstance(block, (ast.Model, ast.Detector)):
+    if not isinstance(block, (ast.Model, ast.Detector, ast.Privacy)):
         span, word = block.name.span, f"{word} `{block.name.id}`"
     for keyword, kind in needed.items():
         if not any(isinstance(s, kind) for s in block.statements):

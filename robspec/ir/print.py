@@ -30,6 +30,9 @@ def _lines(program: ir.Program) -> Iterator[str]:
     yield from _model(program.model)
     if program.model.detector is not None:
         yield from _detector(program.model.detector)
+    if program.privacy is not None:
+        yield "privacy"
+        yield f"  require: {privacy_text(program.privacy)}"
     for data in (program.data, *program.others):
         yield from _data(data, program.model.classes)
     for block in program.properties:
@@ -57,6 +60,11 @@ def _model(model: ir.Model) -> Iterator[str]:
 def claim_text(claim: ir.LipschitzClaim) -> str:
     """A claimed constant, with its norms."""
     return f"Lipschitz, {claim.input_norm} to {claim.output_norm}, <= {decimal_text(claim.value)}"
+
+
+def privacy_text(privacy: ir.Privacy) -> str:
+    """What is asked of the training, its numbers worked out."""
+    return f"epsilon <= {decimal_text(privacy.epsilon)} at delta {decimal_text(privacy.delta)}"
 
 
 def _detector(detector: ir.Detector) -> Iterator[str]:

@@ -28,7 +28,7 @@ from robspec.semantics.relation import Relation
 from robspec.semantics.smoothing import Smoothing
 from robspec.tasks import Task, of
 
-IR_VERSION = 6
+IR_VERSION = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,6 +478,23 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """`epsilon <= 8 at delta 1e-5`, for adding or removing one sample of the training data.
+
+    Args:
+        epsilon: what it may be at most, > 0.
+        delta: in (0, 1).
+        text: the requirement as it is written.
+        line: of the statement, 0 where it was built.
+    """
+
+    epsilon: Fraction
+    delta: Fraction
+    text: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A compiled specification.
 
@@ -489,6 +506,7 @@ class Program:
         params: every parameter with its value.
         others: further data sets that single properties are about.
         left_out: names of properties that are about other data sets than was asked for.
+        privacy: what is asked of how the model was trained, or None.
     """
 
     language: int
@@ -498,6 +516,7 @@ class Program:
     params: tuple[tuple[str, Fraction], ...] = field(default=())
     others: tuple[Data, ...] = ()
     left_out: tuple[str, ...] = ()
+    privacy: Privacy | None = None
 
     @property
     def by_data(self) -> tuple[Program, ...]:

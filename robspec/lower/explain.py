@@ -24,7 +24,7 @@ from robspec.ir.plans import (
     Sum,
     unweighted,
 )
-from robspec.ir.print import metric_text, objective_text
+from robspec.ir.print import metric_text, objective_text, privacy_text
 from robspec.semantics.classify import Classified, Flip, P, Proof, Q, classify
 from robspec.semantics.formula import Polynomial, Ratio, polynomial_text, ratio_text
 from robspec.semantics.norm import L2, Norm, decimal_text
@@ -47,7 +47,17 @@ def explain(program: ir.Program) -> str:
     Source:
         MATH.md section 3.
     """
-    return "".join(f"{line}\n" for block in program.properties for line in _property(block, program))
+    lines = [] if program.privacy is None else list(_privacy(program.privacy))
+    lines += [line for block in program.properties for line in _property(block, program)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _privacy(privacy: ir.Privacy) -> Iterator[str]:
+    yield "privacy"
+    yield f"  {privacy_text(privacy)}: for any set of models, the chance that training gives one of them changes by a"
+    yield "  factor of at most e^epsilon, and delta more, when one sample is added to the training data or removed"
+    yield "  proved: the sensitivity of every parameter, from the graph; epsilon of the steps, by the accountant"
+    yield "  on trust: that training drew, bounded and added noise as the model's card and training log say"
 
 
 def _property(block: ir.Property, program: ir.Program) -> Iterator[str]:

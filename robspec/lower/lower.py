@@ -44,6 +44,7 @@ def lower(spec: Spec) -> ir.Program:
         properties=tuple(_property(spec, p, first) for p in spec.asked),
         params=tuple((name, _sure(spec.param_value(name))) for name in spec.params),
         others=tuple(lower_data(spec, data) for data in others),
+        privacy=_privacy(spec),
         left_out=tuple(p.name.id for p in spec.properties if p not in spec.asked),
     )
 
@@ -84,6 +85,14 @@ def _model(spec: Spec) -> ir.Model:
 def _claim(spec: Spec, claim: ast.Lipschitz) -> ir.LipschitzClaim:
     norms = norm_of(spec, claim.input_norm), norm_of(spec, claim.output_norm or claim.input_norm)
     return ir.LipschitzClaim(*norms, _sure(spec.value(claim.value)))
+
+
+def _privacy(spec: Spec) -> ir.Privacy | None:
+    node = spec.statement(spec.privacy, ast.Epsilon)
+    if node is None:
+        return None
+    values = _sure(spec.value(node.value)), _sure(spec.value(node.delta))
+    return ir.Privacy(*values, f"epsilon {write.epsilon(node)}", spec.line(node))
 
 
 def _detector(spec: Spec) -> ir.Detector | None:

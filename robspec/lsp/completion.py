@@ -17,7 +17,7 @@ from robspec.syntax.write import class_name
 if TYPE_CHECKING:
     from lark import Token
 
-_OPENED = {"MODEL": "model", "DETECTOR": "detector", "DATA": "data", "PROPERTY": "property"}
+_OPENED = {"MODEL": "model", "DETECTOR": "detector", "PRIVACY": "privacy", "DATA": "data", "PROPERTY": "property"}
 _NAMED_MODEL = "claims of one model"
 _CARRY_ON = {"COMMA", "AND", "OR"}
 _NORMS = ("l1", "l2", "linf")
@@ -113,7 +113,7 @@ def _names(document: Document, before: list[Token]) -> Iterator[Suggestion]:
         yield from (Suggestion(norm, "norm", "a norm") for norm in _NORMS)
     elif before and before[-1].type in ("METRIC", "POOLED", "WEIGHTED") and first != "PARAM":
         yield from _metrics(document)
-    elif first in ("PARAM", "BUDGET", "DEGRADED", "REQUIRE", "METRIC", "IGNORE", "INPUT", "NORMALIZE"):
+    elif first in ("PARAM", "BUDGET", "DEGRADED", "REQUIRE", "METRIC", "IGNORE", "INPUT", "NORMALIZE", "EPSILON"):
         yield from (Suggestion(name, "param", "the metric's value") for name in _VALUES.get(first, ()))
         for one in occurrences(document):
             if one.declares and one.symbol.kind == "param":

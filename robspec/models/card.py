@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +44,20 @@ def trained_on(images: dict[str, str]) -> dict[str, Any]:
     return {"range": ["0", "1"], "images": images}
 
 
+def documents(model: Path) -> Iterator[tuple[Path, Any]]:
+    """Read what lies where cards of a model lie.
+
+    Args:
+        model: the model file.
+
+    Returns:
+        Each file that there is, with its content; None for what is no JSON, or too large.
+    """
+    for path in _places(model):
+        if path.is_file():
+            yield path, _content(path)
+
+
 def find(model: Path, sha256: str) -> Card | None:
     """Find the card of a model: `card.json` in its folder, or a file of its name that ends in .json.
 
@@ -53,20 +68,29 @@ def find(model: Path, sha256: str) -> Card | None:
     Returns:
         The card, or None. What cannot be read is no card.
     """
-    for path in (model.with_suffix(".json"), model.parent / NAME):
+    for path in _places(model):
         found = _read(path, sha256)
         if found is not None:
             return found
     return None
 
 
-def _read(path: Path, sha256: str) -> Card | None:
+def _places(model: Path) -> tuple[Path, Path]:
+    return model.with_suffix(".json"), model.parent / NAME
+
+
+def _content(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             text = file.read(_MOST + 1)
-        if len(text) > _MOST:
-            return None
-        card = json.loads(text)
+        return json.loads(text) if len(text) <= _MOST else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _read(path: Path, sha256: str) -> Card | None:
+    try:
+        card = _content(path)
         if card["model"]["sha256"] != sha256:
             return None
         data = card["data"]
@@ -75,5 +99,5 @@ def _read(path: Path, sha256: str) -> Card | None:
         if not low < high:
             return None
         return Card(path, str(data.get("training", "")), low, high, frozenset(map(str, named["images"].values())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ZeroDivisionError):
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         return None

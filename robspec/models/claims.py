@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from robspec.ir.print import claim_text
+from robspec.ir.print import claim_text, privacy_text
 from robspec.ir.types import Program
 from robspec.models.errors import SeveralClaims
 from robspec.notes import Note
@@ -67,6 +67,10 @@ def _passed_over(program: Program, file: Path, ignored: bool) -> Iterator[Note]:
     if ignored and model.claim is not None:
         text = f"its claim ({claim_text(model.claim)}) is left aside, and not decided, as --claims ignore says"
         yield Note("claim-left-aside", f"model {file}", text, {"claims": (claim_text(model.claim),)})
+    if ignored and program.privacy is not None:
+        text = f"what is asked of its training ({privacy_text(program.privacy)}) is left aside, and not decided, as "
+        text += "--claims ignore says"
+        yield Note("privacy-left-aside", f"model {file}", text, {"privacy": privacy_text(program.privacy)})
     others = [c for c in model.claims_of_files if c.claim is not model.claim]
     if others:
         named = "; ".join(f"of {c.file}: {claim_text(c.claim)}" for c in others)

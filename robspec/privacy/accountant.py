@@ -13,10 +13,14 @@ from robspec.privacy.errors import NoBudget
 
 RELATION = "add or remove one sample"
 """What two data sets differ by that the noise must hide."""
+POISSON = "Poisson"
+"""Each sample is drawn by itself in each step."""
 _CLOSE = 0.98
 """What share of its target a calibrated run spends at least, unless the search ends first."""
 _TRIES = 16
 _MOST = 1e6
+_LEAST_NOISE, _MOST_STEPS, _MOST_LOSS = 0.1, 10**7, 1000.0
+"""Beyond these the accountant's tables grow without bound, and epsilon says nothing any more."""
 
 
 def effective(sigmas: Iterable[float]) -> float:
@@ -48,7 +52,7 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
 
     Returns:
         Epsilon for adding or removing one sample, as dp-accounting's privacy loss distributions bound it from above;
-        0 for no steps.
+        0 for no steps, infinity where the work would be beyond bounds.
 
     Raises:
         NoBudget: E0509, a number that cannot be.
@@ -59,6 +63,8 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
         raise NoBudget("the accountant", what, "sigma > 0, 0 < q <= 1 and 0 < delta < 1")
     if steps == 0:
         return 0.0
+    if not within_reach(sigma, q, steps):
+        return math.inf
     extras.require("private", "accounting of privacy")
     import dp_accounting
     from dp_accounting.pld import PLDAccountant
@@ -67,6 +73,23 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
     step = dp_accounting.PoissonSampledDpEvent(q, dp_accounting.GaussianDpEvent(sigma))
     accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
     return float(accountant.get_epsilon(delta))
+
+
+def within_reach(sigma: float, q: float, steps: int) -> bool:
+    """Tell whether the accountant can be asked in bounded time and memory; estimated, and no statement on epsilon.
+
+    Args:
+        sigma: see `epsilon`.
+        q: see `epsilon`.
+        steps: see `epsilon`.
+
+    Source: the central limit of noisy gradient descent, Bu, Dong, Long and Su 2020: with mu = q sqrt(T (e^(1/sigma^2)
+    - 1)) a privacy loss of about mu^2 / 2, and a deviation of mu.
+    """
+    if not (sigma >= _LEAST_NOISE and steps <= _MOST_STEPS):
+        return False
+    mu = q * math.sqrt(steps * math.expm1(sigma**-2))
+    return mu * mu / 2 + 10 * mu <= _MOST_LOSS
 
 
 def calibrated(target: float, q: float, steps: int, delta: float) -> float:

@@ -39,3 +39,52 @@ class NoBudget(RobspecError):
 
     code = "E0509"
     title = "privacy budget that cannot be kept"
+
+
+class NoCard(RobspecError):
+    """A specification asks how a model was trained, and nothing beside the model says so.
+
+    `privacy { ... }` is about the training, which a model file does not show. `robspec train` writes `card.json`,
+    with the noise, the steps and the sensitivities of a private run. It is looked for in the folder of the model, as
+    `card.json` or as a file of the model's name that ends in .json.
+
+    Example: `robspec check copied.pt2 private.rspec`, where the model was copied without its card.
+
+    Mend: put the card of the model into its folder; `--claims ignore` leaves the privacy block aside, and says so.
+    """
+
+    code = "E0510"
+    title = "model without a card"
+
+
+class CardOfAnother(RobspecError):
+    """The card beside a model is that of another model.
+
+    A card names the SHA-256 of the model file it was written for. Where that differs, nothing in the card is about
+    the model at hand, also where it was trained further, or exported anew.
+
+    Example: a model that was replaced after `robspec train` had written its card.
+
+    Mend: put the model's own card beside it, or check the model that the card names.
+    """
+
+    code = "E0511"
+    title = "card of another model"
+
+
+class UnusableCard(RobspecError):
+    """The card of a model does not describe a private training that can be accounted for.
+
+    It must be of a run with `[privacy]`, protect the addition or removal of one sample, draw each sample by itself,
+    and name the probability, the steps, and for each trained parameter its noise and sensitivity. These are compared
+    with what the model's graph says: noise that is too small for the sensitivities proved there, weights outside the
+    bounds the card names, an epsilon below what its own steps come to, and a training log of another digest are
+    refused.
+
+    Example: the card of a run without `[privacy]`; one whose relation is the replacement of a sample.
+
+    Mend: train with a section `[privacy]`, and keep card, training log and model as they were written.
+    """
+
+    code = "E0512"
+    title = "card that shows no private training"

@@ -1,10 +1,16 @@
-"""How many steps a run has been charged for: written before each step, so that one that is killed counts."""
+"""How many steps a run has been charged for: written before each step, so that one that is killed counts.
+
+The card of a model names the digest of this file. The file holds digests of the training images, so that a digest of
+those alone would tell who took part to whoever can guess the rest; 256 random bits, kept nowhere else, prevent that.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robspec.models.inspect import read_file
@@ -23,12 +29,14 @@ class Ledger:
         planned: how many the noise was calibrated for.
         identity: what every step of a run has in common, so that one price fits all.
         charged: how many have been begun.
+        salt: random, written into the file and nowhere else.
     """
 
     path: Path
     planned: int
     identity: Mapping[str, str]
     charged: int = 0
+    salt: str = field(default_factory=lambda: secrets.token_hex(32))
 
     @classmethod
     def open(cls, folder: Path, planned: int, done: int, identity: Mapping[str, str]) -> Ledger:
@@ -44,11 +52,12 @@ class Ledger:
             NoBudget: E0509, the file does not fit the checkpoint, or its steps are of another run.
         """
         path = folder / NAME
-        charged = 0
+        charged, salt = 0, secrets.token_hex(32)
         if path.exists():
             try:
                 found = json.loads(read_file(path))
                 charged, theirs = int(found["charged"]), dict(found["identity"])
+                salt = str(found["salt"])
             except (ValueError, KeyError, TypeError) as error:
                 raise NoBudget(str(path), "it cannot be read", "begin again with --fresh") from error
             differing = sorted(k for k in identity.keys() | theirs.keys() if identity.get(k) != theirs.get(k))
@@ -61,7 +70,7 @@ class Ledger:
         if charged < done:
             what = f"it tells of {charged} steps, the checkpoint of {done}"
             raise NoBudget(str(path), what, "restore the file, or begin again with --fresh")
-        return cls(path, planned, identity, charged)
+        return cls(path, planned, identity, charged, salt)
 
     @property
     def left(self) -> int:
@@ -76,6 +85,20 @@ class Ledger:
         """
         if not self.left:
             raise NoBudget(str(self.path), f"all {self.planned} steps are spent", "the run is over")
-        entry = {"charged": self.charged + 1, "planned": self.planned, "identity": dict(self.identity)}
-        write_whole(self.path, json.dumps(entry).encode())
+        self._write(self.charged + 1)
         self.charged += 1
+
+    def digest(self) -> str:
+        """Write the file as it stands, and give its SHA-256: what the card of the model names it by."""
+        return hashlib.sha256(self._write(self.charged)).hexdigest()
+
+    def _write(self, charged: int) -> bytes:
+        entry = {
+            "charged": charged,
+            "planned": self.planned,
+            "identity": dict(self.identity),
+            "salt": self.salt,
+        }
+        written = json.dumps(entry).encode()
+        write_whole(self.path, written)
+        return written

@@ -21,6 +21,10 @@ from robspec.privacy.losses import Loss
 from robspec.privacy.rulebook import table
 from robspec.semantics.norm import L2
 
+ALLOWANCE = 1.001
+"""For gradients computed in float32, which the bounds take as exact: more than they were ever seen to be off by, and
+not proved (docs/explanation/privacy.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -70,7 +74,9 @@ class Sensitivity:
         return directed.stack([row.sensitivity for row in self.rows], L2)
 
 
-def sensitivity(program: AnyProgram, loss: Loss, norm: float, envelope: Envelope | None = None) -> Sensitivity:
+def sensitivity(
+    program: AnyProgram, loss: Loss, norm: float, envelope: Envelope | None = None, *, inner: bool = False
+) -> Sensitivity:
     """Bound the gradient of one sample's loss in each trained parameter.
 
     Args:
@@ -78,6 +84,7 @@ def sensitivity(program: AnyProgram, loss: Loss, norm: float, envelope: Envelope
         loss: of one sample.
         norm: images have this l2 norm at most.
         envelope: what parameters are kept within; None for those of the file.
+        inner: whether the norm is not of the image but of what the first trained layer reads.
 
     Returns:
         The table; it holds for every image of that norm, every label, and every parameter within the envelope.
@@ -89,13 +96,14 @@ def sensitivity(program: AnyProgram, loss: Loss, norm: float, envelope: Envelope
     Source: PRIVACY.md.
     """
     with threads_for(0), torch.no_grad():
-        return _Recursion(program, envelope).table(loss, norm)
+        return _Recursion(program, envelope, inner=inner).table(loss, norm)
 
 
 class _Recursion:
     """One walk, then forward and backward over what the logits depend on."""
 
-    def __init__(self, program: AnyProgram, envelope: Envelope | None) -> None:
+    def __init__(self, program: AnyProgram, envelope: Envelope | None, *, inner: bool) -> None:
+        self._inner = inner
         self._readings = trained.readings(program)
         self._walk = Walk(program, L2)
         layout = self._walk.layout
@@ -143,10 +151,32 @@ class _Recursion:
         if root is not self._walk.values[0]:
             raise NoSensitivity("the model", "the logits do not depend on the image", MEND)
         sizes, effects = {root: norm}, {root: Effect((), norm)}
+        first = self._first_read() if self._inner else None
         for value in self._order[1:]:
+            if first is not None and value.node is first[0].node:
+                sizes[first[1]] = norm
             effects[value] = self._effect(value, sizes)
             sizes[value] = effects[value].forward
         return sizes, effects
+
+    def _first_read(self) -> tuple[Value, Value]:
+        """The first trained layer, and what it reads: all that depends on the image must come through that."""
+        names = {self._walk.first(reading.node) for reading in self._readings}
+        place = next((k for k, value in enumerate(self._order) if value.node.name in names), None)
+        if place is None:
+            raise NoSensitivity("the model", "no trained parameter is read", "export a model with parameters")
+        sources = set(self._inputs(self._order[place]))
+        if len(sources) != 1:
+            where = self._walk.calls[self._order[place].node].where
+            raise NoSensitivity(where, "the first trained layer reads several things", MEND)
+        (source,) = sources
+        behind = {source}
+        for value in self._order[self._order.index(source) + 1 :]:
+            if not set(self._inputs(value)) <= behind:
+                what = "the image goes past the first trained layer, whose input alone is bounded"
+                raise NoSensitivity(self._walk.calls[value.node].where, what, MEND)
+            behind.add(value)
+        return self._order[place], source
 
     def _effect(self, value: Value, sizes: dict[Value, float]) -> Effect:
         call = self._walk.calls[value.node]

@@ -109,6 +109,12 @@ def derive(
         CertificateRejected: the specification does not compile, or does not fit the model (E0804).
     """
     program = of_file(compiled(spec, params, inputs.use), model)
+    if program.privacy is not None:
+        raise CertificateRejected(
+            str(spec),
+            "it asks for privacy, which rests on how the model was trained and not on what can be derived anew",
+            "put the privacy block into a specification of its own",
+        )
     loaded = load(
         model,
         arch=arch,

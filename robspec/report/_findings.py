@@ -16,6 +16,8 @@ from robspec.report._words import (
     claim_reason,
     concrete_text,
     point_text,
+    privacy_bound,
+    privacy_details,
     value_text,
 )
 from robspec.verify.result import CheckReport, PropertyResult, RequirementResult, Verdict
@@ -69,9 +71,10 @@ def findings(report: CheckReport) -> tuple[Finding, ...]:
         report: the check.
 
     Returns:
-        One finding for each claim and each requirement at each swept point, then whatever ended the check badly.
+        One finding for each claim, for privacy and for each requirement at each swept point, then whatever ended the
+        check badly.
     """
-    return (*_claims(report), *_requirements(report), *_troubles(report))
+    return (*_claims(report), *_privacy(report), *_requirements(report), *_troubles(report))
 
 
 def _claims(report: CheckReport) -> Iterator[Finding]:
@@ -79,6 +82,16 @@ def _claims(report: CheckReport) -> Iterator[Finding]:
         passed = _passed(report, claim.verdict, ("", place))
         rule, said = claim.verdict.value.lower(), claim_reason(claim)
         yield Finding(MODEL, claim.text, rule, claim.verdict.value, passed, False, said, (), 1)
+
+
+def _privacy(report: CheckReport) -> Iterator[Finding]:
+    found = report.privacy
+    if found is None:
+        return
+    passed = _passed(report, found.verdict, ("", len(report.claims)))
+    said = f"{found.label}: epsilon <= {privacy_bound(found)}, required {found.asked.text}"
+    rule, line = found.verdict.value.lower(), max(found.asked.line, 1)
+    yield Finding(MODEL, found.asked.text, rule, found.label, passed, False, said, privacy_details(found), line)
 
 
 def _requirements(report: CheckReport) -> Iterator[Finding]:

@@ -10,11 +10,20 @@ from robspec.ir.print import metric_text, objective_text
 from robspec.ir.types import Aggregate, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.result import CheckReport, ClaimResult, PropertyResult, RequirementResult, Value, Verdict
+from robspec.verify.result import (
+    CheckReport,
+    ClaimResult,
+    PrivacyResult,
+    PropertyResult,
+    RequirementResult,
+    Value,
+    Verdict,
+)
 
 _ALARM, _INTERRUPTED = 4, 130
 _ASSUMED = "proved on an assumed constant"
 _QUALIFIED = "proved on an assumption"
+_ON_LOG = "proved on a training log"
 _SAMPLED = "proved with a probability"
 _WORDS = ("refuted", "proved", _ASSUMED, _QUALIFIED, _SAMPLED, "unknown")
 
@@ -65,6 +74,8 @@ def overall_line(report: CheckReport) -> str:
     parts += [
         f"declared constant {c.verdict.value.lower()}" for c in report.claims if c.verdict is not Verdict.PROVED
     ]
+    if report.privacy is not None:
+        parts.append(f"privacy {_ON_LOG if report.privacy.verdict is Verdict.PROVED else 'unknown'}")
     parts += [f"only {report.images} images were looked at"] if any(p.part for p in report.properties) else []
     if report.accepted:
         count = len(report.accepted)
@@ -96,6 +107,21 @@ def claim_reason(claim: ClaimResult) -> str:
     if claim.measured is not None:
         facts.append(f"measured L >= {directed_text(claim.measured, 9, up=False)}")
     return "; ".join([claim.reason, *facts])
+
+
+def privacy_bound(found: PrivacyResult) -> str:
+    """The bound on epsilon, rounded up; a dash where there is none."""
+    return "-" if found.epsilon is None else directed_text(Fraction(found.epsilon), 4, up=True)
+
+
+def privacy_details(found: PrivacyResult) -> tuple[str, ...]:
+    """Say how the bound came about, what is proved of it and what is taken on trust, in lines."""
+    return (
+        found.reason,
+        f"by {found.card}: {found.facts}",
+        *(f"proved: {line}" for line in found.proved),
+        *(f"on trust: {line}" for line in found.trusted),
+    )
 
 
 def value_text(value: Value | None, *, up: bool) -> str:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from robspec.notes import Figure, Note
+from robspec.privacy.accountant import RELATION
 from robspec.report._words import asked_text, point_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import exact_text
@@ -18,6 +19,7 @@ from robspec.verify.result import (
     CrossChecked,
     Gap,
     ImageResult,
+    PrivacyResult,
     PropertyResult,
     RequirementResult,
     Value,
@@ -59,6 +61,7 @@ def document(report: CheckReport) -> dict[str, Any]:
         "attack_methods": list(report.attack_methods),
         "attack_searches": report.attack_searches,
         "claims": [_claim(c) for c in report.claims],
+        "privacy": _privacy(report.privacy),
         "images": {"total": report.images, "evaluated": report.evaluated},
         "seconds": {
             "load": report.times.load,
@@ -119,6 +122,25 @@ def _claim(claim: ClaimResult) -> dict[str, Any]:
         "measured": _value(claim.measured),
         "verdict": claim.verdict.value,
         "reason": claim.reason,
+    }
+
+
+def _privacy(found: PrivacyResult | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "requirement": found.asked.text,
+        "epsilon": _value(found.asked.epsilon),
+        "delta": _value(found.asked.delta),
+        "bound": _value(None if found.epsilon is None else Fraction(found.epsilon)),
+        "relation": RELATION,
+        "verdict": found.verdict.value,
+        "label": found.label,
+        "reason": found.reason,
+        "card": found.card,
+        "facts": found.facts,
+        "proved": list(found.proved),
+        "trusted": list(found.trusted),
     }
 
 

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator
 
 from robspec.report._findings import MODEL, Finding, findings
-from robspec.report._words import asked_text, certified_text, concrete_text, constant_line, overall_line, point_text
+from robspec.report._words import (
+    asked_text,
+    certified_text,
+    concrete_text,
+    constant_line,
+    overall_line,
+    point_text,
+    privacy_bound,
+)
 from robspec.semantics.norm import decimal_text
 from robspec.verify.result import CheckReport
 
@@ -27,6 +35,9 @@ def _lines(report: CheckReport) -> Iterator[str]:
     yield "| property | requirement | certified | attained | verdict |"
     yield "|---|---|---:|---:|---|"
     classes = report.program.model.classes
+    if report.privacy is not None:
+        cells = (MODEL, report.privacy.asked.text, privacy_bound(report.privacy), "-")
+        yield f"| {' | '.join(map(_plain, cells))} | **{_plain(report.privacy.label)}** |"
     for prop in report.properties:
         for item in prop.requirements:
             point = point_text(prop.source.query, item.point, classes)

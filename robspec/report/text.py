@@ -26,11 +26,14 @@ from robspec.report._words import (
     higher_is_better,
     overall_line,
     point_text,
+    privacy_bound,
+    privacy_details,
     value_text,
 )
 from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.result import (
     CheckReport,
+    PrivacyResult,
     PropertyResult,
     RequirementResult,
     Verdict,
@@ -51,6 +54,9 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
         asked = asked_text(prop.source, report.program.model.classes)
         console.print(Text(f"{prop.source.name}{on}: {asked}", style="bold"))
         console.print(_rows(prop, report, console.width))
+    if report.privacy is not None:
+        console.print(Text("model: privacy of those it was trained on", style="bold"))
+        console.print(_privacy(report.privacy, console.width))
     console.print()
     for line in _footer(report):
         console.print(Text(_hanging(line.plain, console.width), style=line.style))
@@ -87,6 +93,13 @@ def _table(width: int, *, header: bool, attained: str = "clean") -> Table:
 
 def _first_column(width: int) -> int:
     return min(44, max(28, width - 60))
+
+
+def _privacy(found: PrivacyResult, width: int) -> Table:
+    table = _table(width, header=False)
+    label = _hanging(f"  {found.asked.text}", _first_column(width))
+    table.add_row(Text(label), privacy_bound(found), "-", "-", Text(found.label, style=_STYLE[found.verdict]))
+    return table
 
 
 def _rows(result: PropertyResult, report: CheckReport, width: int) -> Table:
@@ -141,6 +154,10 @@ def _footer(report: CheckReport) -> list[Text]:
         lines.append(Text(said, style="bold red"))
     for claim in report.claims:
         lines.append(Text(f"{claim.text}: {claim.verdict.value}: {claim_reason(claim)}", style=_STYLE[claim.verdict]))
+    if report.privacy is not None:
+        head, *rest = privacy_details(report.privacy)
+        lines.append(Text(f"privacy: {report.privacy.label}: {head}", style=_STYLE[report.privacy.verdict]))
+        lines.extend(Text(f"  {line}") for line in rest)
     for prop in report.properties:
         lines.extend(_explanations(prop, report.program.model.classes))
     lines.extend(Text(str(note), style="yellow") for note in report.remarks)

@@ -78,6 +78,10 @@ def _now(report: CheckReport) -> Iterator[tuple[_Key, tuple[str, int], Verdict, 
     classes = report.program.model.classes
     for place, claim in enumerate(report.claims):
         yield ("model", "", claim.text), ("", place), claim.verdict, claim.verdict.value, None, ""
+    if report.privacy is not None:
+        found = report.privacy
+        behind, bound = ("", len(report.claims)), document(report)["privacy"]["bound"]
+        yield ("model", "", found.asked.text), behind, found.verdict, found.label, bound, found.qualifier
     listed = document(report)["properties"]
     for prop, written in zip(report.properties, listed, strict=True):
         for place, (item, row) in enumerate(zip(prop.requirements, written["requirements"], strict=True)):
@@ -93,6 +97,10 @@ def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any, bool]]:
     for claim in _rows(earlier, "claims"):
         if claim.get("verdict") in _RANK:
             found["model", "", str(claim.get("claim"))] = (claim["verdict"], None, False)
+    privacy = earlier.get("privacy")
+    if isinstance(privacy, dict) and privacy.get("verdict") in _RANK:
+        key = ("model", "", str(privacy.get("requirement")))
+        found[key] = (privacy["verdict"], privacy.get("bound"), privacy["verdict"] == Verdict.PROVED.value)
     for prop in _rows(earlier, "properties"):
         for row in _rows(prop, "requirements"):
             if row.get("verdict") in _RANK:

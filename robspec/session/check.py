@@ -33,7 +33,7 @@ from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 from robspec.recheck.rounded import uncertified
 from robspec.semantics.norm import L2
-from robspec.session import trained
+from robspec.session import promised, trained
 from robspec.session.ahead import Ahead
 from robspec.session.crew import Crew, threads
 from robspec.session.opening import Session, first_images, open_session
@@ -202,7 +202,13 @@ class Check:
         program = claims.of_file(chosen(program, options.properties), model)
         self._passed_over = claims.passed_over(program, model, ignored=options.ignore_claims)
         if options.ignore_claims or after is not None:
-            program = replace(program, model=replace(program.model, claim=None))
+            program = replace(program, model=replace(program.model, claim=None), privacy=None)
+        if options.certificate and program.privacy is not None:
+            raise OptionValueError(
+                "--certificate",
+                "a certificate is derived anew from model and data, and privacy rests on how the model was trained",
+                "leave out --certificate, or put the privacy block into a specification of its own",
+            )
         refuse_uncovered(program, options)
         sampled = [p.smoothing is not None for p in program.properties]
         if any(sampled):
@@ -230,6 +236,8 @@ class Check:
             like=None if after is None else after._session,
             coarse=options.coarse,
         )
+        asked = program.privacy
+        self._promised = None if asked is None else promised.decide(asked, model, self._session.model)
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
         self._crew: Crew | Cluster | None = None if after is None else after._crew
@@ -380,6 +388,7 @@ class Check:
             notes=(*report.notes, *session.notes),
             remarks=(*noted, *said, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=self._options.allow_unknown,
+            privacy=self._promised,
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
         derived = None

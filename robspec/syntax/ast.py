@@ -291,6 +291,24 @@ class Detector(Node):
     statements: tuple[DetectorStatement, ...]
 
 
+# privacy
+
+
+@dataclass(frozen=True)
+class Epsilon(Node):
+    """`epsilon <= 8 at delta 1e-5`: what was promised to everyone whose data the model was trained on."""
+
+    value: Expr
+    delta: Expr
+
+
+@dataclass(frozen=True)
+class Privacy(Node):
+    """`privacy { ... }`: what is asked of how the model was trained."""
+
+    statements: tuple[Epsilon, ...]
+
+
 # data
 
 
@@ -565,8 +583,8 @@ class Property(Node):
     statements: tuple[PropertyStatement, ...]
 
 
-Statement: TypeAlias = Language | Param | Definition | Model | Detector | Data | Use | Property
-Block: TypeAlias = Model | Detector | Data | Property
+Statement: TypeAlias = Language | Param | Definition | Model | Detector | Privacy | Data | Use | Property
+Block: TypeAlias = Model | Detector | Privacy | Data | Property
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,8 @@ _RULES: dict[str, Callable[[Tree[Token]], Any]] = {
     "boxes": _simple(ast.BoxesStatement, _name),
     "strides": _parts(ast.Strides),
     "limit": _simple(ast.Limit, lambda t: build(t)),
+    "privacy": _simple(ast.Privacy, _statements),
+    "epsilon": lambda tree: ast.Epsilon(build(tree.children[1]), build(tree.children[2]), span=_span(tree)),
     "objects": _simple(ast.ObjectsStatement, _name, _text),
     "data": _simple(ast.Data, _name, _statements),
     "images": _simple(ast.Images, _text),

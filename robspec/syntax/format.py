@@ -14,8 +14,8 @@ from robspec.syntax import ast, write
 
 WIDTH = 100
 _INDENT = "  "
-_COLUMN = {ast.Model: 10, ast.Detector: 10, ast.Data: 7, ast.Property: 9}
-_BLOCKS = (ast.Model, ast.Detector, ast.Data, ast.Property)
+_COLUMN = {ast.Model: 10, ast.Detector: 10, ast.Privacy: 8, ast.Data: 7, ast.Property: 9}
+_BLOCKS = (ast.Model, ast.Detector, ast.Privacy, ast.Data, ast.Property)
 
 
 def format_file(file: ast.File) -> str:
@@ -187,7 +187,7 @@ class _Printer:
         after = node.span.start
         if isinstance(node, ast.Model):
             after = after if node.file is None else node.file.span.end
-        elif not isinstance(node, ast.Detector):
+        elif not isinstance(node, (ast.Detector, ast.Privacy)):
             after = node.name.span.end
         skipped = [c.span for c in self.comments if after <= c.span.start < node.span.end]
         at = after
@@ -201,7 +201,7 @@ def _name(node: ast.Block) -> str:
     """What stands between a block's keyword and its brace."""
     if isinstance(node, ast.Model):
         return "" if node.file is None else f' "{node.file.text}"'
-    return "" if isinstance(node, ast.Detector) else f" {node.name.id}"
+    return "" if isinstance(node, (ast.Detector, ast.Privacy)) else f" {node.name.id}"
 
 
 def _break(line: str, indent: str) -> list[str]:

@@ -20,7 +20,7 @@ MAX_DEPTH = 40
 MAX_ERRORS = 20
 MAX_DIGITS = 60
 MAX_EXPONENT = 300
-_BLOCKS = {"MODEL": "model", "DETECTOR": "detector", "DATA": "data", "PROPERTY": "property"}
+_BLOCKS = {"MODEL": "model", "DETECTOR": "detector", "PRIVACY": "privacy", "DATA": "data", "PROPERTY": "property"}
 _OPEN = {"LPAR", "LSQB", "LCURLY"}
 _CLOSE = {"RPAR", "RSQB", "RCURLY"}
 _BRACES = {"LBRACE", "LCURLY"}
@@ -90,7 +90,7 @@ def _copy(parser: InteractiveParser) -> InteractiveParser:
 
 
 def _header(terminal: str) -> tuple[str, ...]:
-    return (terminal, "LBRACE") if terminal in ("MODEL", "DETECTOR") else (terminal, "NAME", "LBRACE")
+    return (terminal, "LBRACE") if terminal in ("MODEL", "DETECTOR", "PRIVACY") else (terminal, "NAME", "LBRACE")
 
 
 def parse(source: Source) -> Parsed:

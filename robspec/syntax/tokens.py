@@ -34,7 +34,7 @@ _SIGNS = {"≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "×": "*", "·": "*
 _STARTING = ""
 _STARTS = (
     *("ANNOTATION", "LABELS", "ATTACK", "USE", "PAIRS", "LAYOUT", "MAP", "CROP", "RESIZE"),
-    *("DETECTOR", "OBJECTS", "THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"),
+    *("DETECTOR", "PRIVACY", "OBJECTS", "THRESHOLD", "NMS", "MATCH", "BOXES", "STRIDES", "LIMIT"),
 )
 _LATER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_STARTS, ()),
@@ -42,6 +42,8 @@ _LATER: dict[str, tuple[str, ...]] = {
     "FOLDER": ("BY",),
     "SPLIT": ("STRING",),
     "AT": ("RSQB",),
+    "EPSILON": (),
+    "DELTA": ("AT",),
     "OTHERS": ("MAP", "COMMA"),
     "IGNORED": ("TO",),
     "COLOUR": ("MAP", "COMMA"),
@@ -52,6 +54,9 @@ _LATER: dict[str, tuple[str, ...]] = {
 statement."""
 _OF_MAP = {"OTHERS", "IGNORED", "COLOUR"}
 """Those that are words only in a `map`."""
+_OF_PRIVACY = {"EPSILON", "DELTA"}
+"""Those that are words only in a `privacy` block, where also `at` follows a value."""
+_VALUE_ENDS = {"NUMBER", "NAME", "RPAR"}
 _CARRY_ON = {"COMMA", "AND", "OR"}
 
 
@@ -101,7 +106,7 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
 
     tokens: list[Token] = []
     comments: list[Comment] = []
-    in_map, in_settings, behind, last = False, False, 0, ""
+    in_map, in_settings, in_privacy, behind, last = False, False, False, 0, ""
     for token in grammar().lex(source.text, dont_ignore=True):
         if len(tokens) > MAX_TOKENS or len(comments) > MAX_TOKENS:
             break
@@ -110,6 +115,7 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
         if tokens and tokens[-1].type != NEWLINE:
             last = tokens[-1].type
             in_map = last == "MAP" or (in_map and last not in ("LBRACE", "RBRACE"))
+            in_privacy = last == "PRIVACY" or (in_privacy and last != "RBRACE")
         elif tokens and last not in _CARRY_ON:
             in_map = False
         if in_settings and tokens[-1].type == NEWLINE and token.type != "NAME" and token.isidentifier():
@@ -129,7 +135,13 @@ def tokenise(source: Source) -> tuple[list[Token], tuple[Comment, ...]]:
             tokens.append(Token.new_borrow_pos("UNKNOWN", str(token), token))
         elif token in _SIGNS:
             tokens.append(Token.new_borrow_pos(token.type, _SIGNS[str(token)], token))
-        elif token.type in _LATER and not (_is_wanted(token, tokens, last) and (in_map or token.type not in _OF_MAP)):
+        elif token.type == "AT" and in_privacy and last in _VALUE_ENDS:
+            tokens.append(token)
+        elif token.type in _LATER and not (
+            _is_wanted(token, tokens, last)
+            and (in_map or token.type not in _OF_MAP)
+            and (in_privacy or token.type not in _OF_PRIVACY)
+        ):
             tokens.append(Token.new_borrow_pos("NAME", str(token), token))
         elif token.type == "LBRACE" and [t.type for t in tokens[-2:]] == ["BY", "NAME"]:
             tokens.append(Token.new_borrow_pos("LCURLY", str(token), token))

@@ -120,6 +120,7 @@ Simple = (
     | ast.Use
     | ast.ModelStatement
     | ast.DetectorStatement
+    | ast.Epsilon
     | ast.DataStatement
     | ast.PropertyStatement
 )
@@ -139,6 +140,8 @@ def statement(node: Simple) -> tuple[str, str]:
         return "use", node.name.id
     if isinstance(node, (ast.Threshold, ast.Nms, ast.Match, ast.BoxesStatement, ast.Strides, ast.Limit)):
         return _of_detector(node)
+    if isinstance(node, ast.Epsilon):
+        return "epsilon", epsilon(node)
     if isinstance(node, ast.ObjectsStatement):
         return "objects", f'{node.name.id} "{node.glob}"'
     if isinstance(node, ast.DataStatement):
@@ -158,6 +161,11 @@ def statement(node: Simple) -> tuple[str, str]:
     if isinstance(node, ast.Require):
         return "require", requirement(node)
     assert_never(node)
+
+
+def epsilon(node: ast.Epsilon) -> str:
+    """What is asked of privacy, without its keyword."""
+    return f"<= {expression(node.value)} at delta {expression(node.delta)}"
 
 
 def by(node: ast.By) -> str:

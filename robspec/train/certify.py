@@ -41,7 +41,7 @@ def specification(
         config: shapes, classes, files and budgets.
         metrics: of the language, one property per metric and budget.
         floors: what the mean worst case must reach; 0 where missing.
-        claim: a Lipschitz constant to declare, or None.
+        claim: a Lipschitz constant to declare, or None; with one also the privacy that was trained for is asked.
 
     Returns:
         The text, as `robspec fmt` lays it out where it can be read at all.
@@ -54,7 +54,11 @@ def specification(
     lines.append("  classes " + ", ".join(f'"{name}"' for name in source.classes))
     if claim is not None:
         lines.append(f"  lipschitz l2 <= {directed_text(claim, 9, up=True)}")
-    lines += ["}", "", "data val {"]
+    lines.append("}")
+    if config.privacy.epsilon > 0 and claim is not None:
+        # The decimals that are written in the configuration: its numbers were read as the doubles nearest to them.
+        lines += ["", "privacy {", f"  epsilon <= {config.privacy.epsilon!r} at delta {config.privacy.delta!r}", "}"]
+    lines += ["", "data val {"]
     lines.append(f'  images "{"images/*.png" if drawn else source.val_images}"')
     lines.append(f'  masks "{"masks/*.png" if drawn else source.val_masks}"{" binary" if source.binary else ""}')
     if source.ignore >= 0:

@@ -15,20 +15,20 @@ from torch.nn import functional
 from robspec.lipschitz import directed
 from robspec.lipschitz.norms import matrix_norm
 from robspec.models.lipnets.patches import LipPatches, as_matrix
-from robspec.privacy.accountant import RELATION, calibrated, effective, epsilon
+from robspec.privacy.accountant import POISSON, RELATION, calibrated, effective, epsilon, within_reach
 from robspec.privacy.asked import Envelope
-from robspec.privacy.errors import NoSensitivity
+from robspec.privacy.errors import NoBudget, NoSensitivity
+from robspec.privacy.ledger import NAME as LOG
 from robspec.privacy.ledger import Ledger
 from robspec.privacy.losses import Loss
-from robspec.privacy.sensitivity import Sensitivity, sensitivity
+from robspec.privacy.sensitivity import ALLOWANCE, Sensitivity, sensitivity
 from robspec.semantics.norm import L2
 from robspec.train.config import Config
 from robspec.train.losses import IGNORED
 
 OPERATOR = 1.0 + 1e-5
 """What orthogonal weights in float32 stay within; checked after every step."""
-_ALLOWANCE = 1.001
-"""For gradients computed in float32: far more than they were ever seen to be off by, and not proved."""
+LOSS = "tau-cce"
 
 
 class _Body(nn.Module):
@@ -81,6 +81,9 @@ class PrivateSteps:
         self.ledger = Ledger.open(folder, planned, done, identity)
         self.table = bounds(config, network, self.envelope)
         self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
+        if not within_reach(self.sigma, self.q, planned):
+            what = f"noise of {self.sigma:g} over {planned} steps hides so little that epsilon is not worth computing"
+            raise NoBudget("[privacy]", what, "raise `noise`, or train fewer steps")
         self.scales = self._scales()
         network.retract(how.bias_bound)
         self._check()
@@ -89,12 +92,12 @@ class PrivateSteps:
         """The standard deviation of each parameter's noise on the sum of gradients."""
         rows = self.table.rows
         if self._config.privacy.accounting == "global":
-            each = directed.mul(self.sigma, self.table.total, _ALLOWANCE)
+            each = directed.mul(self.sigma, self.table.total, ALLOWANCE)
             return {row.parameter: each for row in rows}
         layer = directed.mul(self.sigma, directed.sqrt(float(len(rows))), 1.0 + 2.0**-40)
         if effective([layer] * len(rows)) < self.sigma:
             raise ArithmeticError("the noise of the layers is less than was calibrated")
-        return {row.parameter: directed.mul(layer, row.sensitivity, _ALLOWANCE) for row in rows}
+        return {row.parameter: directed.mul(layer, row.sensitivity, ALLOWANCE) for row in rows}
 
     def gradients(self, take: Callable[[list[int]], tuple[Tensor, Tensor]]) -> None:
         """Charge a step, and leave the noisy mean of the gradients of a Poisson sample in the parameters.
@@ -139,13 +142,17 @@ class PrivateSteps:
             "delta": how.delta,
             "relation": RELATION,
             "unit": "one image with its mask",
-            "sampling": f"Poisson, q = {self.q:.6g}",
+            "sampling": {"kind": POISSON, "probability": self.q},
             "steps_charged": self.ledger.charged,
             "steps_planned": self.ledger.planned,
             "noise_multiplier": self.sigma,
             "accounting": f"{how.accounting}, dp-accounting's privacy loss distributions",
+            "training_log": {"file": LOG, "sha256": self.ledger.digest()},
             "input_bound": how.norm_bound,
+            "envelope": {"operator": self.envelope.operator, "shift": self.envelope.shift},
+            "loss": {"kind": LOSS, "tau": self._config.loss.tau},
             "loss_constant": {"value": self.table.loss, "formula": self.table.formula},
+            "allowance": ALLOWANCE,
             "layers": [
                 {
                     "parameter": row.parameter,
@@ -158,7 +165,7 @@ class PrivateSteps:
                 for row in self.table.rows
             ],
             "on_trust": [
-                f"gradients in float32 exceed their bounds by less than {_ALLOWANCE - 1:.1%}; noise is of doubles",
+                f"gradients in float32 exceed their bounds by less than {ALLOWANCE - 1:.1%}; noise is of doubles",
                 "the number of training images, the configuration and the validation set are public",
                 "checkpoint.pt and privacy.json are kept from readers of the model",
             ],
@@ -172,7 +179,7 @@ def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivi
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(_Body(network).eval(), (sample,), dynamic_shapes={"image": {0: batch}})
     network.train()
-    return sensitivity(program, Loss("tau-cce", config.loss.tau), config.privacy.norm_bound, envelope)
+    return sensitivity(program, Loss(LOSS, config.loss.tau), config.privacy.norm_bound, envelope)
 
 
 def sample_losses(network: LipPatches, config: Config, images: Tensor, labels: Tensor) -> Tensor:

@@ -104,6 +104,8 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     card["data"] = {k: identity[f"{k} data"] for k in ("training", "validation")}
     card["data"]["trained_on"] = trained_on(learned)
     if trainer.private is not None:
+        # How long it took tells how many images were drawn.
+        del card["training"]["seconds"]
         card["data"] = {"validation": identity["validation data"]}
         card["privacy"] = told_of = trainer.private.card()
         console.line(f"private: epsilon <= {told_of['epsilon']:.4f} at delta {told_of['delta']:g}, {RELATION}")

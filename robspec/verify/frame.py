@@ -62,6 +62,9 @@ def page(report: CheckReport) -> str:
             numbers = (_text(item.certified, up=up), _text(item.attained, up=up))
             lines.append(_row(found.source.name, item.requirement.text, *numbers, found.worded(item.verdict)))
     lines += [_row("Lipschitz claim", claim.text, "", "", claim.verdict.value) for claim in report.claims]
+    if report.privacy is not None:
+        bound = None if report.privacy.epsilon is None else Fraction(report.privacy.epsilon)
+        lines.append(_row("privacy", report.privacy.asked.text, _text(bound, up=True), "", report.privacy.label))
     head = "".join(f"<th>{name}</th>" for name in ("property", "requirement", "certified", "attained", "verdict"))
     below = [f"{report.evaluated} of {report.images} images", *report.notes, *(str(r) for r in report.remarks)]
     notes = "".join(f"<div>{html.escape(line)}</div>" for line in below)

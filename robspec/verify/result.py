@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robspec.ir.types import Aggregate, Program, Property, Requirement
+from robspec.ir.types import Aggregate, Privacy, Program, Property, Requirement
 from robspec.lipschitz.derivation import Cost
 from robspec.lipschitz.pair import Pair
 from robspec.notes import Note
@@ -239,6 +239,45 @@ class ClaimResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacyResult:
+    """What became of the privacy that the specification asks of the training.
+
+    Args:
+        asked: the requirement.
+        verdict: PROVED or UNKNOWN: epsilon is bounded from above, which refutes nothing.
+        epsilon: the bound at the delta that is asked for, as the accountant computed it; None where it was not asked.
+        reason: one sentence.
+        card: the file that tells of the training.
+        facts: what that says of it, in words.
+        proved: what was worked out again, in words.
+        trusted: what nothing shows, in words.
+        again: whether the accountant was asked, so that epsilon itself is not on trust.
+    """
+
+    asked: Privacy
+    verdict: Verdict
+    epsilon: float | None
+    reason: str
+    card: str
+    facts: str
+    proved: tuple[str, ...]
+    trusted: tuple[str, ...]
+    again: bool
+
+    @property
+    def qualifier(self) -> str:
+        """The words a proof must carry: no model shows how it was trained."""
+        taken = "the training log" if self.again else "the training log and the card's epsilon"
+        return f", assuming {taken} (not proved)"
+
+    @property
+    def label(self) -> str:
+        """The verdict as it must be shown."""
+        word: str = self.verdict.value
+        return word + (self.qualifier if self.verdict is Verdict.PROVED else "")
+
+
+@dataclass(frozen=True, slots=True)
 class CrossChecked:
     """What `--cross-check` compared.
 
@@ -333,8 +372,10 @@ class CheckReport:
         cross_check: what an independent computation said, or None when none was asked for.
         allow_unknown: whether UNKNOWN counts as success for the command that was called.
         accepted: requirements that are not proved and were so before: the property's name, and where its requirement
-            stands among `PropertyResult.requirements`; a claim has the name "" and its place among the claims.
+            stands among `PropertyResult.requirements`; a claim has the name "" and its place among the claims,
+            privacy the same and the place behind them.
         pictures: of the worst images, where they were asked for.
+        privacy: what became of the privacy that is asked of the training, or None where none is.
     """
 
     program: Program
@@ -358,10 +399,11 @@ class CheckReport:
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
     pictures: tuple[Pictures, ...] = ()
+    privacy: PrivacyResult | None = None
 
     @property
     def proved(self) -> bool:
-        """Whether every property, and a declared constant, is proved on every image; also on an assumed constant."""
+        """Whether every property, a declared constant and privacy are proved on every image; also on assumptions."""
         return self.exit_status() == 0
 
     def rows(self) -> list[dict[str, Any]]:
@@ -400,6 +442,8 @@ class CheckReport:
         if not self.complete or (self.cross_check is not None and not self.cross_check.complete):
             return 130
         verdicts = {c.verdict for k, c in enumerate(self.claims) if ("", k) not in self.accepted}
+        if self.privacy is not None and ("", len(self.claims)) not in self.accepted:
+            verdicts.add(self.privacy.verdict)
         for prop in self.properties:
             found = enumerate(prop.requirements)
             verdicts |= {r.verdict for k, r in found if (prop.source.name, k) not in self.accepted}

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "--property hard_to_degrade": "two minutes; tests/specs asks about some of the scenes",
     "pytest --robspec-model specs/runway/runway.pt2 specs/runway/runway.rspec": "tests/cli/test_pytest_plugin.py",
     "robspec train private.toml --out private --generator specs.runway.generate:scene": "tests/train/test_private.py",
+    "robspec check private/model.pt2 private.rspec --data private/scenes/val": "tests/privacy/test_promise.py",
     "robspec sensitivity private/model.pt2 --loss tau-cce --batch 16 --input-bound 12": "tests/privacy/test_cli.py",
     "python make_onnx.py": "saved and run before the commands of its page",
     "cd specs/runway": "only changes the folder",

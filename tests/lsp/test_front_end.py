@@ -22,10 +22,14 @@ def at(line: str) -> set[str]:
 
 
 def test_statements_of_the_place() -> None:
-    assert texts("|") == {"language", "param", "metric", "model", "detector", "data", "use", "property"}
+    assert texts("|") == {"language", "param", "metric", "model", "detector", "privacy", "data", "use", "property"}
     assert {"input", "output", "classes"} <= texts(TEXT.replace("model {", "model {\n  |"))
     assert at("|") >= {"metric", "norm", "budget", "require"}
     assert "norm" in at("no|")
+    assert texts("privacy {\n  |") == {"epsilon"}
+    assert "at" in texts("privacy {\n  epsilon <= 8 |")
+    assert "delta" in texts("privacy {\n  epsilon <= 8 at |")
+    assert "budget_size" in texts(TEXT + "privacy {\n  epsilon <= |\n}")
     assert texts(TEXT.replace("data val", 'model "strict.pt2" {\n  |\n}\ndata val')) == {"lipschitz"}
     assert not texts("language 1 # |")
 
@@ -56,6 +60,7 @@ def test_hover() -> None:
     assert "higher is better" in said("iou", 0, TEXT.replace("missed[road]", "iou[road]"))
     assert "norm l2" in said("norm")
     assert "grey levels" in said("8/255", 1, TEXT.replace("budget budget_size", "budget 8/255"))
+    assert said("epsilon", 0, TEXT + "privacy {\n  epsilon <= 8 at delta 1e-5\n}") == "`epsilon <= 8 at delta 1e-5`"
     assert said("language 1") == "`language 1`"
 
 

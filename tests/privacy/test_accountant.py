@@ -50,6 +50,12 @@ def test_a_calibrated_multiplier_keeps_its_target() -> None:
     assert epsilon(sigma, 1.0, 0, 1e-5) == 0.0
 
 
+def test_what_is_beyond_bounds_is_not_computed() -> None:
+    """A table of 5e15 entries would be made of a multiplier of 1e-6."""
+    assert epsilon(1e-6, 0.125, 64, 1e-5) == math.inf
+    assert epsilon(1.0, 1.0, 10**6, 1e-5) == math.inf
+
+
 @pytest.mark.parametrize("given", [(0.0, 0.1, 1, 1e-5), (1.0, 0.0, 1, 1e-5), (1.0, 1.5, 1, 1e-5), (1.0, 0.1, 1, 0.0)])
 def test_what_is_no_run(given: tuple[float, float, int, float]) -> None:
     with pytest.raises(NoBudget):

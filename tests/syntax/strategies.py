@@ -153,6 +153,7 @@ files = st.lists(
         st.builds(ast.Definition, name, st.lists(name, max_size=2).map(tuple), st.booleans(), exprs),
         _some(model_statements).map(ast.Model),
         _some(detector_statements).map(ast.Detector),
+        st.lists(st.builds(ast.Epsilon, exprs, exprs), max_size=2).map(lambda s: ast.Privacy(tuple(s))),
         st.builds(ast.Data, name, _some(data_statements)),
         layouts_named.map(lambda layout: ast.Data(layout.name, (layout,), ready=True)),
         name.map(ast.Use),

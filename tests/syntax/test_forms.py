@@ -21,6 +21,6 @@ def test_every_statement_of_the_grammar_has_a_form() -> None:
 def test_a_form_is_read_where_it_belongs(word: str) -> None:
     form = FORMS[word].replace("...", "")
     texts = [form, f"model {{\n{form}\n}}", f"data d {{\n{form}\n}}", f"property p {{\n{form}\n}}"]
-    texts.append(f"detector {{\n{form}\n}}")
+    texts += [f"{block} {{\n{form}\n}}" for block in ("detector", "privacy")]
     # `use` stands in the file, for every property, or in one of them.
     assert [parse(Source(t)).diagnostics for t in texts].count(()) == (2 if word == "use" else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from robspec import extras
+from robspec.diagnostics import Source
 from robspec.models.lipnets.patches import LipPatches, as_matrix
 from robspec.privacy.accountant import effective, epsilon
 from robspec.privacy.errors import NoBudget
 from robspec.privacy.ledger import Ledger
+from robspec.syntax import format_file, parse
 from robspec.train.building import build
+from robspec.train.certify import compiled, specification
 from robspec.train.config import Config, read_config
 from robspec.train.errors import ConfigValue
 from robspec.train.loop import Trainer
@@ -123,6 +127,7 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
             drawn.setdefault(name, []).append(4 * parameter.grad.double().flatten() / private.scales[name])
     for name, parts in drawn.items():
         values = torch.cat(parts)
+        assert off_normal(values) <= far(len(values)), name
         # Six standard errors of mean and variance.
         assert abs(values.mean().item()) <= 6 / len(values) ** 0.5, name
         assert abs(values.var().item() - 1) <= 6 * (2 / len(values)) ** 0.5, name
@@ -130,6 +135,34 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
     sigmas = [private.scales[row.parameter] / row.sensitivity for row in rows]
     assert effective(sigmas) >= 2.0
     assert sigmas == pytest.approx([2.0 * len(rows) ** 0.5] * len(rows), rel=2e-3)
+
+
+def off_normal(values: Tensor) -> float:
+    """How far the share of values below any number is from what it is for normal ones, at most."""
+    ordered, size = values.sort().values, len(values)
+    expected = torch.special.ndtr(ordered)
+    steps = torch.arange(size + 1, dtype=torch.float64) / size
+    return float(torch.maximum(steps[1:] - expected, expected - steps[:-1]).max())
+
+
+def far(size: int) -> float:
+    """What is exceeded with a chance of 1e-9 at most (Dvoretzky, Kiefer and Wolfowitz; Massart 1990)."""
+    return float((np.log(2e9) / (2 * size)) ** 0.5)
+
+
+def test_noise_of_another_shape_or_scale_would_be_noticed() -> None:
+    """Of as many numbers as the smallest parameter gets in the test above."""
+    rng = np.random.default_rng(0)
+    size = 200 * 8
+    assert off_normal(torch.from_numpy(rng.standard_normal(size))) <= far(size)
+    wrong = {
+        "uniform": rng.uniform(-(3**0.5), 3**0.5, 10 * size),
+        "Laplace": rng.laplace(0, 0.5**0.5, 10 * size),
+        "narrow": 0.8 * rng.standard_normal(10 * size),
+        "shifted": rng.standard_normal(10 * size) + 0.1,
+    }
+    for name, values in wrong.items():
+        assert off_normal(torch.from_numpy(values)) > far(10 * size), name
 
 
 def test_each_sample_is_drawn_by_itself(tmp_path: Path) -> None:
@@ -194,7 +227,7 @@ def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path:
     for other in ({**run, "configuration": "noise = 5"}, {**run, "training data": "b"}, {}):
         with pytest.raises(NoBudget, match="1 steps of another run"):
             Ledger.open(tmp_path, 8, 0, other)
-    (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8}')
+    (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8, "identity": {}}')
     with pytest.raises(NoBudget, match="cannot be read"):
         Ledger.open(tmp_path, 8, 0, run)
 
@@ -212,3 +245,34 @@ def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path:
 def test_what_the_bounds_do_not_cover(old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigValue, match=r"\[privacy\]"):
         config(tmp_path, TEXT.replace(old, new))
+
+
+def test_the_specification_that_is_written_asks_for_the_privacy_that_was_trained_for(tmp_path: Path) -> None:
+    asking = config(tmp_path, TEXT.replace("noise = 2.0", "epsilon = 2.5\ndelta = 1e-6"))
+    floors = {("pixel_accuracy", budget): Fraction(1, 2) for budget in asking.validation.budgets}
+    text = specification(asking, ["pixel_accuracy"], floors, Fraction(1))
+    program = compiled(text, "model.rspec")
+    assert program.privacy is not None
+    assert (program.privacy.epsilon, program.privacy.delta) == (Fraction("2.5"), Fraction("1e-6"))
+    assert format_file(parse(Source(text)).file) == text
+    without = config(tmp_path)
+    assert compiled(specification(without, ["pixel_accuracy"], floors, Fraction(1)), "model.rspec").privacy is None
+
+
+def test_noise_that_hides_nothing_is_refused_before_anything_is_taken(tmp_path: Path) -> None:
+    found = config(tmp_path, TEXT.replace("noise = 2.0", "noise = 0.01"))
+    with pytest.raises(NoBudget, match="not worth computing"):
+        PrivateSteps(found, network(found), 16, 8, tmp_path, 0, {})
+    assert not (tmp_path / "privacy.json").exists()
+
+
+def test_the_log_of_a_run_cannot_be_guessed(tmp_path: Path) -> None:
+    """A digest of what it says alone would tell who took part; resumed, it is the same log."""
+    digests = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        ledger = Ledger.open(tmp_path / name, 8, 0, {"training data": "c"})
+        ledger.charge()
+        digests.add(ledger.digest())
+        assert Ledger.open(tmp_path / name, 8, 0, {"training data": "c"}).digest() == ledger.digest()
+    assert len(digests) == 2
