@@ -75,9 +75,15 @@ class _Shared:
 
     def __call__(self, *args: Any) -> Any:
         entries = max((a.size for a in args if isinstance(a, np.ndarray)), default=0)
-        few = 1 if entries < _WORTH_SHARING else torch.get_num_threads()
-        set_num_threads(max(1, min(few, _CONFIG.NUMBA_NUM_THREADS)))
-        return self._made(*args)
+        threads = torch.get_num_threads()
+        set_num_threads(max(1, min(1 if entries < _WORTH_SHARING else threads, _CONFIG.NUMBA_NUM_THREADS)))
+        try:
+            return self._made(*args)
+        finally:
+            # Both may share one OpenMP, of which numba's loops raise the number of threads; the last bits of what
+            # a network computes may depend on it.
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
 
 
 _WORTH_SHARING = 1 << 15
