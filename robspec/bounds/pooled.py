@@ -21,7 +21,7 @@ from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import OverCounts
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import IntArray
+from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.semantics.constant import Constant
 
 _SAFE = 2**62
@@ -123,15 +123,26 @@ class Pool:
         return sum(values, Fraction(0)) / len(values) if values else None
 
     def _spooled(self, confusion: Confusion, part: int) -> Confusion:
-        stem = Path(self._folder.name) / f"{part}-{len(self._kept[part])}"
+        number = len(self._kept[part])
         budgets = (None, None) if self._largest is None else confusion.budgets(self._largest, self.constant)
-        found = []
+        paths = []
         for name, values in zip(("leave", "enter"), confusion.lists(*budgets), strict=True):
-            path = stem.with_name(f"{stem.name}-{name}.npy")
+            path = Path(self._folder.name) / f"{part}-{number}-{name}.npy"
             np.save(path, values)
-            found.append(np.load(path, mmap_mode="r" if values.size else None))
-        kept = (found[0], found[1])
+            paths.append(path if values.size else None)
+        first, second = paths
+        if number >= _MAPPED:
+            return replace(confusion, lists=lambda _leave, _enter: (_opened(first), _opened(second)))
+        kept = (_opened(first), _opened(second))
         return replace(confusion, lists=lambda _leave, _enter: kept)
+
+
+_MAPPED = 4096
+"""Images of a part whose lists stay mapped between questions: a process may have some 65,000 maps in all."""
+
+
+def _opened(path: Path | None) -> FloatArray:
+    return np.empty(0) if path is None else np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontier:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from robspec.bounds import pooled
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Frontier, Pool, _cheapest, _frontier, pooled_extreme
@@ -115,8 +116,12 @@ def test_the_frontier_of_an_image_in_counts() -> None:
     assert (lost.above.tolist(), lost.below.tolist()) == ([4, 5, 6], [4 + 0, 5 + 2, 6 + 3])
 
 
+@pytest.mark.parametrize("mapped", [0, 4096])
 @pytest.mark.parametrize("largest", [None, F(5)])
-def test_images_share_a_quotient_and_no_budget(largest: Fraction | None) -> None:
+def test_images_share_a_quotient_and_no_budget(
+    largest: Fraction | None, mapped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooled, "_MAPPED", mapped)
     pool = Pool(IOU, 2, constant(LINF), largest)
     pool.add(image([2.0, 4.0, -2.0], [1, 1, 0]))
     pool.add(image([6.0, -8.0], [1, 0]))
