@@ -142,7 +142,7 @@ _MAPPED = 4096
 
 
 def _opened(path: Path | None) -> FloatArray:
-    return np.empty(0) if path is None else np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    return np.empty(0) if path is None else np.load(path, mmap_mode="r")
 
 
 def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontier:

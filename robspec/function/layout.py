@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import fx
-from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
+from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind, TensorArgument
 
 from robspec.function.errors import NotFinite, UnsuitableProgram
 from robspec.function.program import AnyProgram, declared
@@ -58,7 +58,7 @@ def read(program: AnyProgram) -> Layout:
         elif spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument):
             images.append(spec.arg.name)
         elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) and spec.target:
-            tensor = _stored(program, spec.target)
+            tensor = stored(program, spec)
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise NotFinite(spec.target, "the stored weight is not finite", "repair it and export again")
             constants[spec.arg.name] = tensor
@@ -93,10 +93,19 @@ def image_node(program: AnyProgram) -> fx.Node:
     return found
 
 
-def _stored(program: AnyProgram, target: str) -> torch.Tensor:
-    found = program.state_dict.get(target)
-    if found is None:
-        found = program.constants.get(target)
+def stored(program: AnyProgram, spec: InputSpec) -> torch.Tensor:
+    """Find the tensor that a placeholder stands for, where torch has it: a name may occur in both tables.
+
+    Args:
+        program: the program.
+        spec: of a parameter, a buffer or a constant.
+
+    Raises:
+        UnsuitableProgram: it is not there.
+    """
+    target = str(spec.target)
+    kept = spec.kind is InputKind.PARAMETER or (spec.kind is InputKind.BUFFER and spec.persistent is not False)
+    found = (program.state_dict if kept else program.constants).get(target)
     if not isinstance(found, torch.Tensor):
         raise UnsuitableProgram(target, "the program's archive does not hold this tensor", "export the model again")
     return found.detach()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 
-from robspec.function.layout import image_node
+from robspec.function.layout import image_node, stored
 from robspec.function.literals import with_rounded_numbers
 from robspec.function.nodes import kinds, operation
 from robspec.function.program import AnyProgram
@@ -34,9 +34,7 @@ def state_inputs(program: AnyProgram) -> list[Tensor | None]:
         if spec.kind == InputKind.USER_INPUT:
             given.append(None)
             continue
-        target = str(spec.target)
-        found = program.state_dict.get(target)
-        given.append(program.constants[target] if found is None else found)
+        given.append(stored(program, spec))
     return given
 
 

@@ -16,6 +16,7 @@ from robspec.function.layout import Layout, read, where
 from robspec.function.program import AnyProgram, Declared, GraphProgram
 
 _SETTLED = "robspec_settled"
+_LOST = "robspec_lost_parameters"
 _CPU = torch.device("cpu")
 
 
@@ -50,6 +51,12 @@ def folded(program: AnyProgram) -> int:
     return int(program.graph_module.meta.get(_SETTLED, 0))
 
 
+def lost_parameters(program: AnyProgram) -> tuple[str, ...]:
+    """Name the parameters of which a settled program holds only what was computed from them."""
+    found: tuple[str, ...] = program.graph_module.meta.get(_LOST, ())
+    return found
+
+
 class _Settling:
     """One pass over a graph that writes the settled one."""
 
@@ -58,6 +65,8 @@ class _Settling:
         self._layout: Layout = read(program)
         self._kinds = nodes.kinds(program.graph, self._layout.image)
         self._specs = {s.arg.name: s for s in program.graph_signature.input_specs if hasattr(s.arg, "name")}
+        self._lost: set[str] = set()
+        self._names = {node.name for node in program.graph.nodes}
         self._constants: dict[fx.Node, Any] = {}
         self._graph = fx.Graph()
         self._written: dict[fx.Node, fx.Node] = {}
@@ -96,6 +105,7 @@ class _Settling:
         old = self._program
         module = fx.GraphModule(torch.nn.Module(), self._graph)
         module.meta[_SETTLED] = self._evaluated
+        module.meta[_LOST] = tuple(sorted(self._lost))
         signature = old.graph_signature
         names = {spec.target for spec in self._inputs}
         identity = old.identity if isinstance(old, GraphProgram) else None
@@ -111,6 +121,8 @@ class _Settling:
         """Evaluate a node of constants with the operation and the element types the file states."""
         if node.op == "placeholder":
             self._constants[node] = self._layout.constants[node.name]
+            if any(self._kinds[user] == "constant" and not nodes.is_check(user) for user in node.users):
+                self._lose(node)
             return
         if node.op == "get_attr":
             self._constants[node] = operator.attrgetter(str(node.target))(self._program.graph_module)
@@ -179,8 +191,16 @@ class _Settling:
             if own and source is not None and held.dtype == value.dtype:
                 self._stored[key] = self._place(source, self._specs[source.name])
             else:
+                if own and source is not None:
+                    self._lose(source)
                 self._stored[key] = self._place_folded(source, held)
         return self._stored[key]
+
+    def _lose(self, node: fx.Node) -> None:
+        """Remember a parameter that a constant of the settled program was computed from."""
+        spec = self._specs.get(node.name)
+        if spec is not None and spec.kind is InputKind.PARAMETER:
+            self._lost.add(str(spec.target))
 
     def _place(self, node: fx.Node, spec: InputSpec) -> fx.Node:
         placed = self._placeholder(node.name)
@@ -191,12 +211,17 @@ class _Settling:
         return placed
 
     def _place_folded(self, source: fx.Node | None, value: torch.Tensor) -> fx.Node:
-        placed = self._placeholder(f"folded_{len(self._folded)}_{source.name if source is not None else 'number'}")
+        name = f"folded_{len(self._folded)}_{source.name if source is not None else 'number'}"
+        while name in self._names:
+            name += "_"
+        placed = self._placeholder(name)
         # With its memory layout, on which the kernel that is chosen, and so the last bit, may depend.
         kept = value.detach().clone()
         placed.meta["val"] = Declared(kept.dtype, tuple(kept.shape))
         placed.meta["folded"], placed.meta["leaves"] = source, self._layout.constants
         target = f"folded.{placed.name}"
+        while target in self._program.state_dict or target in self._program.constants:
+            target += "_"
         self._folded[target] = kept
         self._inputs.append(InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(placed.name), target, None))
         return placed

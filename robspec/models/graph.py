@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from robspec.models import operators, outputs, sides, strict, symbols, tensors
+from robspec.models import guards, operators, outputs, sides, strict, symbols, tensors
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.errors import ModelChoice, ModelInterface, UnknownOperator
 
@@ -74,7 +74,7 @@ def program(
         strict.wrong(where, f"it names verifiers other than {', '.join(_VERIFIERS)}")
     root: dict[str, Any] = {"inputs": [], "outputs": [], "in_spec": _IN_SPEC, "out_spec": _OUT_SPEC}
     root["forward_arg_names"] = None
-    return {
+    checked = {
         "graph_module": {
             "graph": _graph(module.get("graph"), where, known),
             "signature": _signature(module.get("signature"), where),
@@ -92,6 +92,8 @@ def program(
         "torch_version": strict.plain(fields.get("torch_version", ""), where),
         "guards_code": [],
     }
+    guards.of_program(checked, fields.get("guards_code"), where)
+    return checked
 
 
 def _graph(value: Any, where: str, known: Mapping[str, int]) -> dict[str, Any]:

@@ -201,20 +201,31 @@ class _Graph:
 
     def _arguments(self, target: Any, inputs: list[dict[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort what is given into places and keywords, by the operation's own list of arguments."""
-        given = {i["name"]: (self._argument(i["arg"]), i["kind"]) for i in inputs}
-        args, keywords = [], {}
+        if len({i["name"] for i in inputs}) < len(inputs):
+            raise ValueError("an argument is given twice")
+        given = {i["name"]: (i["arg"], i["kind"]) for i in inputs}
+        if set(given) - {argument.name for argument in target._schema.arguments}:
+            raise ValueError("an argument is given that the operation does not take")
+        args, keywords, gap = [], {}, False
         for argument in target._schema.arguments:
             if argument.name not in given:
                 if not argument.has_default_value() and not argument.kwarg_only:
                     raise KeyError(argument.name)
+                gap = True
                 continue
-            value, kind = given[argument.name]
+            written, kind = given[argument.name]
+            _check_kind(argument, next(iter(written)))
+            value = self._argument(written)
             by_keyword = kind == _KEYWORD and not keyword.iskeyword(argument.name)
             placed = not argument.has_default_value() and not argument.kwarg_only
             if by_keyword or not (kind == _POSITIONAL or placed or keyword.iskeyword(argument.name)):
                 keywords[argument.name] = value
+            elif gap:
+                raise ValueError(f"{argument.name} would take the place of an argument before it")
             else:
                 args.append(value)
+                continue
+            gap = True
         return tuple(args), keywords
 
     def _argument(self, value: Mapping[str, Any]) -> Any:
@@ -237,6 +248,8 @@ class _Graph:
             return torch.strided if kind == "as_layout" else _CPU
         if kind == "as_optional_tensor":
             raise ValueError(kind)
+        if kind in ("as_float", "as_floats"):  # infinity and no number are written as text
+            return [float(part) for part in inner] if isinstance(inner, list) else float(inner)
         return list(inner) if isinstance(inner, list) else inner
 
     def _size(self, value: Mapping[str, Any]) -> Any:
@@ -244,6 +257,24 @@ class _Graph:
 
 
 _POSITIONAL, _KEYWORD = 1, 2
+_OWN_KIND = {
+    "bool": "as_bool",
+    "ScalarType": "as_scalar_type",
+    "Layout": "as_layout",
+    "Device": "as_device",
+    "MemoryFormat": "as_memory_format",
+    "Generator": "as_none",
+}
+"""What torch would read from numbers too, and rules would not."""
+
+
+def _check_kind(argument: Any, kind: str) -> None:
+    """A flag, a type, a layout or a device is given as such: torch takes 1 for true, and rules do not."""
+    asked = str(argument.real_type)
+    plain = asked.removeprefix("Optional[").removesuffix("]") if asked.startswith("Optional[") else asked
+    wanted = _OWN_KIND.get(plain)
+    if wanted is not None and kind != wanted and not (kind == "as_none" and asked != plain):
+        raise ValueError(f"{argument.name} is a {plain}, and is given {kind.replace('_', ' ')}")
 
 
 def _target(name: str) -> Any:

@@ -155,7 +155,8 @@ def _check_targets(program: dict[str, Any], weights: dict[str, Any], constants: 
     for spec in program["graph_module"]["signature"]["input_specs"]:
         if "parameter" in spec and spec["parameter"]["parameter_name"] not in stored:
             strict.wrong(where, f"the parameter {spec['parameter']['parameter_name']} is not stored")
-        if "buffer" in spec and spec["buffer"]["buffer_name"] not in {**stored, **constant}:
+        held = stored if spec.get("buffer", {}).get("persistent", True) else constant
+        if "buffer" in spec and spec["buffer"]["buffer_name"] not in held:
             strict.wrong(where, f"the buffer {spec['buffer']['buffer_name']} is not stored")
         if "tensor_constant" in spec and spec["tensor_constant"]["tensor_constant_name"] not in constant:
             strict.wrong(where, f"the constant {spec['tensor_constant']['tensor_constant_name']} is not stored")

@@ -11,6 +11,7 @@ from torch.export.graph_signature import InputKind
 from robspec.function import nodes
 from robspec.function.layout import Layout, read, where
 from robspec.function.program import AnyProgram
+from robspec.function.settle import lost_parameters
 from robspec.privacy.errors import NoSensitivity
 
 
@@ -45,6 +46,13 @@ def readings(program: AnyProgram) -> tuple[Reading, ...]:
     Raises:
         NoSensitivity: E0508, a constant is computed from a parameter.
     """
+    lost = lost_parameters(program)
+    if lost:
+        raise NoSensitivity(
+            lost[0],
+            "a constant of the graph is computed from this parameter, so that its gradient is not seen in it",
+            "use the parameter as it is in an operation on data",
+        )
     layout, owners = read(program), parameters(program)
     kinds = nodes.kinds(program.graph, layout.image)
     reached = _reached(layout)

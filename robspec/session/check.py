@@ -243,6 +243,7 @@ class Check:
         self._crew: Crew | Cluster | None = None if after is None else after._crew
         if self._crew is None and (options.workers is not None or options.ray is not None):
             setup = Setup(model, self._session.model.sha256, self._session.wanted, threads())
+            setup = replace(setup, function=key(self._session.model.program, L2, L2))
             self._crew = _crew(options, setup)
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None

@@ -20,7 +20,7 @@ import torch
 from robspec import extras
 from robspec.models.loading import LoadedModel, load
 from robspec.session.crew import TRIES, Arrays
-from robspec.session.worker import Setup, Task, answer, unpacked
+from robspec.session.worker import Setup, Task, answer, same, unpacked
 from robspec.verify.errors import NoCluster, WorkerLost
 
 
@@ -40,8 +40,8 @@ class Holder:
                 path = Path(folder) / setup.path.name
                 path.write_bytes(blob)
             self._model: LoadedModel = load(path, **setup.options)
-        if self._model.sha256 != setup.sha256:
-            raise ValueError(f"{setup.path}: it changed while it was read")
+        if not same(self._model, setup):
+            raise ValueError(f"{setup.path}: it, or the code that builds its network, is another than it was")
 
     def answer(self, task: Task) -> bytes:
         """Compute one batch; see `robspec.session.worker`."""

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.lipschitz.cache import key
 from robspec.models.loading import LoadedModel, load
+from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import sample
 
@@ -32,12 +34,14 @@ class Setup:
         sha256: of its bytes, as the first process read them.
         options: the other arguments of `load`.
         threads: how many threads torch uses.
+        function: `robspec.lipschitz.cache.key` of its program, which the code of `--arch` decides too; or empty.
     """
 
     path: Path
     sha256: str
     options: dict[str, Any]
     threads: int
+    function: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,19 @@ def main(descriptor: int) -> None:
         setup: Setup = connection.recv()
         torch.set_num_threads(setup.threads)
         model = load(setup.path, **setup.options)
-        if model.sha256 != setup.sha256:
-            sys.exit(f"{setup.path}: it changed while it was read")
+        if not same(model, setup):
+            sys.exit(f"{setup.path}: it, or the code that builds its network, is another than it was")
         while True:
             connection.send_bytes(answer(model, connection.recv()))
     except (EOFError, OSError):
         return  # whoever asked has ended
+
+
+def same(model: LoadedModel, setup: Setup) -> bool:
+    """Whether what was loaded here is what the first process loaded: file, graph and values."""
+    if model.sha256 != setup.sha256:
+        return False
+    return not setup.function or key(model.program, L2, L2) == setup.function
 
 
 def answer(model: LoadedModel, task: Task) -> bytes:

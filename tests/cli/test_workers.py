@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -15,11 +16,13 @@ from PIL import Image
 
 from robspec.data.dataset import Batch
 from robspec.data.errors import LabelOutOfRange
+from robspec.lipschitz.cache import key
 from robspec.lower import compile_text
 from robspec.models.loading import load
+from robspec.semantics.norm import L2
 from robspec.session.ahead import Ahead
 from robspec.session.crew import TRIES, Arrays, Crew, threads
-from robspec.session.worker import Setup, Task, answer, packed, unpacked
+from robspec.session.worker import Setup, Task, answer, packed, same, unpacked
 from robspec.smoothing.sampling import sample
 from robspec.store import Store
 from robspec.verify.errors import WorkerLost
@@ -205,3 +208,11 @@ def test_boxes_and_samples_come_from_workers_and_failures_are_computed_here() ->
         next(stream)
     assert near.second is not None
     assert (near.calls, near.second.calls) == (1, 1)
+
+
+def test_a_worker_that_built_another_network_computes_nothing(project: Project) -> None:
+    model = load(project.model, input_shape=(3, 8, 8))
+    right = Setup(project.model, model.sha256, {}, 1, key(model.program, L2, L2))
+    assert same(model, right)
+    assert not same(model, replace(right, function="0" * 64))
+    assert not same(model, replace(right, sha256="0" * 64))
