@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robspec.cli import _options
-from robspec.function.program import AnyProgram
 
 if TYPE_CHECKING:
+    from robspec.function.program import AnyProgram
     from robspec.lipschitz.rounding.recursion import Rounding
 
 

@@ -15,12 +15,12 @@ import click
 from robspec import stopping
 from robspec.cli import _options, _rounding
 from robspec.cli._proving import proving
-from robspec.function.program import AnyProgram
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.figures import lower_text, upper_text
 from robspec.semantics.norm import L1, L2, LINF
 
 if TYPE_CHECKING:
+    from robspec.function.program import AnyProgram
     from robspec.lipschitz.pair import Pair
     from robspec.lipschitz.rounding.errors import NoRoundingRule
     from robspec.lipschitz.rounding.recursion import Rounding

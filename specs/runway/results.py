@@ -126,7 +126,7 @@ def attack(model: LoadedModel, data: Dataset, eps: float) -> list[float]:
     images, labels = batch.images, batch.labels
     if labels is None:
         raise SystemExit("the scenes have no masks")
-    network: Callable[[Tensor], Tensor] = model.program.module()
+    network: Callable[[Tensor], Tensor] = model.differentiable
     clean = model.logits(images)
     least = _iou(clean, labels)
     scale = _margins(clean, labels).abs().flatten(1).median(dim=1).values[:, None, None]

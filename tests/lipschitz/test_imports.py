@@ -47,6 +47,9 @@ def test_every_error_has_its_own_code_and_explanation() -> None:
         "E0507",
         "E0508",
         "E0509",
+        "E0510",
+        "E0511",
+        "E0512",
     ]
     for error in classes:
         assert error.title != RobspecError.title
