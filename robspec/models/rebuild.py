@@ -21,28 +21,12 @@ from torch.export.graph_signature import (
 )
 
 from robspec.function.program import Declared, GraphProgram, Size
+from robspec.models.operators import SIZE_ARITHMETIC, meant
 from robspec.models.sanitise import Checked
+from robspec.models.tensors import DTYPES
 
-_DTYPES = {
-    1: torch.uint8,
-    2: torch.int8,
-    3: torch.int16,
-    4: torch.int32,
-    5: torch.int64,
-    6: torch.float16,
-    7: torch.float32,
-    8: torch.float64,
-    12: torch.bool,
-    13: torch.bfloat16,
-}
 _FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format}
 _CPU = torch.device("cpu")
-_SIZES: dict[str, Any] = {
-    "_operator.add": operator.add,
-    "_operator.mul": operator.mul,
-    "_operator.sub": operator.sub,
-    "_operator.floordiv": operator.floordiv,
-}
 _MADE: dict[str, Callable[[Iterable[int]], int]] = {"Add": sum, "Mul": math.prod, "Max": max, "Min": min}
 _SEPARATOR = ";"
 
@@ -107,7 +91,7 @@ class _Values:
 
     def tensor(self, value: Mapping[str, Any]) -> Declared:
         """A tensor of the declared type and sides."""
-        return Declared(_DTYPES[value["dtype"]], tuple(self.size(side) for side in value["sizes"]))
+        return Declared(DTYPES[value["dtype"]], tuple(self.size(side) for side in value["sizes"]))
 
     def _computed(self, tree: ast.expr) -> Callable[[int], int]:
         """Read an expression that `robspec.models.symbols` wrote."""
@@ -163,10 +147,10 @@ class _Graph:
         return self._values.size(self._from["sym_int_values"][name])
 
     def _call(self, node: Mapping[str, Any]) -> None:
-        target, outputs = _target(node["target"]), node["outputs"]
+        target, outputs = meant(node["target"]), node["outputs"]
         name = node["name"] or None
         keywords: dict[str, Any] = {}
-        if target in _SIZES.values() or (isinstance(target, torch._ops.OpOverload) and _gives_size(target)):
+        if node["target"] in SIZE_ARITHMETIC or (isinstance(target, torch._ops.OpOverload) and _gives_size(target)):
             args = tuple(self._argument(given["arg"]) for given in node["inputs"])
             name = name or outputs[0]["as_sym_int"]["as_name"]
         else:
@@ -243,7 +227,7 @@ class _Graph:
         if kind == "as_sym_ints":
             return [self._size(part) for part in inner]
         if kind in ("as_scalar_type", "as_memory_format"):
-            return _DTYPES[inner] if kind == "as_scalar_type" else _FORMATS[inner]
+            return DTYPES[inner] if kind == "as_scalar_type" else _FORMATS[inner]
         if kind in ("as_layout", "as_device"):
             return torch.strided if kind == "as_layout" else _CPU
         if kind == "as_optional_tensor":
@@ -275,14 +259,6 @@ def _check_kind(argument: Any, kind: str) -> None:
     wanted = _OWN_KIND.get(plain)
     if wanted is not None and kind != wanted and not (kind == "as_none" and asked != plain):
         raise ValueError(f"{argument.name} is a {plain}, and is given {kind.replace('_', ' ')}")
-
-
-def _target(name: str) -> Any:
-    """Find the operation that a listed name means."""
-    if name in _SIZES:
-        return _SIZES[name]
-    packet, overload = name.removeprefix("torch.ops.aten.").split(".")
-    return getattr(getattr(torch.ops.aten, packet), overload)
 
 
 def _gives_tensor(target: Any) -> bool:
@@ -350,7 +326,7 @@ def _tensors(table: Mapping[str, Any], records: Mapping[str, bytes], folder: str
     for name, entry in table["config"].items():
         meta, record = entry["tensor_meta"], entry["path_name"]
         shape, strides = ([side["as_int"] for side in meta[of]] for of in ("sizes", "strides"))
-        dtype = _DTYPES[meta["dtype"]]
+        dtype = DTYPES[meta["dtype"]]
         if record not in memory:
             stored = records[folder + record]
             whole = torch.empty(len(stored) // dtype.itemsize, dtype=dtype)

@@ -8,11 +8,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from robspec.models import strict, symbols
 from robspec.models.errors import ModelTooLarge
 
-# torch._export.serde.schema.ScalarType, restricted to what an image model holds; bytes per element.
-ITEM_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
+# torch._export.serde.schema.ScalarType, restricted to what an image model holds.
+DTYPES = {
+    1: torch.uint8,
+    2: torch.int8,
+    3: torch.int16,
+    4: torch.int32,
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    12: torch.bool,
+    13: torch.bfloat16,
+}
 _STRIDED = 7
 _DIMENSIONS = 16
 _MOST_VALUES = 1 << 31
@@ -23,7 +36,7 @@ _PAYLOAD = re.compile(r"(?:weight|tensor)_\d{1,9}", re.ASCII)
 def dtype(value: Any, where: str) -> int:
     """Take a scalar type that is a plain number."""
     code = strict.integer(value, where, 0, 100)
-    if code not in ITEM_SIZE:
+    if code not in DTYPES:
         strict.wrong(where, f"scalar type {code} is not a plain number type")
     return code
 
@@ -117,7 +130,7 @@ def _inside(described: dict[str, Any], stored: int, where: str) -> None:
     offset = _number(described["storage_offset"], where, 0)
     if len(shape) != len(strides):
         strict.wrong(where, "a tensor has not one stride per side")
-    item = ITEM_SIZE[described["dtype"]]
+    item = DTYPES[described["dtype"]].itemsize
     if stored % item:
         strict.wrong(where, "the record is not a whole number of elements")
     count = math.prod(shape)
