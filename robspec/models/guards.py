@@ -51,12 +51,16 @@ def check(value: Any, sides: Sequence[int | None], batches: tuple[int, int | Non
         if not isinstance(text, str) or len(text) > _LENGTH:
             strict.unsafe(where, f"a guard is not text of at most {_LENGTH} characters")
         tree = _parsed(text, where)
-        free = sides[0] is None and any(_axis(node) == 0 for node in ast.walk(tree))
+        free = sides[:1] == [None] and any(_axis(node) == 0 for node in ast.walk(tree))
         low, high = batches if free else (0, 0)
         if high is None or high - low > _BATCHES:
             _refuse(text, "batches of any size", where)
         for batch in range(low, high + 1):
-            if not _holds(tree, [batch if side is None else side for side in sides], text, where):
+            try:
+                held = _holds(tree, [batch if side is None else side for side in sides], text, where)
+            except RecursionError:
+                _unread(text, where)
+            if not held:
                 _refuse(text, f"a batch of {batch}" if free else "images of this size", where)
 
 
@@ -64,7 +68,7 @@ def _parsed(text: str, where: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        strict.unsafe(where, f"the guard {text[:80]!r} is no comparison of sizes")
+        _unread(text, where)
 
 
 def _unread(text: str, where: str) -> NoReturn:

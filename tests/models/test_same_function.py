@@ -78,15 +78,28 @@ def with_argument(blob: bytes, operator: str, name: str, value: dict[str, Any], 
         ("L['x'].size()[2] // 0 == 1", UnsafeArchive),
         ("4", UnsafeArchive),
         ("1 <", UnsafeArchive),
+        (f"2 == {'-' * 900}1", (ModelInterface, UnsafeArchive)),
     ],
 )
-def test_sizes_that_it_was_exported_for(guard: str, error: type[RobspecError] | None, tmp_path: Path) -> None:
+def test_sizes_that_it_was_exported_for(
+    guard: str, error: type[RobspecError] | tuple[type[RobspecError], ...] | None, tmp_path: Path
+) -> None:
     blob = archives.changed(exported(Tailed(torch.relu)), MODEL, lambda p: p.update(guards_code=[guard]))
     if error is None:
         assert read(tmp_path, blob).batch.high == 64
         return
     with pytest.raises(error):
         read(tmp_path, blob)
+
+
+def test_sizes_of_an_image_that_is_not_described(tmp_path: Path) -> None:
+    def change(program: Any) -> None:
+        graph = program["graph_module"]["graph"]
+        del graph["tensor_values"][graph["inputs"][-1]["as_tensor"]["name"]]
+        program["guards_code"] = ["L['x'].size()[0] > 1"]
+
+    with pytest.raises(RobspecError):
+        read(tmp_path, archives.changed(exported(Tailed(torch.relu)), MODEL, change))
 
 
 def test_a_model_that_asks_for_its_size(tmp_path: Path) -> None:
