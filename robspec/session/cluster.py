@@ -21,7 +21,7 @@ from robspec import extras
 from robspec.models.loading import LoadedModel, load
 from robspec.session.crew import TRIES, Arrays
 from robspec.session.worker import Setup, Task, answer, same, unpacked
-from robspec.verify.errors import NoCluster, WorkerLost
+from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 
 
 class Holder:
@@ -64,6 +64,7 @@ class Cluster:
     Raises:
         MissingExtra: E0870, Ray is not installed.
         NoCluster: E0607, no cluster answers at that address.
+        OptionValueError: E0601, it has not the CPUs for so many actors, which would be waited for without end.
     """
 
     def __init__(self, address: str, count: int | None, setup: Setup) -> None:
@@ -75,7 +76,13 @@ class Cluster:
         if self._began:
             _connect(ray, address)
         cpus = int(ray.cluster_resources().get("CPU", 1.0))
-        self.count = count or max(1, cpus // setup.threads)
+        most = cpus // setup.threads
+        self.count = most if count is None else count
+        if not 0 < self.count <= most:
+            if self._began:
+                ray.shutdown()
+            what = f"{count or 1} actors of {setup.threads} CPUs each are asked for, and the cluster has {cpus} CPUs"
+            raise OptionValueError("--workers", what, f"ask for {max(most, 1)} at most, or set OMP_NUM_THREADS=1")
         # Held here for as long as an actor may have to be started again.
         self._blob = ray.put(setup.path.read_bytes())
         # Ray restarts no actor by default, and gives a task of one up with it.
@@ -136,7 +143,7 @@ def _connect(ray: Any, address: str) -> None:
             # Ray guards a cluster by a token, which it would otherwise write into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             ray.init(address="local", include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()
         raise NoCluster(
             "--ray",
@@ -147,7 +154,7 @@ def _connect(ray: Any, address: str) -> None:
         # Ray ends the process at SIGTERM; what is finished would be lost.
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _refuse_deaf(address: str) -> None:

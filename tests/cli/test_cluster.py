@@ -15,7 +15,7 @@ pytest.importorskip("ray", reason="Ray is an extra of its own, `cluster`")
 from robspec.session.cluster import Cluster
 from robspec.session.crew import Arrays, threads
 from robspec.session.worker import Setup, Task
-from robspec.verify.errors import NoCluster, WorkerLost
+from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 from tests.cli.conftest import PROVED, Project, Run
 from tests.cli.test_store import checked
 from tests.cli.test_workers import EVERYTHING
@@ -70,6 +70,11 @@ def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPa
     with pytest.raises(NoCluster):
         Cluster("auto", 1, Setup(project.model, "", {}, threads()))
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_more_actors_than_there_are_processors(project: Project) -> None:
+    with pytest.raises(OptionValueError, match="2 at most"):
+        Cluster("auto", 3, Setup(project.model, "", {}, 1))
 
 
 def test_an_actor_that_cannot_load_the_model_is_named(project: Project) -> None:
