@@ -68,7 +68,7 @@ def refuse_other_kernels(model: LoadedModel, batch: int) -> str:
             f"of kernels for {platform.machine()} nothing is known",
             "check on x86-64",
         ),
-        (_subnormal(), "numbers below the normal ones become 0", "call torch.set_flush_denormal(False)"),
+        (keeps_subnormals(), "numbers below the normal ones become 0", "call torch.set_flush_denormal(False)"),
         (not torch.is_autocast_enabled("cpu"), "autocast is on", "leave it off"),
         (
             torch.get_float32_matmul_precision() == "highest",
@@ -165,5 +165,6 @@ def _precisions() -> list[str]:
     return [backends.fp32_precision, backends.conv.fp32_precision, backends.matmul.fp32_precision]  # type: ignore[attr-defined]
 
 
-def _subnormal() -> bool:
+def keeps_subnormals() -> bool:
+    """Whether numbers below the normal ones are computed with, and not flushed to 0."""
     return bool(torch.tensor(2.0**-1074, dtype=torch.float64) * 1.0)

@@ -22,12 +22,12 @@ from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
 from robspec.lipschitz.rounding.images import PIXELS
 from robspec.lipschitz.rounding.statement import Statement, state
+from robspec.models.kernels import keeps_subnormals
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
 from robspec.semantics.norm import Norm
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
 
-_SUBNORMAL = 2.0**-1074
 _AVERAGES = (Mean, PooledMean)
 _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
@@ -44,7 +44,7 @@ def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Stat
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
     """
-    if not bool(torch.tensor(_SUBNORMAL, dtype=torch.float64) * 1.0):
+    if not keeps_subnormals():
         raise NotProvableError(
             "torch.set_flush_denormal(True)",
             "numbers below the normal ones become 0, which no bound of rounding allows for",
