@@ -406,12 +406,7 @@ def _image_input(program: GraphProgram, where: str) -> tuple[torch.dtype, tuple[
         raise InconsistentArchive(where, "its image is no tensor", "export it again")
     sides = list(value.shape)
     rest = [side for side in sides[1:] if isinstance(side, int)]
-    if (
-        len(rest) != 3
-        or len(sides) != 4
-        or value.dtype not in FLOATS
-        or not all(isinstance(n, int) for n in sides[1:])
-    ):
+    if len(sides) != 4 or len(rest) != 3 or value.dtype not in FLOATS:
         raise ModelInterface(
             where,
             f"its input is {[str(n) for n in sides]} {value.dtype}, not [B, C, H, W] in float32 or float64 "

@@ -114,7 +114,7 @@ def _promise(path: Path, found: dict[str, Any]) -> Promise:
             path=path,
             epsilon=_number(entry["epsilon"], "epsilon", zero=True),
             delta=Fraction(repr(_number(entry["delta"], "delta", most=1.0))),
-            unit=str(entry.get("unit", "one sample"))[:80],
+            unit="".join(c for c in str(entry.get("unit", "one sample"))[:80] if c.isprintable()),
             sigma=_number(entry["noise_multiplier"], "noise_multiplier"),
             q=_number(sampling["probability"], "sampling.probability", most=1.0),
             steps=_steps(entry["steps_charged"]),

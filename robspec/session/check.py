@@ -154,10 +154,9 @@ class Options:
         if self.certificate and self.batch_size is not None:
             from robspec.recheck.recheck import MOST_AT_ONCE
 
-            if self.batch_size <= MOST_AT_ONCE:
-                return
-            refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
-            raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
+            if self.batch_size > MOST_AT_ONCE:
+                refused = f"`robspec recheck` takes at most {MOST_AT_ONCE} images at once"
+                raise OptionValueError("--batch-size", refused, "choose fewer, or leave out --certificate")
 
 
 @dataclass(frozen=True, slots=True)
