@@ -90,7 +90,8 @@ class Build:
         """Run its Python; returns CPU seconds of the process and those it starts, and the peak of memory, MiB."""
         one = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         env = {**os.environ, **one, "XDG_CACHE_HOME": str(cache or self.cache)}
-        words = [str(self.root / ".venv" / "bin" / "python"), *map(str, command)]
+        # Without -P the folder it is started in would come first, and every build be this one.
+        words = [str(self.root / ".venv" / "bin" / "python"), "-P", *map(str, command)]
         process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
         _, told = process.stderr, process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
