@@ -1,4 +1,4 @@
-"""Compiled loops over cells: keys in order of cell and size, and the corners of every cell's envelope."""
+"""Compiled loops over cells: the pieces of every cell's envelope, and how far a budget reaches among their slopes."""
 
 from __future__ import annotations
 
@@ -9,135 +9,147 @@ from numba import prange
 
 from robspec.kernels._jit import compiled
 
-
-@compiled(parallel=True)
-def gather(
-    margins: Any, ends: Any, inverse_row: Any, inverse_column: Any, row_starts: Any, column_starts: Any, keys: Any
-) -> None:
-    """Write the keys of one image's items, cell after cell, each cell's ascending.
-
-    Args:
-        margins: float64 [H, W], NaN where a pixel is no item.
-        ends: int64 [cells], overwritten: how many items each cell holds.
-        inverse_row: float64 [H].
-        inverse_column: float64 [W].
-        row_starts: int64 [R + 1], the first row of each row of cells, and H.
-        column_starts: int64 [C + 1], the same of columns.
-        keys: float64 [H * W], overwritten: cell (r, c) begins at row_starts[r] * W + (its rows) * column_starts[c].
-    """
-    width = margins.shape[1]
-    across = column_starts.size - 1
-    for r in prange(row_starts.size - 1):
-        top, bottom = row_starts[r], row_starts[r + 1]
-        for c in range(across):
-            left, right = column_starts[c], column_starts[c + 1]
-            begin = top * width + (bottom - top) * left
-            n = 0
-            for y in range(top, bottom):
-                for x in range(left, right):
-                    d = margins[y, x]
-                    if d >= 0:
-                        keys[begin + n] = d * d * inverse_row[y] * inverse_column[x]
-                        n += 1
-            keys[begin : begin + n].sort()
-            ends[r * across + c] = n
+BUCKETS = 1 << 12
+"""Of slopes: 32 for each power of two."""
+_SHIFT = 47
+_BASE = (1023 - 48) << 5
+"""Units per flip lie between 2^-40, as there are fewer pixels, and 2^41."""
 
 
 @compiled(parallel=True)
 def corners(
     keys: Any,
-    ends: Any,
-    row_starts: Any,
-    column_starts: Any,
-    width: int,
+    order: Any,
+    begins: Any,
     scale: float,
     limit: int,
     lengths: Any,
     gains: Any,
-    found: Any,
+    ends: Any,
     free: Any,
 ) -> None:
-    """Find the pieces of every cell's upper concave envelope; where a cell's keys lie, its pieces go.
+    """Find the pieces of every cell's upper concave envelope, those of a band's cells of one colour together.
 
     Products stay below 2^62: flips times grid units are at most pixels times the limit.
 
     Args:
-        keys: as `gather` wrote them.
-        ends: items of each cell.
-        row_starts: as there.
-        column_starts: as there.
-        width: W.
+        keys: float64 [R, N, C], each cell's ascending, infinite beyond its items.
+        order: int64 [C], the columns of cells, colour after colour.
+        begins: int64 [colours + 1], where in `order` each colour begins.
         scale: grid units per unit of a key.
         limit: the budget in grid units.
-        lengths: int64 [H * W], overwritten: what each piece costs.
-        gains: int64 [H * W], overwritten: what it flips.
-        found: int64 [cells], overwritten: pieces of each cell.
-        free: int64 [cells], overwritten: items that cost nothing.
+        lengths: int64 [R, N * C], overwritten from the left: what each piece costs.
+        gains: int64 [R, N * C], overwritten: what it flips.
+        ends: int64 [R, colours + 1], overwritten: where the pieces of each colour begin, and the last end.
+        free: int64 [R], overwritten: items that cost nothing.
     """
-    across = column_starts.size - 1
     over = np.float64(limit + 1)
-    for r in prange(row_starts.size - 1):
-        top, bottom = row_starts[r], row_starts[r + 1]
-        for c in range(across):
-            cell = r * across + c
-            begin = top * width + (bottom - top) * column_starts[c]
-            n = ends[cell]
-            nothing = np.int64(0)
-            pieces = 0
-            i = 0
-            while i < n:
-                units = keys[begin + i] * scale
-                if not units < over:
-                    break
-                price = np.int64(units)
-                j = i + 1
-                while j < n:
-                    following = keys[begin + j] * scale
-                    if not following < over or np.int64(following) != price:
-                        break
-                    j += 1
-                gain = np.int64(j - i)
-                if price == 0:
-                    nothing = gain
-                else:
-                    length = price
-                    for p in range(pieces):
-                        length -= lengths[begin + p]
-                    while pieces > 0:
-                        last = begin + pieces - 1
-                        # The piece before stays where its slope is larger.
-                        if gains[last] * length > gain * lengths[last]:
+    slots = keys.shape[1]
+    for r in prange(keys.shape[0]):
+        nothing = np.int64(0)
+        end = np.int64(0)
+        ends[r, 0] = 0
+        for colour in range(begins.size - 1):
+            for o in range(begins[colour], begins[colour + 1]):
+                c = order[o]
+                begin = end
+                spent = np.int64(0)
+                flipped = np.int64(0)
+                i = 0
+                units = keys[r, 0, c] * scale
+                while units < over:
+                    price = np.int64(units)
+                    j = i + 1
+                    units = np.inf
+                    while j < slots:
+                        units = keys[r, j, c] * scale
+                        if not (units < over and np.int64(units) == price):
                             break
-                        length += lengths[last]
-                        gain += gains[last]
-                        pieces -= 1
-                    lengths[begin + pieces] = length
-                    gains[begin + pieces] = gain
-                    pieces += 1
-                i = j
-            found[cell] = pieces
-            free[cell] = nothing
+                        units = np.inf
+                        j += 1
+                    if price == 0:
+                        nothing += j
+                    else:
+                        length, gain = price - spent, j - flipped
+                        while end > begin:
+                            # The piece before stays where its slope is larger.
+                            if gains[r, end - 1] * length > gain * lengths[r, end - 1]:
+                                break
+                            end -= 1
+                            length += lengths[r, end]
+                            gain += gains[r, end]
+                        lengths[r, end] = length
+                        gains[r, end] = gain
+                        end += 1
+                    spent, flipped = price, np.int64(j)
+                    i = j
+            ends[r, colour + 1] = end
+        free[r] = nothing
+
+
+@compiled(inline="always")
+def bucket(length: int, gain: int) -> int:
+    """Where a slope belongs: in the order of quotients of doubles, hence of the quotients themselves but for ties."""
+    at = (np.float64(np.float64(length) / np.float64(gain)).view(np.int64) >> _SHIFT) - _BASE
+    return int(0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at)
 
 
 @compiled(parallel=True)
-def collect(
-    row_starts: Any,
-    column_starts: Any,
-    width: int,
-    found: Any,
-    places: Any,
-    lengths: Any,
-    gains: Any,
-    all_lengths: Any,
-    all_gains: Any,
+def steepness(
+    lengths: Any, gains: Any, ends: Any, bands: Any, begins: Any, all_lengths: Any, all_gains: Any, numbers: Any
 ) -> None:
-    """Copy the pieces of all cells to where `places` says each cell's begin."""
-    across = column_starts.size - 1
-    for r in prange(row_starts.size - 1):
-        top, bottom = row_starts[r], row_starts[r + 1]
-        for c in range(across):
-            cell = r * across + c
-            begin = top * width + (bottom - top) * column_starts[c]
-            for p in range(found[cell]):
-                all_lengths[places[cell] + p] = lengths[begin + p]
-                all_gains[places[cell] + p] = gains[begin + p]
+    """Add up the pieces of each colour, bucket by bucket.
+
+    Args:
+        lengths: as `corners` wrote them.
+        gains: as there.
+        ends: as there.
+        bands: int64 [R], the bands, colour after colour.
+        begins: int64 [colours + 1], where in `bands` each colour of bands begins.
+        all_lengths: int64 [colours of bands, colours of columns, BUCKETS], zeros, added to.
+        all_gains: the same.
+        numbers: the same, how many pieces.
+    """
+    across = ends.shape[1] - 1
+    for task in prange((begins.size - 1) * across):
+        row = task // across
+        colour = task - row * across
+        for o in range(begins[row], begins[row + 1]):
+            r = bands[o]
+            for p in range(ends[r, colour], ends[r, colour + 1]):
+                at = bucket(lengths[r, p], gains[r, p])
+                all_lengths[row, colour, at] += lengths[r, p]
+                all_gains[row, colour, at] += gains[r, p]
+                numbers[row, colour, at] += 1
+
+
+@compiled(parallel=True)
+def pick(
+    lengths: Any, gains: Any, ends: Any, bands: Any, begins: Any, wanted: Any, places: Any, found: Any
+) -> None:
+    """Copy the pieces of one bucket for each colour.
+
+    Args:
+        lengths: as `corners` wrote them.
+        gains: as there.
+        ends: as there.
+        bands: as in `steepness`.
+        begins: as there.
+        wanted: int64 [colours of bands, colours of columns], a bucket each, -1 for none.
+        places: int64 [colours + 1], where each colour's copies begin, and the last end.
+        found: int64 [2, places[-1]], overwritten: lengths, gains.
+    """
+    across = ends.shape[1] - 1
+    for task in prange((begins.size - 1) * across):
+        row = task // across
+        colour = task - row * across
+        n = places[task]
+        if n == places[task + 1]:
+            continue
+        for o in range(begins[row], begins[row + 1]):
+            r = bands[o]
+            for p in range(ends[r, colour], ends[r, colour + 1]):
+                if bucket(lengths[r, p], gains[r, p]) == wanted[row, colour]:
+                    found[0, n] = lengths[r, p]
+                    found[1, n] = gains[r, p]
+                    n += 1

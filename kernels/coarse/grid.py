@@ -1,4 +1,4 @@
-"""Pixels by the coarse nodes they are made of: cells, their colours, and the length of each row of weights."""
+"""Pixels by the coarse nodes they are made of: cells, their colours, and the weights of each row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from robspec.kernels.knapsack.budget import round_down
+from robspec.kernels.knapsack.budget import round_down, round_up
+
+_TINY = Fraction(1, 2**1000)
+"""More than what numbers below the normal ones lose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +19,20 @@ class Axis:
     Args:
         nodes: how many coarse nodes there are.
         cells: of each pixel, its cell, named by the first of the nodes it may be made of.
+        weights: of each pixel, those of the nodes from its cell's first on, as many for every pixel, to nearest.
         inverse: of each pixel, 1 / (sum of its squared weights), rounded down.
         colours: cells whose names are equal modulo this number have no node in common.
+        gain: the largest sum of the absolute weights of a pixel.
+        exact: whether every pixel is one of the nodes, so that nothing is computed.
     """
 
     nodes: int
     cells: tuple[int, ...]
+    weights: tuple[tuple[float, ...], ...]
     inverse: tuple[float, ...]
     colours: int
+    gain: Fraction
+    exact: bool
 
     @staticmethod
     def of(rows: Sequence[Mapping[int, Fraction]], nodes: int) -> Axis:
@@ -46,8 +55,22 @@ class Axis:
         # What a border pixel lacks of its neighbours' nodes does not make a cell of its own.
         cells = tuple(min(nodes_of[0], max(nodes - span, 0)) for nodes_of in used)
         squares = [sum((weight * weight for weight in row.values()), Fraction(0)) for row in rows]
-        colours = span if len(set(cells)) > 1 else 1
-        return Axis(nodes, cells, tuple(round_down(1 / square) for square in squares), colours)
+        return Axis(
+            nodes,
+            cells,
+            tuple(
+                tuple(float(row.get(cell + j, 0)) for j in range(span)) for row, cell in zip(rows, cells, strict=True)
+            ),
+            tuple(round_down(1 / square) for square in squares),
+            span if len(set(cells)) > 1 else 1,
+            max(sum((abs(weight) for weight in row.values()), Fraction(0)) for row in rows),
+            span == 1 and all(set(row.values()) <= {0, 1} for row in rows),
+        )
+
+    @property
+    def span(self) -> int:
+        """How many nodes a pixel may be made of."""
+        return len(self.weights[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,11 @@ class Grid:
         return len(self.rows.cells), len(self.columns.cells)
 
     @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in nodes."""
+        return self.rows.nodes, self.columns.nodes
+
+    @property
     def cells(self) -> int:
         """How many cells hold pixels."""
         return len(set(self.rows.cells)) * len(set(self.columns.cells))
@@ -76,3 +104,23 @@ class Grid:
     def colours(self) -> int:
         """In how many classes the cells fall, each of cells that share no node."""
         return self.rows.colours * self.columns.colours
+
+    def slack(self, largest: float) -> float:
+        """Bound by how much a margin that is computed in double may exceed the exact one.
+
+        A sum of n products of rounded weights and numbers is off by at most n + 1 roundings, relative to the sum of
+        what is added without signs. That is so along the height, whose error the width multiplies by its gain, and
+        again along the width; a margin is the difference of two such numbers, rounded, of which this is taken, rounded
+        again.
+
+        Args:
+            largest: of the absolute coarse logits.
+
+        Returns:
+            Rounded up; 0 where every pixel is a node, whose margin is one subtraction.
+        """
+        if self.rows.exact and self.columns.exact:
+            return 0.0
+        roundings = 4 * (self.rows.span + self.columns.span) + 16
+        size = self.rows.gain * self.columns.gain * Fraction(largest)
+        return round_up(Fraction(roundings, 2**53) * size + _TINY)

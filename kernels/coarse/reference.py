@@ -13,10 +13,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Grid
-from robspec.kernels.knapsack import IntArray, Items, LogitsBatch
+from robspec.kernels.knapsack import IntArray, Items
 from robspec.kernels.knapsack.budget import Budget
-from robspec.kernels.knapsack.reference import margin, prediction
+from robspec.kernels.knapsack.reference import ReferencePrepared, margin, prediction
 
 Point = tuple[int, int]
 """Cost in grid units, pixels flipped."""
@@ -114,32 +115,66 @@ def count_flips(keys: Sequence[tuple[int, int, float]], colours: tuple[int, int]
     return sum(most(cells, budget.limit) for cells in by_colour.values())
 
 
+def blend(weights: Sequence[float], values: Sequence[float]) -> float:
+    """Add up products in doubles, from the first on."""
+    total = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        total += weight * value
+    return total
+
+
+def interpolated(plane: Sequence[Sequence[float]], grid: Grid) -> list[list[float]]:
+    """Compute the full-size logits of one class, along the height first."""
+    lines = [
+        [
+            blend(weights, [plane[cell + s][n] for s in range(grid.rows.span)])
+            for n in range(grid.columns.nodes)
+        ]
+        for cell, weights in zip(grid.rows.cells, grid.rows.weights, strict=True)
+    ]
+    columns = list(zip(grid.columns.cells, grid.columns.weights, strict=True))
+    return [[blend(weights, line[cell : cell + len(weights)]) for cell, weights in columns] for line in lines]
+
+
 class ReferenceCoarse:
     """Keys of a batch as lists of doubles."""
 
     backend = "reference"
 
-    def __init__(self, batch: LogitsBatch, grid: Grid) -> None:
-        b, k, h, w = batch.logits.shape
-        self.pixels, self.single = h * w, k == 1
+    def __init__(self, batch: CoarseBatch) -> None:
+        grid = batch.grid
+        b, k, _, _ = batch.logits.shape
+        height, width = grid.shape
+        self.pixels, self.single = height * width, k == 1
         self._colours = grid.rows.colours, grid.columns.colours
-        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).tolist()
-        labels = None if batch.labels is None else batch.labels.tolist()
         self._keys: list[list[tuple[int, int, float]]] = []
-        for i in range(b):
-            found = []
-            for y in range(h):
-                for x in range(w):
-                    logits = rows[i][y][x]
-                    predicted, label = prediction(logits), None if labels is None else labels[i][y][x]
+        self.predicted = np.zeros((b, max(k, 2)), dtype=np.bool_)
+        margins: list[list[float]] = []
+        valid = []
+        for i, image in enumerate(batch.logits.detach().cpu().to(torch.float64).tolist()):
+            slack = grid.slack(max(abs(value) for plane in image for line in plane for value in line))
+            planes = [interpolated(plane, grid) for plane in image]
+            found, kept, counted = [], [], 0
+            for y in range(height):
+                for x in range(width):
+                    logits = [plane[y][x] for plane in planes]
+                    predicted = prediction(logits)
+                    self.predicted[i, predicted] = True
+                    label = None if batch.labels is None else int(batch.labels[i, y, x])
                     if label is not None and label == batch.ignore:
                         continue
+                    counted += 1
                     if batch.items is Items.CORRECT and label != predicted:
                         continue
-                    price = key(margin(logits, predicted), grid.rows.inverse[y], grid.columns.inverse[x])
+                    d = max(margin(logits, predicted) - slack, 0.0)
+                    kept.append(d)
+                    price = key(d, grid.rows.inverse[y], grid.columns.inverse[x])
                     found.append((grid.rows.cells[y], grid.columns.cells[x], price))
             self._keys.append(found)
+            margins.append(kept)
+            valid.append(counted)
         self.items = np.array([len(found) for found in self._keys], dtype=np.int64)
+        self.full = ReferencePrepared.of_margins(margins, valid, pixels=self.pixels, single=self.single)
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `CoarsePrepared.flips`."""

@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
@@ -51,10 +52,42 @@ class CpuPrepared:
         self.items = totals[:, 0]
         self.valid = np.full(b, self.pixels, dtype=np.int64) if batch.labels is None else totals[:, 1]
         self.finite = totals[:, 2] == 0
+        self._count(histogram, -(-self.pixels // (workers * _margins.CHUNK)) * _margins.CHUNK)
+
+    def _count(self, histogram: npt.NDArray[np.int32], span: int) -> None:
+        """Keep how many margins of each bucket every worker met among its `span`, the last one among fewer."""
         self._by_worker = histogram
-        self._span = -(-self.pixels // (workers * _margins.CHUNK)) * _margins.CHUNK
+        self._span = span
         self._histogram: IntArray = np.add.reduce(histogram, axis=1, dtype=np.int64)
-        self._ascending = [0] * b
+        self._ascending = [0] * len(self._margins)
+
+    @staticmethod
+    def of_margins(
+        margins: FloatArray,
+        histogram: npt.NDArray[np.int32],
+        items: IntArray,
+        valid: IntArray,
+        span: int,
+        *,
+        pixels: int,
+        single: bool,
+    ) -> CpuPrepared:
+        """Take margins that something else computed.
+
+        Args:
+            margins: float64 [B, N], not negative, NaN where there is no item; reordered in place.
+            histogram: int32 [B, workers, BUCKETS], items per bucket of margins.
+            items: int64 [B].
+            valid: int64 [B].
+            span: how many margins each worker looked at, the last ones fewer or none.
+            pixels: of one image, at most N.
+            single: True for a single-logit head.
+        """
+        made = CpuPrepared.__new__(CpuPrepared)
+        made._margins, made.items, made.valid = margins, items, valid
+        made.pixels, made.single, made.finite = pixels, single, np.ones(len(items), np.bool_)
+        made._count(histogram, span)
+        return made
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `Prepared.flips`."""

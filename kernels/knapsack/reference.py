@@ -102,8 +102,29 @@ class ReferencePrepared:
             pairs = zip(image, references, strict=True)
             self._margins.append([margin(pixel, y) for pixel, y in pairs if y is not None])
             valid.append(counted)
+        self._count(valid)
+
+    def _count(self, valid: Sequence[int]) -> None:
         self.items = np.array([len(m) for m in self._margins], dtype=np.int64)
         self.valid = np.array(valid, dtype=np.int64)
+
+    @staticmethod
+    def of_margins(
+        margins: list[list[float]], valid: Sequence[int], *, pixels: int, single: bool
+    ) -> ReferencePrepared:
+        """Take margins that something else computed.
+
+        Args:
+            margins: of each image's items, not negative.
+            valid: of each image, how many pixels count.
+            pixels: of one image.
+            single: True for a single-logit head.
+        """
+        made = ReferencePrepared.__new__(ReferencePrepared)
+        made._margins, made.pixels, made.single = margins, pixels, single
+        made.finite = np.ones(len(margins), np.bool_)
+        made._count(valid)
+        return made
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `Prepared.flips`."""

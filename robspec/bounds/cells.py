@@ -11,16 +11,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from robspec.bounds.context import Context
 from robspec.bounds.search import Found
-from robspec.ir.plans import Stability
-from robspec.ir.types import Metric
 from robspec.kernels.coarse import CoarsePrepared
-from robspec.kernels.coarse.grid import Grid
-from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
-from robspec.semantics.constant import Constant
 
 _LEVEL = Budget(0, 0.0, 0)
 """Nothing moves."""
@@ -55,19 +49,12 @@ class Bound:
 
     Args:
         full: the bound over full-size logits.
-        metric: its plan is `Accuracy` or `Stability`.
-        context: the batch.
-        grid: how full-size logits are made of coarse ones.
-        constant: with a constant of the coarse logits, both in l2.
+        read: the batch, cell by cell.
+        constant: of the coarse logits, in l2.
     """
 
-    def __init__(self, full: FullSize, metric: Metric, context: Context, grid: Grid, constant: Constant) -> None:
-        if constant.coarse is None:
-            raise ValueError("there is no constant of the coarse logits")
-        self._full = full
-        self._constant = constant.coarse
-        items = Items.PREDICTED if isinstance(metric.plan, Stability) else Items.CORRECT
-        self._cells: CoarsePrepared = context.cells(metric, items, grid)
+    def __init__(self, full: FullSize, read: CoarsePrepared, constant: Fraction) -> None:
+        self._full, self._cells, self._constant = full, read, constant
 
     def clean(self) -> list[Fraction | None]:
         """See `counting.Bound.clean`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from robspec.bounds import _ranks as ranks
 from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector, Metric
 from robspec.kernels import coarse
-from robspec.kernels.coarse import CoarsePrepared
+from robspec.kernels.coarse import CoarseBatch, CoarsePrepared
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
@@ -23,40 +24,54 @@ LEFT_OUT = -1
 """Label of the pixels a metric does not see: ignored, or outside its region."""
 
 
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """The logits of a batch before a fixed up-sampling.
+
+    Args:
+        logits: [B, K, h, w].
+        grid: how full-size logits are made of them.
+        enlarge: computes these, [B, K, H, W].
+    """
+
+    logits: torch.Tensor
+    grid: Grid
+    enlarge: Callable[[torch.Tensor], torch.Tensor]
+
+
 class Context:
     """A batch of images, shared by every metric asked of it.
 
     Args:
         backend: computes the knapsacks.
-        logits: [B, K, H, W].
+        logits: [B, K, H, W]; or before a fixed up-sampling, and then full-size ones are made once they are asked for.
         labels: int64 [B, H, W], or None when no metric needs an annotation.
         ignore: the label left out, or None.
         region: bool [B, H, W] from region files, or None.
         weights: float64 [B, H, W] from weight files, non-negative, or None.
         scenes: of a detector, what is done with its scores, and each image with its boxes and objects; or None.
-        grid: of a network that ends in a fixed up-sampling, how its logits are made of the coarse ones; or None.
         water: False to price entering a class by the pair bound even where water filling is exact, for comparison.
     """
 
     def __init__(
         self,
         backend: Backend,
-        logits: torch.Tensor,
+        logits: torch.Tensor | Coarse,
         labels: torch.Tensor | None,
         ignore: int | None,
         region: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         *,
         scenes: tuple[Detector, tuple[Scene, ...]] | None = None,
-        grid: Grid | None = None,
         water: bool = True,
     ) -> None:
         self.backend = backend
-        self.logits = logits
+        self.coarse = logits if isinstance(logits, Coarse) else None
+        self.by_cells = self.coarse is not None
+        self._logits = logits if isinstance(logits, torch.Tensor) else None
         self.labels = labels
         self.region = region
         self.weights = weights
-        self.grid = grid
         self._scenes = scenes
         self._ignore = ignore
         self._water = water
@@ -67,13 +82,37 @@ class Context:
         self._ranked: list[object] = []
         self._counted: dict[Hashable, Any] = {}
 
+    @property
+    def logits(self) -> torch.Tensor:
+        """Full-size logits, [B, K, H, W]."""
+        if self._logits is None:
+            self._logits = self._few.enlarge(self._few.logits)
+        return self._logits
+
+    @property
+    def _few(self) -> Coarse:
+        if self.coarse is None:
+            raise ValueError("there are no coarse logits")
+        return self.coarse
+
+    @property
+    def given(self) -> torch.Tensor:
+        """The logits that the network gave, before a fixed up-sampling if there is one."""
+        return self.logits if self.coarse is None else self.coarse.logits
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Images, height and width in pixels."""
+        sides = tuple(self.logits.shape[2:]) if self.coarse is None else self.coarse.grid.shape
+        return (len(self), sides[0], sides[1])
+
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self.given)
 
     @property
     def classes(self) -> int:
         """Number of classes, 2 for a single logit."""
-        return max(int(self.logits.shape[1]), 2)
+        return max(int(self.given.shape[1]), 2)
 
     def detections(self) -> tuple[Detector, tuple[Scene, ...]]:
         """Give each image as a detector sees it."""
@@ -95,25 +134,31 @@ class Context:
 
     def by_pairs(self) -> Context:
         """Give the same batch with every item priced by the pair bound."""
-        return self._like(self.logits, water=False)
+        return self._like(self._source, water=False)
 
     def of(self, logits: torch.Tensor) -> Context:
         """Give the same batch with other logits of the same shape."""
         return self._like(logits, water=self._water)
 
-    def _like(self, logits: torch.Tensor, *, water: bool) -> Context:
+    @property
+    def _source(self) -> torch.Tensor | Coarse:
+        return self.logits if self.coarse is None else self.coarse
+
+    def _like(self, logits: torch.Tensor | Coarse, *, water: bool) -> Context:
         rest = (self.labels, self._ignore, self.region, self.weights)
-        return Context(self.backend, logits, *rest, scenes=self._scenes, grid=self.grid, water=water)
+        return Context(self.backend, logits, *rest, scenes=self._scenes, water=water)
 
     def full_size(self) -> Context:
-        """Give the same batch without a look at coarse logits, for comparison; what was read is shared."""
-        found = self._like(self.logits, water=self._water)
-        found.grid = None
-        found._seen, found._prepared, found._one_class, found._ranked = (
+        """Give the same batch without a look at cells, for comparison; what was read is shared."""
+        found = self._like(self._source, water=self._water)
+        found.by_cells = False
+        found._logits = self._logits
+        found._seen, found._prepared, found._one_class, found._ranked, found._coarse = (
             self._seen,
             self._prepared,
             self._one_class,
             self._ranked,
+            self._coarse,
         )
         return found
 
@@ -139,7 +184,7 @@ class Context:
         if labels is None:
             if annotated or metric.region:
                 raise ValueError("the metric needs labels")
-            labels = torch.zeros(self.logits.shape[0], *self.logits.shape[2:], dtype=torch.int64)
+            labels = torch.zeros(self.shape, dtype=torch.int64)
         keep = torch.ones_like(labels, dtype=torch.bool)
         if self._ignore is not None and (annotated or metric.region):
             keep &= labels != self._ignore
@@ -171,20 +216,29 @@ class Context:
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
 
-    def cells(self, metric: Metric, items: Items, grid: Grid) -> CoarsePrepared:
-        """Read the batch for a metric over all classes, cell by cell of a fixed up-sampling.
+    def cells(self, metric: Metric, items: Items) -> CoarsePrepared:
+        """Read coarse logits for a metric over all classes, cell by cell of the up-sampling.
 
         Args:
             metric: it decides what is left out; of the largest logit alone.
             items: what can be flipped.
-            grid: how the logits are made of coarse ones.
         """
         key = (metric.region, metric.region_mask, items)
         if key not in self._coarse:
             labels = self.seen(metric, annotated=items is Items.CORRECT)
-            batch = LogitsBatch(self.logits, labels, items, None if labels is None else LEFT_OUT)
-            self._coarse[key] = coarse.prepare(self.backend.name, batch, grid)
+            ignore = None if labels is None else LEFT_OUT
+            batch = CoarseBatch(self._few.logits, self._few.grid, labels, items, ignore)
+            self._coarse[key] = coarse.prepare(self.backend.name, batch)
         return self._coarse[key]
+
+    def predicted(self) -> list[int]:
+        """List the classes that are predicted anywhere; the second of a single logit where it is positive."""
+        if self._coarse and self._logits is None:
+            known = next(iter(self._coarse.values())).predicted
+            return [int(k) for k in np.flatnonzero(known.any(axis=0))]
+        logits = self.logits
+        found = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
+        return [int(k) for k in torch.unique(found).int().tolist()]
 
     def one_class(
         self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False
@@ -217,7 +271,8 @@ class Context:
         """Tell for each image whether its logits are all finite, and small enough for squares of doubles."""
         # The least and the largest of numbers with a NaN among them are NaN. The comparison is made in double: in a
         # shorter type the limit itself would be infinite.
-        extremes = [(float(low), float(high)) for low, high in map(torch.aminmax, self.logits)]
+        # What is interpolated lies between the coarse logits.
+        extremes = [(float(low), float(high)) for low, high in map(torch.aminmax, self.given)]
         return [low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT for low, high in extremes]
 
 

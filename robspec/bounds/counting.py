@@ -13,7 +13,7 @@ from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import Rate, Stability
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import Items
+from robspec.kernels.knapsack import Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
@@ -26,10 +26,17 @@ def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | 
     """Open a counting metric on a batch."""
     if isinstance(metric.plan, Rate):
         return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
-    bound = Bound(metric, context, constant)
-    if context.grid is None or constant.coarse is None or constant.output_norm.p != 2 or metric.rank > 1:
+    if context.coarse is None or metric.rank > 1:
+        return Bound(metric, context, constant)
+    read = context.cells(metric, _items(metric))
+    bound = Bound(metric, context, constant, read.full)
+    if not context.by_cells or constant.coarse is None or constant.output_norm.p != 2:
         return bound
-    return cells.Bound(bound, metric, context, context.grid, constant)
+    return cells.Bound(bound, read, constant.coarse)
+
+
+def _items(metric: Metric) -> Items:
+    return Items.PREDICTED if isinstance(metric.plan, Stability) else Items.CORRECT
 
 
 class Bound:
@@ -39,14 +46,16 @@ class Bound:
         metric: its plan is `Accuracy` or `Stability`.
         context: the batch.
         constant: Lipschitz constant for the attack's norm.
+        prepared: the batch where it has been read; by default it is read here.
     """
 
-    def __init__(self, metric: Metric, context: Context, constant: Constant) -> None:
+    def __init__(
+        self, metric: Metric, context: Context, constant: Constant, prepared: Prepared | None = None
+    ) -> None:
         self.metric = metric
         self.constant = constant
         squared = constant.output_norm.p == 2
-        items = Items.PREDICTED if isinstance(metric.plan, Stability) else Items.CORRECT
-        self._prepared = context.prepared(metric, items, squared=squared)
+        self._prepared = prepared or context.prepared(metric, _items(metric), squared=squared)
 
     def clean(self) -> list[Fraction | None]:
         """Compute the clean values.

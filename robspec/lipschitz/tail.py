@@ -13,7 +13,7 @@ from torch import fx
 from robspec.function.head import COPIES, ending_at
 from robspec.function.layout import module_path, read
 from robspec.function.nodes import arguments, operation, plain
-from robspec.function.program import AnyProgram, declared
+from robspec.function.program import AnyProgram, GraphProgram, declared
 from robspec.function.running import FLOATS
 from robspec.function.settle import settle
 from robspec.kernels.coarse.grid import Axis, Grid
@@ -41,14 +41,23 @@ class Tail:
         kind: what follows it, in words.
         sides: height and width of the coarse logits.
         grid: how pixels are made of them, by the definition of the interpolation.
+        nodes: the up-sampling and the crops after it, in their order.
     """
 
-    coarse: AnyProgram
+    coarse: GraphProgram
     node: str
     module: str
     kind: str
     sides: tuple[int, int]
     grid: Grid
+    nodes: tuple[fx.Node, ...]
+
+    def enlarge(self, logits: torch.Tensor) -> torch.Tensor:
+        """Compute full-size logits, [B, K, H, W], as the network does from coarse ones, [B, K, h, w]."""
+        with torch.no_grad():
+            for node in self.nodes:
+                logits = node.target(logits, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+        return logits
 
     @property
     def text(self) -> str:
@@ -73,10 +82,12 @@ def find(program: AnyProgram) -> Tail | None:
     """
     program = settle(program)
     layout = read(program)
-    node, crops = layout.output, []
+    node, crops, nodes = layout.output, [], []
     while (under := _under(node)) is not None:
-        node, crop = under
-        crops += [] if crop is None else [crop]
+        above, (node, crop) = node, under
+        if crop is not None:
+            crops.append(crop)
+            nodes.append(above)
     name = operation(node)
     if name not in (*_NEAREST, _BILINEAR) or not node.args or not isinstance(node.args[0], fx.Node):
         return None
@@ -99,7 +110,9 @@ def find(program: AnyProgram) -> Tail | None:
     grid = Grid(Axis.of(lines[0], sides[0]), Axis.of(lines[1], sides[1]))
     kind = "nearest" if name in _NEAREST else "bilinear" + (", corners aligned" if rest.get("align_corners") else "")
     kind += f" x{after[1] / sides[0]:.4g}" + (", cropped" if crops else "")
-    return Tail(ending_at(program, source), source.name, module_path(source, layout.owners), kind, sides, grid)
+    chain = tuple(reversed([*nodes, node]))
+    module = module_path(source, layout.owners)
+    return Tail(ending_at(program, source), source.name, module, kind, sides, grid, chain)
 
 
 def _shape(node: fx.Node) -> tuple[int, int, int] | None:

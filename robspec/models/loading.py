@@ -152,6 +152,16 @@ class LoadedModel:
         runner = Runner(self.program, self.dtype, torch.float64, self.device)
         return replace(self, forward_dtype=torch.float64, _runner=runner)
 
+    def ending_earlier(self, program: GraphProgram, output_shape: tuple[int, ...]) -> LoadedModel:
+        """Give the part of the same file that computes what its end works on.
+
+        Args:
+            program: this model's up to one of its nodes.
+            output_shape: of what that node computes of one image.
+        """
+        runner = Runner(program, self.dtype, self.forward_dtype, self.device)
+        return replace(self, program=program, output_shape=output_shape, _runner=runner, _checked=set())
+
     def _run(self, images: Tensor) -> Tensor:
         count = images.shape[0]
         given = images.to(device=self.device, dtype=self.forward_dtype)

@@ -242,7 +242,7 @@ class Check:
         self._crew: Crew | Cluster | None = None if after is None else after._crew
         if self._crew is None and (options.workers is not None or options.ray is not None):
             setup = Setup(model, self._session.model.sha256, self._session.wanted, threads())
-            setup = replace(setup, function=key(self._session.model.program, L2, L2))
+            setup = replace(setup, function=key(self._session.model.program, L2, L2), coarse=options.coarse)
             self._crew = _crew(options, setup)
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
@@ -319,10 +319,10 @@ class Check:
             self._kept.callback(store.close)
         # Of a detector two outputs would have to be kept.
         remembers = store is not None and detector is None
-        kept = Remembering(session.model, store, identity(session.model)) if store and remembers else None
-        model, crew, apart = kept or session.model, self._crew, session.established.apart
-        ahead = None if crew is None else Ahead(program, session.model, session.data, crew, kept, apart=apart)
-        watch: Watch = Conduct(session.model, scores=program.model.task.scores)
+        kept = Remembering(session.runs, store, identity(session.runs)) if store and remembers else None
+        model, crew, apart = kept or session.runs, self._crew, session.established.apart
+        ahead = None if crew is None else Ahead(program, session.runs, session.data, crew, kept, apart=apart)
+        watch: Watch = Conduct(session.runs, scores=program.model.task.scores)
         if detector is not None:
             watch = DetectorConduct(session.model, detector)
 
@@ -402,7 +402,8 @@ class Check:
         from robspec.session.decomposed import at_measured
 
         starts = first_images(session.data, self._program)
-        parts = (session.model, session.data, session.backend, session.established)
+        established = replace(session.established, tail=None)
+        parts = (session.model, session.data, session.backend, established)
         return at_measured(self._program, *parts, starts, self._size)
 
     def _attacked(

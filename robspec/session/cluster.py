@@ -20,7 +20,7 @@ import torch
 from robspec import extras
 from robspec.models.loading import LoadedModel, load
 from robspec.session.crew import TRIES, Arrays
-from robspec.session.worker import Setup, Task, answer, same, unpacked
+from robspec.session.worker import Setup, Task, answer, before_tail, same, unpacked
 from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 
 
@@ -42,10 +42,11 @@ class Holder:
             self._model: LoadedModel = load(path, **setup.options)
         if not same(self._model, setup):
             raise ValueError(f"{setup.path}: it, or the code that builds its network, is another than it was")
+        self._runs = before_tail(self._model) if setup.coarse else self._model
 
     def answer(self, task: Task) -> bytes:
         """Compute one batch; see `robspec.session.worker`."""
-        return answer(self._model, task)
+        return answer(self._model, task, self._runs)
 
     def process(self) -> int:
         """Process id."""

@@ -72,7 +72,7 @@ def at_measured(
                 seconds=_SECONDS,
             )
             slopes[constant] = min(constant.value, Fraction(pair.lower) / scales(program.model.normalize)[1])
-    at = tuple(replace(c, value=slopes[c]) for _, c in pairs)
+    at = tuple(replace(c, value=slopes[c], coarse=None) for _, c in pairs)
     asked = replace(program, properties=tuple(p for p, _ in pairs))
     report = check(asked, model, data, backend, replace(established, constants=at), batch_size=size)
     return {p.name: slopes[c] for p, c in pairs}, report.properties

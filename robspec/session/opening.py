@@ -22,6 +22,7 @@ from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
+from robspec.session.worker import before_tail
 from robspec.verify.backend import choose
 from robspec.verify.constant import Established, establish, with_coarse
 from robspec.verify.result import Times
@@ -41,6 +42,7 @@ class Session:
         times: spent so far.
         left_out: how many images of the data set are not looked at.
         wanted: how the model was loaded, the arguments of `load` beside its file.
+        short: the model cut before a fixed up-sampling, where bounds look there; else None.
     """
 
     model: LoadedModel
@@ -51,6 +53,12 @@ class Session:
     times: Times
     left_out: int = 0
     wanted: dict[str, Any] = field(default_factory=dict)
+    short: LoadedModel | None = None
+
+    @property
+    def runs(self) -> LoadedModel:
+        """What computes the logits of a check."""
+        return self.short or self.model
 
 
 def open_session(
@@ -133,14 +141,16 @@ def open_session(
         seen = [refuse_other_kernels(m, default_batch_size(program.model)) for m in (loaded, loaded.second) if m]
         text = f"kernels: {', '.join(dict.fromkeys(seen))}; torch {torch.__version__}, full float32, no transforms"
         established = replace(established, notes=(*established.notes, text))
+    short = None
     if coarse:
         established = with_coarse(program, established, loaded.program)
+        short = before_tail(loaded)
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove
     notes = (*weights_notes(loaded, key, prefix), images.scaling)
     if len(images) < whole:
         notes = (*notes, f"limit: the first {len(images)} of {whole} images; no verdict is about the others")
-    return Session(loaded, images, chosen, established, notes, times, whole - len(images), wanted)
+    return Session(loaded, images, chosen, established, notes, times, whole - len(images), wanted, short)
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:

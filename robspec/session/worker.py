@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from robspec.lipschitz.cache import key
+from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
@@ -35,6 +36,7 @@ class Setup:
         options: the other arguments of `load`.
         threads: how many threads torch uses.
         function: `robspec.lipschitz.cache.key` of its program, which the code of `--arch` decides too; or empty.
+        coarse: whether logits are wanted as they are before the fixed up-sampling that ends the network.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Setup:
     options: dict[str, Any]
     threads: int
     function: str = ""
+    coarse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,9 @@ def main(descriptor: int) -> None:
         model = load(setup.path, **setup.options)
         if not same(model, setup):
             sys.exit(f"{setup.path}: it, or the code that builds its network, is another than it was")
+        runs = before_tail(model) if setup.coarse else model
         while True:
-            connection.send_bytes(answer(model, connection.recv()))
+            connection.send_bytes(answer(model, connection.recv(), runs))
     except (EOFError, OSError):
         return  # whoever asked has ended
 
@@ -87,27 +91,34 @@ def same(model: LoadedModel, setup: Setup) -> bool:
     return not setup.function or key(model.program, L2, L2) == setup.function
 
 
-def answer(model: LoadedModel, task: Task) -> bytes:
+def before_tail(model: LoadedModel) -> LoadedModel:
+    """Give the network up to the fixed up-sampling that ends it; the network itself where it ends otherwise."""
+    tail = find(model.program)
+    return model if tail is None else model.ending_earlier(tail.coarse, (model.output_shape[0], *tail.sides))
+
+
+def answer(model: LoadedModel, task: Task, runs: LoadedModel | None = None) -> bytes:
     """Compute one batch.
 
     Args:
         model: loaded.
         task: the batch.
+        runs: computes the logits; by default the model.
 
     Returns:
         Arrays, packed; nothing where computing them raised an error.
     """
     try:
-        return packed(_arrays(model, task))
+        return packed(_arrays(model, task, runs or model))
     except Exception:  # noqa: BLE001
         # Who asked meets the same error when it computes the batch itself, and words it as it always does.
         return b""
 
 
-def _arrays(model: LoadedModel, task: Task) -> Iterable[npt.NDArray[Any]]:
+def _arrays(model: LoadedModel, task: Task, runs: LoadedModel) -> Iterable[npt.NDArray[Any]]:
     images = torch.from_numpy(task.images)
     if task.logits:
-        yield model.logits(images).numpy()
+        yield runs.logits(images).numpy()
         if model.second is not None:
             yield model.second.logits(images).numpy()
     for smoothing in task.smoothings:

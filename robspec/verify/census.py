@@ -101,7 +101,7 @@ class Census:
         """
         self.images += len(names)
         if self._program.model.detector is None:
-            self.predicted.update(_predicted(context.logits))
+            self.predicted.update(context.predicted())
         else:
             self._count_objects(context)
         if context.labels is not None:
@@ -130,9 +130,8 @@ class Census:
         annotated = view.metric.needs_masks
         whole = context.seen(replace(view.metric, region=(), region_mask=False), annotated=annotated)
         seen = context.seen(view.metric, annotated=annotated)
-        shape = (context.logits.shape[0], *context.logits.shape[2:])
-        before = torch.ones(shape, dtype=torch.bool) if whole is None else whole != LEFT_OUT
-        kept = torch.ones(shape, dtype=torch.bool) if seen is None else seen != LEFT_OUT
+        before = torch.ones(context.shape, dtype=torch.bool) if whole is None else whole != LEFT_OUT
+        kept = torch.ones(context.shape, dtype=torch.bool) if seen is None else seen != LEFT_OUT
         if view.metric.weighted and context.weights is not None:
             kept &= context.weights > 0
         view.pixels += int(before.sum())
@@ -161,12 +160,6 @@ def leaves(metric: Metric) -> Iterator[Metric]:
 
 def _key(metric: Metric) -> Key:
     return (metric.region, metric.region_mask, metric.weighted, metric.needs_masks)
-
-
-def _predicted(logits: torch.Tensor) -> set[int]:
-    """Classes that are predicted somewhere; the second class of a single logit where it is positive."""
-    found = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
-    return set(torch.unique(found).int().tolist())
 
 
 def _add(counts: list[int], labels: torch.Tensor) -> None:

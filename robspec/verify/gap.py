@@ -92,7 +92,7 @@ def _explained(
         _asked(p, r) for p in report.properties if p.source.smoothing is None for r in p.requirements if _open(r)
     ]
     searched = list(dict.fromkeys(a for a in asked if a is not None))
-    budgets = largest_budgets(report.program, searched, model, data, backend, size)
+    budgets = largest_budgets(report.program, searched, model, data, backend, size, established.tail)
     found = dict(zip(searched, budgets, strict=True))
     measured: dict[Constant, Fraction | None] = {}
     properties = []

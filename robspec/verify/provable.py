@@ -10,6 +10,7 @@ from fractions import Fraction
 from robspec.bounds.context import Context
 from robspec.ir.types import Program, Property, Requirement, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
+from robspec.lipschitz.tail import Tail
 from robspec.semantics.constant import Constant
 from robspec.verify import seen
 from robspec.verify.decide import decide
@@ -41,7 +42,13 @@ class Asked:
 
 
 def largest_budgets(
-    program: Program, asked: Sequence[Asked], model: LogitsModel, data: ImageSource, backend: Backend, size: int
+    program: Program,
+    asked: Sequence[Asked],
+    model: LogitsModel,
+    data: ImageSource,
+    backend: Backend,
+    size: int,
+    tail: Tail | None = None,
 ) -> list[Fraction]:
     """Find the largest budget at which each requirement is proved, to about one part in a thousand.
 
@@ -52,12 +59,13 @@ def largest_budgets(
         data: the images, all of which the check has gone through.
         backend: computes the bounds.
         size: images per batch.
+        tail: what follows the model where it was cut.
 
     Returns:
         For each, a budget of four digits at which the very code of the check proves it; 0 where even the budget over
         2^24 is not proved.
     """
-    batches = _Batches(program, model, data, backend, size)
+    batches = _Batches(program, model, data, backend, size, tail)
     low = [Fraction(0)] * len(asked)
     high = [item.budget for item in asked]
     grids = [[item.budget / 2**k for k in range(1, _OCTAVES + 1)] for item in asked]
@@ -76,8 +84,16 @@ def largest_budgets(
 class _Batches:
     """The data set, once more: the logits are kept where they are few, and computed again where not."""
 
-    def __init__(self, program: Program, model: LogitsModel, data: ImageSource, backend: Backend, size: int) -> None:
-        self._given = (program, model, data, backend, size)
+    def __init__(
+        self,
+        program: Program,
+        model: LogitsModel,
+        data: ImageSource,
+        backend: Backend,
+        size: int,
+        tail: Tail | None,
+    ) -> None:
+        self._given = (program, model, data, backend, size, tail)
         self._kept: list[tuple[Context, tuple[str, ...]]] | None = None
         values = len(data)
         for side in model.output_shape:
@@ -92,10 +108,10 @@ class _Batches:
         return iter(self._kept)
 
     def _computed(self) -> Iterator[tuple[Context, tuple[str, ...]]]:
-        program, model, data, backend, size = self._given
+        program, model, data, backend, size, tail = self._given
         for batch in data.batches(size):
             logits = model.logits(batch.images)
-            yield seen.context(program, backend, model, logits, batch), batch.names
+            yield seen.context(program, backend, model, logits, batch, tail), batch.names
 
 
 def _proved(

@@ -156,7 +156,7 @@ def check(
 
     Args:
         program: the compiled specification.
-        model: the loaded model, shapes already matched.
+        model: the loaded model, shapes already matched; cut before a fixed up-sampling where `established` has one.
         data: the images.
         backend: computes the knapsacks.
         established: the Lipschitz constant of each property, image to logits, and the decided claims.
@@ -189,7 +189,7 @@ def check(
         program, sampled or model, backend, len(data), apart=established.apart, sampler=sampler
     )
     census = Census(program)
-    grid, gained = None if established.tail is None else established.tail.grid, Gained(pairs)
+    tail, gained = established.tail, Gained(pairs)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
     try:
@@ -211,11 +211,11 @@ def check(
             if watch is not None:
                 watch.meet(batch.names, batch.images, logits)
             mark = time.perf_counter()
-            context = seen.context(program, backend, model, logits, batch, grid)
+            context = seen.context(program, backend, model, logits, batch, tail)
             refuse_non_finite(context, batch.names)
             evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound, together=gathered)
             answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
-            if grid is not None:
+            if tail is not None:
                 gained.add(context, batch.names, answers)
             whole.add(context)
             for i, (p, _) in enumerate(pairs):

@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from robspec.bounds.context import Context
+from robspec.bounds.context import Coarse, Context
 from robspec.bounds.scene import Scene, centres_of
 from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
-from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.detection import FloatArray, Objects
 from robspec.kernels.knapsack import Backend
+from robspec.lipschitz.tail import Tail
 from robspec.verify.errors import NonFiniteLogitsError
 
 
@@ -72,7 +72,7 @@ def context(
     model: object,
     logits: torch.Tensor,
     batch: Batch,
-    grid: Grid | None = None,
+    tail: Tail | None = None,
 ) -> Context:
     """Put a batch together.
 
@@ -82,7 +82,7 @@ def context(
         model: asked for boxes where it has some.
         logits: what it made of the images, [B, K, H, W]; of a detector [B, K, 1, N].
         batch: the images and what is annotated.
-        grid: how the logits are made of coarse ones, where bounds look at these.
+        tail: of a model that was cut before a fixed up-sampling, what its logits become; else None.
 
     Raises:
         NonFiniteLogitsError: E0401, a box is not finite.
@@ -93,7 +93,8 @@ def context(
         places = None if boxes is None else boxes.logits(batch.images)
         scenes = (detector, _scenes(program, detector, logits, places, batch))
     rest = (batch.labels, program.data.ignore, batch.region, batch.weights)
-    return Context(backend, logits, *rest, scenes=scenes, grid=grid)
+    given = logits if tail is None else Coarse(logits, tail.grid, tail.enlarge)
+    return Context(backend, given, *rest, scenes=scenes)
 
 
 def _scenes(

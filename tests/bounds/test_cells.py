@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from robspec.bounds import cells, counting, open_bound
-from robspec.bounds.context import LEFT_OUT, Context
+from robspec.bounds.context import LEFT_OUT, Coarse, Context
 from robspec.bounds.search import Found
 from robspec.kernels import coarse
+from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Axis, Grid
-from robspec.kernels.knapsack import Items, LogitsBatch
+from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, Norm
@@ -36,9 +37,10 @@ def nearest(nodes: int, pixels: int) -> Axis:
 
 
 def image(margins: list[float], labels: list[int] | None, grid: Grid | None) -> Context:
-    """One row of pixels of two classes; a positive margin is predicted as class 1."""
+    """One row of nodes of two classes, of pixels without a grid; a positive margin is predicted as class 1."""
     logits = torch.tensor([[[0.0] * len(margins)], [margins]], dtype=torch.float64)[None]
-    return Context(CPU, logits, None if labels is None else torch.tensor([[labels]]), 255, grid=grid)
+    given = logits if grid is None else Coarse(logits, grid, lambda z: z.repeat_interleave(4, 3))
+    return Context(CPU, given, None if labels is None else torch.tensor([[labels]]), 255)
 
 
 FOUR = Grid(nearest(1, 1), nearest(1, 4))
@@ -88,10 +90,8 @@ class Cells:
         return np.array([[self.flips_of(0, budget) for budget in budgets]])
 
 
-def bound(full: Full, found: Cells, low: Fraction | None = F(1, 2)) -> cells.Bound:
-    seen = image([1.0] * 4, [1] * 4, FOUR)
-    seen.cells = lambda *_: found  # type: ignore[method-assign,assignment,return-value]
-    return cells.Bound(full, ACCURACY, seen, FOUR, constant(F(9), low))
+def bound(full: Full, found: Cells, low: Fraction = F(1, 2)) -> cells.Bound:
+    return cells.Bound(full, found, low)  # type: ignore[arg-type]
 
 
 def test_the_better_of_two_values_that_both_hold() -> None:
@@ -101,8 +101,6 @@ def test_the_better_of_two_values_that_both_hold() -> None:
     assert bound(Full(F(1, 2), None, 0), reach).worst_case([F(5), F(7)]) == [(F(3, 4), F(1, 2))]
     assert bound(Full(F(0), None, 0), reach).worst_case([F(7), F(5)]) == [(F(1, 4), F(3, 4))]
     assert bound(Full(None, None, 0), reach).worst_case([F(5)]) == [(None,)]
-    with pytest.raises(ValueError, match="no constant of the coarse logits"):
-        bound(Full(F(0), None, 0), reach, None)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_a_constant_of_zero_flips_ties_alone(level: int, needed: int, found: Fou
 def test_where_cells_are_looked_at(
     asked: Any, norm: Norm, low: Fraction | None, grid: Grid | None, by_cells: bool
 ) -> None:
-    seen = image([1.0] * 4, [1] * 4, grid)
+    seen = image([1.0] if grid else [1.0] * 4, [1] * 4, grid)
     if asked.rank > 1:
         seen = seen.of(torch.cat([seen.logits, seen.logits[:, :1] - 1], 1))
     assert isinstance(open_bound(asked, seen, constant(F(2), low, norm)), cells.Bound if by_cells else counting.Bound)
@@ -200,42 +198,71 @@ def test_four_pixels_of_one_node_flip_together() -> None:
     With a constant of 1 for the node the full size has one of 2 = sqrt(4), and flips n pixels from 4 eps^2 >= 2 n on;
     cells flip all from eps^2 >= 2 on, and no part of them before.
     """
-    seen = image([2.0] * 4, [1, 1, 1, 0], FOUR)
+    seen = image([2.0], [1, 1, 1, 0], FOUR)
     full = open_bound(ACCURACY, seen.full_size(), constant(F(2), F(1)))
     by_cells = open_bound(ACCURACY, seen, constant(F(2), F(1)))
     assert by_cells.clean() == full.clean() == [F(3, 4)]
     budgets = [F(1, 2), F(3, 4), F(1), F(5, 4), F(141, 100), F(142, 100)]
     assert full.worst_case(budgets) == [(F(3, 4), F(1, 2), F(1, 4), F(0), F(0), F(0))]
     assert by_cells.worst_case(budgets) == [(F(3, 4), F(3, 4), F(3, 4), F(3, 4), F(3, 4), F(0))]
-    level = open_bound(STABILITY, image([2.0] * 4, None, FOUR), constant(F(2), F(1)))
+    level = open_bound(STABILITY, image([2.0], None, FOUR), constant(F(2), F(1)))
     assert level.clean() == [F(1)]
     assert level.worst_case([F(0), F(2)]) == [(F(1), F(0))]
 
 
 def test_cells_are_read_once_for_each_way_of_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[tuple[str, LogitsBatch, Grid]] = []
+    read: list[tuple[str, CoarseBatch]] = []
     prepare = coarse.prepare
 
-    def spy(backend: str, batch: LogitsBatch, grid: Grid) -> coarse.CoarsePrepared:
-        read.append((backend, batch, grid))
-        return prepare(backend, batch, grid)
+    def spy(backend: str, batch: CoarseBatch) -> coarse.CoarsePrepared:
+        read.append((backend, batch))
+        return prepare(backend, batch)
 
     monkeypatch.setattr(coarse, "prepare", spy)
-    seen = image([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 255], FOUR)
-    one = seen.cells(ACCURACY, Items.CORRECT, FOUR)
-    assert seen.cells(ACCURACY, Items.CORRECT, FOUR) is one
-    other = seen.cells(STABILITY, Items.PREDICTED, FOUR)
+    seen = image([3.0], [1, 1, 0, 255], FOUR)
+    one = seen.cells(ACCURACY, Items.CORRECT)
+    assert seen.cells(ACCURACY, Items.CORRECT) is one
+    other = seen.cells(STABILITY, Items.PREDICTED)
     assert other is not one
     assert (one.items.tolist(), other.items.tolist()) == ([2], [4])
-    (name, batch, grid), (_, whole, _) = read
-    assert (name, grid) == (CPU.name, FOUR)
-    assert batch.logits is seen.logits
+    (name, batch), (_, whole) = read
+    assert (name, batch.grid) == (CPU.name, FOUR)
+    assert batch.logits is seen.given
     assert batch.labels is not None
     assert (batch.labels.tolist(), batch.ignore) == ([[[1, 1, 0, LEFT_OUT]]], LEFT_OUT)
     assert (whole.labels, whole.ignore) == (None, None)
-    # The same batch without a look at cells shares what was read of the full size.
+    # The same batch without a look at cells shares what was read.
     full = seen.full_size()
-    assert full.grid is None
-    assert full.prepared(ACCURACY, Items.CORRECT) is seen.prepared(ACCURACY, Items.CORRECT)
+    assert (full.by_cells, seen.by_cells) == (False, True)
+    assert full.cells(ACCURACY, Items.CORRECT) is one
     assert full.seen(ACCURACY) is seen.seen(ACCURACY)
-    assert seen.grid is FOUR
+
+
+def test_full_size_logits_are_made_only_where_something_asks_for_them() -> None:
+    """Two nodes of four pixels each, of which the second has no pixel predicted as class 1."""
+    made: list[torch.Tensor] = []
+    logits = torch.tensor([[[[0.0, 0.0]], [[2.0, -1.0]]]])
+    grid = Grid(nearest(1, 1), nearest(2, 8))
+
+    def enlarge(z: torch.Tensor) -> torch.Tensor:
+        made.append(z)
+        return z.repeat_interleave(4, 3)
+
+    seen = Context(CPU, Coarse(logits, grid, enlarge), torch.ones(1, 1, 8, dtype=torch.int64), None)
+    low = constant(F(2), F(1))
+    assert (len(seen), seen.classes, seen.shape, seen.given is logits) == (1, 2, (1, 1, 8), True)
+    assert open_bound(ACCURACY, seen, low).worst_case([F(1)]) == [(F(1, 2),)]
+    assert open_bound(ACCURACY, seen.full_size(), low).clean() == [F(1, 2)]
+    assert list(seen.finite()) == [True]
+    assert seen.predicted() == [0, 1]
+    assert seen.by_pairs().by_cells
+    assert not made
+    assert open_bound(metric("recall[c1]", 2), seen, low).clean() == [F(1, 2)]
+    assert len(made) == 1
+    assert seen.logits.shape == (1, 2, 1, 8)
+    assert seen.predicted() == [0, 1]
+    assert len(made) == 1
+    assert Context(CPU, Coarse(logits[..., :1], FOUR, enlarge), None, None).predicted() == [1]
+    assert list(Context(CPU, Coarse(logits * float("nan"), grid, enlarge), None, None).finite()) == [False]
+    with pytest.raises(ValueError, match="no coarse logits"):
+        seen.of(seen.logits).cells(ACCURACY, Items.CORRECT)

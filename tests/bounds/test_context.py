@@ -177,8 +177,7 @@ def test_images_after_one_without_a_value_have_radii() -> None:
 def test_the_same_batch_with_other_logits_or_by_pairs() -> None:
     """What is compared differs in the one thing that it is compared for."""
     detector, scenes = object(), (object(),)
-    grid = object()
-    seen = Context(CPU, LOGITS, LABELS, 255, REGION, REGION.double(), scenes=(detector, scenes), grid=grid)  # type: ignore[arg-type]
+    seen = Context(CPU, LOGITS, LABELS, 255, REGION, REGION.double(), scenes=(detector, scenes))  # type: ignore[arg-type]
     assert seen.detections() == (detector, scenes)
     others = LOGITS + 1
     for like, logits, water in (
@@ -192,10 +191,8 @@ def test_the_same_batch_with_other_logits_or_by_pairs() -> None:
         assert like._water is water
         assert (like.labels, like.region, like.weights) == (seen.labels, seen.region, seen.weights)
         assert (like.backend, like._ignore, like.detections()) == (CPU, 255, (detector, scenes))
-        if like.grid is None:
-            assert like._prepared is (seen if water else like)._prepared
-        else:
-            assert like.grid is grid
+        assert (like.coarse, like.by_cells) == (None, False)
+    assert seen.full_size()._prepared is seen._prepared
     with pytest.raises(ValueError, match="needs a detector"):
         Context(CPU, LOGITS, LABELS, 255).detections()
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from robspec.lipschitz.tail import Tail
+from robspec.models.loading import LoadedModel
 from tests.cli.conftest import Brightness, Project, Run, export
 
 PROPERTIES = """
@@ -82,6 +84,46 @@ def test_cells_certify_more_and_never_less(
     assert [gain["where"] for gain in gains] == ["property accurate", "property stable"]
     assert gains[0]["figures"]["images"] == 4
     assert "at eps 1" in gains[0]["text"]
+
+
+def test_full_size_logits_are_never_made_where_nothing_else_needs_them(
+    project: Project, upsampled: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for what is certified, compared and counted, nor for how far an unknown requirement could be proved."""
+    made: list[tuple[int, ...]] = []
+    enlarge, run = Tail.enlarge, LoadedModel.logits
+
+    def large(self: Tail, logits: torch.Tensor) -> torch.Tensor:
+        made.append(tuple(logits.shape))
+        return enlarge(self, logits)
+
+    def seen(self: LoadedModel, images: torch.Tensor) -> torch.Tensor:
+        found = run(self, images)
+        made.extend([tuple(found.shape)] if found.shape[2] > 4 else [])
+        return found
+
+    monkeypatch.setattr(Tail, "enlarge", large)
+    monkeypatch.setattr(LoadedModel, "logits", seen)
+    asked = PROPERTIES.split("property found {")[0].replace("mean(worst_case) >= 0.01", "mean(worst_case) >= 0.99")
+    project.write_spec(asked, claim="100")
+    result = robspec("check", upsampled, project.spec, "--coarse")
+    assert "UNKNOWN" in result.out
+    assert not made
+    project.write_spec(PROPERTIES, claim="100")
+    assert robspec("check", upsampled, project.spec, "--coarse").status == 0
+    assert made
+    assert set(made) == {(4, 2, 4, 4)}
+
+
+def test_workers_hand_over_coarse_logits(project: Project, upsampled: Path, robspec: Run, tmp_path: Path) -> None:
+    project.write_spec(PROPERTIES.split("property found {")[0], claim="100")
+    found = []
+    for extra in ((), ("--workers", "1")):
+        path = tmp_path / f"{len(extra)}.json"
+        result = robspec("check", upsampled, project.spec, "--coarse", *extra, "--format", "json", "--output", path)
+        assert result.status == 0, result.err
+        found.append(certified(path))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,21 @@ def test_the_weights_are_those_of_the_network(name: str, export: Export) -> None
         assert np.all((down >= rows.cells[y]) & (down < rows.cells[y] + max(rows.colours, 1)))
         assert np.all((across >= columns.cells[x]) & (across < columns.cells[x] + max(columns.colours, 1)))
         assert rows.inverse[y] * columns.inverse[x] == pytest.approx(1 / float(row @ row), rel=1e-9)
+        weights = np.zeros((5, 6))
+        top, left = rows.cells[y], columns.cells[x]
+        weights[top : top + rows.span, left : left + columns.span] = np.outer(rows.weights[y], columns.weights[x])
+        assert weights.reshape(-1) == pytest.approx(row, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_coarse_logits_are_enlarged_as_the_network_does(name: str, export: Export) -> None:
+    network = Ends(ENDS[name][0])
+    found = find(export(network, SHAPE))
+    assert found is not None
+    images = torch.randn(2, *SHAPE)
+    with torch.no_grad():
+        coarse = torch.relu(network.convolution(images)) - 0.3
+        assert torch.equal(found.enlarge(coarse), network(images))
 
 
 def test_the_constant_is_that_of_the_logits_before(export: Export) -> None:

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from robspec.kernels import coarse
+from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Axis, Grid
-from robspec.kernels.knapsack import Items, LogitsBatch
+from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
 from robspec.lipschitz.tail import interpolation, matrix
 
@@ -65,12 +66,12 @@ def one(seed: int) -> Outcome:
     items = rng.choice([Items.CORRECT, Items.PREDICTED])
     counted = (labels != IGNORED) & ((items is Items.PREDICTED) | (labels == predicted))
     shape = grid.shape
-    batch = LogitsBatch(
-        torch.tensor(z).reshape(1, classes, *shape), torch.tensor(labels).reshape(1, *shape), items, IGNORED
+    batch = CoarseBatch(
+        torch.tensor(low).reshape(1, classes, h, w), grid, torch.tensor(labels).reshape(1, *shape), items, IGNORED
     )
     reach = rng.choice([0.0, 10.0 ** rng.uniform(-2, 1)])
     budget = Budget.of(Fraction(reach), Fraction(1), Fraction(2), z.shape[1], single=classes == 1)
-    found = [coarse.prepare(name, batch, grid).flips_of(0, budget) for name in ("reference", "cpu")]
+    found = [coarse.prepare(name, batch).flips_of(0, budget) for name in ("reference", "cpu")]
     flipped = _attacked(dice, u, low, predicted, counted, reach)
     return Outcome(seed, int(counted.sum()), flipped, found[0], found[0] == found[1])
 
