@@ -1,155 +1,123 @@
-"""Compiled loops over cells: the pieces of every cell's envelope, and how far a budget reaches among their slopes."""
+"""Compiled loops over cells: what each gives up at a price for a flip, and the pieces of its envelope between two.
+
+At a price a cell gives up the prefix of its items that is worth most: a corner of its upper concave envelope. Between
+two prices that enclose the one at which the budget runs out, few cells change what they give up, and only their
+envelopes are needed, only there. These passes are short and many: other threads are not worth waking. Sums stay below 2^62: flips times grid units are at most pixels times the limit.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from robspec.kernels._jit import compiled
 
-BUCKETS = 1 << 12
-"""Of slopes: 32 for each power of two."""
-_SHIFT = 47
-_BASE = (1023 - 48) << 5
-"""Units per flip lie between 2^-40, as there are fewer pixels, and 2^41."""
 
-
-@compiled(parallel=True)
-def corners(
-    keys: Any,
-    order: Any,
-    begins: Any,
-    scale: float,
-    limit: int,
-    lengths: Any,
-    gains: Any,
-    ends: Any,
-    free: Any,
-) -> None:
-    """Find the pieces of every cell's upper concave envelope, those of a band's cells of one colour together.
-
-    Products stay below 2^62: flips times grid units are at most pixels times the limit.
+@compiled()
+def choose(table: Any, scale: float, limit: int, price: int, worth: Any, spent: Any, given: Any) -> None:
+    """Find what each cell of a block gives up, the least of what is worth most.
 
     Args:
-        keys: float64 [R, N, C], each cell's ascending, infinite beyond its items.
-        order: int64 [C], the columns of cells, colour after colour.
-        begins: int64 [colours + 1], where in `order` each colour begins.
+        table: float64 [N, lanes], keys, each cell's ascending, infinite beyond its items.
         scale: grid units per unit of a key.
         limit: the budget in grid units.
-        lengths: int64 [R, N * C], overwritten from the left: what each piece costs.
-        gains: int64 [R, N * C], overwritten: what it flips.
-        ends: int64 [R, colours + 1], overwritten: where the pieces of each colour begin, and the last end.
-        free: int64 [R], overwritten: items that cost nothing.
+        price: grid units that a flip is worth, at most limit + 1.
+        worth: int64 [lanes], overwritten.
+        spent: int64 [lanes], overwritten: grid units.
+        given: int64 [lanes], overwritten: items.
     """
     over = np.float64(limit + 1)
-    slots = keys.shape[1]
-    for r in prange(keys.shape[0]):
-        nothing = np.int64(0)
-        end = np.int64(0)
-        ends[r, 0] = 0
-        for colour in range(begins.size - 1):
-            for o in range(begins[colour], begins[colour + 1]):
-                c = order[o]
-                begin = end
-                spent = np.int64(0)
-                flipped = np.int64(0)
-                i = 0
-                units = keys[r, 0, c] * scale
-                while units < over:
-                    price = np.int64(units)
-                    j = i + 1
-                    units = np.inf
-                    while j < slots:
-                        units = keys[r, j, c] * scale
-                        if not (units < over and np.int64(units) == price):
-                            break
-                        units = np.inf
-                        j += 1
-                    if price == 0:
-                        nothing += j
-                    else:
-                        length, gain = price - spent, j - flipped
-                        while end > begin:
-                            # The piece before stays where its slope is larger.
-                            if gains[r, end - 1] * length > gain * lengths[r, end - 1]:
-                                break
-                            end -= 1
-                            length += lengths[r, end]
-                            gain += gains[r, end]
-                        lengths[r, end] = length
-                        gains[r, end] = gain
-                        end += 1
-                    spent, flipped = price, np.int64(j)
-                    i = j
-            ends[r, colour + 1] = end
-        free[r] = nothing
+    for lane in range(worth.size):
+        worth[lane] = 0
+        spent[lane] = 0
+        given[lane] = 0
+    for j in range(table.shape[0]):
+        row = table[j]
+        gained = np.int64(j + 1) * price
+        number = np.int64(j + 1)
+        for lane in range(worth.size):
+            units = row[lane] * scale
+            cost = np.int64(units if units < over else over)
+            value = gained - cost
+            better = (cost == 0) | ((value > worth[lane]) & (cost <= limit))
+            worth[lane] = value if better else worth[lane]
+            spent[lane] = cost if better else spent[lane]
+            given[lane] = number if better else given[lane]
 
 
-@compiled(inline="always")
-def bucket(length: int, gain: int) -> int:
-    """Where a slope belongs: in the order of quotients of doubles, hence of the quotients themselves but for ties."""
-    at = (np.float64(np.float64(length) / np.float64(gain)).view(np.int64) >> _SHIFT) - _BASE
-    return int(0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at)
-
-
-@compiled(parallel=True)
-def steepness(
-    lengths: Any, gains: Any, ends: Any, bands: Any, begins: Any, all_lengths: Any, all_gains: Any, numbers: Any
-) -> None:
-    """Add up the pieces of each colour, bucket by bucket.
+@compiled()
+def at_prices(keys: Any, scale: float, limit: int, prices: Any, spent: Any, given: Any) -> None:
+    """Add up what the cells of each block give up.
 
     Args:
-        lengths: as `corners` wrote them.
-        gains: as there.
-        ends: as there.
-        bands: int64 [R], the bands, colour after colour.
-        begins: int64 [colours + 1], where in `bands` each colour of bands begins.
-        all_lengths: int64 [colours of bands, colours of columns, BUCKETS], zeros, added to.
-        all_gains: the same.
-        numbers: the same, how many pieces.
+        keys: float64 [blocks, N, lanes], as `choose` takes them.
+        scale: as there.
+        limit: as there.
+        prices: int64 [blocks].
+        spent: int64 [blocks], overwritten.
+        given: int64 [blocks], overwritten.
     """
-    across = ends.shape[1] - 1
-    for task in prange((begins.size - 1) * across):
-        row = task // across
-        colour = task - row * across
-        for o in range(begins[row], begins[row + 1]):
-            r = bands[o]
-            for p in range(ends[r, colour], ends[r, colour + 1]):
-                at = bucket(lengths[r, p], gains[r, p])
-                all_lengths[row, colour, at] += lengths[r, p]
-                all_gains[row, colour, at] += gains[r, p]
-                numbers[row, colour, at] += 1
+    lanes = keys.shape[2]
+    for block in range(keys.shape[0]):
+        worth, cost, number = np.empty(lanes, np.int64), np.empty(lanes, np.int64), np.empty(lanes, np.int64)
+        choose(keys[block], scale, limit, prices[block], worth, cost, number)
+        spent[block] = cost.sum()
+        given[block] = number.sum()
 
 
-@compiled(parallel=True)
-def pick(
-    lengths: Any, gains: Any, ends: Any, bands: Any, begins: Any, wanted: Any, places: Any, found: Any
-) -> None:
-    """Copy the pieces of one bucket for each colour.
+@compiled()
+def corners(keys: Any, scale: float, limit: int, prices: Any, spent: Any, given: Any) -> None:
+    """Say what each cell gives up.
 
     Args:
-        lengths: as `corners` wrote them.
-        gains: as there.
-        ends: as there.
-        bands: as in `steepness`.
-        begins: as there.
-        wanted: int64 [colours of bands, colours of columns], a bucket each, -1 for none.
-        places: int64 [colours + 1], where each colour's copies begin, and the last end.
-        found: int64 [2, places[-1]], overwritten: lengths, gains.
+        keys: float64 [blocks, N, lanes], as `choose` takes them.
+        scale: as there.
+        limit: as there.
+        prices: int64 [blocks].
+        spent: int64 [blocks, lanes], overwritten.
+        given: int64 [blocks, lanes], overwritten.
     """
-    across = ends.shape[1] - 1
-    for task in prange((begins.size - 1) * across):
-        row = task // across
-        colour = task - row * across
-        n = places[task]
-        if n == places[task + 1]:
-            continue
-        for o in range(begins[row], begins[row + 1]):
-            r = bands[o]
-            for p in range(ends[r, colour], ends[r, colour + 1]):
-                if bucket(lengths[r, p], gains[r, p]) == wanted[row, colour]:
-                    found[0, n] = lengths[r, p]
-                    found[1, n] = gains[r, p]
-                    n += 1
+    for block in range(keys.shape[0]):
+        worth = np.empty(keys.shape[2], np.int64)
+        choose(keys[block], scale, limit, prices[block], worth, spent[block], given[block])
+
+
+@compiled()
+def between(
+    keys: Any, scale: float, cells: Any, spent: Any, first: Any, last: Any, lengths: Any, gains: Any, ends: Any
+) -> None:
+    """Find the pieces of the envelopes of some cells between two of their corners.
+
+    Args:
+        keys: float64 [blocks, N, lanes], as `choose` takes them.
+        scale: as there.
+        cells: int64 [n], block and lane as one number.
+        spent: int64 [n], what the first corner of each costs.
+        first: int64 [n], how many items it gives up.
+        last: int64 [n], how many the last corner gives up.
+        lengths: int64 [...], overwritten from the left: what each piece costs.
+        gains: int64 [...], overwritten: what it flips.
+        ends: int64 [n], overwritten: how many pieces there are up to each cell's last.
+    """
+    end = np.int64(0)
+    for i in range(cells.size):
+        block, lane = cells[i] // keys.shape[2], cells[i] % keys.shape[2]
+        begin, cost, flipped = end, spent[i], first[i]
+        for j in range(first[i], last[i]):
+            units = np.int64(keys[block, j, lane] * scale)
+            if j + 1 < last[i] and np.int64(keys[block, j + 1, lane] * scale) == units:
+                continue
+            length, gain = units - cost, np.int64(j + 1) - flipped
+            while end > begin:
+                # The piece before stays where its slope is larger.
+                if gains[end - 1] * length > gain * lengths[end - 1]:
+                    break
+                end -= 1
+                length += lengths[end]
+                gain += gains[end]
+            lengths[end] = length
+            gains[end] = gain
+            end += 1
+            cost, flipped = units, np.int64(j + 1)
+        ends[i] = end

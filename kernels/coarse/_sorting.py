@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from robspec.kernels._jit import compiled
-
-
-@compiled()
-def exchange(low: Any, high: Any) -> None:
-    """Put the lesser of each pair into the first array; no NaN."""
-    for c in range(low.size):
-        a, b = low[c], high[c]
-        low[c] = a if a < b else b
-        high[c] = b if a < b else a
 
 
 @compiled()
@@ -26,6 +19,8 @@ def ascending(block: Any, count: int) -> None:
 
     Source: Batcher 1968, merge exchange; Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M.
     """
+    columns = block.shape[1]
+    flat = block.reshape(block.size)
     p = 1
     while p < count:
         k = p
@@ -33,6 +28,10 @@ def ascending(block: Any, count: int) -> None:
             for j in range(k % p, count - k, 2 * k):
                 for i in range(j, min(j + k, count - k)):
                     if i // (2 * p) == (i + k) // (2 * p):
-                        exchange(block[i], block[i + k])
+                        low, high = np.uint64(i * columns), np.uint64((i + k) * columns)
+                        for c in range(np.uint64(columns)):
+                            a, b = flat[low + c], flat[high + c]
+                            flat[low + c] = a if a < b else b
+                            flat[high + c] = b if a < b else a
             k //= 2
         p *= 2

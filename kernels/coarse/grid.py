@@ -24,6 +24,7 @@ class Axis:
         colours: cells whose names are equal modulo this number have no node in common.
         gain: the largest sum of the absolute weights of a pixel.
         exact: whether every pixel is one of the nodes, so that nothing is computed.
+        convex: whether every pixel is a mean of nodes: weights from 0 to 1 whose sum is 1.
     """
 
     nodes: int
@@ -33,6 +34,7 @@ class Axis:
     colours: int
     gain: Fraction
     exact: bool
+    convex: bool
 
     @staticmethod
     def of(rows: Sequence[Mapping[int, Fraction]], nodes: int) -> Axis:
@@ -65,6 +67,7 @@ class Axis:
             span if len(set(cells)) > 1 else 1,
             max(sum((abs(weight) for weight in row.values()), Fraction(0)) for row in rows),
             span == 1 and all(set(row.values()) <= {0, 1} for row in rows),
+            all(min(row.values()) >= 0 and sum(row.values()) == 1 for row in rows),
         )
 
     @property
@@ -94,6 +97,11 @@ class Grid:
     def sides(self) -> tuple[int, int]:
         """Height and width in nodes."""
         return self.rows.nodes, self.columns.nodes
+
+    @property
+    def convex(self) -> bool:
+        """Whether every pixel is a mean of nodes."""
+        return self.rows.convex and self.columns.convex
 
     @property
     def cells(self) -> int:

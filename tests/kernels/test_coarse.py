@@ -44,17 +44,19 @@ def budget(reach: Fraction, pixels: int, *, single: bool = False) -> Budget:
     return Budget.of(reach, Fraction(1), Fraction(2), pixels, single=single)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_backends_agree(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  (a test draws numbers, not secrets)
     torch.manual_seed(seed)
     b, k = rng.choice([1, 2, 3]), rng.choice([1, 2, 3, 5])
-    h, w = rng.randint(1, 5), rng.randint(1, 5)
+    h, w = rng.randint(1, 7), rng.randint(1, 7)
     height, width = rng.randint(1, 4 * h), rng.randint(1, 4 * w)
     grid = Grid(Axis.of(lines(rng, h, height), h), Axis.of(lines(rng, w, width), w))
     dtype = rng.choice([torch.float32, torch.float64])
     steps = rng.choice([1, 2, 1000])
     logits = ((torch.randn(b, k, h, w, dtype=torch.float64) * steps).round() / steps).to(dtype)
+    if rng.random() < 0.6:  # one class is ahead almost everywhere: cells that stay closed
+        logits[:, rng.randrange(k)] += rng.choice([2, 4])
     labels = torch.randint(-1, max(k, 2), (b, height, width))
     items = rng.choice([Items.CORRECT, Items.PREDICTED])
     asked = None if items is Items.PREDICTED and rng.random() < 0.5 else labels
@@ -63,6 +65,7 @@ def test_backends_agree(seed: int) -> None:
         budget(Fraction(reach), height * width, single=k == 1)
         for reach in ("0", "0.01", "0.3", "1", "3", "1e-200", "1e200", str(rng.random()))
     ]
+    rng.shuffle(budgets)
     one, two = (coarse.prepare(name, batch) for name in ("reference", "cpu"))
     assert one.items.tolist() == two.items.tolist()
     assert one.predicted.tolist() == two.predicted.tolist()
@@ -269,7 +272,7 @@ def test_the_relaxation_is_never_below_the_best_choice() -> None:
 
 def test_steep_ties_of_large_cells_are_ordered_exactly() -> None:
     """Slopes that doubles cannot tell apart."""
-    from robspec.kernels.coarse.cpu import _most
+    from robspec.kernels.coarse._slopes import spend
 
     big = 2**22
     lengths = np.array([2**40 - 1, 2**40 - 2**18 - 3, 5], dtype=np.int64)
@@ -282,7 +285,7 @@ def test_steep_ties_of_large_cells_are_ordered_exactly() -> None:
             taken = min(left, length)
             flipped += Fraction(gain * taken, length)
             left -= taken
-        assert _most(lengths, gains, limit) == int(flipped)
+        assert spend(lengths, gains, limit) == int(flipped)
 
 
 def test_cells_of_one_colour_share_no_node() -> None:
