@@ -20,7 +20,8 @@ import torch
 from robspec import extras
 from robspec.models.loading import LoadedModel, load
 from robspec.session.crew import TRIES, Arrays
-from robspec.session.worker import Setup, Task, answer, before_tail, same, unpacked
+from robspec.session.worker import Setup, Task, answer, same, unpacked
+from robspec.verify.constant import before_tail
 from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 
 

@@ -22,9 +22,8 @@ from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
-from robspec.session.worker import before_tail
 from robspec.verify.backend import choose
-from robspec.verify.constant import Established, establish, with_coarse
+from robspec.verify.constant import Established, before_tail, establish, with_coarse
 from robspec.verify.result import Times
 from robspec.verify.run import match_shapes
 

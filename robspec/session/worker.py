@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 
 from robspec.lipschitz.cache import key
-from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
 from robspec.smoothing.sampling import sample
+from robspec.verify.constant import before_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,6 @@ def same(model: LoadedModel, setup: Setup) -> bool:
     if model.sha256 != setup.sha256:
         return False
     return not setup.function or key(model.program, L2, L2) == setup.function
-
-
-def before_tail(model: LoadedModel) -> LoadedModel:
-    """Give the network up to the fixed up-sampling that ends it; the network itself where it ends otherwise."""
-    tail = find(model.program)
-    return model if tail is None else model.ending_earlier(tail.coarse, (model.output_shape[0], *tail.sides))
 
 
 def answer(model: LoadedModel, task: Task, runs: LoadedModel | None = None) -> bytes:

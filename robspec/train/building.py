@@ -55,7 +55,7 @@ def build(config: Config) -> SegmentationNet:
         stages = tuple(zip(model.channels, model.depths, strict=True)) or SIZES[model.size or "S"]
         if any(depth < 1 for _, depth in stages):
             raise ModelDesign(where, "a stage without a convolution", "give each stage a depth of 1 or more")
-        network = LipDeepLabV3(config.outputs, stages, kit=kit, mean=model.mean, std=model.std)
+        network = LipDeepLabV3(config.outputs, stages, kit=kit, mean=model.mean, std=model.std, tail=config.tail)
     elif model.architecture in SCORING:
         scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
         network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
@@ -75,9 +75,11 @@ def build(config: Config) -> SegmentationNet:
             std=model.std,
         )
     else:
-        cls: type[LipFCN | LipUNet] = LipFCN if model.architecture == "fcn" else LipUNet
         shape = {"channels": model.channels, "depths": model.depths} if model.channels else {}
-        network = cls(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std)
+        if model.architecture == "fcn":
+            network = LipFCN(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std, tail=config.tail)
+        else:
+            network = LipUNet(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std)
     sides = {"data.input": config.data.input[1:], "augment.crop": config.augment.crop}
     for name, given in sides.items():
         if any(side % network.stride for side in given):

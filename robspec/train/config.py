@@ -51,6 +51,7 @@ class Network:
     activation: str = rule("text", "maxmin")
     rms_scaling: bool = rule("boolean", False)
     single_logit: bool = rule("boolean", False)
+    tail: str = rule("text", "", choices=("", "bilinear 4", "bilinear 8", "bilinear 16"))
     mean: tuple[float, ...] = rule("number", (0.5, 0.5, 0.5), many=True, low=-1e6, high=1e6)
     std: tuple[float, ...] = rule("number", (1.0, 1.0, 1.0), many=True, low=0, above=True, high=1e6)
 
@@ -174,6 +175,11 @@ class Config:
         return 1 if self.model.single_logit else len(self.data.classes)
 
     @property
+    def tail(self) -> int:
+        """The factor of the fixed up-sampling that ends the network, 1 for none."""
+        return int(self.model.tail.removeprefix("bilinear ") or 1)
+
+    @property
     def private(self) -> bool:
         """Whether noise hides each image."""
         return self.privacy.epsilon > 0 or self.privacy.noise > 0
@@ -273,6 +279,8 @@ def _check(config: Config, where: str) -> None:
 
     if len(model.mean) != data.input[0] or len(model.std) != data.input[0]:
         refuse(f"`model.mean` or `model.std` has no entry per channel of {data.input[0]}", "give one per channel")
+    if model.tail and model.architecture not in ("fcn", "deeplabv3"):
+        refuse(f"`model.tail` with architecture {model.architecture}", "leave it out, or choose fcn or deeplabv3")
     if model.size and (model.architecture != "deeplabv3" or model.channels or model.depths):
         refuse("`model.size` names a table of deeplabv3", "give either size or channels and depths")
     if len(model.channels) != len(model.depths):

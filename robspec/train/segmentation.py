@@ -18,7 +18,7 @@ from robspec.train.config import Config
 from robspec.train.samples import Scene, open_part
 from robspec.train.task import Console
 from robspec.verify.backend import choose
-from robspec.verify.constant import establish
+from robspec.verify.constant import before_tail, establish, gains_by_cells, with_coarse
 from robspec.verify.run import check
 
 SPEC = "model.rspec"
@@ -40,7 +40,7 @@ class PixelTask:
     """
 
     def __init__(self, config: Config, out: Path, generator: Scene | None, console: Console) -> None:
-        self._config, self._out = config, out
+        self._config, self._out, self._by_cells = config, out, config.tail > 1
         self._metrics = list(config.validation.metrics)
         chosen = {"all": self._metrics, "watched": self._metrics[:1]}
         texts = {k: certify.specification(config, metrics, {}, None) for k, metrics in chosen.items()}
@@ -68,8 +68,14 @@ class PixelTask:
         established = establish(self._programs["all"], loaded.program, assume=None)
         constant = established.constants[0]
         console.line(f"proved: L <= {constant.text} (l2 -> l2)")
+        model = loaded
+        if self._by_cells and gains_by_cells(self._programs["all"], established):
+            established, model = (
+                with_coarse(self._programs["all"], established, loaded.program),
+                before_tail(loaded),
+            )
         with console.bar("certifying", len(self._data)) as told:
-            report = check(self._programs["all"], loaded, self._data, choose("auto"), established, progress=told)
+            report = check(self._programs["all"], model, self._data, choose("auto"), established, progress=told)
         certify.require_complete(report)
         found = certify.means(self._config, self._metrics, report)
         floors = {
@@ -102,4 +108,5 @@ class PixelTask:
     def told(self) -> Iterable[str]:
         """See `Task.told`."""
         yield f"wrote {self._out / SPEC}"
-        yield f"again: robspec check {self._out / 'model.pt2'} {self._out / SPEC} --data {self._data.root}"
+        again = f"robspec check {self._out / 'model.pt2'} {self._out / SPEC} --data {self._data.root}"
+        yield f"again: {again}{' --coarse' if self._by_cells else ''}"

@@ -23,6 +23,7 @@ from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.lipschitz.rounding.images import box_of
 from robspec.lipschitz.tail import Tail, find
+from robspec.models.loading import LoadedModel
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
 from robspec.verify.arithmetic import rounding_of, with_rounding
@@ -132,7 +133,7 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Esta
     Raises:
         OptionValueError: E0601, the network does not end so, or no property gains by it.
     """
-    if not any(_over_cells(p, c) for p, c in zip(program.properties, found.constants, strict=True)):
+    if not gains_by_cells(program, found):
         raise OptionValueError(
             "--coarse",
             "cells are looked at for pixel_accuracy and stability of an image, with a proved constant only",
@@ -157,6 +158,17 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Esta
         for norm, v in values.items()
     ]
     return replace(found, constants=constants, tail=tail, notes=(*found.notes, *notes))
+
+
+def gains_by_cells(program: Program, found: Established) -> bool:
+    """Tell whether any property has a bound over cells."""
+    return any(_over_cells(p, c) for p, c in zip(program.properties, found.constants, strict=True))
+
+
+def before_tail(model: LoadedModel) -> LoadedModel:
+    """Give the network up to the fixed up-sampling that ends it; the network itself where it ends otherwise."""
+    tail = find(model.program)
+    return model if tail is None else model.ending_earlier(tail.coarse, (model.output_shape[0], *tail.sides))
 
 
 def _over_cells(prop: Property, constant: Constant) -> bool:

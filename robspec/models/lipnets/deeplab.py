@@ -41,6 +41,7 @@ class LipDeepLabV3(SegmentationNet):
         kit: where the layers come from.
         mean: of the input normalisation.
         std: of the input normalisation.
+        tail: factor of a bilinear interpolation in the place of the last transposed convolutions; 1 for none.
     """
 
     architecture: ClassVar[str] = "deeplabv3"
@@ -53,9 +54,10 @@ class LipDeepLabV3(SegmentationNet):
         kit: LayerKit,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (1.0, 1.0, 1.0),
+        tail: int = 1,
     ) -> None:
         halving = halvings([width for width, _ in stages])
-        super().__init__(kit, mean, std, 2 ** sum(halving))
+        super().__init__(kit, mean, std, 2 ** sum(halving), tail)
         layers: list[nn.Module] = []
         widths: list[int] = []
         before = len(mean)
@@ -72,7 +74,8 @@ class LipDeepLabV3(SegmentationNet):
         count = len(self.branches)
         self.projection = Unit(kit, count * before, before, 1, scale=count**-0.5)
         back: list[nn.Module] = [Unit(kit, before, before)]
-        for width in [*reversed(widths[:-1]), max(_NARROWEST, widths[0] // 2)]:
+        ups = [*reversed(widths[:-1]), max(_NARROWEST, widths[0] // 2)]
+        for width in ups[: len(ups) - (tail.bit_length() - 1)]:
             back.append(Unit(kit, before, width, 2, stride=2, up=True))
             before = width
         self.decoder = nn.Sequential(*back)

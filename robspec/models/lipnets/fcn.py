@@ -26,6 +26,7 @@ class LipFCN(SegmentationNet):
         kit: where the layers come from.
         mean: of the input normalisation.
         std: of the input normalisation.
+        tail: factor of a bilinear interpolation in the place of the last stages on the way back; 1 for none.
     """
 
     architecture: ClassVar[str] = "fcn"
@@ -39,8 +40,9 @@ class LipFCN(SegmentationNet):
         kit: LayerKit,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (1.0, 1.0, 1.0),
+        tail: int = 1,
     ) -> None:
-        super().__init__(kit, mean, std, 2 ** len(channels))
+        super().__init__(kit, mean, std, 2 ** len(channels), tail)
         if len(channels) != len(depths):
             raise ModelDesign("depths", "there are not as many as channels", "give one depth per stage")
         widths = [len(mean), *channels]
@@ -48,12 +50,17 @@ class LipFCN(SegmentationNet):
         for before, width, depth in zip(widths, channels, depths, strict=False):
             layers.append(Unit(kit, before, width, 2, stride=2))
             layers += [Unit(kit, width, width) for _ in range(depth)]
-        for k in range(len(channels) - 1, 0, -1):
+        # Each stage of the way back doubles the sides, the head the last time.
+        last = tail.bit_length() - 1
+        for k in range(len(channels) - 1, max(last - 1, 0), -1):
             width = channels[k - 1]
             layers.append(Unit(kit, channels[k], width, 2, stride=2, up=True))
             layers += [Unit(kit, width, width) for _ in range(depths[k - 1])]
         self.body = nn.Sequential(*layers)
-        self.head = Unit(kit, channels[0], outputs, 2, stride=2, up=True, plain=True)
+        if tail == 1:
+            self.head = Unit(kit, channels[0], outputs, 2, stride=2, up=True, plain=True)
+        else:
+            self.head = Unit(kit, channels[last - 1], outputs, 1, plain=True)
 
     def flow(self, flow: Flow) -> Flow:
         """Encode, decode, and write the logits patch by patch."""

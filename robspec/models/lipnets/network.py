@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from robspec.models.errors import ModelDesign
 from robspec.models.lipnets.activations import MaxMin
@@ -31,14 +32,23 @@ class SegmentationNet(nn.Module, ABC):
         mean: per channel, subtracted from the image.
         std: per channel, what the image is divided by.
         stride: what the sides of the image must be divisible by.
+        tail: factor of a bilinear interpolation that ends it, 1 for none; it divides the stride.
     """
 
     architecture: ClassVar[str] = ""
     mean: Tensor
     inverse: Tensor
 
-    def __init__(self, kit: LayerKit, mean: Sequence[float], std: Sequence[float], stride: int) -> None:
+    def __init__(
+        self, kit: LayerKit, mean: Sequence[float], std: Sequence[float], stride: int, tail: int = 1
+    ) -> None:
         super().__init__()
+        if tail < 1 or stride % tail or tail & (tail - 1):
+            raise ModelDesign(
+                "model.tail",
+                f"sides are halved to one in {stride}, and are to be brought back by a factor of {tail}",
+                "give the network more stages, or a smaller factor",
+            )
         if len(mean) != len(std) or not mean or not all(s > 0 for s in std):
             raise ModelDesign(
                 "normalisation",
@@ -50,8 +60,10 @@ class SegmentationNet(nn.Module, ABC):
         self.channels_in = len(mean)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("inverse", (1.0 / torch.tensor(std, dtype=torch.float64)).float()[:, None, None])
-        self.design_lipschitz: float | None = 1.0 / min(std) if kit.lipschitz else None
-        """The l2 constant, image to logits, in exact arithmetic; None without the Lipschitz kit."""
+        self.tail = tail
+        self.design_lipschitz: float | None = tail / min(std) if kit.lipschitz else None
+        """The l2 constant, image to logits, in exact arithmetic; None without the Lipschitz kit. Before the
+        interpolation, which stretches by its factor at most, it is 1 / min(std)."""
 
     @abstractmethod
     def flow(self, flow: Flow) -> Flow:
@@ -66,7 +78,10 @@ class SegmentationNet(nn.Module, ABC):
         Returns:
             [B, K, H, W].
         """
-        return self.flow(((image - self.mean) * self.inverse, 1.0))[0]
+        found = self.flow(((image - self.mean) * self.inverse, 1.0))[0]
+        if self.tail > 1:
+            found = functional.interpolate(found, scale_factor=self.tail, mode="bilinear")
+        return found
 
     def probe(self) -> Tensor:
         """Draw images of a shape it takes, always the same: what `settled` compares with."""
