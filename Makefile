@@ -9,7 +9,7 @@ OF ?= robspec/lower
 demo: $(STAMP)  ## prove the shipped example
 	$(BIN)/robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
 
-test: $(STAMP)  ## the whole test suite, some 16 minutes on two cores
+test: $(STAMP)  ## the whole test suite, some 14 minutes on two quiet cores
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-deep: $(STAMP)  ## the property tests with 25 times the examples

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from robspec.kernels._threads import share
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import IntArray, Items, LogitsBatch, _views
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
@@ -35,7 +36,8 @@ class CpuCoarse:
         histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
         counts = np.empty((b, workers, 3), dtype=np.int64)
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
-        _margins.read(z, widen, labels, ignore, batch.items is Items.PREDICTED, margins, histogram, counts)
+        every = batch.items is Items.PREDICTED
+        share(_margins.read, b * workers, z, widen, labels, ignore, every, margins, histogram, counts)
         self.items: IntArray = np.add.reduce(counts, axis=1)[:, 0]
         self._starts = _starts(grid.rows), _starts(grid.columns)
         rows, columns = (_names(axis) % axis.colours for axis in (grid.rows, grid.columns))

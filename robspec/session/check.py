@@ -319,10 +319,13 @@ class Check:
             self._kept.callback(store.close)
         # Of a detector two outputs would have to be kept.
         remembers = store is not None and detector is None
-        kept = Remembering(session.model, store, identity(session.model)) if store and remembers else None
+        known = identity(session.model) if remembers else {}
+        kept = Remembering(session.model, store, known) if store and remembers else None
         model, crew, apart = kept or session.model, self._crew, session.established.apart
         ahead = None if crew is None else Ahead(program, session.model, session.data, crew, kept, apart=apart)
-        watch: Watch = Conduct(session.model, scores=program.model.task.scores)
+        # Not the same one, whose hits are counted.
+        by_itself = None if kept is None or store is None else Remembering(session.model, store, known).logits
+        watch: Watch = Conduct(session.model, scores=program.model.task.scores, answer=by_itself)
         if detector is not None:
             watch = DetectorConduct(session.model, detector)
 
