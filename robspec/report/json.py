@@ -69,6 +69,7 @@ def document(report: CheckReport) -> dict[str, Any]:
             "forward": report.times.forward,
             "bound": report.times.bound,
             "attack": report.times.attack,
+            "reasons": report.times.reasons,
             "total": report.times.total,
             "cross_check": report.times.cross_check,
         },

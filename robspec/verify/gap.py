@@ -112,7 +112,7 @@ def _explained(
             items.append(replace(item, gap=gap))
         properties.append(replace(prop, requirements=tuple(items)))
     spent = time.perf_counter() - began
-    times = replace(report.times, bound=report.times.bound + spent, total=report.times.total + spent)
+    times = replace(report.times, reasons=report.times.reasons + spent, total=report.times.total + spent)
     return replace(report, properties=tuple(properties), times=times)
 
 

@@ -344,6 +344,7 @@ class Times:
     forward: float = 0.0
     bound: float = 0.0
     attack: float = 0.0
+    reasons: float = 0.0
     total: float = 0.0
     cross_check: float = 0.0
 
