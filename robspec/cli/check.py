@@ -107,6 +107,7 @@ from robspec.syntax.source import read_source
     type=click.Path(path_type=Path),
     help="Write what `robspec recheck` can check again here; not with --attack.",
 )
+@click.option("--watch", is_flag=True, help="Check again whenever SPEC or MODEL changes, until Ctrl-C.")
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--fail-on",
@@ -162,6 +163,7 @@ def command(
     attack_all: bool,
     cross_check: int | None,
     certificate: Path | None,
+    watch: bool,
     allow: str | None,
     fail_on: str,
     witness_dir: Path,
@@ -180,6 +182,11 @@ def command(
     Example:
       robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
     """
+    if watch:
+        from robspec.cli import _watching
+
+        arguments = {**click.get_current_context().params, "watch": False}
+        return _watching.watch(command, arguments, (spec, model))
     from robspec.lower import compile_source, parse_overrides
 
     _options.check_format(form)

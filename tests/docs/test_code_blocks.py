@@ -28,6 +28,7 @@ ELSEWHERE = {
     "make test": "it is what runs this test",
     "make bench": "a benchmark, not a test; tests/benchmarks runs its parts",
     "robspec check specs/runway/runway.pt2 specs/runway/runway.rspec --workers 2": "tests/cli/test_workers.py",
+    "robspec check specs/runway/runway.pt2 specs/runway/runway.rspec --watch": "tests/cli/test_watch.py",
     "make results": "half an hour; tests/specs measures what it made",
     "make mutants": "not part of the suite",
     "python specs/detector/results.py": "ten minutes; tests/specs checks what it shipped",
