@@ -11,7 +11,7 @@ from torch import fx
 
 from robspec.errors import RobspecError
 from robspec.lipschitz import directed, watching
-from robspec.lipschitz.norms import operator_norm
+from robspec.lipschitz.ahead import operator_norm
 from robspec.lipschitz.stencil import Stencil
 from robspec.semantics.norm import Norm
 
