@@ -169,7 +169,7 @@ def _key(metric: Metric) -> Key:
 
 def _predicted(logits: torch.Tensor) -> set[int]:
     """Classes that are predicted somewhere; the second class of a single logit where it is positive."""
-    found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.max(1).indices
     return set(torch.bincount(found.flatten()).nonzero().flatten().tolist())
 
 
