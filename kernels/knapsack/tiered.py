@@ -15,6 +15,10 @@ _FEW = 1 << 26
 """So many logits, each counted as often as there are classes, are read by numpy: less than a second's work."""
 
 
+_AT_ONCE = 1 << 24
+"""So many logits of one batch, of which numpy keeps copies in double."""
+
+
 class TieredBackend:
     """What `--backend auto` takes on a CPU; counts what this process has read so far."""
 
@@ -43,7 +47,7 @@ class TieredBackend:
 
     def _next(self, logits: torch.Tensor, times: int = 1) -> Backend:
         self._read += logits.numel() * logits.shape[1] * times
-        return cpu.BACKEND if self._read > _FEW else array.BACKEND
+        return cpu.BACKEND if self._read > _FEW or logits.numel() > _AT_ONCE else array.BACKEND
 
 
 TIERED = TieredBackend()

@@ -92,6 +92,14 @@ def test_compiled_code_takes_over_once_much_was_read(monkeypatch: pytest.MonkeyP
         assert backend.prepare(batch).backend == "cpu"
 
 
+def test_a_large_batch_is_compiled_codes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batches()[0]
+    for most, kind in ((batch.logits.numel(), "numpy"), (batch.logits.numel() - 1, "cpu")):
+        monkeypatch.setattr(tiered, "_AT_ONCE", most)
+        if kind == "numpy" or COMPILED:
+            assert tiered.TieredBackend().prepare(batch).backend == kind
+
+
 def test_many_classes_are_ranked_once_by_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiered, "_FEW", 2 * 3 * 20 * 3 * 3)
     backend = tiered.TieredBackend()
