@@ -36,14 +36,14 @@ class Inputs:
         batch_size: images per forward pass, on which the last bits of the logits may depend.
         assume: the constant to stand on where none can be proved, or None.
         use: the data block in place of what the specification says to use, or None.
-        arithmetic: "exact", "real" or "deployed".
+        arithmetic: "exact", "real" or "deployed"; None for "real" where that can be had, and else "exact".
     """
 
     forward: str
     batch_size: int
     assume: Fraction | None
     use: str | None = None
-    arithmetic: str = "exact"
+    arithmetic: str | None = "exact"
 
 
 def text_sha256(text: str) -> str:

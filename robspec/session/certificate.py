@@ -24,14 +24,12 @@ from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
 from robspec.recheck.derive import IN_PARTS, Deriver
 from robspec.recheck.located import Located
-from robspec.recheck.rounded import uncertified
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
 from robspec.session.opening import Session
 from robspec.verify import arithmetic
 from robspec.verify.arithmetic import rounding_of
-from robspec.verify.errors import OptionValueError
 from robspec.verify.evaluate import is_pooled, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
@@ -55,18 +53,11 @@ class Certificate:
         second = session.model.second
         boxes = None if second is None else second.program
         self._rounding = None
-        if inputs.arithmetic != "exact":
-            refused = uncertified(program)
-            if refused:
-                mend = "leave out --certificate, or --arithmetic"
-                raise OptionValueError("--certificate", refused, mend)
+        if inputs.arithmetic is not None and inputs.arithmetic != "exact":
             self._rounding = rounding_of(program, session.model.program, inputs.arithmetic)
         given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding)
         found, self._proofs, self._claim = constants(*given)
         known = session.established.constants
-        if any(c.rounding and not c.value for c in found):
-            what = "the network is constant, and of its rounding no certificate speaks"
-            raise OptionValueError("--certificate", what, "leave out --certificate, or --arithmetic")
         if [(c.value, c.boxes, c.rounding) for c in found] != [(c.value, c.boxes, c.rounding) for c in known]:
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)

@@ -58,8 +58,29 @@ def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Stat
         raise NotProvableError(
             refusal.where,
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "leave out --arithmetic: the forward pass is then taken as exact, and the report says so",
+            "say --arithmetic exact: the forward pass is then taken as exact, and the report says so",
         ) from refusal
+
+
+def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unreal: str = "") -> tuple[str, str]:
+    """Choose what verdicts are about where nobody asked for one or the other.
+
+    Args:
+        program: the compiled specification.
+        graph: the exported program the logits come from.
+        boxes: of a detector, the program its boxes come from; else None.
+        unreal: why nothing about the reals can be had in any case; or empty.
+
+    Returns:
+        "real" and nothing; or "exact", and why no rounding is proved.
+    """
+    try:
+        for part in () if unreal else (graph, boxes):
+            if part is not None:
+                rounding_of(program, part)
+    except NotProvableError as refusal:
+        unreal = f"{refusal.what}, {refusal.where}"
+    return ("exact", unreal) if unreal else ("real", "")
 
 
 def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:
@@ -72,7 +93,7 @@ def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Const
         raise OptionValueError(
             "--arithmetic",
             "a constant that is assumed says nothing of rounding",
-            "leave out --assume-lipschitz, or --arithmetic",
+            "leave out --assume-lipschitz, or say --arithmetic exact",
         )
     return tuple(c if c.status is ConstantStatus.SAMPLED else replace(c, rounding=delta) for c in constants)
 

@@ -230,12 +230,8 @@ class PooledEvaluator:
             return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (best,) * len(budgets))]
         leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
         gammas = [None if best is None else o.threshold.at(best) for o in leaves]
-        if rounded and any(not 0 <= o.threshold.slope <= 1 for o in leaves):
-            raise UnsupportedMetricError(
-                f"property {name}",
-                "a threshold that falls with the clean value, or grows faster, is not pooled with --arithmetic real",
-                "write a fixed threshold, or leave out --arithmetic real",
-            )
+        if rounded:
+            refuse_steep(prop)
         found = (pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
         # Scores know of rounding themselves: it also moves those of images that nobody attacks.
         low = tuple(r if _of_scores(prop) else arithmetic.lessened(r, constant) for r in found)
@@ -282,6 +278,23 @@ def refuse_unsupported(program: Program) -> None:
                     f"there is no bound for weighted {metric.name}: its formula is no rate with a fixed denominator",
                     "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr",
                 )
+
+
+def refuse_steep(prop: Property) -> None:
+    """Stop where rounding of the clean value moves a pooled threshold further than the value itself.
+
+    Raises:
+        UnsupportedMetricError: E0406, naming the property.
+    """
+    if isinstance(prop.query, WorstCaseQuery) or not is_pooled(prop):
+        return
+    leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
+    if any(not 0 <= o.threshold.slope <= 1 for o in leaves):
+        raise UnsupportedMetricError(
+            f"property {prop.name}",
+            "a threshold that falls with the clean value, or grows faster, is not pooled where rounding is proved",
+            "write a fixed threshold, or say --arithmetic exact",
+        )
 
 
 def is_pooled(prop: Property) -> bool:
