@@ -55,10 +55,8 @@ def refuse_rounding(program: Program, options: Options) -> None:
     mend = "leave it out, or say --arithmetic exact"
     unasked = uncertified(program)
     if unasked:
-        refuse(replace(options, attack=None), unasked, mend)
-    if program.model.detector is not None:
-        # Suppression is not monotone: no scores within rounding are the best there are.
-        refuse(options, "of a detector it does not allow for rounding", mend)
+        solved = None if program.model.detector is not None else options.cross_check
+        refuse(replace(options, attack=None, cross_check=solved), unasked, mend)
     if any(prop.smoothing is not None for prop in program.properties):
         raise OptionValueError(
             "--arithmetic",

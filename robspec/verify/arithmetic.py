@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 
 from robspec.bounds.context import Context
+from robspec.bounds.settled import Order, settled
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
-from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Ranked
+from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
@@ -158,6 +160,11 @@ def reach(constant: Constant) -> Fraction:
     return Fraction(directed.ceil_float(max((off / slope for off, slope in parts if off), default=Fraction(0))))
 
 
+def shift(constant: Constant) -> Fraction:
+    """Rounding as a budget, 0 where nothing is rounded."""
+    return reach(constant) if _rounded(constant) else Fraction(0)
+
+
 def _rounded(constant: Constant) -> bool:
     return bool(constant.rounding or constant.boxes_rounding)
 
@@ -198,18 +205,67 @@ def plane_in_favour(metric: Metric, plane: tuple[int, int, int], constant: Const
     return (plane[0] + wider, *plane[1:])
 
 
-def best_of_objects(metric: Metric, clean: Fraction | None, objects: int) -> Fraction | None:
-    """What a detector may be worth at most, whatever rounding did: the best there is.
+def objects_settled(context: Context, metric: Metric, constant: Constant) -> list[bool]:
+    """Tell of which images rounding decides nothing of what a detector finds.
 
-    Suppression is not monotone in the scores, so that no scores are better than all others.
+    Args:
+        context: the images, with their scores, boxes and objects.
+        metric: of objects.
+        constant: with the rounding of scores and boxes.
+    """
+    detector, scenes = context.detections()
+    if not _rounded(constant):
+        return [True] * len(scenes)
+    off = (constant.rounding, constant.boxes_rounding)
+    overlaps = metric.arguments if isinstance(metric.plan, Precisions) and off[1] else (detector.overlap,)
+    readings = [replace(detector, overlap=overlap) for overlap in overlaps]
+    return [
+        all(context.counted(("settled", i, r.overlap, *off), partial(settled, scene, r, *off)) for r in readings)
+        for i, scene in enumerate(scenes)
+    ]
+
+
+class TogetherSettled:
+    """Whether rounding decides nothing of what a detector finds on several images, and of the order of what it finds.
+
+    Args:
+        metric: of objects, of the data set.
+        constant: with the rounding of scores and boxes.
+    """
+
+    def __init__(self, metric: Metric, constant: Constant) -> None:
+        self._metric, self._constant = metric, constant
+        self._each = True
+        self._order = Order(constant.rounding) if isinstance(metric.plan, Precisions) else None
+
+    def add(self, context: Context) -> None:
+        """Read one batch."""
+        if not _rounded(self._constant):
+            return
+        self._each &= all(objects_settled(context, self._metric, self._constant))
+        if self._order is not None:
+            detector, scenes = context.detections()
+            for scene in scenes:
+                self._order.add(scene, detector)
+
+    def __bool__(self) -> bool:
+        return self._each and (self._order is None or self._order.settled())
+
+
+def best_of_objects(metric: Metric, clean: Fraction | None, objects: int, *, settled: bool) -> Fraction | None:
+    """What a detector may be worth at most, whatever rounding did.
+
+    Suppression is not monotone in the scores, so that no scores are better than all others: where rounding may decide
+    something, it is the best there is.
 
     Args:
         metric: of objects.
         clean: as computed; None where the annotation leaves it undefined.
         objects: how many are annotated of its classes.
+        settled: whether rounding decides nothing.
     """
-    if clean is None:
-        return None
+    if clean is None or settled:
+        return clean
     ends = [clean, Fraction(0) if metric.lower_is_better else Fraction(1)]
     if isinstance(metric.plan, Objects | PooledObjects):
         whole = metric.formula.ratio.at(objects, 0, 0, 0)

@@ -414,6 +414,7 @@ class Attacker:
         metric, clean = attack.metric, batch.images
         first = attack_objects.harm(metric, self._context(batch, self._model.logits(clean)))
         for point, eps in enumerate(attack.budgets):
+            eps = max(eps - self._off(constant, attack.norm), Fraction(0))
             best, ranks = clean.clone(), list(first)
             search = partial(self._of_objects, metric, constant, batch, eps, attack.norm)
             for tried in self._once(prop, constant, point, batch, search) if eps else ():
@@ -447,7 +448,7 @@ class Attacker:
 
     def _off(self, constant: Constant, norm: Norm) -> Fraction:
         """How far a clean image is from what is meant by it, where that counts."""
-        return arithmetic.pixels_off(self._program, norm) if constant.rounding else Fraction(0)
+        return arithmetic.pixels_off(self._program, norm) if arithmetic.shift(constant) else Fraction(0)
 
     def _in_range(self, image: Tensor) -> bool:
         low, high = self._range

@@ -18,7 +18,6 @@ from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
 from robspec.verify.aimed import searchable
 from robspec.verify.constant import Established, scales, search_range
-from robspec.verify.evaluate import metrics_of
 from robspec.verify.provable import Asked, largest_budgets
 from robspec.verify.result import CheckReport, Gap, PropertyResult, RequirementResult, Value, Verdict
 from robspec.verify.run import ImageSource, LogitsModel
@@ -189,9 +188,7 @@ def _gap(
     needed = constant.value * reach / target if target else Fraction(0)
     boundary = needed == 0 or (measured is not None and needed < measured)
     causes = ["images-near-boundary" if boundary else "constant-too-large"]
-    # Of a detector what an attack finds is not judged beyond rounding.
-    objects = any(metric.of_objects for metric in metrics_of(query))
-    can = searchable(query) and not (objects and constant.rounding)
+    can = searchable(query)
     if can and not report.attack_steps:
         causes.append("no-attack-tried")
     facts = _Facts(
