@@ -433,7 +433,9 @@ class Check:
         given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
         parts = (self._program, session.model, session.backend, Effort(*given))
         known = None if store is None else Proposals(store, identity(session.model))
-        attacker = Attacker(*parts, Path(finds), options.witness_dir, known)
+        # Gradients are taken in the model's own type, whatever verdicts are about: what they lead to is judged anew.
+        by = session.model.run_in(session.model.dtype)
+        attacker = Attacker(*parts, Path(finds), options.witness_dir, known, by)
         self._kept.callback(attacker.close)
         plan = planned(report, attacker)
         if plan.searches:
