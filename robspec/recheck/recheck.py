@@ -211,13 +211,19 @@ def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
             )
     if rounding is not None:
         ground = _proved(program, model, replace(inputs, arithmetic=rounding.kind), rounding)
-        if all(c.status is ConstantStatus.PROVED and (c.value or not c.rounding) for c in ground.constants):
+        if all(map(_moves, ground.constants)):
             return ground
         unreal = "of a constant that is assumed, or 0, no certificate says what rounding may do"
     if inputs.arithmetic is not None:
         mend = "check and recheck with --arithmetic exact"
         raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", unreal, mend)
     return replace(_proved(program, model, replace(inputs, arithmetic="exact"), None), unreal=unreal)
+
+
+def _moves(constant: Constant) -> bool:
+    """Whether a proved constant is not 0 where something is rounded."""
+    still = (constant.rounding and not constant.value) or (constant.boxes_rounding and not constant.boxes)
+    return constant.status is ConstantStatus.PROVED and not still
 
 
 def _proved(program: Program, model: LoadedModel, inputs: Inputs, rounding: Statement | None) -> _Ground:
@@ -233,12 +239,15 @@ def _type_of(inputs: Inputs, model: LoadedModel) -> torch.dtype:
 def _rounding(program: Program, model: LoadedModel, inputs: Inputs) -> Statement:
     """Prove anew what rounding may do to the logits."""
     if inputs.arithmetic == "deployed":
-        refuse_other_kernels(model, inputs.batch_size)
+        for part in (model, model.second):
+            if part is not None:
+                refuse_other_kernels(part, inputs.batch_size)
 
     def afresh(graph: AnyProgram, box: Box, precision: Precision) -> Rounding:
         return bound(graph, box, (precision,))[0]
 
-    return state(program, model.program, inputs.arithmetic or "real", afresh)
+    boxes = None if model.second is None else model.second.program
+    return state(program, model.program, inputs.arithmetic or "real", afresh, boxes)
 
 
 def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:

@@ -55,8 +55,7 @@ def refuse_rounding(program: Program, options: Options) -> None:
     mend = "leave it out, or say --arithmetic exact"
     unasked = uncertified(program)
     if unasked:
-        solved = None if program.model.detector is not None else options.cross_check
-        refuse(replace(options, attack=None, cross_check=solved), unasked, mend)
+        refuse(replace(options, attack=None), unasked, mend)
     if any(prop.smoothing is not None for prop in program.properties):
         raise OptionValueError(
             "--arithmetic",

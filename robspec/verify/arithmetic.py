@@ -35,13 +35,16 @@ _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
 
 
-def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Statement:
+def rounding_of(
+    program: Program, graph: AnyProgram, kind: str = "real", boxes: AnyProgram | None = None
+) -> Statement:
     """Bound how far float64 logits may be from those that a verdict is about.
 
     Args:
         program: the compiled specification.
         graph: the exported program the logits come from.
         kind: "real" or "deployed".
+        boxes: of a detector, the exported program its boxes come from; else None.
 
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
@@ -53,7 +56,7 @@ def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Stat
             "call torch.set_flush_denormal(False)",
         )
     try:
-        return state(program, graph, kind, cached)
+        return state(program, graph, kind, cached, boxes)
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
@@ -77,9 +80,8 @@ def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unr
         "real" and nothing; or "exact", and why no rounding is proved.
     """
     try:
-        for part in () if unreal else (graph, boxes):
-            if part is not None:
-                rounding_of(program, part)
+        if not unreal:
+            rounding_of(program, graph, boxes=boxes)
     except NotProvableError as refusal:
         unreal = f"{refusal.what}, {refusal.where}"
     return ("exact", unreal) if unreal else ("real", "")

@@ -132,18 +132,18 @@ def rounded(
     """
     if arithmetic == "exact":
         return found
-    stated = rounding_of(program, graph, arithmetic)
+    stated = rounding_of(program, graph, arithmetic, boxes)
     constants = with_rounding(found.constants, stated.delta)
-    if certified and any(c.rounding and not c.value for c in constants):
+    still = any((c.rounding and not c.value) or (stated.boxes and not c.boxes) for c in constants)
+    if certified and still:
         what = "the network is constant, and of its rounding no certificate speaks"
         raise OptionValueError("--certificate", what, "leave out --certificate, or say --arithmetic exact")
-    notes, off = found.notes, Fraction(0)
-    detector = program.model.detector
-    if detector is not None and detector.match == "overlap" and detector.boxes == "proved" and boxes is not None:
-        off = rounding_of(program, boxes, arithmetic).delta
-        notes += (f"boxes: computed within {directed_text(off, 12, up=True)} pixels of the function's, proved",)
+    notes = found.notes
+    if stated.boxes:
+        off = directed_text(stated.boxes, 12, up=True)
+        notes += (f"boxes: computed within {off} pixels of the function's, proved",)
     constants = tuple(
-        replace(c, boxes_rounding=off, assuming=c.assuming and f"{c.assuming}, where they are computed")
+        replace(c, boxes_rounding=stated.boxes, assuming=c.assuming and f"{c.assuming}, where they are computed")
         for c in constants
     )
     return replace(found, constants=constants, arithmetic=stated.said, notes=notes)

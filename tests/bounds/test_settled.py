@@ -42,7 +42,7 @@ def counts(scene: Scene, detector: Detector) -> list[tuple[int, int, int]]:
 def test_nothing_within_rounding_finds_anything_else(limit: int | None, rho: float) -> None:
     random = np.random.default_rng(7)
     sure = open_ = differing = 0
-    for seed in range(examples(1500)):
+    for seed in range(examples(500)):
         drawn = random_scenes.draw(seed)
         if not drawn.boxes or drawn.overlap == 0:
             continue
@@ -65,4 +65,4 @@ def test_nothing_within_rounding_finds_anything_else(limit: int | None, rho: flo
             open_ += 1
             differing += not same
     assert sure > open_ / 20
-    assert differing > 5
+    assert differing > 3
