@@ -307,6 +307,14 @@ def compare(program: GraphProgram, net: nn.Module, random: np.random.Generator, 
     return found
 
 
+def report(shares: dict[str, list[float]]) -> None:
+    """Say how near the bounds were come to."""
+    for name, values in shares.items():
+        if values:
+            spread = ", ".join(f"{v:.3g}" for v in np.quantile(values, [0.5, 0.9, 0.99, 1.0]))
+            print(f"{name}, {len(values)} networks; found / proved: median, 90 %, 99 %, most: {spread}", flush=True)
+
+
 def main() -> int:
     """Hunt, and say how near the bounds were come to.
 
@@ -345,13 +353,9 @@ def main() -> int:
                     kinds = [type(x).__name__ for x in net]
                     print(f"seed {seed}, draw {turn}: {name} {share:.3g} of its bound", kinds, flush=True)
         if seed % 1000 == 999:
-            print(seed + 1 - asked.seed, "graphs", len(shares["float64"]), "networks", wrong, "beyond", flush=True)
-    for name, values in shares.items():
-        if values:
-            spread = np.quantile(values, [0.5, 0.9, 0.99, 1.0])
-            print(
-                name, len(values), "networks; found / proved: median, 90 %, 99 %, most", *(f"{v:.3g}" for v in spread)
-            )
+            print(seed + 1 - asked.seed, "graphs,", wrong, "beyond their bound", flush=True)
+            report(shares)
+    report(shares)
     print(f"{refused} refused, {wrong} beyond their bound")
     return 1 if wrong else 0
 
