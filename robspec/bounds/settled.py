@@ -48,10 +48,13 @@ def settled(scene: Scene, detector: Detector, scores_off: Fraction, boxes_off: F
         return True
     if detector.limit is not None and len(scores) > detector.limit:
         return False  # the order of all of them decides which are kept
+    # Suppression and matches are each class's own.
+    same = classes[first] == classes[second]
+    first, second = first[same], second[same]
     rivals = np.zeros(len(first), dtype=np.bool_)
     if detector.nms is not None:
-        rivals = (classes[first] == classes[second]) & _pairs(boxes, first, second, detector.nms)
-    touched = _touched(boxes, scene.objects.boxes)
+        rivals = _pairs(boxes, first, second, detector.nms)
+    touched = _touched(boxes, scene.objects.boxes) & (classes[:, None] == scene.objects.classes[None])
     return not bool((rivals | (touched[first] & touched[second]).any(axis=1)).any())
 
 
@@ -91,14 +94,16 @@ def _near(scores: FloatArray, distance: float) -> tuple[IntArray, IntArray]:
 def _pairs(boxes: Boxes, first: IntArray, second: IntArray, nms: Fraction) -> BoolArray:
     """[n], of which pairs one may suppress the other."""
     pairs = zip(first.tolist(), second.tolist(), strict=True)
-    return np.array([bool(perhaps_more(boxes[i : i + 1], boxes[j : j + 1], nms)[0]) for i, j in pairs])
+    return np.array(
+        [bool(perhaps_more(boxes[i : i + 1], boxes[j : j + 1], nms)[0]) for i, j in pairs], dtype=np.bool_
+    )
 
 
 def _touched(boxes: Boxes, objects: FloatArray) -> BoolArray:
-    """[n, M], which boxes may share area with which objects, or touch them."""
+    """[n, M], which boxes may share area with which objects, as matches need."""
     low, high = boxes.low[:, None], boxes.high[:, None]
-    apart = (high[..., 2] < objects[None, :, 0]) | (objects[None, :, 2] < low[..., 0])
-    apart |= (high[..., 3] < objects[None, :, 1]) | (objects[None, :, 3] < low[..., 1])
+    apart = (high[..., 2] <= objects[None, :, 0]) | (objects[None, :, 2] <= low[..., 0])
+    apart |= (high[..., 3] <= objects[None, :, 1]) | (objects[None, :, 3] <= low[..., 1])
     return ~apart
 
 

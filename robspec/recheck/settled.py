@@ -47,10 +47,13 @@ def settled(image: Located, constant: Constant) -> bool:
     if close and detector.limit is not None and len(firing) > detector.limit:
         return False
     for a, b in close:
-        same = firing[a][0] == firing[b][0] and detector.nms is not None
-        if same and ever(boxes, _one(a), boxes, _one(b), detector.nms or Fraction(0), strictly=True)[0]:
+        k = firing[a][0]
+        if firing[b][0] != k:
+            continue  # suppression and matches are each class's own
+        nms = detector.nms
+        if nms is not None and ever(boxes, _one(a), boxes, _one(b), nms, strictly=True)[0]:
             return False
-        if any(_meet(boxes, a, g) and _meet(boxes, b, g) for g in image.marked.tolist()):
+        if any(_meet(boxes, a, g) and _meet(boxes, b, g) for g in image.marked[image.classes == k].tolist()):
             return False
     return True
 
@@ -132,8 +135,8 @@ def _one(place: int) -> IntArray:
 
 
 def _meet(boxes: Moving, place: int, other: Sequence[float]) -> bool:
-    """Whether a box may touch another."""
+    """Whether a box may share area with another, as a match needs."""
     low = [Fraction(x) - boxes.far for x in boxes.boxes[place].tolist()]
     high = [Fraction(x) + boxes.far for x in boxes.boxes[place].tolist()]
     g = [Fraction(x) for x in other]
-    return all(high[n + 2] >= g[n] and g[n + 2] >= low[n] for n in (0, 1))
+    return all(high[n + 2] > g[n] and g[n + 2] > low[n] for n in (0, 1))

@@ -192,3 +192,11 @@ def test_pixels_that_float32_does_not_hold_are_within_what_is_proved(project: Pr
     assert "about the function over the reals" in found.out, found.err
     refused = robspec("check", project.model, project.spec, "--forward", "float64", "--arithmetic", "exact")
     assert (refused.status, "E0317" in refused.err) == (2, True)
+
+
+def test_where_rounding_alone_is_too_much_the_report_says_so(robspec: Run, tmp_path: Path) -> None:
+    model, spec = export(Cancels(1e15), tmp_path / "m.pt2", 4), write(tmp_path)
+    found = robspec("check", model, spec, "--allow", "unknown")
+    assert "rounding alone counts as eps = " in " ".join(found.out.split()), found.err
+    exact = robspec("check", model, spec, "--allow", "unknown", "--arithmetic", "exact")
+    assert "rounding alone" not in exact.out

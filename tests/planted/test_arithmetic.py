@@ -189,6 +189,25 @@ def test_a_detector_that_sees_what_rounding_hides_is_not_proved_to_see_nothing(r
     assert (again.status, "PROVED" in again.out) == (0, False), again.err
 
 
+def test_a_detector_that_misses_only_by_rounding_is_not_refuted(robspec: Run, tmp_path: Path) -> None:
+    """Over the reals everything fires; what is computed sees nothing where 1 is lost, else the same."""
+    write_data(tmp_path, [[Blob((0, 0))]])
+    spec, verdicts = tmp_path / "s.rspec", {}
+    asked = "property {} {{\n  metric {}\n  norm l2\n  budget 0\n  require worst_case {} 1 for all images\n}}\n"
+    properties = asked.format("seen", "recall", ">=") + asked.format("quiet", "false_positives", "<=")
+    spec.write_text(DETECTOR.format(properties=properties))
+    for big in (1e18, 0.25):
+        model = archive(Unseen(big), tmp_path / "m.pt2")
+        for arithmetic in ("exact", "real"):
+            given = ("--forward", "float64", "--arithmetic", arithmetic, "--attack", "2", "--format", "json")
+            report = json.loads(robspec("check", model, spec, *given).out)
+            verdicts[big, arithmetic] = [p["verdict"] for p in report["properties"]]
+    assert verdicts[1e18, "exact"] == ["REFUTED", "PROVED"]
+    assert verdicts[1e18, "real"] == ["UNKNOWN", "UNKNOWN"]
+    assert verdicts[0.25, "exact"] == verdicts[0.25, "real"]
+    assert verdicts[0.25, "real"][1] == "REFUTED"
+
+
 def test_boxes_that_are_proved_bring_their_own_rounding(robspec: Run, tmp_path: Path) -> None:
     write_data(tmp_path, [[Blob((0, 0))]])
     model, spec = archive(Blobs("move"), tmp_path / "m.pt2"), tmp_path / "s.rspec"
