@@ -81,8 +81,7 @@ from robspec.syntax.source import read_source
 @click.option(
     "--arithmetic",
     type=click.Choice(["exact", "real", "deployed"]),
-    default="exact",
-    help="`real`, `deployed`: prove what rounding may change, of the function or of the float32 program.  [exact]",
+    help="`real`, `deployed`: prove what rounding may change.  [real where it can be had, else exact, and why]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option(
@@ -150,7 +149,7 @@ def command(
     claims: str,
     assume_lipschitz: str | None,
     forward: str,
-    arithmetic: str,
+    arithmetic: str | None,
     batch_size: int | None,
     workers: int | None,
     ray: str | None,

@@ -55,6 +55,7 @@ def document(report: CheckReport) -> dict[str, Any]:
         "params": {name: str(value) for name, value in report.program.params},
         "backend": report.backend,
         "forward": report.forward,
+        "arithmetic": report.arithmetic,
         "notes": list(report.notes),
         "remarks": [_note(n) for n in report.remarks],
         "attack_steps": report.attack_steps,

@@ -60,7 +60,7 @@ def test_a_changed_budget_needs_no_forward_pass(project: Project, robspec: Run) 
     plain, _ = checked(robspec, project, "d.json", "--no-store", "--batch-size", 1)
     kept, _ = checked(robspec, project, "e.json", *store)
     assert kept == plain
-    _, told = checked(robspec, project, "f.json", *store, "--forward", "float64")
+    _, told = checked(robspec, project, "f.json", *store, "--arithmetic", "exact")
     assert "logits of 0 batches" in told
 
 
