@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.norms import matrix_norm
-from robspec.models.lipnets.patches import LipPatches, as_matrix
+from robspec.models.lipnets.patches import PlainWeights, as_matrix
 from robspec.privacy.accountant import POISSON, RELATION, calibrated, effective, epsilon, within_reach
 from robspec.privacy.asked import Envelope
 from robspec.privacy.errors import NoBudget, NoSensitivity
@@ -34,7 +34,7 @@ LOSS = "tau-cce"
 class _Body(nn.Module):
     """The network behind the normalisation: its input is what is projected."""
 
-    def __init__(self, network: LipPatches) -> None:
+    def __init__(self, network: PlainWeights) -> None:
         super().__init__()
         self.body = network.body
 
@@ -65,7 +65,7 @@ class PrivateSteps:
     def __init__(
         self,
         config: Config,
-        network: LipPatches,
+        network: PlainWeights,
         size: int,
         planned: int,
         folder: Path,
@@ -141,7 +141,7 @@ class PrivateSteps:
             "epsilon": epsilon(self.sigma, self.q, self.ledger.charged, how.delta),
             "delta": how.delta,
             "relation": RELATION,
-            "unit": "one image with its mask",
+            "unit": f"one image with its {self._config.annotation}",
             "sampling": {"kind": POISSON, "probability": self.q},
             "steps_charged": self.ledger.charged,
             "steps_planned": self.ledger.planned,
@@ -172,7 +172,7 @@ class PrivateSteps:
         }
 
 
-def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivity:
+def bounds(config: Config, network: PlainWeights, envelope: Envelope) -> Sensitivity:
     """Bound the gradients of the network's parameters, for all weights within an envelope."""
     channels, height, width = config.data.input
     sample = torch.zeros(2, channels, height, width)
@@ -182,7 +182,7 @@ def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivi
     return sensitivity(program, Loss(LOSS, config.loss.tau), config.privacy.norm_bound, envelope)
 
 
-def sample_losses(network: LipPatches, config: Config, images: Tensor, labels: Tensor) -> Tensor:
+def sample_losses(network: PlainWeights, config: Config, images: Tensor, labels: Tensor) -> Tensor:
     """The loss of each sample: cross-entropy of tau z over tau, the mean over all its pixels.
 
     Pixels without a label count as 0, so that the divisor is public. Images are projected after the normalisation.

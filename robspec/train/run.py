@@ -24,10 +24,10 @@ from robspec.privacy.ledger import NAME as LEDGER
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
+from robspec.train.logits import LogitsTask
 from robspec.train.loop import Trainer, deterministic
 from robspec.train.samples import Samples, Scene
 from robspec.train.scoring import ScoreTask
-from robspec.train.segmentation import PixelTask
 from robspec.train.task import Console, Task
 from robspec.verify.run import versions
 
@@ -129,7 +129,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
 def _task(config: Config, out: Path, generator: Scene | None, console: Console) -> Task:
     if config.one_class:
         return ScoreTask(config, out)
-    return ObjectTask(config, out) if config.detection else PixelTask(config, out, generator, console)
+    return ObjectTask(config, out) if config.detection else LogitsTask(config, out, generator, console)
 
 
 def _prepare(out: Path, *, fresh: bool) -> None:
