@@ -13,8 +13,7 @@ from robspec.lipschitz import directed
 from robspec.models.loading import LoadedModel
 from robspec.privacy.accountant import RELATION, epsilon, within_reach
 from robspec.privacy.errors import UnusableCard
-from robspec.privacy.promise import Promise, proved_multiplier, read
-from robspec.privacy.sensitivity import ALLOWANCE
+from robspec.privacy.promise import ROUNDING, Promise, proved_multiplier, read
 from robspec.semantics.norm import directed_text
 from robspec.verify.result import PrivacyResult, Verdict
 
@@ -44,7 +43,8 @@ def decide(asked: Privacy, model: Path, loaded: LoadedModel) -> PrivacyResult:
     sigma = proved_multiplier(promise, loaded.program)
     again = not extras.missing("private")
     if again:
-        bound, reason = _computed(asked, promise, sigma)
+        numbers = sum(loaded.program.state_dict[name].numel() for name in promise.noise)
+        bound, reason = _computed(asked, promise, sigma, numbers)
     else:
         bound = _told(asked, promise)
         reason = (
@@ -71,10 +71,10 @@ def _sampled(promise: Promise) -> str:
     return f"Poisson sample with probability {promise.q:.6g}"
 
 
-def _computed(asked: Privacy, promise: Promise, sigma: float) -> tuple[float | None, str]:
+def _computed(asked: Privacy, promise: Promise, sigma: float, numbers: int) -> tuple[float | None, str]:
     if not within_reach(sigma, promise.q, promise.steps):
         return None, "epsilon is not computed: so little noise, or so many steps, hide nothing worth the work"
-    bound = epsilon(sigma, promise.q, promise.steps, directed.floor_float(asked.delta))
+    bound = epsilon(sigma, promise.q, promise.steps, directed.floor_float(asked.delta), numbers)
     if asked.delta == promise.delta and bound > promise.epsilon * _WIDER:
         raise UnusableCard(
             str(promise.path),
@@ -110,7 +110,7 @@ def _trusted(promise: Promise, *, again: bool) -> tuple[str, ...]:
         f"the training log, which {log}: no model shows how many steps it was trained for, nor with what noise",
         f"that each sample was drawn by itself and brought to a norm of {bound} at the first trained layer, that its "
         f"loss was {promise.loss.name}, and that weights were brought back into the envelope after each step",
-        f"that gradients computed in float32 exceed their bounds by less than {ALLOWANCE - 1:.1%}",
+        f"that {ROUNDING[promise.rounding]}",
         "that no other outcome of training on these images was looked at, as every one adds to epsilon",
         *(() if again else ("epsilon itself, which the card gives",)),
     )

@@ -150,6 +150,7 @@ class Privacy:
     norm_bound: float = rule("number", 1.0, low=0, above=True, high=1e6)
     bias_bound: float = rule("number", 0.0, low=0, high=1e3)
     accounting: str = rule("text", "layers", choices=("layers", "global"))
+    rounding: str = rule("text", "proved", choices=("proved", "trusted"))
 
 
 @dataclass(frozen=True, slots=True)
