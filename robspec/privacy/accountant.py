@@ -10,7 +10,6 @@ from fractions import Fraction
 from robspec import extras
 from robspec.lipschitz import directed
 from robspec.privacy.errors import NoBudget
-from robspec.privacy.normal import OFF
 
 RELATION = "add or remove one sample"
 """What two data sets differ by that the noise must hide."""
@@ -42,7 +41,7 @@ def effective(sigmas: Iterable[float]) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def epsilon(sigma: float, q: float, steps: int, delta: float, numbers: int = 0) -> float:
+def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
     """Bound epsilon of a number of steps, each a Gaussian mechanism on a Poisson sample.
 
     Args:
@@ -50,7 +49,6 @@ def epsilon(sigma: float, q: float, steps: int, delta: float, numbers: int = 0) 
         q: probability with which each sample is drawn, in (0, 1].
         steps: how many, each with a draw of its own.
         delta: in (0, 1).
-        numbers: how many were drawn for the noise of a step, each of which may add `OFF`.
 
     Returns:
         Epsilon for adding or removing one sample, as dp-accounting's privacy loss distributions bound it from above;
@@ -74,8 +72,8 @@ def epsilon(sigma: float, q: float, steps: int, delta: float, numbers: int = 0) 
     accountant = PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     step = dp_accounting.PoissonSampledDpEvent(q, dp_accounting.GaussianDpEvent(sigma))
     accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
-    off = numbers * steps * OFF
-    return directed.add(float(accountant.get_epsilon(delta * math.exp(-off) * (1 - 2.0**-50))), off)
+    # A last bit on each side: more than what drawn numbers are off by, were there 2^50 of them.
+    return math.nextafter(float(accountant.get_epsilon(math.nextafter(delta, 0.0))), math.inf)
 
 
 def within_reach(sigma: float, q: float, steps: int) -> bool:
@@ -95,7 +93,7 @@ def within_reach(sigma: float, q: float, steps: int) -> bool:
     return mu * mu / 2 + 10 * mu <= _MOST_LOSS
 
 
-def calibrated(target: float, q: float, steps: int, delta: float, numbers: int = 0) -> float:
+def calibrated(target: float, q: float, steps: int, delta: float) -> float:
     """Find a noise multiplier that keeps a run within its target.
 
     Args:
@@ -103,7 +101,6 @@ def calibrated(target: float, q: float, steps: int, delta: float, numbers: int =
         q: see `epsilon`.
         steps: see `epsilon`.
         delta: see `epsilon`.
-        numbers: see `epsilon`.
 
     Returns:
         An effective multiplier at which `epsilon` is at most the target, and as a rule 98 % of it or more.
@@ -113,7 +110,7 @@ def calibrated(target: float, q: float, steps: int, delta: float, numbers: int =
     """
     sigma, tried = 1.0, {}
     for _ in range(_TRIES):
-        tried[sigma] = epsilon(sigma, q, steps, delta, numbers)
+        tried[sigma] = epsilon(sigma, q, steps, delta)
         kept = [s for s, found in tried.items() if found <= target]
         if kept and tried[min(kept)] >= _CLOSE * target:
             break

@@ -43,8 +43,7 @@ def decide(asked: Privacy, model: Path, loaded: LoadedModel) -> PrivacyResult:
     sigma = proved_multiplier(promise, loaded.program)
     again = not extras.missing("private")
     if again:
-        numbers = sum(loaded.program.state_dict[name].numel() for name in promise.noise)
-        bound, reason = _computed(asked, promise, sigma, numbers)
+        bound, reason = _computed(asked, promise, sigma)
     else:
         bound = _told(asked, promise)
         reason = (
@@ -71,10 +70,10 @@ def _sampled(promise: Promise) -> str:
     return f"Poisson sample with probability {promise.q:.6g}"
 
 
-def _computed(asked: Privacy, promise: Promise, sigma: float, numbers: int) -> tuple[float | None, str]:
+def _computed(asked: Privacy, promise: Promise, sigma: float) -> tuple[float | None, str]:
     if not within_reach(sigma, promise.q, promise.steps):
         return None, "epsilon is not computed: so little noise, or so many steps, hide nothing worth the work"
-    bound = epsilon(sigma, promise.q, promise.steps, directed.floor_float(asked.delta), numbers)
+    bound = epsilon(sigma, promise.q, promise.steps, directed.floor_float(asked.delta))
     if asked.delta == promise.delta and bound > promise.epsilon * _WIDER:
         raise UnusableCard(
             str(promise.path),

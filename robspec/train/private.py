@@ -84,7 +84,7 @@ class PrivateSteps:
         self.q = min(1.0, config.run.batch / size)
         self.ledger = Ledger.open(folder, planned, done, identity)
         self.table = bounds(config, network, self.envelope)
-        self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta, self.table.entries)
+        self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
         if not within_reach(self.sigma, self.q, planned):
             what = f"noise of {self.sigma:g} over {planned} steps hides so little that epsilon is not worth computing"
             raise NoBudget("[privacy]", what, "raise `noise`, or train fewer steps")
@@ -169,7 +169,7 @@ class PrivateSteps:
         """Entries of the model card."""
         how = self._config.privacy
         return {
-            "epsilon": epsilon(self.sigma, self.q, self.ledger.charged, how.delta, self.table.entries),
+            "epsilon": epsilon(self.sigma, self.q, self.ledger.charged, how.delta),
             "delta": how.delta,
             "relation": RELATION,
             "unit": f"one image with its {self._config.annotation}",

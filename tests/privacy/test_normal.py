@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from robspec.privacy import normal
+from robspec.kernels.normal import _exact
 from robspec.privacy.normal import UNIT, coins, rounded_normal
 
 
@@ -59,31 +59,48 @@ def test_a_number_is_rounded_down_on_both_sides() -> None:
 
 
 def test_equal_numbers_decide_nothing() -> None:
-    """Of bytes that are all the same every comparison is a tie; what is drawn then counts for nothing."""
-    fresh, asked = seeded(3), []
-
-    def bits(count: int) -> bytes:
-        asked.append(count)
-        return b"\x01" * count if len(asked) < 50 else fresh(count)
-
-    found = rounded_normal(1000, bits)
-    assert len(asked) > 60
-    assert abs(found.mean() / UNIT) <= 6 / math.sqrt(1000)
-    draw = normal._Draw(lambda count: b"\x10" * count)
-    draw._half(3)
-    assert not draw.decided
+    """Of words that are all the same every comparison is a tie; what is drawn then counts for nothing."""
+    found = np.zeros(10, dtype=np.int64)
+    same = np.full(3 * _exact.TRY, 5, dtype=np.uint32)
+    assert _exact.numbers(same, found, 0) == 0
+    fresh = np.frombuffer(seeded(3)(4 * 2 * _exact.TRY), dtype="<u4")
+    assert _exact.numbers(np.concatenate([same, fresh]), found, 4) == 10
+    assert found[:4].tolist() == [0] * 4
+    assert np.all(found[4:] != 0)
 
 
-def test_how_many_chances_a_number_takes() -> None:
-    """Far fewer on average than the 2^15 that the allowance is for."""
-    taken, fresh = [0], seeded(4)
+@pytest.mark.parametrize(("rest", "below"), [([8], True), ([10], False), ([9, 4, 3], False), ([9, 3, 4], True)])
+def test_later_digits_decide_where_first_ones_are_equal(rest: list[int], below: bool) -> None:
+    """One number begins with 7, 9 and the other with 7: as many digits of either are drawn as it takes, in turn."""
+    state = np.zeros(22, dtype=np.int64)
+    state[:2], state[4], state[16:18] = (7, 9), 7, (2, 1)
+    words = np.array(rest, dtype=np.uint32)
+    assert _exact._below(1, 0, words, state) is below
+    assert (int(state[20]), int(state[21])) == (len(rest), 0)
 
-    def bits(count: int) -> bytes:
-        taken[0] += count // 8
-        return fresh(count)
 
-    rounded_normal(20_000, bits)
-    assert taken[0] / 20_000 < 30
+def test_numbers_that_are_equal_in_all_digits_make_a_try_void() -> None:
+    state = np.zeros(22, dtype=np.int64)
+    state[16:18] = 1
+    assert not _exact._below(1, 0, np.full(6, 9, dtype=np.uint32), state)
+    assert state[21] == 1
+
+
+def test_the_compiled_function_does_what_is_written() -> None:
+    words = np.frombuffer(seeded(6)(4 * 3 * _exact.TRY), dtype="<u4")
+    found = [np.zeros(200, dtype=np.int64) for _ in range(2)]
+    for function, numbers in zip((_exact.numbers, _exact.numbers.py_func), found, strict=True):
+        assert function(words, numbers, 0) == 200
+    assert np.array_equal(*found)
+
+
+def test_words_that_run_out_end_a_try_and_begin_none() -> None:
+    words = np.frombuffer(seeded(7)(4 * (_exact.TRY + 100)), dtype="<u4")
+    found = np.zeros(1000, dtype=np.int64)
+    done = int(_exact.numbers(words, found, 0))
+    assert 0 < done < 30
+    assert np.all(found[done:] == 0)
+    assert _exact.numbers(words[: _exact.TRY - 1], found, 0) == 0
 
 
 def test_bytes_of_the_operating_system() -> None:
