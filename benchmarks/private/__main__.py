@@ -35,9 +35,9 @@ def digits_table() -> Iterator[str]:
             reports = []
             for seed in range(SEEDS):
                 folder = BUILD / f"{shape} {target}"
-                digits.fit(shape, data, "" if target is None else f"epsilon = {target}", folder, seed)
+                digits.fit(shape, len(data.images), f"epsilon = {target}" if target else "", BUILD, folder, seed)
                 reports.append(digits.checked(folder, BUILD, target))
-            yield _row(target, shape, "by bounds" if target else "by bounds, no noise", reports)
+            yield _row(target, shape, "by bounds" if target else "ordinary, not private", reports)
             if not clipped.installed():
                 continue
             q = round(digits.SHARE * len(data.images)) / len(data.images)

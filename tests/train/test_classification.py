@@ -52,7 +52,7 @@ rate = 5e-2
 budgets = [0.1, 0.5]
 every = 4
 """
-PRIVATE = "[privacy]\nepsilon = 200\ndelta = 1e-2\nnorm_bound = 4\n"
+PRIVATE = "[privacy]\nepsilon = 20\ndelta = 1e-2\nnorm_bound = 4\n"
 
 installed = pytest.mark.skipif(bool(extras.missing("private")), reason="dp-accounting is not installed")
 
@@ -172,7 +172,7 @@ def test_private_and_robust_in_one_report(data: Path) -> None:
     assert report.privacy.verdict is Verdict.PROVED
     told = done.card["privacy"]
     assert told["unit"] == "one image with its label"
-    assert told["epsilon"] <= 200
+    assert told["epsilon"] <= 20
     assert told["epsilon"] == pytest.approx(epsilon(told["noise_multiplier"], 0.25, 32, 1e-2), rel=1e-6)
     assert [row["parameter"] for row in told["layers"]] == ["body.0.weight", "body.2.weight", "body.4.weight"]
     assert "seconds" not in done.card["training"]
