@@ -65,6 +65,7 @@ def build(config: Config) -> SegmentationNet:
         how: dict[str, Any] = {"kit": kit, "mean": model.mean, "std": model.std, "biases": biases}
         if config.classification:
             widths, depths = model.channels, model.depths
+            _check_sides(config, 2 ** len(widths))
             network = LipPatchClassifier(config.outputs, config.data.input, widths, depths, **how)
         else:
             network = LipPatches(config.outputs, model.channels or (16,), model.depths or (1,), **how)
@@ -83,12 +84,16 @@ def build(config: Config) -> SegmentationNet:
         cls: type[LipFCN | LipUNet] = LipFCN if model.architecture == "fcn" else LipUNet
         shape = {"channels": model.channels, "depths": model.depths} if model.channels else {}
         network = cls(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std)
+    _check_sides(config, network.stride)
+    return network.train()
+
+
+def _check_sides(config: Config, stride: int) -> None:
     sides = {"data.input": config.data.input[1:], "augment.crop": config.augment.crop}
     for name, given in sides.items():
-        if any(side % network.stride for side in given):
+        if any(side % stride for side in given):
             raise ModelDesign(
                 str(config.path),
-                f"`{name}` {list(given)} is not divisible by the network's stride of {network.stride}",
-                f"give multiples of {network.stride}",
+                f"`{name}` {list(given)} is not divisible by the network's stride of {stride}",
+                f"give multiples of {stride}, or fewer `channels`: images are never resized",
             )
-    return network.train()

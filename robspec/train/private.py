@@ -152,6 +152,14 @@ class PrivateSteps:
         limits = [directed.mul(row.sensitivity, ALLOWANCE) for row in rows]
         return Grid.of([row.entries for row in rows], [self.scales[row.parameter] for row in rows], limits)
 
+    def told(self) -> str:
+        """What is drawn and hidden in each step, in a line."""
+        how = "sample by sample" if self._config.privacy.rounding == "proved" else "rounding of sums trusted"
+        return (
+            f"private: {self.ledger.left} of {self.ledger.planned} steps left, noise {self.sigma:.4g} times what one "
+            f"image can change, {how}"
+        )
+
     def retract(self) -> None:
         """Bring the weights back into the envelope the sensitivities are of: this costs nothing."""
         self._network.retract(self.envelope.shift)

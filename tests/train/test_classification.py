@@ -224,3 +224,25 @@ def test_what_does_not_fit_a_label_for_each_image(old: str, new: str, said: str,
 def test_sides_that_the_stages_do_not_divide(tmp_path: Path) -> None:
     with pytest.raises(ModelDesign, match="multiples of 2"):
         check_design(config(tmp_path, TEXT.replace("[1, 4, 6]", "[1, 4, 5]")))
+
+
+@installed
+def test_a_private_card_names_no_training_image(data: Path) -> None:
+    """An image that lies on its side is told of by name, but for those that nobody is to know of."""
+    for part in ("train", "val"):
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        with Image.open(data / part / "left" / "0.png") as image:
+            image.save(data / part / "left" / "turned.png", exif=exif)
+    text = TEXT.replace("epochs = 8", "epochs = 1").replace("threads = 1", "threads = 1\nseed = 1")
+    console = Lines()
+    done = train(config(data, text + PRIVATE), data / "run", None, console)
+    card = (data / "run" / "card.json").read_text()
+    assert "val/left/turned.png" in card
+    assert "train/left/turned.png" not in card
+    assert any("train/left/turned.png" in line for line in console.said)
+    assert any(line.startswith("private: 49 images, of which each step draws about 12") for line in console.said)
+    assert any("steps left, noise" in line for line in console.said)
+    ordinary = train(config(data, text), data / "plain", None, Lines())
+    assert any("train/left/turned.png" in line for line in ordinary.card["remarks"])
+    assert done.card["remarks"]
