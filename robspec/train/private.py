@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class _Body(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         found: Tensor = self.body(image)
         return found
+
+
+def _one_thread() -> None:
+    """What `deterministic` sets holds for each thread by itself."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 class PrivateSteps:
@@ -128,12 +135,26 @@ class PrivateSteps:
         """The sum of integers of samples, or the integers of their sum, where its rounding is trusted."""
         if self._config.privacy.rounding == "trusted":
             return grid.integers(self._gradient(images, labels), within=False)
-        parts = (
-            # Copies, so that no sample lies in memory as others have it.
-            grid.integers(self._gradient(images[k : k + 1].clone(), labels[k : k + 1].clone()))
-            for k in range(len(images))
-        )
-        return sum(parts, np.zeros(self.table.entries, dtype=np.int64))
+
+        def alone(place: int) -> Integers:
+            # A copy, so that no sample lies in memory as others have it.
+            part = slice(place, place + 1)
+            return grid.integers(self._gradient(images[part].clone(), labels[part].clone()))
+
+        return sum(self._each(alone, len(images)), np.zeros(self.table.entries, dtype=np.int64))
+
+    def _each(self, alone: Callable[[int], Integers], count: int) -> Iterator[Integers]:
+        """Compute each sample in one thread, several of them side by side: integers have no order."""
+        threads, before = self._config.run.threads, torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            if min(threads, count) < 2:
+                yield from map(alone, range(count))
+                return
+            with ThreadPoolExecutor(threads, initializer=_one_thread) as pool:
+                yield from pool.map(alone, range(count))
+        finally:
+            torch.set_num_threads(before)
 
     def _gradient(self, images: Tensor, labels: Tensor) -> npt.NDArray[np.float32]:
         value = sample_losses(self._network, self._config, images, labels).sum()

@@ -23,7 +23,7 @@ from robspec.train.building import build
 from robspec.train.certify import compiled, specification
 from robspec.train.config import Config, read_config
 from robspec.train.errors import ConfigValue
-from robspec.train.loop import Trainer
+from robspec.train.loop import Trainer, deterministic
 from robspec.train.private import PrivateSteps, sample_losses
 
 TEXT = """
@@ -188,6 +188,17 @@ def test_a_sample_adds_the_same_integers_whatever_it_is_with(tmp_path: Path) -> 
         for begin, end, limit in zip(starts, starts[1:], grid.limits, strict=False):
             assert sum(int(v) ** 2 for v in whole[begin:end]) <= limit**2
     assert effective([float(m) for m in grid.multipliers]) >= 2.0 * (1 - 1e-12)
+
+
+def test_threads_make_no_difference(tmp_path: Path) -> None:
+    sums = []
+    for threads in (1, 3):
+        found = config(tmp_path, TEXT.replace("threads = 1", f"threads = {threads}"))
+        private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
+        with deterministic(threads):
+            sums.append(private.sums(list(range(16))))
+            assert torch.get_num_threads() == threads
+    assert np.array_equal(*sums)
 
 
 def test_sums_in_float32_are_not_like_that(tmp_path: Path) -> None:
