@@ -350,7 +350,7 @@ def favourable(
             return logits
         sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
         return torch.where(moved, sure, logits[:, 0])[:, None]
-    wrong = (labels >= 0) & (labels < classes) & (logits.argmax(1) != labels)
+    wrong = (labels >= 0) & (labels < classes) & (logits.max(1).indices != labels)
     image, row, column = wrong.nonzero(as_tuple=True)
     rows, mine = logits[image, :, row, column], labels[image, row, column]
     top = rows.amax(1, keepdim=True)
