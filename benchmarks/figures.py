@@ -90,6 +90,7 @@ class Build:
         """Run its Python; returns CPU seconds of the process and those it starts, and the peak of memory, MiB."""
         one = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         env = {**os.environ, **one, "XDG_CACHE_HOME": str(cache or self.cache)}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # users have their modules compiled
         # Without -P the folder it is started in would come first, and every build be this one.
         words = [str(self.root / ".venv" / "bin" / "python"), "-P", *map(str, command)]
         process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
@@ -127,7 +128,6 @@ def project(folder: Path, name: str, source: Path | None, count: int, head: str,
                 os.symlink(source / part / files[n % len(files)].name, path)  # type: ignore[operator]
             else:
                 shape, top = ((side, side, 3), 256) if part == "images" else ((side, side), 2)
-                top = 256 if part == "images" else head.count(",") if False else 2
                 Image.fromarray(rng.integers(0, top, shape, dtype=np.uint8)).save(path)
     spec = root / "asked.rspec"
     spec.write_text(head + properties, encoding="utf-8")

@@ -138,8 +138,10 @@ def main() -> None:
             spent, size = reduced(count, given.side)
             most = peak()
             written, read, file = stored(count, given.side, Path(folder))
-            row = (f"{spent:.1f}", f"{most:.0f}", f"{size / 2**20:.1f}")
-            table.add_row(f"{count}", *row, f"{written:.1f}", f"{read:.1f}", f"{file / 2**20:.1f}")
+            row = (f"{count}", f"{spent:.1f}", f"{most:.0f}", f"{size / 2**20:.1f}")
+            row = (*row, f"{written:.1f}", f"{read:.1f}", f"{file / 2**20:.1f}")
+            table.add_row(*row)
+            print(*row, flush=True)  # the last takes an hour
             count *= 10
     Console().print(table)
     Console().print(f"{platform.machine()}, torch {torch.__version__}, Python {platform.python_version()}")

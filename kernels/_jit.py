@@ -45,13 +45,20 @@ def compiled(
             _CONFIG.CACHE_DIR = folder
         try:
             compile_kept: Any = njit(
-                parallel=parallel, inline=inline, cache=bool(folder), error_model="numpy", fastmath=set(freedom)
+                parallel=parallel,
+                inline=inline,
+                cache=bool(folder),
+                error_model="numpy",
+                fastmath=set(freedom),
+                nogil=True,
             )
             made: Any = compile_kept(function)
         finally:
             _CONFIG.CACHE_DIR = before
         if folder and hasattr(made, "stats") and not _kept_apart(made, folder):
-            compile_it: Any = njit(parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom))
+            compile_it: Any = njit(
+                parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom), nogil=True
+            )
             made = compile_it(function)
         return _Shared(made) if parallel else made  # type: ignore[return-value]
 

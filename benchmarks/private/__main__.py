@@ -35,9 +35,9 @@ def digits_table() -> Iterator[str]:
             reports = []
             for seed in range(SEEDS):
                 folder = BUILD / f"{shape} {target}"
-                digits.fit(shape, data, "" if target is None else f"epsilon = {target}", folder, seed)
+                digits.fit(shape, len(data.images), f"epsilon = {target}" if target else "", BUILD, folder, seed)
                 reports.append(digits.checked(folder, BUILD, target))
-            yield _row(target, shape, "by bounds" if target else "by bounds, no noise", reports)
+            yield _row(target, shape, "by bounds" if target else "ordinary, not private", reports)
             if not clipped.installed():
                 continue
             q = round(digits.SHARE * len(data.images)) / len(data.images)
@@ -60,16 +60,23 @@ def _row(target: str | None, shape: str, trained: str, reports: list[CheckReport
 
 def steps_table() -> Iterator[str]:
     """Seconds of processor time of a step, and how many ordinary steps it is worth."""
-    yield "| network and batch | ordinary | by bounds | clipped, opacus | bounds / ordinary | clipped / ordinary |"
-    yield "|---|---|---|---|---|---|"
-    for channels, side, batch in (((16,), 8, 512), ((16,), 64, 16), ((16, 32), 64, 16), ((64, 64), 64, 8)):
+    yield (
+        "| network and batch | ordinary | by bounds | rounding trusted | clipped, opacus | bounds / ordinary "
+        "| trusted / ordinary | clipped / ordinary |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for channels, side, batch in (
+        ((16,), 8, 512),
+        ((16,), 32, 64),
+        ((16,), 64, 16),
+        ((16, 32), 64, 16),
+        ((64, 64), 64, 8),
+    ):
         found = steps.measure(channels, side, batch, 15)
         other = "-" if found.clipped is None else f"{1000 * found.clipped:.0f} ms"
-        worth = "-" if found.ratios[1] is None else f"{found.ratios[1]:.2f}"
-        yield (
-            f"| {found.what} | {1000 * found.ordinary:.0f} ms | {1000 * found.private:.0f} ms | {other} "
-            f"| {found.ratios[0]:.2f} | {worth} |"
-        )
+        times = [f"{1000 * each:.0f} ms" for each in (found.ordinary, found.proved, found.trusted)]
+        ratios = [f"{ratio:.2f}" for ratio in found.ratios] + ["-"] * (3 - len(found.ratios))
+        yield f"| {' | '.join([found.what, *times, other, *ratios])} |"
     if not clipped.installed():
         return
     yield ""

@@ -19,8 +19,11 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.private.digits import RATE, SHAPES, Classifier, Digits, configured
+from benchmarks.private.digits import Digits, classifier, configured
+from robspec.models.lipnets.patches import LipPatchClassifier
 from robspec.train.private import PrivateSteps, sample_losses
+
+RATE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,8 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "privacy.json").unlink(missing_ok=True)
     torch.manual_seed(int(rng.integers(2**31)))
-    network, known = Classifier(SHAPES[shape]), len(data.images)
-    config = configured(folder, known + canaries, target)
+    network, known = classifier(shape), len(data.images)
+    config = configured(folder, known + canaries, target, shape)
     private = PrivateSteps(config, network, known + canaries, steps, folder, 0, {"audit": "yes"})
     private.scales = {name: scale / weaker for name, scale in private.scales.items()}
     odd = torch.from_numpy(rng.integers(0, 2, (canaries, 1, 8, 8)).astype(np.float32))
@@ -152,7 +155,7 @@ class _Attacker:
         return found
 
 
-def gradients(network: Classifier, private: PrivateSteps, images: Tensor, labels: Tensor) -> list[Tensor]:
+def gradients(network: LipPatchClassifier, private: PrivateSteps, images: Tensor, labels: Tensor) -> list[Tensor]:
     """The gradient of each sample by itself, [B, entries] for each layer: its patches are disjoint."""
     seen: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
     layers = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]

@@ -1,4 +1,5 @@
-"""Time of a step: ordinary, with noise from bounds, and with clipped gradients, one after the other in one run."""
+"""Time of a step: ordinary, with noise from bounds, sample by sample and in a batch, and with clipped gradients, one
+after the other in one run."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.private import clipped
 from robspec.models.lipnets.patches import LipPatches
 from robspec.train.building import build
-from robspec.train.config import read_config
+from robspec.train.config import Config, read_config
 from robspec.train.private import PrivateSteps, sample_losses
 
 CONFIG = """[run]
@@ -35,6 +36,7 @@ val_scenes = 1
 [privacy]
 noise = 1000
 norm_bound = 12
+rounding = "{rounding}"
 """
 _WARM = 3
 
@@ -46,49 +48,49 @@ class Times:
     Args:
         what: the network.
         ordinary: forward, backward and optimizer.
-        private: the same with charge, noise, retraction and its check.
+        proved: the same with charge, noise, retraction and its check, each sample's gradient by itself.
+        trusted: with the rounding of sums on trust.
         clipped: by opacus, or None.
-        ratios: median of private over ordinary, and of clipped over ordinary, of steps next to each other.
+        ratios: medians over ordinary ones next to them, in the same order.
     """
 
     what: str
     ordinary: float
-    private: float
+    proved: float
+    trusted: float
     clipped: float | None
-    ratios: tuple[float, float | None]
+    ratios: tuple[float, ...]
 
 
 def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Times:
     """Time steps of a segmenter on random images, each sample drawn with probability 1."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = folder / "steps.toml"
-        depths = [1] * len(channels)
-        path.write_text(CONFIG.format(batch=batch, channels=list(channels), depths=depths, side=side))
-        config = read_config(path)
+        configs = {}
+        for rounding in ("proved", "trusted"):
+            path = folder / f"{rounding}.toml"
+            depths = [1] * len(channels)
+            values = {"batch": batch, "channels": list(channels), "depths": depths, "side": side}
+            path.write_text(CONFIG.format(rounding=rounding, **values))
+            configs[rounding] = read_config(path)
         torch.manual_seed(0)
-        network = build(config)
+        network = build(configs["proved"])
         if not isinstance(network, LipPatches):
             raise TypeError("not the network of the configuration")
         images = torch.rand(batch, 3, side, side)
         labels = (images[:, 0] > 0.5).long()
         other, third = copy.deepcopy(network), copy.deepcopy(network)
-        steps = PrivateSteps(config, network, batch, 1000, folder, 0, {})
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-
-        def private() -> None:
-            steps.gradients(lambda indices: (images[indices], labels[indices]))
-            optimizer.step()
-            steps.retract()
-
         plain = torch.optim.SGD(other.parameters(), lr=0.1)
 
         def ordinary() -> None:
             plain.zero_grad()
-            sample_losses(other, config, images, labels).mean().backward()
+            sample_losses(other, configs["proved"], images, labels).mean().backward()
             plain.step()
 
-        rounds: list[Callable[[], None]] = [ordinary, private]
+        rounds: list[Callable[[], None]] = [ordinary]
+        for rounding, config in configs.items():
+            (folder / rounding).mkdir()
+            rounds.append(_private(config, copy.deepcopy(network), images, labels, folder / rounding))
         if clipped.installed():
             rounds.append(_clipped(third, images, labels))
         taken: list[list[float]] = [[] for _ in rounds]
@@ -101,7 +103,19 @@ def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Ti
     ratios = [statistics.median(a / b for a, b in zip(part, taken[0], strict=True)) for part in taken[1:]]
     medians = [*map(statistics.median, taken), None]
     what = f"{' and '.join(map(str, channels))} channels, {batch} images of {side} x {side}"
-    return Times(what, medians[0] or 0, medians[1] or 0, medians[2], (ratios[0], ratios[1] if ratios[1:] else None))
+    return Times(what, medians[0] or 0, medians[1] or 0, medians[2] or 0, medians[3], tuple(ratios))
+
+
+def _private(config: Config, network: LipPatches, images: Tensor, labels: Tensor, folder: Path) -> Callable[[], None]:
+    steps = PrivateSteps(config, network, len(images), 1000, folder, 0, {})
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def step() -> None:
+        steps.gradients(lambda indices: (images[indices], labels[indices]))
+        optimizer.step()
+        steps.retract()
+
+    return step
 
 
 def _clipped(network: LipPatches, images: Tensor, labels: Tensor) -> Callable[[], None]:

@@ -285,9 +285,7 @@ def contenders(least: Any, largest: Any, slack: float, found: Any) -> int:
 
 
 @compiled()
-def finish(
-    first: Any, second: Any, chosen: Any, asked: Any, every: bool, slack: float, margins: Any
-) -> int:
+def finish(first: Any, second: Any, chosen: Any, asked: Any, every: bool, slack: float, margins: Any) -> int:
     """Write the margins of a cell's items, lessened by their rounding.
 
     Args:

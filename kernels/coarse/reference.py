@@ -126,10 +126,7 @@ def blend(weights: Sequence[float], values: Sequence[float]) -> float:
 def interpolated(plane: Sequence[Sequence[float]], grid: Grid) -> list[list[float]]:
     """Compute the full-size logits of one class, along the height first."""
     lines = [
-        [
-            blend(weights, [plane[cell + s][n] for s in range(grid.rows.span)])
-            for n in range(grid.columns.nodes)
-        ]
+        [blend(weights, [plane[cell + s][n] for s in range(grid.rows.span)]) for n in range(grid.columns.nodes)]
         for cell, weights in zip(grid.rows.cells, grid.rows.weights, strict=True)
     ]
     columns = list(zip(grid.columns.cells, grid.columns.weights, strict=True))

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from robspec.kernels.detection import BoolArray, FloatArray
-from robspec.kernels.detection._pairs import signs
 
 _SIDES = list(itertools.product((False, True), repeat=4))
 Signs: TypeAlias = npt.NDArray[np.int8]
@@ -63,6 +62,8 @@ def sign(a: FloatArray, b: FloatArray, threshold: Fraction) -> Signs:
     Returns:
         -1, 0 or 1 where the overlap is below, at or above the threshold.
     """
+    from robspec.kernels.detection._pairs import signs
+
     first, second = _rows(a), _rows(b)
     sides = (*_sides(a), *_sides(b))
     table = signs(first, second, *sides, float(threshold))

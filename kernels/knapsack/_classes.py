@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
 from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._margins import all_finite, fetch
@@ -68,8 +67,10 @@ def water_cost(gaps: Any, i: int, t: float) -> float:
     return total * SAFE
 
 
-@compiled(parallel=True)
+@compiled()
 def read_class(
+    begin: int,
+    end: int,
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
@@ -84,6 +85,8 @@ def read_class(
     """Write what flipping each pixel costs: +value to leave the class set (TP), -value to enter it (TN), else NaN.
 
     Args:
+        begin: the first task to do; an image has one for each worker.
+        end: the task after the last.
         z: [B, K, H, W] logits, K >= 2, as in `read`.
         widen: as in `read`.
         labels: [B, H * W].
@@ -96,7 +99,7 @@ def read_class(
         out: [B, H * W], overwritten; the sign bit tells the list, also of 0.
         counts: [B, workers, 5], overwritten: TP, FP, FN, TN, chunks with a non-finite logit.
     """
-    images, classes = z.shape[:2]
+    classes = z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = counts.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
@@ -105,7 +108,7 @@ def read_class(
     for k in range(classes):
         members += inside[k]
     shared = share != 1.0
-    for task in prange(images * workers):
+    for task in range(begin, end):
         b = task // workers
         worker = task - b * workers
         zero = widen.dtype.type(0)
@@ -203,8 +206,10 @@ def read_class(
         counts[b, worker, 4] = bad
 
 
-@compiled(parallel=True)
+@compiled()
 def read_class_logit(
+    begin: int,
+    end: int,
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
@@ -216,12 +221,11 @@ def read_class_logit(
     counts: npt.NDArray[np.int64],
 ) -> None:
     """`read_class` for a single-logit head: class 1 where z is above 0; items |z|, or z^2 times their share."""
-    images = z.shape[0]
     pixels = z.shape[2] * z.shape[3]
     workers = counts.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
-    for task in prange(images * workers):
+    for task in range(begin, end):
         b = task // workers
         worker = task - b * workers
         buffer = np.empty(CHUNK, widen.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from robspec.kernels._threads import share
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
 from robspec.kernels.knapsack import _ranked as ranked
 from robspec.kernels.knapsack._histogram import edges, reach
@@ -39,7 +40,7 @@ class Ranked:
         self.z, self.widen = numpy_view(logits)
         self.first, self.second = np.empty((2, b, h * w), dtype=self.widen.dtype)
         bad = np.empty((b, workers(h * w, CHUNK)), dtype=np.int64)
-        ranked.rank(self.z, self.widen, self.first, self.second, bad)
+        share(ranked.rank, bad.size, self.z, self.widen, self.first, self.second, bad)
         self.finite: BoolArray = bad.sum(axis=1) == 0
 
 
@@ -69,7 +70,7 @@ class SingleClass:
         pieces = workers(self.pixels, CHUNK)
         self._histogram = np.empty((b, pieces, 2, BUCKETS), dtype=np.int32)
         counts = np.empty((b, pieces, 4), dtype=np.int64)
-        ranked.cells(*self._source, *self._priced, self._histogram, counts)
+        share(ranked.cells, b * pieces, *self._source, *self._priced, self._histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
         # Water filling costs less than twice the pair bound, and an item charged whole 1 / share times its share.
@@ -105,7 +106,8 @@ class SingleClass:
         )
         starts = np.cumsum(per_worker, axis=0) - per_worker
         leave, enter = (np.empty(n) for n in per_worker.sum(axis=0).tolist())
-        ranked.collect(*self._source, *self._priced, self._whole, image, np.array(ends), starts, leave, enter)
+        places = (image, np.array(ends), starts, leave, enter)
+        share(ranked.collect, len(starts), *self._source, *self._priced, self._whole, *places)
         if ends[1] < BUCKETS:
             # Beyond the last edge items are missing: among those that are there, the dearer may come after them.
             enter = enter[enter < edges()[ends[1]] * _CERTAIN]
@@ -146,14 +148,16 @@ class ClassSet:
         z, widen = numpy_view(batch.logits)
         labels = label_view(batch.labels, b, self.pixels)
         self._items = np.empty((b, self.pixels))
-        counts = np.empty((b, workers(self.pixels, _classes.CHUNK), 5), dtype=np.int64)
+        pieces = workers(self.pixels, _classes.CHUNK)
+        counts = np.empty((b, pieces, 5), dtype=np.int64)
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         if self.single:
             squared = self.enter_squared
-            _classes.read_class_logit(z, widen, labels, ignore, inside, squared, batch.share, self._items, counts)
+            how = (squared, batch.share, self._items, counts)
+            share(_classes.read_class_logit, b * pieces, z, widen, labels, ignore, inside, *how)
         else:
-            charge = (batch.share, batch.whole_when_wrong)
-            _classes.read_class(z, widen, labels, ignore, inside, self.enter_squared, *charge, self._items, counts)
+            charge = (self.enter_squared, batch.share, batch.whole_when_wrong, self._items, counts)
+            share(_classes.read_class, b * pieces, z, widen, labels, ignore, inside, *charge)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
         self.finite = totals[:, 4] == 0

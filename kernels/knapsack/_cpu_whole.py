@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from robspec.kernels._threads import share
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
 from robspec.kernels.knapsack._views import NO_LABEL, label_view
 from robspec.kernels.knapsack.budget import Budget, costs, round_down
@@ -41,7 +42,7 @@ class WholePrepared:
         self.finite = np.empty(b, dtype=np.bool_)
         z = logits.contiguous().numpy()
         bits = z.view(np.int32 if z.dtype == np.float32 else np.int64)
-        _rows.read(z, bits, labels, ignore, every, self._margins, kept, self.finite)
+        share(_rows.read, -(-b // _rows.ROWS), z, bits, labels, ignore, every, self._margins, kept, self.finite)
         self.items = (~np.isnan(self._margins) & self.finite).astype(np.int64)
         self.valid = kept.astype(np.int64)
 

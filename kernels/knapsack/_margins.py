@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange, types
+from numba import types
 from numba.extending import overload
 
 from robspec.kernels._jit import compiled
@@ -280,8 +280,10 @@ def tally(margins: Any, place: Any, bins: Any) -> None:
         bins[place[i]] += 1
 
 
-@compiled(parallel=True)
+@compiled()
 def read(
+    begin: int,
+    end: int,
     z: npt.NDArray[Any],
     widen: npt.NDArray[Any],
     labels: npt.NDArray[np.int64],
@@ -296,6 +298,8 @@ def read(
     It is d = largest - second largest logit, and d = |z| of a single-logit head (class 1 where z is above 0).
 
     Args:
+        begin: the first task to do; an image has one for each worker.
+        end: the task after the last.
         z: [B, K, H, W] logits: float32, float64, or uint16 bit patterns of a half precision.
         widen: the value of each uint16 pattern, float32 [65536]; for other dtypes an array of theirs of length 1.
         labels: [B, H * W], or [B, 0] for none.
@@ -305,13 +309,13 @@ def read(
         histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins.
         counts: [B, workers, 3], overwritten: items; labels other than `ignore`; non-finite chunks.
     """
-    images, classes = z.shape[0], z.shape[1]
+    classes = z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
     labelled = labels.shape[1] > 0
     chunks = (pixels + CHUNK - 1) // CHUNK
     share = (chunks + workers - 1) // workers
-    for task in prange(images * workers):
+    for task in range(begin, end):
         b = task // workers
         worker = task - b * workers
         first = np.empty(CHUNK, widen.dtype)
@@ -345,7 +349,8 @@ def read(
             items += some
             counted += kept
             tally(margins, place, bins)
-        histogram[b, worker] = bins[:BUCKETS]
+        for i in range(BUCKETS):
+            histogram[b, worker, i] = bins[i]
         counts[b, worker, 0] = items
         counts[b, worker, 1] = counted
         counts[b, worker, 2] = bad

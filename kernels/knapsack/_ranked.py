@@ -12,33 +12,33 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
 from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
-from robspec.kernels.knapsack._margins import CHUNK, all_finite, bucket, fetch, pick, top_two
+from robspec.kernels.knapsack._margins import BUCKETS, CHUNK, all_finite, bucket, fetch, pick, top_two
 
 _NARROW = 512
 """Pixels a thread prices exactly at once."""
 
 
-@compiled(parallel=True)
-def rank(z: Any, widen: Any, first: Any, second: Any, bad: npt.NDArray[np.int64]) -> None:
+@compiled()
+def rank(begin: int, end: int, z: Any, widen: Any, first: Any, second: Any, bad: npt.NDArray[np.int64]) -> None:
     """Write the two largest logits of each pixel.
 
     Args:
+        begin: the first task to do; an image has one for each worker.
+        end: the task after the last.
         z: [B, K, H, W] logits, K >= 2, as in `read`.
         widen: as there.
         first: [B, H * W], dtype of `widen`, overwritten with the largest.
         second: as `first`, overwritten with the second largest; equal where they tie.
         bad: [B, workers], overwritten: chunks with a non-finite logit.
     """
-    images = z.shape[0]
     pixels = z.shape[2] * z.shape[3]
     workers = bad.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
-    for task in prange(images * workers):
+    for task in range(begin, end):
         b = task // workers
         worker = task - b * workers
         total = np.empty(CHUNK, widen.dtype)
@@ -70,8 +70,10 @@ def _ahead(z: Any, widen: Any, b: int, k: int, pixel: int, own: Any, one: Any, t
     return True
 
 
-@compiled(parallel=True)
+@compiled()
 def cells(
+    begin: int,
+    end: int,
     z: Any,
     widen: Any,
     first: Any,
@@ -87,6 +89,8 @@ def cells(
     """Count the confusion cells of class k and the items in each bucket, entering priced from below.
 
     Args:
+        begin: the first task to do; an image has one for each worker.
+        end: the task after the last.
         z: [B, K, H, W] logits, K >= 2, as in `read`.
         widen: as there.
         first: [B, H * W], from `rank`.
@@ -99,12 +103,12 @@ def cells(
         histogram: [B, workers, 2, BUCKETS], overwritten: leave items, enter items; these at their pair bound.
         counts: [B, workers, 4], overwritten: TP, FP, FN, TN.
     """
-    images, classes = z.shape[:2]
+    classes = z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = counts.shape[1]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
-    for task in prange(images * workers):
+    for task in range(begin, end):
         b = task // workers
         worker = task - b * workers
         buffer = np.empty(CHUNK, widen.dtype)
@@ -112,7 +116,9 @@ def cells(
         item = np.empty(CHUNK, np.float64)
         cell = np.empty(CHUNK, np.int8)
         bins = histogram[b, worker]
-        bins[:] = 0
+        for i in range(BUCKETS):
+            bins[0, i] = 0
+            bins[1, i] = 0
         found = np.zeros(5, np.int64)
         for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
@@ -144,8 +150,10 @@ def cells(
         counts[b, worker, 3] = found[3]
 
 
-@compiled(parallel=True)
+@compiled()
 def collect(
+    begin: int,
+    end: int,
     z: Any,
     widen: Any,
     first: Any,
@@ -165,6 +173,8 @@ def collect(
     """Write the items of one image in the buckets before the ends, entering priced exactly.
 
     Args:
+        begin: the first worker.
+        end: the worker after the last.
         z: [B, K, H, W] logits, as in `cells`, like the other arguments it has.
         whole_when_wrong: no factor for entering where the label's logit is not the largest.
         b: the image.
@@ -179,7 +189,7 @@ def collect(
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
     width = z.shape[3]
-    for worker in prange(workers):
+    for worker in range(begin, end):
         buffer = np.empty(CHUNK, widen.dtype)
         scratch = np.empty(1, widen.dtype)
         waiting = np.empty(_NARROW, np.int64)

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from robspec.kernels._jit import compiled
 
-_ROWS = 64
+ROWS = 64
 """Rows a task works on."""
 _BLOCK = 256
 """Logits of a block."""
@@ -128,11 +127,24 @@ def first_of(row: Any, value: Any, tops: Any, lows: Any, bits: Any, held: Any) -
     return 0
 
 
-@compiled(parallel=True)
-def read(z: Any, bits: Any, labels: Any, ignore: int, every: bool, margins: Any, kept: Any, finite: Any) -> None:
+@compiled()
+def read(
+    begin: int,
+    end: int,
+    z: Any,
+    bits: Any,
+    labels: Any,
+    ignore: int,
+    every: bool,
+    margins: Any,
+    kept: Any,
+    finite: Any,
+) -> None:
     """Write each image's margin, its class's logit minus the largest other, or |z| of a single one.
 
     Args:
+        begin: the first task to do, of `ROWS` images each.
+        end: the task after the last.
         z: [B, K] logits, contiguous, float32 or float64.
         bits: the same as signed integers.
         labels: [B], or [0] for none.
@@ -144,13 +156,13 @@ def read(z: Any, bits: Any, labels: Any, ignore: int, every: bool, margins: Any,
     """
     images, classes = z.shape
     labelled = labels.size > 0
-    for task in prange((images + _ROWS - 1) // _ROWS):
+    for task in range(begin, end):
         held = np.empty(1, z.dtype)
         mark = held.view(bits.dtype)
         held[0] = np.inf
         infinite = mark[0]
         tops, lows = np.empty(classes // _BLOCK + 1, bits.dtype), np.empty(classes // _BLOCK + 1, bits.dtype)
-        for b in range(task * _ROWS, min((task + 1) * _ROWS, images)):
+        for b in range(task * ROWS, min((task + 1) * ROWS, images)):
             row = z[b]
             label = labels[b] if labelled else 0
             kept[b] = not labelled or label != ignore

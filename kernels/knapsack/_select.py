@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 
 from robspec.kernels._jit import compiled
 
@@ -21,8 +20,10 @@ def _item(d: float, exponent: int, scale: float, top: float) -> float:
     return top if cost >= top else cost if cost >= 0 else 0.0
 
 
-@compiled(parallel=True)
+@compiled()
 def split(
+    begin: int,
+    end: int,
     margins: FloatArray,
     bits: IntArray,
     low: float,
@@ -38,6 +39,8 @@ def split(
     """Add up the items whose margin lies below a window and copy those inside it, in one pass.
 
     Args:
+        begin: the first worker.
+        end: the worker after the last.
         margins: [P], not negative, NaN where a pixel is no item.
         bits: [P], their bit patterns, which have the same order; NaN is beyond all.
         low: margins strictly below it are summed.
@@ -51,22 +54,23 @@ def split(
         inside: [ends[-1]], overwritten with the copies, in no order.
 
     Returns:
-        Whether every worker found exactly the copies it has room for; nothing is ever written beyond it.
+        Whether each of these workers found exactly the copies it has room for; nothing is ever written beyond it.
     """
     wrong = 0
-    for worker in prange(ends.size):
+    for worker in range(begin, end):
         spent = np.int64(0)
         n = ends[worker - 1] if worker else 0
         local = np.empty(_BLOCK + 1)
         stop = min((worker + 1) * span, margins.size)
-        for begin in range(worker * span, stop, _BLOCK):
-            end = min(begin + _BLOCK, stop)
-            spent += below(margins[begin:end], low, exponent, scale, limit)
-            found = between(margins[begin:end], bits[begin:end], low, high, local)
+        for at in range(worker * span, stop, _BLOCK):
+            behind = min(at + _BLOCK, stop)
+            spent += below(margins[at:behind], low, exponent, scale, limit)
+            found = between(margins[at:behind], bits[at:behind], low, high, local)
             n += found
             if n > ends[worker]:
                 break
-            inside[n - found : n] = local[:found]
+            for i in range(found):
+                inside[n - found + i] = local[i]
         sums[worker] = spent
         wrong += n != ends[worker]
     return wrong == 0
@@ -94,11 +98,13 @@ def between(margins: FloatArray, bits: IntArray, low: float, high: float, out: F
     return found
 
 
-@compiled(parallel=True)
-def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: IntArray) -> None:
+@compiled()
+def total(begin: int, end: int, margins: FloatArray, exponent: int, scale: float, limit: int, sums: IntArray) -> None:
     """Add up the costs of all given items, per worker.
 
     Args:
+        begin: the first worker.
+        end: the worker after the last.
         margins: no NaN.
         exponent: of the budget, 1 or 2.
         scale: grid units per unit of d^q, rounded down.
@@ -107,9 +113,9 @@ def total(margins: FloatArray, exponent: int, scale: float, limit: int, sums: In
     """
     workers = sums.size
     share = (margins.size + workers - 1) // workers
-    for worker in prange(workers):
-        begin = min(worker * share, margins.size)
-        sums[worker] = cost(margins[begin : min(begin + share, margins.size)], exponent, scale, limit)
+    for worker in range(begin, end):
+        at = min(worker * share, margins.size)
+        sums[worker] = cost(margins[at : min(at + share, margins.size)], exponent, scale, limit)
 
 
 @compiled()
@@ -178,13 +184,22 @@ def _count(margins: FloatArray, exponent: int, scale: float, limit: int, spent: 
     return done
 
 
-@compiled(parallel=True)
+@compiled()
 def count_ascending(
-    margins: FloatArray, exponents: IntArray, scales: FloatArray, limits: IntArray, spent: IntArray, out: IntArray
+    begin: int,
+    end: int,
+    margins: FloatArray,
+    exponents: IntArray,
+    scales: FloatArray,
+    limits: IntArray,
+    spent: IntArray,
+    out: IntArray,
 ) -> None:
     """Count, for each budget, how many leading items fit it together.
 
     Args:
+        begin: the first budget.
+        end: the budget after the last.
         margins: ascending, no NaN.
         exponents: [M], each 1 or 2.
         scales: [M], grid units per unit of d^q.
@@ -192,5 +207,5 @@ def count_ascending(
         spent: [M], grid units already spent.
         out: [M], overwritten.
     """
-    for m in prange(out.size):
+    for m in range(begin, end):
         out[m] = _count(margins, exponents[m], scales[m], limits[m], spent[m])

@@ -12,11 +12,15 @@ from robspec.kernels.knapsack import IntArray
 
 NO_LABEL = -(2**62)
 """Stands for "no label is ignored"."""
+_COPIED = 1 << 22
+"""So few logits are copied into the usual layout, if they have another: compiling for that one would take longer."""
 
 
 def numpy_view(logits: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """View logits as numpy without copying; half precisions as bit patterns with a table of their values."""
+    """View logits as numpy, uncopied where they are many; half precisions as bits with a table of their values."""
     tensor = logits.detach().cpu()
+    if tensor.numel() <= _COPIED:
+        tensor = tensor.contiguous()
     if tensor.dtype in (torch.float16, torch.bfloat16):
         patterns = torch.arange(65536, dtype=torch.int32).to(torch.int16)
         table: npt.NDArray[Any] = patterns.view(tensor.dtype).to(torch.float32).numpy()

@@ -7,20 +7,18 @@ P (2^b + 1) <= 2^62 + 2^22 < 2^63 for any P below 2^40 pixels (8192 x 8192 is 2^
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from fractions import Fraction
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.kernels._threads import share
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
 from robspec.kernels.knapsack._cpu_whole import WholePrepared
+from robspec.kernels.knapsack._spending import Sorted, Spending
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
-from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
-from robspec.kernels.knapsack.search import largest_certifying
+from robspec.kernels.knapsack.budget import Budget
 
 _FEW = 2
 """Up to this many budgets are answered by a window search; more of them are worth a sorted prefix."""
@@ -28,10 +26,35 @@ _ONE_THREAD = 2**15
 """Up to this many items are added up in one thread: waking the others takes longer."""
 
 
-class CpuPrepared:
+class _Compiled(Spending):
+    """Sums by compiled code, in threads where they are long."""
+
+    def _sum(self, items: FloatArray, budget: Budget) -> int:
+        from robspec.kernels.knapsack import _select
+
+        if items.size <= _ONE_THREAD:
+            return int(_select.cost(items, budget.exponent, budget.scale, budget.limit))
+        sums = np.empty(4 * torch.get_num_threads(), dtype=np.int64)
+        share(_select.total, len(sums), items, budget.exponent, budget.scale, budget.limit, sums)
+        return int(sums.sum())
+
+    def _changing(self, items: FloatArray, dear: Budget, cheap: Budget) -> tuple[FloatArray | None, int]:
+        from robspec.kernels.knapsack import _select
+
+        scales = (dear.exponent, dear.scale, cheap.scale, dear.limit)
+        count, fixed = _select.changing(items, *scales, np.empty(0))
+        if count > items.size // 8:
+            return None, 0
+        kept = np.empty(count)
+        _select.changing(items, *scales, kept)
+        return kept, int(fixed)
+
+
+class CpuPrepared(Sorted):
     """Margins of a batch, float64 [B, P], and their histogram."""
 
     backend = "cpu"
+    spending = _Compiled
 
     def __init__(self, batch: LogitsBatch) -> None:
         from robspec.kernels.knapsack import _margins
@@ -47,7 +70,7 @@ class CpuPrepared:
         histogram = np.empty((b, workers, _margins.BUCKETS), dtype=np.int32)
         counts = np.empty((b, workers, 3), dtype=np.int64)
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
-        _margins.read(z, widen, labels, ignore, every, self._margins, histogram, counts)
+        share(_margins.read, b * workers, z, widen, labels, ignore, every, self._margins, histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.items = totals[:, 0]
         self.valid = np.full(b, self.pixels, dtype=np.int64) if batch.labels is None else totals[:, 1]
@@ -106,27 +129,6 @@ class CpuPrepared:
                 out[i, summed] = self._count_in_prefix(self._prefix(i, rank), asked)
         return out
 
-    def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
-        """See `Prepared.radii`."""
-        out = np.zeros(flips.shape, dtype=np.float64)
-        for i in np.flatnonzero(self.finite).tolist():
-            for t, wanted in enumerate(flips[i].tolist()):
-                out[i, t] = self._radius(i, wanted, constant, norm)
-        return out
-
-    def _radius(self, image: int, wanted: int, constant: Fraction, norm: Fraction | None) -> float:
-        if wanted <= 0:
-            return 0.0
-        if wanted > self.items[image]:
-            return math.inf
-        cheapest = self._prefix(image, wanted)[:wanted]
-        if constant == 0:
-            return math.inf if cheapest[-1] > 0 else 0.0
-
-        spending = _Spending(cheapest, constant, norm, self.pixels, self.single)
-        guess = _distance(cheapest, norm, self.single, self.pixels) / max(round_down(constant), math.ulp(0.0))
-        return largest_certifying(spending.certifies, guess, spending.narrow)
-
     def _prefix(self, image: int, rank: int) -> FloatArray:
         """The `rank` smallest margins (or more), ascending, sorted in place and remembered."""
         row = self._margins[image]
@@ -169,7 +171,8 @@ class CpuPrepared:
         window = np.empty(high - low)
         ask = (budget.exponent, budget.scale, budget.limit)
         row = self._margins[image]
-        if not _select.split(row, row.view(np.int64), low_edge, high_edge, *ask, self._span, ends, sums, window):
+        places = (low_edge, high_edge, *ask, self._span, ends, sums, window)
+        if not all(share(_select.split, len(ends), row, row.view(np.int64), *places)):
             raise RuntimeError("the margins are not those that were counted")
         window.sort()
         return low + int(self._count_in_prefix(window, [budget], spent=int(sums.sum()))[0])
@@ -178,7 +181,9 @@ class CpuPrepared:
         from robspec.kernels.knapsack import _select
 
         out = np.empty(len(budgets), dtype=np.int64)
-        _select.count_ascending(
+        share(
+            _select.count_ascending,
+            len(budgets),
             ascending,
             np.array([b.exponent for b in budgets]),
             np.array([b.scale for b in budgets]),
@@ -187,69 +192,6 @@ class CpuPrepared:
             out,
         )
         return out
-
-
-class _Spending:
-    """What a fixed set of items costs at one budget after another.
-
-    Args:
-        items: ascending margins, all of which must flip.
-        constant: as in `Prepared.radii`, above 0.
-        norm: as there.
-        pixels: pixels of the image.
-        single: True for a single-logit head.
-    """
-
-    def __init__(
-        self, items: FloatArray, constant: Fraction, norm: Fraction | None, pixels: int, single: bool
-    ) -> None:
-        self._dearest = float(items[-1])
-        self._varying = items
-        self._fixed = 0
-        self._to_budget = partial(Budget.of, constant=constant, norm=norm, pixels=pixels, single=single)
-
-    def certifies(self, eps: float) -> bool:
-        """Tell whether a ball cannot pay for all items."""
-        budget = self._to_budget(Fraction(eps))
-        if not budget.exponent:
-            return not self._dearest <= budget.scale
-        return self._fixed + self._sum(budget) > budget.limit
-
-    def narrow(self, low: float, high: float) -> None:
-        """Set aside the items that cost the same at both budgets, hence at all between, as costs are monotone."""
-        from robspec.kernels.knapsack import _select
-
-        dear, cheap = self._to_budget(Fraction(low)), self._to_budget(Fraction(high))
-        if not dear.exponent:
-            return
-        scales = (dear.exponent, dear.scale, cheap.scale, dear.limit)
-        count, fixed = _select.changing(self._varying, *scales, np.empty(0))
-        if count <= self._varying.size // 8:
-            kept = np.empty(count)
-            _select.changing(self._varying, *scales, kept)
-            self._varying = kept
-            self._fixed += int(fixed)
-
-    def _sum(self, budget: Budget) -> int:
-        from robspec.kernels.knapsack import _select
-
-        if self._varying.size <= _ONE_THREAD:
-            return int(_select.cost(self._varying, budget.exponent, budget.scale, budget.limit))
-        sums = np.empty(4 * torch.get_num_threads(), dtype=np.int64)
-        _select.total(self._varying, budget.exponent, budget.scale, budget.limit, sums)
-        return int(sums.sum())
-
-
-def _distance(cheapest: FloatArray, norm: Fraction | None, single: bool, pixels: int) -> float:
-    """Guess the logits' distance at which all given items flip; only the search's speed depends on it."""
-    if norm is None:
-        return float(cheapest[-1]) / (1 if single else 2)
-    # Rounding down takes half a unit off each item on average.
-    rounding = 1 + cheapest.size / 2 ** (grid_bits(pixels) + 1)
-    with np.errstate(over="ignore", under="ignore"):
-        if norm == 1:
-            return float(cheapest.sum() / rounding)
-        return float(np.sqrt(np.dot(cheapest, cheapest) / ((1 if single else 2) * rounding)))
 
 
 class CpuBackend:

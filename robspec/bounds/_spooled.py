@@ -1,9 +1,13 @@
-"""Scenes kept in files while a data set streams by: memory holds one image at a time."""
+"""What is kept of images in files while a data set streams by: memory holds one image at a time."""
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,43 @@ import numpy as np
 from robspec.bounds.context import Context
 from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector
-from robspec.kernels.detection import Objects
+from robspec.kernels.detection import FloatArray, Objects
+
+
+class Lists:
+    """Arrays of float64 in one temporary file.
+
+    Attributes:
+        close: deletes the file.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="robspec-pool-")  # noqa: SIM115
+        self.close = weakref.finalize(self, self._file.close)
+
+    def keep(self, values: FloatArray) -> Callable[[], FloatArray]:
+        """Write an array.
+
+        Args:
+            values: float64 [n].
+
+        Returns:
+            A function that reads it again.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        start = self._file.seek(0, os.SEEK_END)
+        self._file.write(np.ascontiguousarray(values).data)
+        return partial(self._read, start, values.size)
+
+    def _read(self, start: int, size: int) -> FloatArray:
+        found = np.empty(size)
+        if size:
+            self._file.seek(start)
+            if self._file.readinto(found.data) != found.nbytes:
+                raise OSError(errno.EIO, "a temporary file is shorter than what was written to it")
+        return found
 
 
 class Scenes:

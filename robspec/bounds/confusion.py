@@ -168,11 +168,15 @@ class Confusion:
 
 
 def _steps(backend: str) -> Any:
-    """Where the two loops over affordable pairs live: plain Python for the reference, compiled for every other."""
+    """Where the two loops over affordable pairs live: plain Python, numpy, or compiled for every other backend."""
     if backend == "reference":
         from robspec.kernels.knapsack import reference
 
         return reference
+    if backend == "numpy":
+        from robspec.kernels.knapsack import array
+
+        return array
     from robspec.kernels.knapsack import _classes
 
     return _classes

@@ -237,8 +237,8 @@ class Context:
             known = next(iter(self._coarse.values())).predicted
             return [int(k) for k in np.flatnonzero(known.any(axis=0))]
         logits = self.logits
-        found = (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(1)
-        return [int(k) for k in torch.unique(found).int().tolist()]
+        found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.max(1).indices
+        return [int(k) for k in torch.bincount(found.flatten()).nonzero().flatten().tolist()]
 
     def one_class(
         self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False

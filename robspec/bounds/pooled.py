@@ -6,22 +6,21 @@ ends when no image can lower sum(num - price den) any further, in integers, and 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from robspec.bounds import search
+from robspec.bounds._spooled import Lists
 from robspec.bounds.confusion import Confusion, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import OverCounts
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import FloatArray, IntArray
+from robspec.kernels.knapsack import IntArray
 from robspec.semantics.constant import Constant
 
 _SAFE = 2**62
@@ -39,7 +38,7 @@ class Frontier:
 class Pool:
     """A one-class ratio, or the mean of several, pooled over every image it is given.
 
-    Lists are spooled to a temporary folder: memory holds one image at a time.
+    Lists are spooled to a temporary file: memory holds one image at a time.
 
     Args:
         metric: its formula has a numerator and a denominator linear in the counts.
@@ -56,7 +55,7 @@ class Pool:
         self._largest = largest
         self.images = 0
         self._parts = metric.each(classes)
-        self._folder = tempfile.TemporaryDirectory(prefix="robspec-pool-")
+        self._lists = Lists()
         self._kept: list[list[Confusion]] = [[] for _ in self._parts]
 
     def add(self, context: Context) -> None:
@@ -64,7 +63,7 @@ class Pool:
         for p, part in enumerate(self._parts):
             batch = context.one_class(part, part.classes, water=self.constant.output_norm.p == 2)
             for i in range(len(context)):
-                self._kept[p].append(self._spooled(Confusion.of(batch, i), p))
+                self._kept[p].append(self._spooled(Confusion.of(batch, i)))
         self.images += len(context)
 
     def clean(self) -> Fraction | None:
@@ -102,7 +101,7 @@ class Pool:
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
-        self._folder.cleanup()
+        self._lists.close()
 
     def _worst(self, eps: Fraction) -> Fraction:
         value = self._mean(lambda c: c.reachable(eps, self.constant))
@@ -122,27 +121,10 @@ class Pool:
             values.append(worst_value(part) if value is None else value)
         return sum(values, Fraction(0)) / len(values) if values else None
 
-    def _spooled(self, confusion: Confusion, part: int) -> Confusion:
-        number = len(self._kept[part])
+    def _spooled(self, confusion: Confusion) -> Confusion:
         budgets = (None, None) if self._largest is None else confusion.budgets(self._largest, self.constant)
-        paths = []
-        for name, values in zip(("leave", "enter"), confusion.lists(*budgets), strict=True):
-            path = Path(self._folder.name) / f"{part}-{number}-{name}.npy"
-            np.save(path, values)
-            paths.append(path if values.size else None)
-        first, second = paths
-        if number >= _MAPPED:
-            return replace(confusion, lists=lambda _leave, _enter: (_opened(first), _opened(second)))
-        kept = (_opened(first), _opened(second))
-        return replace(confusion, lists=lambda _leave, _enter: kept)
-
-
-_MAPPED = 4096
-"""Images of a part whose lists stay mapped between questions: a process may have some 65,000 maps in all."""
-
-
-def _opened(path: Path | None) -> FloatArray:
-    return np.empty(0) if path is None else np.load(path, mmap_mode="r")
+        first, second = (self._lists.keep(values) for values in confusion.lists(*budgets))
+        return replace(confusion, lists=lambda _leave, _enter: (first(), second()))
 
 
 def _frontier(metric: Metric, c: Confusion, a: IntArray, b: IntArray) -> Frontier:

@@ -57,7 +57,7 @@ def cli() -> None:
     """
 
 
-def _shown(error: RobspecError) -> str:
+def shown(error: RobspecError) -> str:
     """An error as the terminal shows it: those of a specification in colour unless NO_COLOR is set."""
     from robspec.diagnostics import SpecError
 
@@ -90,7 +90,7 @@ def _run() -> None:
     try:
         status = cli.main(standalone_mode=False)
     except RobspecError as error:
-        click.echo(_shown(error), err=True)
+        click.echo(shown(error), err=True)
         sys.exit(error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else error.message)

@@ -71,7 +71,7 @@ class Beside:
         ]
         forward = str(model.forward_dtype).removeprefix("torch.")
         about = (
-            *notes(self._program, forward, "" if derived.rounding is None else derived.rounding.said),
+            *notes(self._program, forward, "" if derived.rounding is None else derived.rounding.said, derived.unreal),
             *weights_notes(model, key, prefix),
             data.scaling,
         )

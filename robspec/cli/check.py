@@ -81,8 +81,7 @@ from robspec.syntax.source import read_source
 @click.option(
     "--arithmetic",
     type=click.Choice(["exact", "real", "deployed"]),
-    default="exact",
-    help="`real`, `deployed`: prove what rounding may change, of the function or of the float32 program.  [exact]",
+    help="`real`, `deployed`: prove what rounding may change.  [real where it can be had, else exact, and why]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option(
@@ -107,6 +106,7 @@ from robspec.syntax.source import read_source
     type=click.Path(path_type=Path),
     help="Write what `robspec recheck` can check again here; not with --attack.",
 )
+@click.option("--watch", is_flag=True, help="Check again whenever SPEC or MODEL changes, until Ctrl-C.")
 @click.option("--allow", type=click.Choice(["unknown"]), help="`unknown`: exit 0 instead of 3.")
 @click.option(
     "--fail-on",
@@ -149,7 +149,7 @@ def command(
     claims: str,
     assume_lipschitz: str | None,
     forward: str,
-    arithmetic: str,
+    arithmetic: str | None,
     batch_size: int | None,
     workers: int | None,
     ray: str | None,
@@ -162,6 +162,7 @@ def command(
     attack_all: bool,
     cross_check: int | None,
     certificate: Path | None,
+    watch: bool,
     allow: str | None,
     fail_on: str,
     witness_dir: Path,
@@ -180,6 +181,11 @@ def command(
     Example:
       robspec check specs/runway/runway.pt2 specs/runway/runway.rspec
     """
+    if watch:
+        from robspec.cli import _watching
+
+        arguments = {**click.get_current_context().params, "watch": False}
+        return _watching.watch(command, arguments, (spec, model))
     from robspec.lower import compile_source, parse_overrides
 
     _options.check_format(form)

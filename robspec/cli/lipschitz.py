@@ -56,6 +56,9 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: float) ->
     show_default=True,
     help="Of images as the network takes them, for --rounding.",
 )
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, metavar="N", help="Find norms of nodes in N threads.  [1]"
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 def command(
     model: Path,
@@ -71,6 +74,7 @@ def command(
     everything: bool,
     rounding: bool,
     within: tuple[float, float],
+    workers: int,
     style: str,
 ) -> int:
     """Prove an upper bound on a model's Lipschitz constant, and measure a lower one.
@@ -88,9 +92,9 @@ def command(
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
     program, shape = _load(model, read_choice(model_output, given, fixed))
     with proving():
-        derivation = cached(program, input_norm=p, output_norm=q)
+        derivation = cached(program, input_norm=p, output_norm=q, workers=workers)
         tail = find(program) if p == q == L2 else None
-        coarse = None if tail is None else cached(tail.coarse, input_norm=p, output_norm=q)
+        coarse = None if tail is None else cached(tail.coarse, input_norm=p, output_norm=q, workers=workers)
         rounded, refused = _rounded(program, shape[0], within) if rounding else ([], None)
     pair = None
     stopped = False

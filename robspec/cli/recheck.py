@@ -35,8 +35,7 @@ _SHOWN = 12
 @click.option(
     "--arithmetic",
     type=click.Choice(["exact", "real", "deployed"]),
-    default="exact",
-    help="As of the check.  [exact]",
+    help="As of the check.  [as of a check that was not told]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="As of the check.")
 def command(
@@ -54,7 +53,7 @@ def command(
     use: str | None,
     assume_lipschitz: str | None,
     forward: str,
-    arithmetic: str,
+    arithmetic: str | None,
     batch_size: int | None,
 ) -> int:
     """Confirm CERTIFICATE, which `robspec check --certificate` wrote for MODEL and SPEC.

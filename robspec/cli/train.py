@@ -1,4 +1,4 @@
-"""`robspec train`: from images, with masks or of one class, to a certified model."""
+"""`robspec train`: from images, with masks, labels or of one class, to a certified model."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _Console:
 def command(config: Path, out: Path, generator: str | None, fresh: bool) -> None:
     """Train the network that CONFIG, a TOML file, describes; export it, prove its Lipschitz constant, certify it.
 
-    OUT receives model.pt2, card.json and, with masks, model.rspec (what holds on the validation set, ready for
-    `robspec check`).
+    OUT receives model.pt2, card.json and, with masks or labels, model.rspec (what holds on the validation set, ready
+    for `robspec check`).
     A run that was stopped goes on from its checkpoint in OUT and ends with the same bits.
 
     \b

@@ -22,7 +22,14 @@ from robspec.lipschitz.rulebook import RULES_VERSION
 from robspec.semantics.norm import Norm
 
 
-def cached(program: AnyProgram, *, input_norm: Norm, output_norm: Norm, directory: Path | None = None) -> Derivation:
+def cached(
+    program: AnyProgram,
+    *,
+    input_norm: Norm,
+    output_norm: Norm,
+    directory: Path | None = None,
+    workers: int = 1,
+) -> Derivation:
     """Prove, or read an earlier proof of exactly this graph, these weights, these norms and this version of
     the rules.
 
@@ -34,6 +41,7 @@ def cached(program: AnyProgram, *, input_norm: Norm, output_norm: Norm, director
         input_norm: p.
         output_norm: q.
         directory: where entries live; the user's cache directory if None.
+        workers: as in `prove`.
 
     Returns:
         The derivation.
@@ -45,7 +53,7 @@ def cached(program: AnyProgram, *, input_norm: Norm, output_norm: Norm, director
     found = _read(path)
     if found is not None and (found.input_norm, found.output_norm) == (input_norm, output_norm):
         return found
-    derivation = prove(program, input_norm=input_norm, output_norm=output_norm)
+    derivation = prove(program, input_norm=input_norm, output_norm=output_norm, workers=workers)
     _write(path, derivation)
     return derivation
 

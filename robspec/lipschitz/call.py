@@ -13,8 +13,8 @@ from torch import fx
 from robspec.errors import RobspecError
 from robspec.function.errors import MixedBatch, NotFinite, UnsuitableProgram
 from robspec.lipschitz import directed
+from robspec.lipschitz.ahead import operator_norm
 from robspec.lipschitz.errors import NoGlobalConstant
-from robspec.lipschitz.norms import operator_norm
 from robspec.lipschitz.stencil import Stencil, compose
 from robspec.lipschitz.values import Piece, Squares, Step, Value, View
 from robspec.semantics.norm import Norm

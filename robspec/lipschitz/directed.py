@@ -22,11 +22,17 @@ def ceil_float(value: Fraction) -> float:
     Returns:
         The smallest float >= value; infinity beyond the largest float.
     """
+    return _above(value.numerator, value.denominator)
+
+
+def _above(top: int, bottom: int) -> float:
+    """Round a quotient of integers up, as `ceil_float` does; division of integers rounds to nearest."""
     try:
-        nearest = float(value)
+        nearest = top / bottom
     except OverflowError:
         return math.inf
-    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+    over, under = nearest.as_integer_ratio()
+    return nearest if over * bottom >= top * under else math.nextafter(nearest, math.inf)
 
 
 def floor_float(value: Fraction) -> float:
@@ -39,24 +45,28 @@ def mul(*factors: float) -> float:
     """Multiply non-negative floats, rounding up; zero times infinity is infinity."""
     if any(math.isinf(f) or math.isnan(f) for f in factors):
         return math.inf
-    exact = Fraction(1)
+    top, bottom = 1, 1
     for factor in factors:
-        exact *= Fraction(factor)
-    return ceil_float(exact)
+        over, under = factor.as_integer_ratio()
+        top, bottom = top * over, bottom * under
+    return _above(top, bottom)
 
 
 def add(*terms: float) -> float:
     """Add non-negative floats, rounding up."""
     if any(math.isinf(t) or math.isnan(t) for t in terms):
         return math.inf
-    return ceil_float(sum((Fraction(t) for t in terms), Fraction(0)))
+    ratios = [term.as_integer_ratio() for term in terms]
+    bottom = max((under for _, under in ratios), default=1)  # powers of two, of which the largest is a common one
+    return _above(sum(over * (bottom // under) for over, under in ratios), bottom)
 
 
 def div(numerator: float, denominator: float) -> float:
     """Divide a non-negative float by a positive one, rounding up."""
     if math.isinf(numerator) or math.isnan(numerator):
         return math.inf
-    return ceil_float(Fraction(numerator) / Fraction(denominator))
+    (over, under), (below, beneath) = numerator.as_integer_ratio(), denominator.as_integer_ratio()
+    return _above(over * beneath, under * below)
 
 
 def power(value: float | Fraction, exponent: Fraction) -> float:

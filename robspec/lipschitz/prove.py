@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 from robspec.errors import RobspecError
 from robspec.function.errors import NotFinite
 from robspec.function.layout import module_path, source_line
 from robspec.function.program import AnyProgram
 from robspec.lipschitz import directed
+from robspec.lipschitz.ahead import ahead
 from robspec.lipschitz.derivation import Derivation, Row
 from robspec.lipschitz.threads import threads_for
 from robspec.lipschitz.values import Value
@@ -17,7 +19,7 @@ from robspec.lipschitz.walk import Walk
 from robspec.semantics.norm import Norm
 
 
-def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm) -> Derivation:
+def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm, workers: int = 1) -> Derivation:
     """Bound the constant of one image's logits: ||f(x) - f(x')||_q <= L ||x - x'||_p for every pair of
     images.
 
@@ -25,6 +27,7 @@ def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm) -> Deriva
         program: a loaded export with one image input and one output; only its batch may be dynamic.
         input_norm: p.
         output_norm: q.
+        workers: how many threads find operator norms ahead; the bound is the same.
 
     Returns:
         The derivation; where p and q differ, both are tried as the walk's norm and the smaller bound is
@@ -45,7 +48,7 @@ def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm) -> Deriva
     failure: RobspecError | None = None
     for norm in walks:
         try:
-            with threads_for(0):
+            with threads_for(0), ahead(partial(_rehearse, program, norm), workers):
                 found = _walk(program, norm, input_norm, output_norm, start)
         except RobspecError as error:
             failure = failure or error
@@ -57,6 +60,10 @@ def prove(program: AnyProgram, *, input_norm: Norm, output_norm: Norm) -> Deriva
     if not math.isfinite(best.bound):
         raise NotFinite("the whole model", "the bound overflows float64", "look at the loosest node of the table")
     return best
+
+
+def _rehearse(program: AnyProgram, norm: Norm) -> None:
+    Walk(program, norm).run()
 
 
 def _walk(program: AnyProgram, norm: Norm, p: Norm, q: Norm, start: float) -> Derivation:

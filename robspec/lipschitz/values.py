@@ -11,7 +11,7 @@ from torch import fx
 
 from robspec.errors import RobspecError
 from robspec.lipschitz import directed, watching
-from robspec.lipschitz.norms import operator_norm
+from robspec.lipschitz.ahead import operator_norm
 from robspec.lipschitz.stencil import Stencil
 from robspec.semantics.norm import Norm
 
@@ -182,8 +182,7 @@ class Value:
             bounds = {anchor: directed.mul(norm, bound) for anchor, bound in anchors.items()}
             if step.view.stencil.parts > 1:
                 apart = self._separate()
-                root = next(iter(apart))
-                self.separate = apart[root]
+                self.separate = next(iter(apart.values()), None)
                 for anchor, bound in apart.items():
                     bounds[anchor] = min(bound, bounds.get(anchor, bound))
         if self.tracked:
@@ -206,6 +205,14 @@ class Value:
     def suppose(self, bounds: dict[Value, float]) -> None:
         """Take bounds for granted, in place of those that follow from earlier values."""
         self._known = bounds
+
+    def bounds_of(self) -> tuple[bool, dict[Value, float] | None]:
+        """Give what `forget` and `suppose` change, for `restore`."""
+        return self.tracked, self._known
+
+    def restore(self, kept: tuple[bool, dict[Value, float] | None]) -> None:
+        """Take back what `forget` and `suppose` changed."""
+        self.tracked, self._known = kept
 
     def _separate(self) -> dict[Value, float]:
         begun = time.perf_counter()

@@ -37,6 +37,11 @@ def watched() -> Iterator[Stage]:
         _watched.reset(token)
 
 
+def unwatched() -> None:
+    """Keep what follows in this context to itself."""
+    _watched.set(None)
+
+
 def counted() -> None:
     """Say that there is one more value."""
     stage = _watched.get()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -28,10 +28,15 @@ class Conduct:
     Args:
         model: the loaded model.
         scores: whether its output is a score, which may have one sign.
+        answer: gives the model's logits of images, [B, C, H, W] to [B, K, H, W], or what is remembered of them; the
+            model itself if None.
     """
 
-    def __init__(self, model: LoadedModel, *, scores: bool = False) -> None:
+    def __init__(
+        self, model: LoadedModel, *, scores: bool = False, answer: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self._model = model
+        self._answer = answer or model.logits
         self._scores = scores
         self._met = 0
         self._lowest = math.inf
@@ -49,7 +54,7 @@ class Conduct:
             LogitsDependOnCompany: E0218, the image's logits alone and in company differ by more than rounding.
         """
         if len(names) and not self._met:
-            _check_company(self._model, names[-1], images, logits)
+            _check_company(self._model, self._answer, names[-1], images, logits)
         self._met += len(names)
         if logits.shape[1] == 1 and logits.numel() and not self._scores:
             self._lowest = min(self._lowest, float(logits.min()))
@@ -107,12 +112,14 @@ def refuse_statements_about_the_file(model: LoadedModel, *, claims: bool, assume
     )
 
 
-def _check_company(model: LoadedModel, name: str, images: Tensor, logits: Tensor) -> None:
+def _check_company(
+    model: LoadedModel, answer: Callable[[Tensor], Tensor], name: str, images: Tensor, logits: Tensor
+) -> None:
     """Compare an image alone with the same image among others; a lone one is given mirrored company."""
     image = images[-1:]
     if len(images) == 1:
-        logits = model.logits(torch.cat([image.flip(-1), image.flip(-2), image]))
-    alone, among = model.logits(image)[0], logits[-1]
+        logits = answer(torch.cat([image.flip(-1), image.flip(-2), image]))
+    alone, among = answer(image)[0], logits[-1]
     if _agree(alone, among):
         return
     if model.forward_dtype != torch.float64 and _agree(alone, among, allowed=_AT_MOST):

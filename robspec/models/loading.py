@@ -149,8 +149,19 @@ class LoadedModel:
 
     def in_double(self) -> LoadedModel:
         """Give the same program run in float64: what its float32 logits stand for but for rounding."""
-        runner = Runner(self.program, self.dtype, torch.float64, self.device)
-        return replace(self, forward_dtype=torch.float64, _runner=runner)
+        return self.run_in(torch.float64)
+
+    def run_in(self, dtype: torch.dtype) -> LoadedModel:
+        """Give the same program, and that of a detector's boxes, run in a type.
+
+        Args:
+            dtype: the program's own, or float64.
+        """
+        if dtype == self.forward_dtype:
+            return self
+        runner = Runner(self.program, self.dtype, dtype, self.device)
+        second = None if self.second is None else self.second.run_in(dtype)
+        return replace(self, forward_dtype=dtype, _runner=runner, second=second)
 
     def ending_earlier(self, program: GraphProgram, output_shape: tuple[int, ...]) -> LoadedModel:
         """Give the part of the same file that computes what its end works on.

@@ -72,7 +72,8 @@ def epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
     accountant = PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     step = dp_accounting.PoissonSampledDpEvent(q, dp_accounting.GaussianDpEvent(sigma))
     accountant.compose(dp_accounting.SelfComposedDpEvent(step, steps))
-    return float(accountant.get_epsilon(delta))
+    # A last bit on each side: more than what drawn numbers are off by, were there 2^50 of them.
+    return math.nextafter(float(accountant.get_epsilon(math.nextafter(delta, 0.0))), math.inf)
 
 
 def within_reach(sigma: float, q: float, steps: int) -> bool:

@@ -22,6 +22,13 @@ from robspec.privacy.losses import Loss
 from robspec.privacy.sensitivity import ALLOWANCE, sensitivity
 
 _TRAIN = "train with a section [privacy], and keep card and model as they were written"
+ROUNDING = {
+    "proved": "an image, its label and the weights alone decide which gradient is computed of it, bit by bit, and "
+    "that the operating system's bytes are random",
+    "trusted": f"sums of gradients in float32 exceed the bounds of samples by less than {ALLOWANCE - 1:.1%}, "
+    "whatever the batch",
+}
+"""What of the arithmetic is on trust, by how a run rounded."""
 _AGREE = 1 + 1e-9
 """Noise and multiplier were rounded one after the other when the card was written."""
 _MOST_LAYERS = 100_000
@@ -44,6 +51,7 @@ class Promise:
         envelope: what the weights were kept within.
         loss: what was minimised.
         noise: standard deviation by parameter, on the sum of gradients.
+        rounding: a key of `ROUNDING`.
         log: whether the training log lies beside the card and is the one it names.
     """
 
@@ -58,6 +66,7 @@ class Promise:
     envelope: Envelope
     loss: Loss
     noise: dict[str, float]
+    rounding: str
     log: bool
 
 
@@ -125,6 +134,8 @@ def _promise(path: Path, found: dict[str, Any]) -> Promise:
             ),
             loss=Loss(str(loss["kind"]), _number(loss["tau"], "loss.tau")),
             noise={str(row["parameter"]): _number(row["noise"], "noise") for row in layers},
+            # Cards from before this was said trusted it.
+            rounding="proved" if entry.get("rounding") == "proved" else "trusted",
             log=_log(path, entry["training_log"], entry["steps_charged"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

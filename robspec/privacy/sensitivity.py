@@ -69,6 +69,11 @@ class Sensitivity:
     formula: str
 
     @property
+    def entries(self) -> int:
+        """How many numbers the parameters hold together."""
+        return sum(row.entries for row in self.rows)
+
+    @property
     def total(self) -> float:
         """Bound of the l2 norm of the whole gradient of one sample, rounded up."""
         return directed.stack([row.sensitivity for row in self.rows], L2)

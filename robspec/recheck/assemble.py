@@ -36,14 +36,14 @@ class Inputs:
         batch_size: images per forward pass, on which the last bits of the logits may depend.
         assume: the constant to stand on where none can be proved, or None.
         use: the data block in place of what the specification says to use, or None.
-        arithmetic: "exact", "real" or "deployed".
+        arithmetic: "exact", "real" or "deployed"; None for "real" where that can be had, and else "exact".
     """
 
     forward: str
     batch_size: int
     assume: Fraction | None
     use: str | None = None
-    arithmetic: str = "exact"
+    arithmetic: str | None = "exact"
 
 
 def text_sha256(text: str) -> str:
@@ -109,7 +109,7 @@ def _granted(program: Program, rounding: Statement | None) -> list[str]:
         lines += ["elementary functions err by no more than is allowed for"] if rounding.assumes else []
     if detector is not None and detector.assumption:
         lines.append(f"{detector.assumption}: under attack as on the clean image")
-    elif detector is not None and detector.match == "overlap":
+    elif detector is not None and detector.match == "overlap" and rounding is None:
         lines.append("the computed boxes are taken for those of the real function")
     return lines
 
@@ -181,6 +181,9 @@ def constants(
         if moves is not None:
             constant = replace(constant, boxes=moves[0])
             entry["boxes"] = moves[1]
+            if rounding is not None:
+                constant = replace(constant, boxes_rounding=rounding.boxes)
+                entry["boxes"] = {**entry["boxes"], "rounding": exact_text(rounding.boxes)}
         found.append(constant)
         entries.append(entry)
     declared = None
@@ -285,7 +288,9 @@ def decided(derived: dict[str, Any], program: Program, written: dict[str, Any]) 
         found = requirements(prop, other["images"])
         constant, detector = entry["lipschitz"], program.model.detector
         taken = [] if constant["status"] == "proved" else [f"L <= {constant['value']} (not proved)"]
-        taken += [detector.assumption] if detector is not None and detector.assumption else []
+        rounded = "arithmetic" in derived["inputs"]
+        frozen = "" if detector is None else detector.assumption
+        taken += [f"{frozen}, where they are computed" if rounded else frozen] if frozen else []
         verdict = overall(found)
         label = f"{verdict}, assuming {' and '.join(taken)}" if taken and verdict == "PROVED" else verdict
         full.append({**entry, "requirements": found, "verdict": label})

@@ -128,7 +128,9 @@ class Deriver:
                     if (metric, constant) not in books:
                         books[metric, constant] = ObjectsBook(metric, image, constant)
                 own: dict[Metric, Book] = {metric: books[metric, constant] for metric in asked}
-                entry = image_entry(name, prop, constant, own, len(image))
+                rounded = constant.rounding or constant.boxes_rounding
+                best = {metric: books[metric, constant].best for metric in asked} if rounded else None
+                entry = image_entry(name, prop, constant, own, len(image), best)
                 self._points[number].append(self._settle(number, len(self._images) - 1, entry))
 
     def finish(self) -> tuple[list[dict[str, Any]], list[list[Any]]]:

@@ -12,6 +12,7 @@ import numpy as np
 from robspec.ir.plans import PooledObjects
 from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle import objects as oracle
+from robspec.oracle.rounded import grounded
 from robspec.oracle.scene import ratio_value, worst_of
 from robspec.recheck.budget import grid_bits
 from robspec.recheck.certain import Account, account
@@ -19,6 +20,7 @@ from robspec.recheck.claims import Between, Unreached
 from robspec.recheck.conditions import meets, metrics_of
 from robspec.recheck.located import Attack, Kept, Located
 from robspec.recheck.mistaken import mistakes
+from robspec.recheck.settled import best_of, ideal, settled, shift
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
@@ -59,7 +61,7 @@ class Question:
     """A value that an attack makes worse, and what a certificate says of it.
 
     Args:
-        constant: of the property.
+        constant: of the property; what its rounding takes is added to every budget.
         clean: the value without attack, None where it is undefined.
         hopeless: a value that no attack of any size goes beyond.
         ask: the worst value within an attack, exactly.
@@ -75,10 +77,11 @@ class Question:
         shown: Callable[[Fraction], dict[str, Any]] = lambda _: {},
     ) -> None:
         self._constant, self._clean, self._hopeless = constant, clean, hopeless
-        self._ask, self._shown = ask, shown
+        self._ask, self._shown, self._off = ask, shown, shift(constant)
 
     def point(self, eps: Fraction) -> dict[str, Any]:
         """What holds within a budget."""
+        eps = eps + self._off
         budget = exact_text(Attack.of(eps, self._constant).budget)
         if self._clean is None:
             return {"budget": budget, "certified": None}
@@ -100,7 +103,7 @@ class Question:
         # Either of two attacks bounds what happens within the smaller.
         return {
             "certified": Unreached(
-                lambda eps: all(meets(objective, clean, self._ask(eps, wide)) for wide in (False, True)),
+                lambda eps: all(meets(objective, clean, self._ask(eps + self._off, wide)) for wide in (False, True)),
                 "a budget within which the value is certainly not brought to the objective",
             )
         }
@@ -127,6 +130,8 @@ class ObjectsBook:
         counts = oracle.counts(metric, image.clean(), {})
         tp, _, fn = counts
         self.clean = ratio_value(metric, (*counts, SOMEWHERE))
+        rounded = constant.rounding or constant.boxes_rounding
+        self.best = best_of(metric, image, constant, self.clean) if rounded else self.clean
         every = image.scores.shape[1] * len(image.asked(metric))
 
         @lru_cache(maxsize=4)
@@ -175,11 +180,14 @@ class ObjectsPool:
         self._images: Kept | None = None
         self._counts = np.zeros(3, dtype=np.int64)
         self._every, self._scores = 0, 1
+        self._settled = True
 
     def add(self, image: Located) -> None:
         """Read one image."""
         self._images = self._images or Kept(image.detector)
         self._images.add(image)
+        if self._constant.rounding or self._constant.boxes_rounding:
+            self._settled &= settled(image, self._constant)
         self._counts += oracle.counts(self.metric, image.clean(), {})
         self._every += image.scores.shape[1] * len(image.asked(self.metric))
         self._scores = len(image)
@@ -192,7 +200,9 @@ class ObjectsPool:
         ask = lru_cache(maxsize=64)(self._worst)
         count = 0 if self._images is None else self._images.count
         question = Question(self._constant, clean, hopeless, ask)
-        return together(count, self._query, question, clean, self._scores)
+        best = clean if clean is None or self._settled else ideal(self.metric, clean, tp + fn)
+        given = best if self._constant.rounding or self._constant.boxes_rounding else None
+        return together(count, self._query, question, clean, self._scores, self.metric, given)
 
     def _worst(self, eps: Fraction, wide: bool) -> Fraction:
         metric, below = self.metric, self.metric.formula.ratio.denominator
@@ -216,19 +226,31 @@ class ObjectsPool:
         return min(below.at(tp, 0, found.objects - tp, SOMEWHERE) for tp in range(first, found.objects + 1))
 
 
-def together(count: int, query: object, question: Question, clean: Fraction | None, scores: int) -> dict[str, Any]:
-    """What a certificate says of all images together."""
+def together(
+    count: int,
+    query: object,
+    question: Question,
+    clean: Fraction | None,
+    scores: int,
+    metric: Metric,
+    best: Fraction | None,
+) -> dict[str, Any]:
+    """What a certificate says of all images together; `best` is given where something is rounded."""
     entry: dict[str, Any] = {
         "image": f"all {count} images",
         "clean": None if clean is None else exact_text(clean),
         "grid": f"2^-{grid_bits(scores)}",
+        **({} if best is None else {"best": exact_text(best)}),
     }
     if isinstance(query, WorstCaseQuery):
         entry["points"] = [question.point(eps) for eps in query.budgets]
         return entry
     leaves = [o for o in getattr(query, "objectives", ()) if isinstance(o, Degraded)]
+    if best is not None:
+        leaves = [o for o in (grounded(leaf, {metric: best}) for leaf in leaves) if isinstance(o, Degraded)]
+    at = clean if best is None else best
     entry["points"] = [question.reach(o) for o in leaves]
-    entry["met"] = [None if clean is None else meets(o, clean, clean) for o in leaves]
+    entry["met"] = [None if at is None else meets(o, at, at) for o in leaves]
     return entry
 
 

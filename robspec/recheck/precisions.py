@@ -21,6 +21,7 @@ from robspec.recheck.certain import account, least
 from robspec.recheck.conditions import metrics_of
 from robspec.recheck.detections import Question, attack_of, together
 from robspec.recheck.located import Attack, Kept, Located
+from robspec.recheck.settled import ideal, order_settled, read_at, settled
 from robspec.semantics.constant import Constant
 
 Pair: TypeAlias = tuple[int, Fraction]
@@ -68,7 +69,17 @@ class PrecisionsPool:
         ask = lru_cache(maxsize=64)(self._worst)
         count = 0 if self._images is None else self._images.count
         question = Question(self._constant, clean, Fraction(0), ask)
-        return together(count, self._query, question, clean, self._scores)
+        best = None
+        if clean is not None and (self._constant.rounding or self._constant.boxes_rounding):
+            best = clean if self._settled() else ideal(self.metric, clean, sum(self._total.values()))
+        return together(count, self._query, question, clean, self._scores, self.metric, best)
+
+    def _settled(self) -> bool:
+        """Whether rounding decides nothing on any image, at any overlap, nor the order of what is found on all."""
+        images = self._images or ()
+        overlaps = self.metric.arguments if self._constant.boxes_rounding else self.metric.arguments[:1]
+        each = all(settled(read_at(image, o), self._constant) for image in images for o in overlaps)
+        return each and order_settled(images, self._constant)
 
     def _pairs(self) -> list[tuple[Pair, list[Verdict]]]:
         return [(pair, found) for pair, found in self._found.items() if self._total[pair[0]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from robspec.data.content import digest
 from robspec.data.dataset import Batch, Dataset, open_dataset
 from robspec.data.objects import Objects
 from robspec.diagnostics import Source
+from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
 from robspec.ir.types import Detector, Program
 from robspec.lipschitz.rounding.precision import Precision
@@ -37,6 +38,7 @@ from robspec.recheck.errors import BadCertificate, CertificateRejected
 from robspec.recheck.inrange import afresh
 from robspec.recheck.located import Located
 from robspec.recheck.rounded import uncertified
+from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import exact_text
 
 MOST_AT_ONCE = 4096
@@ -52,6 +54,7 @@ class Derived:
     model: LoadedModel
     data: Dataset
     rounding: Statement | None = None
+    unreal: str = ""
 
     def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
@@ -124,7 +127,6 @@ def derive(
         input_shape=program.model.input_shape,
         normalize=program.model.normalize,
         scores=program.model.task.scores,
-        forward_dtype=torch.float64 if inputs.forward == "float64" or inputs.arithmetic != "exact" else None,
         detector=program.model.detector,
         boxes=bool(program.model.boxes_name),
     )
@@ -140,11 +142,14 @@ def derive(
     refuse_statements_about_the_file(
         loaded, claims=program.model.claim is not None, assumes=inputs.assume is not None
     )
-    data = open_dataset(program.data, program.model, root, wide=loaded.forward_dtype == torch.float64)
-    boxes = None if second is None else second.program
-    prover = afresh(program, wide=loaded.forward_dtype == torch.float64)
-    rounding = _rounded(program, loaded, inputs)
-    found, proofs, claim = constants(program, loaded.program, inputs.assume, prover, boxes, rounding)
+    ground = _ground(program, loaded, inputs)
+    inputs, rounding, found = ground.inputs, ground.rounding, ground.constants
+    if written is not None:
+        _match_arithmetic(written, inputs, ground.unreal)
+    loaded = loaded.run_in(_type_of(inputs, loaded))
+    wide = loaded.forward_dtype == torch.float64
+    # Where rounding is proved, that of finer pixels to float32 is part of it.
+    data = open_dataset(program.data, program.model, root, wide=wide and rounding is None)
     deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
@@ -168,29 +173,81 @@ def derive(
         progress(done, len(data))
     conduct.finish()
     head = header(program, inputs, spec.text, loaded.sha256, data, rounding)
-    return Derived(program, assembled(head, program, proofs, claim, *deriver.finish()), loaded, data, rounding)
+    content = assembled(head, program, ground.proofs, ground.claim, *deriver.finish())
+    return Derived(program, content, loaded, data, rounding, ground.unreal)
 
 
-def _rounded(program: Program, model: LoadedModel, inputs: Inputs) -> Statement | None:
-    """Prove anew what rounding may do to the logits, where the question is about it.
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything that is derived of images stands on."""
+
+    inputs: Inputs
+    constants: tuple[Constant, ...]
+    proofs: list[dict[str, Any]]
+    claim: dict[str, Any] | None
+    rounding: Statement | None = None
+    unreal: str = ""
+
+
+def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
+    """Prove the constants, and what rounding may do to the logits, where that is asked or can be had.
 
     Raises:
-        CertificateRejected: E0804, of something no certificate with rounding speaks of.
+        CertificateRejected: E0804, rounding is asked for by name, and of this no certificate with rounding speaks.
     """
     if inputs.arithmetic == "exact":
-        return None
-    refused = uncertified(program)
-    if inputs.assume is not None:
-        refused = "a constant that is assumed says nothing of rounding"
-    if refused:
-        raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", refused, "check and recheck without it")
+        return _proved(program, model, inputs, None)
+    unreal, rounding = uncertified(program), None
+    if not unreal:
+        try:
+            rounding = _rounding(program, model, inputs)
+        except SoundnessAlarm:
+            raise
+        except RobspecError as refusal:
+            if inputs.arithmetic is not None:
+                raise
+            unreal = (
+                f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code}), {refusal.where}"
+            )
+    if rounding is not None:
+        ground = _proved(program, model, replace(inputs, arithmetic=rounding.kind), rounding)
+        if all(map(_moves, ground.constants)):
+            return ground
+        unreal = "of a constant that is assumed, or 0, no certificate says what rounding may do"
+    if inputs.arithmetic is not None:
+        mend = "check and recheck with --arithmetic exact"
+        raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", unreal, mend)
+    return replace(_proved(program, model, replace(inputs, arithmetic="exact"), None), unreal=unreal)
+
+
+def _moves(constant: Constant) -> bool:
+    """Whether a proved constant is not 0 where something is rounded."""
+    still = (constant.rounding and not constant.value) or (constant.boxes_rounding and not constant.boxes)
+    return constant.status is ConstantStatus.PROVED and not still
+
+
+def _proved(program: Program, model: LoadedModel, inputs: Inputs, rounding: Statement | None) -> _Ground:
+    prover = afresh(program, wide=_type_of(inputs, model) == torch.float64)
+    boxes = None if model.second is None else model.second.program
+    return _Ground(inputs, *constants(program, model.program, inputs.assume, prover, boxes, rounding), rounding)
+
+
+def _type_of(inputs: Inputs, model: LoadedModel) -> torch.dtype:
+    return torch.float64 if inputs.forward == "float64" or inputs.arithmetic != "exact" else model.dtype
+
+
+def _rounding(program: Program, model: LoadedModel, inputs: Inputs) -> Statement:
+    """Prove anew what rounding may do to the logits."""
     if inputs.arithmetic == "deployed":
-        refuse_other_kernels(model, inputs.batch_size)
+        for part in (model, model.second):
+            if part is not None:
+                refuse_other_kernels(part, inputs.batch_size)
 
     def afresh(graph: AnyProgram, box: Box, precision: Precision) -> Rounding:
         return bound(graph, box, (precision,))[0]
 
-    return state(program, model.program, inputs.arithmetic, afresh)
+    boxes = None if model.second is None else model.second.program
+    return state(program, model.program, inputs.arithmetic or "real", afresh, boxes)
 
 
 def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:
@@ -314,7 +371,7 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
     for option, theirs, ours in (
         ("--assume-lipschitz", _text(there.assume), _text(inputs.assume)),
         ("--forward", there.forward, inputs.forward),
-        ("--arithmetic", there.arithmetic, inputs.arithmetic),
+        ("--arithmetic", there.arithmetic, _asked_arithmetic(inputs, there)),
         ("--batch-size", str(there.batch_size), str(inputs.batch_size)),
     ):
         if theirs != ours:
@@ -325,6 +382,23 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
             where,
             "it answers another question: " + "; ".join(found),
             f"if that is the question, say so to `recheck` too: {' '.join(options)}" if options else "check again",
+        )
+
+
+def _asked_arithmetic(inputs: Inputs, there: Inputs) -> str | None:
+    """What is asked by name; whether the reals can be had, where nobody said anything, is derived with the rest."""
+    return there.arithmetic if inputs.arithmetic is None and there.arithmetic != "deployed" else inputs.arithmetic
+
+
+def _match_arithmetic(certificate: dict[str, Any], inputs: Inputs, unreal: str) -> None:
+    """Stop where a certificate makes another statement about arithmetic than what was asked for, or can be had."""
+    there, _ = inputs_of(certificate, "certificate")
+    if there.arithmetic != inputs.arithmetic:
+        why = f", as {unreal}" if unreal else ""
+        raise CertificateRejected(
+            "certificate",
+            f"it answers another question: --arithmetic was {there.arithmetic}, and is {inputs.arithmetic} here{why}",
+            f"if that is the question, say so to `recheck` too: --arithmetic {there.arithmetic}",
         )
 
 

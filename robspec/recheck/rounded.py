@@ -8,8 +8,6 @@ from robspec.recheck.conditions import conditions
 
 def uncertified(program: Program) -> str:
     """Say what in a program no certificate about the function over the reals speaks of; empty for nothing."""
-    if program.model.detector is not None:
-        return "of a detector's scores and boxes rounding is one larger budget, which is not derived anew"
     for prop in program.properties:
         query = prop.query
         if isinstance(query, WorstCaseQuery):

@@ -169,6 +169,8 @@ def _footer(report: CheckReport) -> list[Text]:
         count = report.attack_searches
         searches = f"{count} search{'' if count == 1 else 'es'} of an image at a budget or objective"
         lines.append(Text(f"attack by {', '.join(report.attack_methods)}, {report.attack_steps} steps: {searches}"))
+    if t.reasons:
+        spent += f", reasons {t.reasons:.2f}"
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     lines.extend(_provenance(report))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from robspec.semantics.formula import COUNTS, Polynomial, Ratio, factors, reduced
+from robspec.semantics.formula import COUNTS, Polynomial, Ratio, factors, lowest, reduced
 
 P = Polynomial.count("TP", "FN")
 Q = Polynomial.count("FP", "TN")
@@ -163,7 +163,13 @@ def _slope(ratio: Ratio, move: str) -> Polynomial:
     has no negative coefficient; so it has one sign there, and `reduced` makes it the positive one.
     """
     above, below = ratio.numerator, ratio.denominator
-    return reduced(moved(above, move) * below - above * moved(below, move), below * below).numerator
+    numerator = moved(above, move) * below - above * moved(below, move)
+    if numerator and max(above.degree, below.degree) <= 1:
+        if not moved(below, move):
+            return reduced(moved(above, move), below).numerator
+        # A linear denominator that moves is no number; a factor it shared with this would divide what is above it.
+        return lowest(numerator, below * below).numerator
+    return reduced(numerator, below * below).numerator
 
 
 def _sign(slope: Polynomial, *, positive: bool) -> Proof | None:

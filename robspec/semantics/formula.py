@@ -128,6 +128,11 @@ class Polynomial:
         return tuple(c for _, c in self.terms)
 
     @property
+    def degree(self) -> int:
+        """The largest number of factors of a term; 0 of none."""
+        return max((sum(e) for e, _ in self.terms), default=0)
+
+    @property
     def content(self) -> int:
         """The greatest common divisor of the coefficients; 0 for 0."""
         return math.gcd(*self.coefficients)
@@ -235,7 +240,7 @@ def reduced(numerator: Polynomial, denominator: Polynomial) -> Ratio:
         raise ZeroDivisionError("a quotient by the zero polynomial")
     if not numerator:
         return Ratio(Polynomial(), Polynomial.constant(1))
-    if max(_degree(numerator), _degree(denominator)) > 1:
+    if max(numerator.degree, denominator.degree) > 1:
         numerator, denominator = _cancelled(numerator, denominator)
     elif numerator.divided(numerator.content) in (
         denominator.divided(denominator.content),
@@ -243,14 +248,20 @@ def reduced(numerator: Polynomial, denominator: Polynomial) -> Ratio:
     ):
         sign = 1 if numerator.coefficients[0] * denominator.coefficients[0] > 0 else -1
         return Ratio.constant(sign * Fraction(numerator.content, denominator.content))
+    return lowest(numerator, denominator)
+
+
+def lowest(numerator: Polynomial, denominator: Polynomial) -> Ratio:
+    """A quotient of polynomials that share no factor but numbers, which are cancelled; signs as `reduced` has them.
+
+    Args:
+        numerator: above the bar.
+        denominator: below the bar, not 0.
+    """
     common = math.gcd(numerator.content, denominator.content)
     if sum(denominator.coefficients) < 0 or (sum(denominator.coefficients) == 0 and denominator.coefficients[-1] < 0):
         common = -common
     return Ratio(numerator.divided(common), denominator.divided(common))
-
-
-def _degree(polynomial: Polynomial) -> int:
-    return max((sum(e) for e, _ in polynomial.terms), default=0)
 
 
 def _cancelled(numerator: Polynomial, denominator: Polynomial) -> tuple[Polynomial, Polynomial]:

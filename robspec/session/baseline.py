@@ -46,6 +46,9 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     accepted: set[tuple[str, int]] = set()
     regressions: list[str] = []
     moved: list[str] = []
+    was_about = str(earlier.get("arithmetic", "exact"))
+    if report.arithmetic == "exact" and was_about != "exact":
+        regressions.append(f"worse: arithmetic: {was_about} before, now the forward pass is taken as exact")
     for key, place, verdict, said, value, qualifier in _now(report):
         names.add(key)
         where = f"{key[0]}, {key[2]}"

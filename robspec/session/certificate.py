@@ -24,15 +24,13 @@ from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
 from robspec.recheck.derive import IN_PARTS, Deriver
 from robspec.recheck.located import Located
-from robspec.recheck.rounded import uncertified
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
 from robspec.session.opening import Session
 from robspec.verify import arithmetic
 from robspec.verify.arithmetic import rounding_of
-from robspec.verify.errors import OptionValueError
-from robspec.verify.evaluate import is_pooled, summed
+from robspec.verify.evaluate import is_pooled, marked, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
@@ -55,19 +53,12 @@ class Certificate:
         second = session.model.second
         boxes = None if second is None else second.program
         self._rounding = None
-        if inputs.arithmetic != "exact":
-            refused = uncertified(program)
-            if refused:
-                mend = "leave out --certificate, or --arithmetic"
-                raise OptionValueError("--certificate", refused, mend)
-            self._rounding = rounding_of(program, session.model.program, inputs.arithmetic)
+        if inputs.arithmetic is not None and inputs.arithmetic != "exact":
+            self._rounding = rounding_of(program, session.model.program, inputs.arithmetic, boxes)
         given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding)
         found, self._proofs, self._claim = constants(*given)
         known = session.established.constants
-        if any(c.rounding and not c.value for c in found):
-            what = "the network is constant, and of its rounding no certificate speaks"
-            raise OptionValueError("--certificate", what, "leave out --certificate, or --arithmetic")
-        if [(c.value, c.boxes, c.rounding) for c in found] != [(c.value, c.boxes, c.rounding) for c in known]:
+        if list(map(_numbers, found)) != list(map(_numbers, known)):
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
         self._deriver = Deriver(program, found, self._settled)
         self._told: list[deque[tuple[Told, ...]]] = [deque() for _ in program.properties]
@@ -116,12 +107,16 @@ class Certificate:
         return filled(self._program.properties[number].name, entry, self._told[number].popleft())
 
 
+def _numbers(constant: Constant) -> tuple[Fraction, ...]:
+    return constant.value, constant.boxes, constant.rounding, constant.boxes_rounding
+
+
 def _told(
     prop: Property, constant: Constant, context: Context, found: Sequence[ImageResult]
 ) -> Iterator[tuple[Told, ...]]:
     """What the check says of every image of a batch at every point."""
 
-    exact, shift = arithmetic.bare(constant), arithmetic.reach(constant) if constant.rounding else Fraction(0)
+    exact, shift = arithmetic.bare(constant), arithmetic.shift(constant)
 
     @cache
     def opened(metric: Metric) -> FamilyBound:
@@ -130,8 +125,12 @@ def _told(
     @cache
     def best(metric: Metric) -> Sequence[Fraction | None]:
         """What the clean images are worth at most, from which thresholds follow."""
-        if not constant.rounding:
+        if not shift:
             return opened(metric).clean()
+        if metric.of_objects:
+            sure, (_, scenes) = arithmetic.objects_settled(context, metric, constant), context.detections()
+            each = zip(opened(metric).clean(), scenes, sure, strict=True)
+            return [arithmetic.best_of_objects(metric, h, marked(scene, metric), settled=s) for h, scene, s in each]
         if isinstance(metric.plan, Sum):
             rows = zip(*(best(part) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]

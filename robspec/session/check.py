@@ -21,7 +21,6 @@ from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
-from robspec.ir.plans import Components, PooledComponents, Ranked
 from robspec.ir.types import Program
 from robspec.lipschitz.cache import key
 from robspec.lipschitz.rounding.statement import KINDS
@@ -31,10 +30,10 @@ from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.loading import LoadedModel
 from robspec.notes import Note
-from robspec.recheck.rounded import uncertified
 from robspec.semantics.norm import L2
 from robspec.session import promised, trained
 from robspec.session.ahead import Ahead
+from robspec.session.covered import refuse, refuse_uncovered, unreal
 from robspec.session.crew import Crew, threads
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
@@ -47,7 +46,6 @@ from robspec.store.remembering import Remembering
 from robspec.verify import attacks
 from robspec.verify.effort import DEFAULT, Effort
 from robspec.verify.errors import OptionValueError
-from robspec.verify.evaluate import metrics_of
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport, PropertyResult
 from robspec.verify.run import Answers, Watch, check, versions
@@ -73,7 +71,8 @@ class Options:
         backend: a kernel backend's name, or "auto".
         forward: "model" or "float64".
         arithmetic: "exact" takes the forward pass as exact; "real" and "deployed" prove what rounding may change, of
-            the function over the reals and of the float32 program.
+            the function over the reals and of the float32 program. None is "real" where that can be had, and else
+            "exact", with the reason in the report.
         batch_size: images per forward pass, or None.
         pair_bound: whether to say what water filling gains over the pair bound.
         attack: steps of the search for counterexamples, or None.
@@ -105,7 +104,7 @@ class Options:
     assume: Fraction | None = None
     backend: str = "auto"
     forward: str = "model"
-    arithmetic: str = "exact"
+    arithmetic: str | None = None
     batch_size: int | None = None
     pair_bound: bool = False
     attack: int | None = None
@@ -130,7 +129,7 @@ class Options:
     coarse: bool = False
 
     def __post_init__(self) -> None:
-        if self.arithmetic not in KINDS:
+        if self.arithmetic is not None and self.arithmetic not in KINDS:
             raise OptionValueError(
                 "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact, real or deployed"
             )
@@ -183,6 +182,7 @@ class Check:
         spec: the specification's file, whose folder the data globs start from.
         options: the rest.
         after: a check of the same model and options on other images, which has said all there is to say of the model.
+        beside: why nothing about the reals can be had of images that this check is reported with; or empty.
 
     Raises:
         RobspecError: the model, the data or an option is wrong.
@@ -197,6 +197,7 @@ class Check:
         spec: Path,
         options: Options,
         after: Check | None = None,
+        beside: str = "",
     ) -> None:
         program = claims.of_file(chosen(program, options.properties), model)
         self._passed_over = claims.passed_over(program, model, ignored=options.ignore_claims)
@@ -211,7 +212,7 @@ class Check:
         refuse_uncovered(program, options)
         sampled = [p.smoothing is not None for p in program.properties]
         if any(sampled):
-            _refuse(
+            refuse(
                 replace(options, attack=options.attack if all(sampled) else None),
                 "samples prove with a probability and refute nothing, so it has nothing to say of `by smoothing`",
                 "leave it out, or write the other properties into a specification of their own",
@@ -230,6 +231,8 @@ class Check:
             backend=options.backend,
             forward=options.forward,
             arithmetic=options.arithmetic,
+            unreal=beside or unreal(program, options),
+            certified=options.certificate,
             limit=options.limit,
             choice=options.choice,
             like=None if after is None else after._session,
@@ -255,12 +258,21 @@ class Check:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of workers and of what a search found."""
         self._kept.close()
 
     @property
     def data_name(self) -> str:
         """What the specification calls the data set."""
         return self._program.data.name
+
+    @property
+    def unreal(self) -> str:
+        """Why the forward pass is taken as exact where nobody asked for that; else empty."""
+        return self._session.established.unreal
 
     @property
     def images(self) -> int:
@@ -298,7 +310,7 @@ class Check:
             from robspec.recheck.assemble import Inputs
             from robspec.session.certificate import Certificate
 
-            inputs = Inputs(options.forward, self._size, options.assume, arithmetic=options.arithmetic)
+            inputs = Inputs(options.forward, self._size, options.assume, arithmetic=session.arithmetic)
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
         shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)
@@ -319,10 +331,13 @@ class Check:
             self._kept.callback(store.close)
         # Of a detector two outputs would have to be kept.
         remembers = store is not None and detector is None
-        kept = Remembering(session.runs, store, identity(session.runs)) if store and remembers else None
+        known = identity(session.runs) if remembers else {}
+        kept = Remembering(session.runs, store, known) if store and remembers else None
         model, crew, apart = kept or session.runs, self._crew, session.established.apart
         ahead = None if crew is None else Ahead(program, session.runs, session.data, crew, kept, apart=apart)
-        watch: Watch = Conduct(session.runs, scores=program.model.task.scores)
+        # Not the same one, whose hits are counted.
+        by_itself = None if kept is None or store is None else Remembering(session.runs, store, known).logits
+        watch: Watch = Conduct(session.runs, scores=program.model.task.scores, answer=by_itself)
         if detector is not None:
             watch = DetectorConduct(session.model, detector)
 
@@ -389,6 +404,7 @@ class Check:
             remarks=(*noted, *said, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=self._options.allow_unknown,
             privacy=self._promised,
+            arithmetic=session.arithmetic,
         )
         # Before anything is shown: where exact arithmetic derives something else, no verdict may be.
         derived = None
@@ -421,7 +437,9 @@ class Check:
         given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
         parts = (self._program, session.model, session.backend, Effort(*given))
         known = None if store is None else Proposals(store, identity(session.model))
-        attacker = Attacker(*parts, Path(finds), options.witness_dir, known)
+        # Gradients are taken in the model's own type, whatever verdicts are about: what they lead to is judged anew.
+        by = session.model.run_in(session.model.dtype)
+        attacker = Attacker(*parts, Path(finds), options.witness_dir, known, by)
         self._kept.callback(attacker.close)
         plan = planned(report, attacker)
         if plan.searches:
@@ -474,54 +492,3 @@ def identity(model: LoadedModel) -> dict[str, str]:
         "versions": json.dumps(versions(), sort_keys=True),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
     }
-
-
-def refuse_uncovered(program: Program, options: Options) -> None:
-    """Stop where an option does not know how a metric of the program is bounded.
-
-    Raises:
-        OptionValueError: E0601, naming the option.
-    """
-    plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
-    if options.arithmetic != "exact":
-        mend = "leave it out, or leave out --arithmetic"
-        unasked = uncertified(program)
-        if unasked:
-            _refuse(replace(options, attack=None), unasked, mend)
-        if program.model.detector is not None:
-            # Suppression is not monotone: no scores within rounding are the best there are.
-            _refuse(options, "of a detector it does not allow for rounding", mend)
-        if any(prop.smoothing is not None for prop in program.properties):
-            raise OptionValueError(
-                "--arithmetic",
-                "votes under noise are votes of the network as it runs, with noise that is rounded when it is added",
-                "leave it out, or write the other properties into a specification of their own",
-            )
-    if any(isinstance(plan, PooledComponents) for plan in plans):
-        _refuse(options, "it does not cover pooled object_recall yet", "leave it out")
-    if options.coarse:
-        only = replace(options, attack=None)
-        _refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
-        if options.arithmetic != "exact":
-            raise OptionValueError(
-                "--coarse",
-                "rounding moves full-size logits by themselves, which cells do not cover",
-                "leave it out, or leave out --arithmetic",
-            )
-    if any(isinstance(plan, Components) for plan in plans):
-        _refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
-    if any(isinstance(plan, Ranked) for plan in plans):
-        only = replace(options, attack=None, certificate=False)
-        _refuse(only, "it does not cover ranked scores yet", "leave it out")
-
-
-def _refuse(options: Options, why: str, mend: str) -> None:
-    """Stop where an option has no meaning."""
-    asked = {
-        "--attack": options.attack is not None,
-        "--cross-check": options.cross_check is not None,
-        "--certificate": options.certificate,
-    }
-    for name, given in asked.items():
-        if given:
-            raise OptionValueError(name, why, mend)

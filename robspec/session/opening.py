@@ -22,8 +22,10 @@ from robspec.models.conduct import refuse_statements_about_the_file
 from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.models.names import listed
+from robspec.verify.arithmetic import statement
 from robspec.verify.backend import choose
-from robspec.verify.constant import Established, before_tail, establish, with_coarse
+from robspec.verify.constant import Established, before_tail, establish, rounded, with_coarse
+from robspec.verify.errors import OptionValueError
 from robspec.verify.result import Times
 from robspec.verify.run import match_shapes
 
@@ -42,6 +44,7 @@ class Session:
         left_out: how many images of the data set are not looked at.
         wanted: how the model was loaded, the arguments of `load` beside its file.
         short: the model cut before a fixed up-sampling, where bounds look there; else None.
+        arithmetic: what verdicts are about, "exact", "real" or "deployed".
     """
 
     model: LoadedModel
@@ -53,6 +56,7 @@ class Session:
     left_out: int = 0
     wanted: dict[str, Any] = field(default_factory=dict)
     short: LoadedModel | None = None
+    arithmetic: str = "exact"
 
     @property
     def runs(self) -> LoadedModel:
@@ -72,7 +76,9 @@ def open_session(
     assume: Fraction | None,
     backend: str,
     forward: str,
-    arithmetic: str = "exact",
+    arithmetic: str | None = "exact",
+    unreal: str = "",
+    certified: bool = False,
     limit: int | None = None,
     choice: Choice = WHOLE,
     like: Session | None = None,
@@ -92,6 +98,9 @@ def open_session(
         backend: a backend's name, or "auto".
         forward: "model" or "float64".
         arithmetic: "exact"; or "real" or "deployed", what verdicts are about; the forward pass is in float64 then.
+            None is "real" where that can be had, and "exact" where not.
+        unreal: why nothing about the reals can be had where nobody asked for it; or empty.
+        certified: whether a certificate is to be written.
         limit: how many images to look at, or None for all.
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
@@ -112,31 +121,46 @@ def open_session(
         "input_shape": program.model.input_shape,
         "normalize": program.model.normalize,
         "scores": program.model.task.scores,
-        "forward_dtype": torch.float64 if arithmetic != "exact" or forward == "float64" else None,
+        "forward_dtype": torch.float64 if forward == "float64" else None,
         "choice": choice,
         "detector": program.model.detector,
         "boxes": bool(program.model.boxes_name),
     }
-    loaded = like.model if like is not None else load(model, **wanted)
+    loaded = load(model, **wanted) if like is None else like.model
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
-    wide = loaded.forward_dtype == torch.float64
-    images = open_dataset(program.data, program.model, spec.parent if data is None else data, wide=wide)
+    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
     whole = len(images)
     if limit is not None and limit < whole:
         images = images.only(range(limit))
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
-    established = establish(
-        program,
-        loaded.program,
-        assume=assume,
-        starts=first_images(images, program),
-        boxes=None if loaded.second is None else loaded.second.program,
-        arithmetic=arithmetic,
-        wide=wide,
-    )
-    if arithmetic == "deployed":
+    graphs = (loaded.program, None if loaded.second is None else loaded.second.program)
+    if arithmetic is None:
+        stated, unreal = statement(program, *graphs, unreal)
+    else:
+        stated, unreal = arithmetic, ""
+
+    def found(stated: str) -> Established:
+        wide = stated != "exact" or forward == "float64"
+        starts = first_images(images, program)
+        exact = establish(program, graphs[0], assume=assume, starts=starts, boxes=graphs[1], wide=wide)
+        return rounded(program, exact, *graphs, stated, certified=certified)
+
+    try:
+        established = found(stated)
+    except OptionValueError as refusal:
+        if arithmetic is not None or stated == "exact":
+            raise
+        stated, unreal = "exact", refusal.what
+        established = found(stated)
+    established = replace(established, unreal=unreal)
+    wide = stated != "exact" or forward == "float64"
+    wanted["forward_dtype"] = torch.float64 if wide else None
+    loaded = loaded.run_in(torch.float64 if wide else loaded.dtype)
+    # Where rounding is proved, that of finer pixels to float32 is part of it.
+    images = replace(images, wide=wide and stated == "exact")
+    if stated == "deployed":
         seen = [refuse_other_kernels(m, default_batch_size(program.model)) for m in (loaded, loaded.second) if m]
         text = f"kernels: {', '.join(dict.fromkeys(seen))}; torch {torch.__version__}, full float32, no transforms"
         established = replace(established, notes=(*established.notes, text))
@@ -149,7 +173,8 @@ def open_session(
     notes = (*weights_notes(loaded, key, prefix), images.scaling)
     if len(images) < whole:
         notes = (*notes, f"limit: the first {len(images)} of {whole} images; no verdict is about the others")
-    return Session(loaded, images, chosen, established, notes, times, whole - len(images), wanted, short)
+    left = whole - len(images)
+    return Session(loaded, images, chosen, established, notes, times, left, wanted, short, stated)
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:

@@ -13,8 +13,7 @@ from robspec.lipschitz import directed
 from robspec.models.loading import LoadedModel
 from robspec.privacy.accountant import RELATION, epsilon, within_reach
 from robspec.privacy.errors import UnusableCard
-from robspec.privacy.promise import Promise, proved_multiplier, read
-from robspec.privacy.sensitivity import ALLOWANCE
+from robspec.privacy.promise import ROUNDING, Promise, proved_multiplier, read
 from robspec.semantics.norm import directed_text
 from robspec.verify.result import PrivacyResult, Verdict
 
@@ -110,7 +109,7 @@ def _trusted(promise: Promise, *, again: bool) -> tuple[str, ...]:
         f"the training log, which {log}: no model shows how many steps it was trained for, nor with what noise",
         f"that each sample was drawn by itself and brought to a norm of {bound} at the first trained layer, that its "
         f"loss was {promise.loss.name}, and that weights were brought back into the envelope after each step",
-        f"that gradients computed in float32 exceed their bounds by less than {ALLOWANCE - 1:.1%}",
+        f"that {ROUNDING[promise.rounding]}",
         "that no other outcome of training on these images was looked at, as every one adds to epsilon",
         *(() if again else ("epsilon itself, which the card gives",)),
     )

@@ -14,6 +14,7 @@ import torch
 from robspec.data import arrays, reading
 from robspec.data.dataset import Dataset
 from robspec.ir.types import Program, WorstCaseQuery
+from robspec.lipschitz.rounding.statement import KINDS
 from robspec.session.opening import open_session
 from robspec.verify import documents
 from robspec.verify.attack import Attacker
@@ -51,11 +52,13 @@ class Replayed:
         result: of the property, judged on this model and data with the witness's images in place of clean ones.
         shown: the stored images.
         differing: which files are not those that the witness was written about.
+        about: the line of a report that says what the verdict is about.
     """
 
     result: PropertyResult
     shown: tuple[Shown, ...]
     differing: tuple[str, ...]
+    about: str
 
     @property
     def violated(self) -> bool:
@@ -94,8 +97,21 @@ def replay(
         what = "it holds an attack on a whole data set, which cannot be shown again yet"
         raise BadWitness(str(witness), what, "search again: `robspec check --attack`")
     program = program.alone(prop)
+    statement = found.get("arithmetic", "exact")
+    if statement not in KINDS:
+        raise BadWitness(str(witness), "it does not say what it is about", written)
     session = open_session(
-        program, model, spec, data=data, arch=None, key=None, prefix="", assume=None, backend="auto", forward="model"
+        program,
+        model,
+        spec,
+        data=data,
+        arch=None,
+        key=None,
+        prefix="",
+        assume=None,
+        backend="auto",
+        forward="model",
+        arithmetic=statement,
     )
     report = check(program, session.model, session.data, session.backend, session.established, batch_size=1)
     attacker = Attacker(program, session.model, session.backend, Effort(0), witness.parent, witness.parent)
@@ -103,7 +119,8 @@ def replay(
     hashes = found.get("sha256")
     now = {"spec": spec_sha256, "model": session.model.sha256, "data": session.data.digest()}
     differing = tuple(k for k, v in now.items() if isinstance(hashes, dict) and v and hashes.get(k) != v)
-    return Replayed(result, shown, differing)
+    about = next(line for line in report.notes if line.startswith("arithmetic:"))
+    return Replayed(result, shown, differing, about)
 
 
 def _judged(

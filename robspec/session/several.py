@@ -83,10 +83,25 @@ class SeveralChecks:
         if options.attack_seconds is not None:
             options = replace(options, attack_seconds=options.attack_seconds / len(parts))
         given = (source, diagnostics, model, spec, options)
-        for part in parts:
-            self._checks.append(Check(part, *given, after=self._checks[0] if self._checks else None))
+        self._open(parts, given)
+        fallen = next((check.unreal for check in self._checks if check.unreal), "")
+        if not all(check.unreal == fallen for check in self._checks):
+            self._open(parts, given, fallen)  # one report makes one statement
         self._reports: list[CheckReport] = []
         self._kept = ExitStack()
+
+    def _open(
+        self,
+        parts: Sequence[Program],
+        given: tuple[Source, Sequence[Diagnostic], Path, Path, Options],
+        beside: str = "",
+    ) -> None:
+        for check in self._checks:
+            check.close()
+        self._checks = []
+        for part in parts:
+            after = self._checks[0] if self._checks else None
+            self._checks.append(Check(part, *given, after=after, beside=beside))
 
     def __enter__(self) -> SeveralChecks:
         for check in self._checks:

@@ -88,7 +88,7 @@ def _decisions(
             yield _fired(logits, fires)
             continue
         logits = logits.reshape(*logits.shape[:2], *(logits.shape[2:] or (1, 1)))
-        found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+        found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.max(1).indices
         finite = torch.isfinite(logits).all(1)
         yield torch.where(finite, found, -1).cpu().numpy()
 

@@ -21,12 +21,14 @@ LIMIT = 1 << 30
 _BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (
-  key BLOB PRIMARY KEY, kind TEXT NOT NULL, used REAL NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL,
-  value BLOB NOT NULL
+  key BLOB PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL, value BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_use ON kept (used);
+CREATE TABLE IF NOT EXISTS uses (key BLOB PRIMARY KEY, used REAL NOT NULL) WITHOUT ROWID;
 """
-_VERSION = 1
+"""When a value was used stands beside it: SQLite writes a row anew, with the value, when any part of it changes."""
+_VERSION = 2
+_PAGE = 1 << 16
+"""Bytes: values are megabytes, and of small pages each is read for itself."""
 _T = TypeVar("_T")
 
 
@@ -81,11 +83,14 @@ class Store:
             self._off(error)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA trusted_schema = OFF")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version == 1:
+            connection.execute("DROP TABLE IF EXISTS kept")  # what it held is computed anew
+        elif version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"it was written by another version of robspec ({version})")
         connection.executescript(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -107,7 +112,7 @@ class Store:
             if not isinstance(value, bytes) or hashlib.sha256(key + value).digest() != digest:
                 self._do("DELETE FROM kept WHERE key = ?", key)
                 return None
-            self._do("UPDATE kept SET used = ? WHERE key = ?", time.time(), key)
+            self._do("INSERT OR REPLACE INTO uses VALUES (?, ?)", key, time.time())
         except sqlite3.Error as error:
             self._off(error)
             return None
@@ -119,8 +124,8 @@ class Store:
             return
         digest = hashlib.sha256(key + value).digest()
         try:
-            row = (key, kind, time.time(), len(value), digest, value)
-            self._do("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)", *row)
+            self._do("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", key, kind, len(value), digest, value)
+            self._do("INSERT OR REPLACE INTO uses VALUES (?, ?)", key, time.time())
             self._size += len(value)
             if self._size > self.limit:
                 self.prune(self.limit)
@@ -142,7 +147,8 @@ class Store:
             return 0
         total, dropped = 0, []
         try:
-            rows = self._connection.execute("SELECT key, size FROM kept ORDER BY used DESC, key").fetchall()
+            asked = "SELECT key, size FROM kept LEFT JOIN uses USING (key) ORDER BY used DESC, key"
+            rows = self._connection.execute(asked).fetchall()
             for key, size in rows:
                 total += size
                 if total > limit:
@@ -151,6 +157,7 @@ class Store:
             with self._connection:
                 self._do("BEGIN IMMEDIATE")
                 self._connection.executemany("DELETE FROM kept WHERE key = ?", dropped)
+                self._do("DELETE FROM uses WHERE key NOT IN (SELECT key FROM kept)")
             self._size = total
         except sqlite3.Error as error:
             self._off(error)

@@ -18,7 +18,7 @@ def augment(images: Tensor, labels: Tensor, how: Augment, rng: np.random.Generat
 
     Args:
         images: [B, C, H, W] in [0, 1].
-        labels: [B, H, W].
+        labels: [B, H, W]; [B, 1, 1] of whole images, which nothing moves.
         how: what may be changed.
         rng: decides everything; the same state gives the same bits.
 
@@ -37,7 +37,7 @@ def augment(images: Tensor, labels: Tensor, how: Augment, rng: np.random.Generat
         if mirrored:
             columns = columns.flip(0)
         changed.append(_lit(image[:, rows][:, :, columns], how, rng))
-        moved.append(mask[rows][:, columns])
+        moved.append(mask[rows][:, columns] if mask.shape == sides else mask)
     return torch.stack(changed), torch.stack(moved)
 
 

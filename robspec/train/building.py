@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from robspec.models.lipnets.fcn import LipFCN
 from robspec.models.lipnets.fcos import TOWER, LipFCOS
 from robspec.models.lipnets.kit import LayerKit
 from robspec.models.lipnets.network import SegmentationNet, check_channels
-from robspec.models.lipnets.patches import LipPatches
+from robspec.models.lipnets.patches import LipPatchClassifier, LipPatches
 from robspec.models.lipnets.score import LipConvNet, LipMLP
 from robspec.models.lipnets.unet import LipUNet
 from robspec.train.config import DETECTING, PRIVATE, SCORING, Config
@@ -60,9 +61,14 @@ def build(config: Config) -> SegmentationNet:
         scoring: type[LipMLP | LipConvNet] = LipMLP if model.architecture == "mlp" else LipConvNet
         network = scoring(config.data.input, model.channels, model.depths, kit=kit, mean=model.mean, std=model.std)
     elif model.architecture == PRIVATE:
-        widths, depths = model.channels or (16,), model.depths or (1,)
         biases = not config.private or config.privacy.bias_bound > 0
-        network = LipPatches(config.outputs, widths, depths, kit=kit, mean=model.mean, std=model.std, biases=biases)
+        how: dict[str, Any] = {"kit": kit, "mean": model.mean, "std": model.std, "biases": biases}
+        if config.classification:
+            widths, depths = model.channels, model.depths
+            _check_sides(config, 2 ** len(widths))
+            network = LipPatchClassifier(config.outputs, config.data.input, widths, depths, **how)
+        else:
+            network = LipPatches(config.outputs, model.channels or (16,), model.depths or (1,), **how)
     elif model.architecture == DETECTING:
         check_channels((TOWER,), group, f"{config.path}: model.activation, towers")
         network = LipFCOS(
@@ -80,12 +86,16 @@ def build(config: Config) -> SegmentationNet:
             network = LipFCN(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std, tail=config.tail)
         else:
             network = LipUNet(config.outputs, **shape, kit=kit, mean=model.mean, std=model.std)
+    _check_sides(config, network.stride)
+    return network.train()
+
+
+def _check_sides(config: Config, stride: int) -> None:
     sides = {"data.input": config.data.input[1:], "augment.crop": config.augment.crop}
     for name, given in sides.items():
-        if any(side % network.stride for side in given):
+        if any(side % stride for side in given):
             raise ModelDesign(
                 str(config.path),
-                f"`{name}` {list(given)} is not divisible by the network's stride of {network.stride}",
-                f"give multiples of {network.stride}",
+                f"`{name}` {list(given)} is not divisible by the network's stride of {stride}",
+                f"give multiples of {stride}, or fewer `channels`: images are never resized",
             )
-    return network.train()

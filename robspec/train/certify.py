@@ -20,7 +20,7 @@ from robspec.models.lipnets.network import SegmentationNet
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, decimal_text, directed_text
 from robspec.syntax import format_file, parse
-from robspec.train.config import Config
+from robspec.train.config import BY_FOLDER, Config
 from robspec.verify.backend import choose
 from robspec.verify.constant import Established
 from robspec.verify.result import CheckReport
@@ -29,6 +29,8 @@ from robspec.verify.run import LogitsModel, check
 ALLOWANCE = Fraction(10001, 10000)
 """What float32 weights may exceed a design constant by; the export is proved to stay within it."""
 
+_OF_EACH = ("accuracy", "top_k", "stability")
+"""Metrics that whole images have one by one; what counts images has one value for all."""
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -49,7 +51,8 @@ def specification(
     source = config.data
     drawn = bool(source.val_scenes)
     shape = ", ".join(map(str, source.input))
-    outputs = ", ".join(map(str, (config.outputs, *source.input[1:])))
+    plane = () if config.classification else source.input[1:]
+    outputs = ", ".join(map(str, (config.outputs, *plane)))
     lines = ["language 1", "", "model {", f"  input image [{shape}] in [0, 1]", f"  output logits [{outputs}]"]
     lines.append("  classes " + ", ".join(f'"{name}"' for name in source.classes))
     if claim is not None:
@@ -60,11 +63,16 @@ def specification(
         lines += ["", "privacy {", f"  epsilon <= {config.privacy.epsilon!r} at delta {config.privacy.delta!r}", "}"]
     lines += ["", "data val {"]
     lines.append(f'  images "{"images/*.png" if drawn else source.val_images}"')
-    lines.append(f'  masks "{"masks/*.png" if drawn else source.val_masks}"{" binary" if source.binary else ""}')
+    if config.classification:
+        lines.append("  labels by folder" if source.val_labels == BY_FOLDER else f'  labels "{source.val_labels}"')
+    else:
+        lines.append(f'  masks "{"masks/*.png" if drawn else source.val_masks}"{" binary" if source.binary else ""}')
     if source.ignore >= 0:
         lines.append(f"  ignore {source.ignore}")
     lines.append("}")
     for metric in metrics:
+        whole = config.classification and not metric.startswith(_OF_EACH)
+        value = "worst_case" if whole else "mean(worst_case)"
         for budget in config.validation.budgets:
             floor = floors.get((metric, budget), Fraction(0))
             if any(floors.values()) and not floor:
@@ -76,7 +84,7 @@ def specification(
                 "  norm l2",
                 f"  budget {decimal_text(budget)}",
             ]
-            lines += [f"  require mean(worst_case) >= {decimal_text(floor)}", "}"]
+            lines += [f"  require {value} >= {decimal_text(floor)}", "}"]
     text = "\n".join(lines) + "\n"
     parsed = parse(Source(text))
     return text if parsed.diagnostics else format_file(parsed.file)
@@ -111,13 +119,13 @@ class Live:
     def __init__(self, network: SegmentationNet, config: Config) -> None:
         self._network = network
         self.input_shape = tuple(config.data.input)
-        self.output_shape = (config.outputs, *config.data.input[1:])
+        self.output_shape = (config.outputs, *((1, 1) if config.classification else config.data.input[1:]))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Compute logits, [B, K, H, W], without gradients or reduced precision."""
+        """Compute logits, [B, K, H, W], of whole images [B, K, 1, 1], without gradients or reduced precision."""
         with exact_arithmetic(torch.device("cpu")):
             found: Tensor = self._network(images)
-        return found
+        return found.reshape(-1, *self.output_shape)
 
 
 def design_constant(network: SegmentationNet) -> Constant | None:

@@ -22,7 +22,9 @@ ONE_CLASS = "one_class_hkr"
 DETECTING = "fcos"
 """The architecture that gives scores and boxes."""
 PRIVATE = "patches"
-"""The architecture whose gradients have bounds, so that it can be trained privately."""
+"""The architecture whose gradients have bounds, so that it can be trained privately; also the one of classifiers."""
+BY_FOLDER = "by folder"
+"""In place of a table: an image's label is the name of its folder."""
 OBJECT_LOSSES = ("focal", "tau-bce", "hkr")
 """The losses of scores at locations."""
 
@@ -58,7 +60,8 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images and masks: folders, or scenes drawn from consecutive seeds; of one class, images alone; COCO's objects.
+    """Images and masks: folders, or scenes drawn from consecutive seeds; of one class, images alone; COCO's objects;
+    or a label for each image, the name of its folder or in a table.
 
     Values are in [0, 1].
     """
@@ -68,9 +71,11 @@ class Source:
     train_images: str = rule("text", "")
     train_masks: str = rule("text", "")
     train_objects: str = rule("text", "")
+    train_labels: str = rule("text", "")
     val_images: str = rule("text", "")
     val_masks: str = rule("text", "")
     val_objects: str = rule("text", "")
+    val_labels: str = rule("text", "")
     val_anomalous: str = rule("text", "")
     ignore: int = rule("integer", -1, low=-1, high=65535)
     binary: bool = rule("boolean", False)
@@ -146,6 +151,7 @@ class Privacy:
     norm_bound: float = rule("number", 1.0, low=0, above=True, high=1e6)
     bias_bound: float = rule("number", 0.0, low=0, high=1e3)
     accounting: str = rule("text", "layers", choices=("layers", "global"))
+    rounding: str = rule("text", "proved", choices=("proved", "trusted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,16 @@ class Config:
     def one_class(self) -> bool:
         """Whether a score is learned from one class, rather than logits from masks."""
         return self.loss.kind == ONE_CLASS
+
+    @property
+    def classification(self) -> bool:
+        """Whether each image has one label."""
+        return bool(self.data.train_labels or self.data.val_labels)
+
+    @property
+    def annotation(self) -> str:
+        """What belongs to each image."""
+        return "label" if self.classification else "mask"
 
     @property
     def detection(self) -> bool:
@@ -248,6 +264,7 @@ def read_config(path: Path) -> Config:
     }
     if "metrics" not in tables.get("validation", {}):
         metric = "recall" if found["model"].architecture == DETECTING else "pixel_accuracy"
+        metric = "accuracy" if found["data"].train_labels else metric
         metric = "auroc" if found["loss"].kind == ONE_CLASS else metric
         found["validation"] = replace(found["validation"], metrics=(metric,))
     config = Config(path=path, sha256=hashlib.sha256(blob).hexdigest(), **found)
@@ -297,6 +314,8 @@ def _check(config: Config, where: str) -> None:
         _check_one_class(config, where)
     elif config.detection:
         _check_objects(config, where)
+    elif config.classification:
+        _check_labels(config, where)
     else:
         _check_pixels(config, where)
         _check_source(data, where)
@@ -339,9 +358,10 @@ def _check_one_class(config: Config, where: str) -> None:
             f"`model.lipschitz` false and `loss.alpha` {config.loss.alpha:g}",
             "write alpha = 1: an unconstrained network makes the other part of the loss as small as it likes",
         )
-    if data.classes or data.ignore >= 0 or data.binary or data.train_masks or data.val_masks:
+    if data.classes or data.ignore >= 0 or data.binary or data.train_masks or data.val_masks or config.classification:
         refuse(
-            "`classes`, masks, or what is said of masks in [data]", "leave them out: all training images are normal"
+            "`classes`, masks or labels, or what is said of masks in [data]",
+            "leave them out: all training images are normal",
         )
     if data.train_scenes or data.val_scenes:
         refuse("drawn scenes in [data]", "give train_images, val_images and val_anomalous")
@@ -367,14 +387,48 @@ def _check_objects(config: Config, where: str) -> None:
     names = data.classes
     if not names or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
         refuse("`data.classes` without names, each different", 'write classes = ["runway", "aeroplane"]')
-    if any((data.train_masks, data.val_masks, data.val_anomalous, data.train_scenes, data.val_scenes)):
-        refuse("masks, anomalies or drawn scenes in [data]", "give images and objects; `robspec runway` draws some")
+    if config.classification or any(
+        (data.train_masks, data.val_masks, data.val_anomalous, data.train_scenes, data.val_scenes)
+    ):
+        refuse(
+            "masks, labels, anomalies or drawn scenes in [data]",
+            "give images and objects; `robspec runway` draws some",
+        )
     if data.binary or data.ignore >= 0:
         refuse("what is said of masks in [data]", "leave it out")
     if not all((data.train_images, data.train_objects, data.val_images, data.val_objects)):
         refuse("[data] without train_images, train_objects, val_images or val_objects", "give all four")
     if augment.crop or augment.scale != (1.0, 1.0):
         refuse("`augment.crop` or `augment.scale`", "leave them out: boxes are flipped, and not cut")
+
+
+def _check_labels(config: Config, where: str) -> None:
+    """Refuse what does not fit one label for each image."""
+    model, data, augment = config.model, config.data, config.augment
+
+    def refuse(what: str, mend: str) -> None:
+        raise ConfigValue(where, f"{what} with a label for each image", mend)
+
+    if model.architecture != PRIVATE or model.single_logit:
+        refuse(f"`model.architecture` {model.architecture}, or an option of it,", f'write "{PRIVATE}" alone')
+    if config.loss.kind not in ("tau-cce", "cosine", "hkr"):
+        refuse(f"`loss.kind` {config.loss.kind}", "choose tau-cce, cosine or hkr")
+    if any((data.train_masks, data.val_masks, data.train_scenes, data.val_scenes, data.train_objects)) or any(
+        (data.val_objects, data.val_anomalous, data.binary, data.ignore >= 0)
+    ):
+        refuse("masks, objects, anomalies or drawn scenes in [data]", "leave them out: labels take their place")
+    if not all((data.train_images, data.train_labels, data.val_images, data.val_labels)):
+        mend = f'give all four; labels are "{BY_FOLDER}", or the name of a CSV file'
+        refuse("[data] without train_images, train_labels, val_images or val_labels", mend)
+    if augment.crop:
+        refuse("`augment.crop`", "leave it out: the last layer reads the whole image")
+    _check_classes(data.classes, where)
+
+
+def _check_classes(names: tuple[str, ...], where: str) -> None:
+    if len(names) < 2 or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
+        what = "`data.classes` needs two or more different names"
+        raise ConfigValue(where, what, 'write classes = ["background", "runway"]')
 
 
 def _check_pixels(config: Config, where: str) -> None:
@@ -384,11 +438,9 @@ def _check_pixels(config: Config, where: str) -> None:
     def refuse(what: str, mend: str) -> None:
         raise ConfigValue(where, what, mend)
 
-    names = data.classes
-    if len(names) < 2 or len(set(names)) < len(names) or any(not n or '"' in n for n in names):
-        refuse("`data.classes` needs two or more different names", 'write classes = ["background", "runway"]')
-    if model.single_logit and len(names) != 2:
-        refuse(f"`model.single_logit` with {len(names)} classes", "one logit decides between two classes")
+    _check_classes(data.classes, where)
+    if model.single_logit and len(data.classes) != 2:
+        refuse(f"`model.single_logit` with {len(data.classes)} classes", "one logit decides between two classes")
     if model.single_logit and config.loss.kind == "cosine":
         refuse("the cosine of a single logit is a sign, which has no gradient", "choose tau-cce or hkr")
     if model.architecture in SCORING:

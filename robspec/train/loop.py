@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from robspec.models.lipnets.fcos import LipFCOS
 from robspec.models.lipnets.network import SegmentationNet
-from robspec.models.lipnets.patches import LipPatches
+from robspec.models.lipnets.patches import PlainWeights
 from robspec.train import checkpoint
 from robspec.train.assignment import Grid, grid_of
 from robspec.train.augment import augment, augment_objects
@@ -87,7 +87,7 @@ class Trainer:
         self.per_epoch = -(-len(samples) // config.run.batch)
         self.steps = self.per_epoch * config.run.epochs
         self.private: PrivateSteps | None = None
-        if config.private and isinstance(self.network, LipPatches):
+        if config.private and isinstance(self.network, PlainWeights):
             done = self.progress.step
             self.private = PrivateSteps(config, self.network, len(samples), self.steps, folder, done, identity)
             # Steps of a run that was killed are spent, though nothing is left of them.
@@ -152,6 +152,8 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
+        if isinstance(self.network, PlainWeights) and self.network.kit.lipschitz:
+            self.network.retract()
         return number
 
     def _reduced(self) -> torch.autocast:
@@ -174,6 +176,8 @@ class Trainer:
                 rng = np.random.default_rng([config.run.seed, _OTHERS, self.progress.step])
                 return one_class_loss(self.network, images, config.loss, rng)
             logits = self.network(images)
+        if config.classification:
+            logits = logits[:, :, None, None]  # a whole image is one item
         return loss(logits.float(), labels, config.loss)
 
     def _close(self, epoch: int, finished: Callable[[dict[str, Any]], None]) -> None:

@@ -1,26 +1,36 @@
-"""A private step: a Bernoulli draw per sample, gradients that are bounded and not clipped, noise, retraction."""
+"""A private step: a Bernoulli draw per sample, gradients that are bounded and not clipped, noise, retraction.
+
+A sample's gradient is computed by itself, from its image, its label and the weights, and becomes integers within the
+limit that the noise is for; these are summed, and noise is added, without rounding. So what one sample changes is
+bounded as it is computed. With `rounding = "trusted"` a batch's gradients are computed and summed at once in float32.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.norms import matrix_norm
-from robspec.models.lipnets.patches import LipPatches, as_matrix
+from robspec.models.lipnets.patches import PlainWeights, as_matrix
 from robspec.privacy.accountant import POISSON, RELATION, calibrated, effective, epsilon, within_reach
 from robspec.privacy.asked import Envelope
 from robspec.privacy.errors import NoBudget, NoSensitivity
+from robspec.privacy.grid import Grid, Integers
 from robspec.privacy.ledger import NAME as LOG
 from robspec.privacy.ledger import Ledger
 from robspec.privacy.losses import Loss
+from robspec.privacy.normal import Bits, coins
+from robspec.privacy.promise import ROUNDING
 from robspec.privacy.sensitivity import ALLOWANCE, Sensitivity, sensitivity
 from robspec.semantics.norm import L2
 from robspec.train.config import Config
@@ -34,7 +44,7 @@ LOSS = "tau-cce"
 class _Body(nn.Module):
     """The network behind the normalisation: its input is what is projected."""
 
-    def __init__(self, network: LipPatches) -> None:
+    def __init__(self, network: PlainWeights) -> None:
         super().__init__()
         self.body = network.body
 
@@ -43,9 +53,10 @@ class _Body(nn.Module):
         return found
 
 
-def fresh_noise() -> np.random.Generator:
-    """A generator with a key of 128 bits from the operating system, which is stored nowhere."""
-    return np.random.Generator(np.random.Philox(key=secrets.randbits(128)))
+def _one_thread() -> None:
+    """What `deterministic` sets holds for each thread by itself."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 class PrivateSteps:
@@ -59,22 +70,22 @@ class PrivateSteps:
         folder: of the run.
         done: steps in the checkpoint.
         identity: what a resumed run must agree on.
-        noise: gives the generator of one step's draws and noise.
+        bits: gives the random bytes of draws and noise: by default those of the operating system, kept nowhere.
     """
 
     def __init__(
         self,
         config: Config,
-        network: LipPatches,
+        network: PlainWeights,
         size: int,
         planned: int,
         folder: Path,
         done: int,
         identity: Mapping[str, str],
-        noise: Callable[[], np.random.Generator] = fresh_noise,
+        bits: Bits = secrets.token_bytes,
     ) -> None:
         self._config, self._network, self._size = config, network, size
-        self._noise = noise
+        self._bits = bits
         how = config.privacy
         self.envelope = Envelope(OPERATOR, how.bias_bound)
         self.q = min(1.0, config.run.batch / size)
@@ -85,6 +96,9 @@ class PrivateSteps:
             what = f"noise of {self.sigma:g} over {planned} steps hides so little that epsilon is not worth computing"
             raise NoBudget("[privacy]", what, "raise `noise`, or train fewer steps")
         self.scales = self._scales()
+        multipliers = [directed.floor_float(each) for each in self.grid().multipliers]
+        if effective(multipliers) < self.sigma:
+            raise ArithmeticError("the noise of the layers is less than was calibrated")
         network.retract(how.bias_bound)
         self._check()
 
@@ -95,8 +109,6 @@ class PrivateSteps:
             each = directed.mul(self.sigma, self.table.total, ALLOWANCE)
             return {row.parameter: each for row in rows}
         layer = directed.mul(self.sigma, directed.sqrt(float(len(rows))), 1.0 + 2.0**-40)
-        if effective([layer] * len(rows)) < self.sigma:
-            raise ArithmeticError("the noise of the layers is less than was calibrated")
         return {row.parameter: directed.mul(layer, row.sensitivity, ALLOWANCE) for row in rows}
 
     def gradients(self, take: Callable[[list[int]], tuple[Tensor, Tensor]]) -> None:
@@ -109,17 +121,65 @@ class PrivateSteps:
             NoBudget: E0509, nothing is left to spend.
         """
         self.ledger.charge()
-        rng = self._noise()
-        drawn = np.flatnonzero(rng.random(self._size) < self.q).tolist()
-        self._network.zero_grad(set_to_none=False)
+        drawn = coins(self._size, self.q, self._bits)
+        grid = self.grid()
+        summed = np.zeros(self.table.entries, dtype=np.int64)
         for begin in range(0, len(drawn), self._config.run.batch):
             images, labels = take(drawn[begin : begin + self._config.run.batch])
-            value = sample_losses(self._network, self._config, images, labels).sum()
-            value.backward()  # type: ignore[no-untyped-call]
-        for name, parameter in _Body(self._network).named_parameters():
-            noise = torch.from_numpy(rng.standard_normal(tuple(parameter.shape))) * self.scales[name]
-            summed = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = ((summed.double() + noise) / self._config.run.batch).to(parameter.dtype)
+            summed += self._sum(images, labels, grid)
+        noisy = torch.from_numpy(grid.noisy(summed, self._bits) / self._config.run.batch)
+        for parameter, part in zip(self._parameters(), torch.split(noisy, list(grid.sizes)), strict=True):
+            parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
+
+    def _sum(self, images: Tensor, labels: Tensor, grid: Grid) -> Integers:
+        """The sum of integers of samples, or the integers of their sum, where its rounding is trusted."""
+        if self._config.privacy.rounding == "trusted":
+            return grid.integers(self._gradient(images, labels), within=False)
+
+        def alone(place: int) -> Integers:
+            # A copy, so that no sample lies in memory as others have it.
+            part = slice(place, place + 1)
+            return grid.integers(self._gradient(images[part].clone(), labels[part].clone()))
+
+        return sum(self._each(alone, len(images)), np.zeros(self.table.entries, dtype=np.int64))
+
+    def _each(self, alone: Callable[[int], Integers], count: int) -> Iterator[Integers]:
+        """Compute each sample in one thread, several of them side by side: integers have no order."""
+        threads, before = self._config.run.threads, torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            if min(threads, count) < 2:
+                yield from map(alone, range(count))
+                return
+            with ThreadPoolExecutor(threads, initializer=_one_thread) as pool:
+                yield from pool.map(alone, range(count))
+        finally:
+            torch.set_num_threads(before)
+
+    def _gradient(self, images: Tensor, labels: Tensor) -> npt.NDArray[np.float32]:
+        value = sample_losses(self._network, self._config, images, labels).sum()
+        found = torch.autograd.grad(value, list(self._parameters()))
+        gradient: npt.NDArray[np.float32] = torch.cat([part.reshape(-1) for part in found]).numpy()
+        return gradient
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        """In the order of the table."""
+        named = dict(_Body(self._network).named_parameters())
+        return (named[row.parameter] for row in self.table.rows)
+
+    def grid(self) -> Grid:
+        """What gradients become integers by, in the order of the table."""
+        rows = self.table.rows
+        limits = [directed.mul(row.sensitivity, ALLOWANCE) for row in rows]
+        return Grid.of([row.entries for row in rows], [self.scales[row.parameter] for row in rows], limits)
+
+    def told(self) -> str:
+        """What is drawn and hidden in each step, in a line."""
+        how = "sample by sample" if self._config.privacy.rounding == "proved" else "rounding of sums trusted"
+        return (
+            f"private: {self.ledger.left} of {self.ledger.planned} steps left, noise {self.sigma:.4g} times what one "
+            f"image can change, {how}"
+        )
 
     def retract(self) -> None:
         """Bring the weights back into the envelope the sensitivities are of: this costs nothing."""
@@ -141,7 +201,7 @@ class PrivateSteps:
             "epsilon": epsilon(self.sigma, self.q, self.ledger.charged, how.delta),
             "delta": how.delta,
             "relation": RELATION,
-            "unit": "one image with its mask",
+            "unit": f"one image with its {self._config.annotation}",
             "sampling": {"kind": POISSON, "probability": self.q},
             "steps_charged": self.ledger.charged,
             "steps_planned": self.ledger.planned,
@@ -164,15 +224,16 @@ class PrivateSteps:
                 }
                 for row in self.table.rows
             ],
+            "rounding": how.rounding,
             "on_trust": [
-                f"gradients in float32 exceed their bounds by less than {ALLOWANCE - 1:.1%}; noise is of doubles",
+                ROUNDING[how.rounding],
                 "the number of training images, the configuration and the validation set are public",
                 "checkpoint.pt and privacy.json are kept from readers of the model",
             ],
         }
 
 
-def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivity:
+def bounds(config: Config, network: PlainWeights, envelope: Envelope) -> Sensitivity:
     """Bound the gradients of the network's parameters, for all weights within an envelope."""
     channels, height, width = config.data.input
     sample = torch.zeros(2, channels, height, width)
@@ -182,7 +243,7 @@ def bounds(config: Config, network: LipPatches, envelope: Envelope) -> Sensitivi
     return sensitivity(program, Loss(LOSS, config.loss.tau), config.privacy.norm_bound, envelope)
 
 
-def sample_losses(network: LipPatches, config: Config, images: Tensor, labels: Tensor) -> Tensor:
+def sample_losses(network: PlainWeights, config: Config, images: Tensor, labels: Tensor) -> Tensor:
     """The loss of each sample: cross-entropy of tau z over tau, the mean over all its pixels.
 
     Pixels without a label count as 0, so that the divisor is public. Images are projected after the normalisation.

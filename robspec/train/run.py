@@ -24,10 +24,10 @@ from robspec.privacy.ledger import NAME as LEDGER
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
+from robspec.train.logits import LogitsTask
 from robspec.train.loop import Trainer, deterministic
 from robspec.train.samples import Samples, Scene
 from robspec.train.scoring import ScoreTask
-from robspec.train.segmentation import PixelTask
 from robspec.train.task import Console, Task
 from robspec.verify.run import versions
 
@@ -70,12 +70,15 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
     if config.private:
         learned = {}  # digests of images, and whether one of them is known, tell who took part
+    of_training = tuple(task.training.remarks)
     remarks = (
-        *(note for part in (task.training, *task.validation) for note in part.remarks),
+        *(note for part in task.validation for note in part.remarks),
         *(note for part in task.validation for note in _overlap(learned, part)),
     )
-    for note in remarks:
+    for note in (*of_training, *remarks):
         console.line(str(note))
+    if not config.private:
+        remarks = (*of_training, *remarks)  # names of images tell who took part
     with deterministic(config.run.threads):
         identity = {
             "configuration": config.sha256,
@@ -83,7 +86,11 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
             "validation data": " ".join(part.digest() for part in task.validation),
             "versions": json.dumps(versions(), sort_keys=True),
         }
+        if config.private:
+            console.line(_before(config, len(task.training)))
         trainer = Trainer(config, Samples(task.training), out, identity, task.validated)
+        if trainer.private is not None:
+            console.line(trainer.private.told())
         if trainer.resumed:
             console.line(f"going on from step {trainer.progress.step} of {trainer.steps}")
         try:
@@ -129,7 +136,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
 def _task(config: Config, out: Path, generator: Scene | None, console: Console) -> Task:
     if config.one_class:
         return ScoreTask(config, out)
-    return ObjectTask(config, out) if config.detection else PixelTask(config, out, generator, console)
+    return ObjectTask(config, out) if config.detection else LogitsTask(config, out, generator, console)
 
 
 def _prepare(out: Path, *, fresh: bool) -> None:
@@ -158,6 +165,17 @@ def _overlap(learned: dict[str, str], data: Dataset) -> Iterator[Note]:
         text = f"{len(names)} of {len(data)} images are trained on: {listed(names)}"
         share = Fraction(len(names), len(data))
         yield Note("trained-on", f"data {data.name}", text, {"images": names, "share": share})
+
+
+def _before(config: Config, size: int) -> str:
+    """What a private run is about to do, before the accountant is asked, which takes a while."""
+    how = config.privacy
+    text = f"private: {size} images, of which each step draws about {min(config.run.batch, size)}"
+    if how.epsilon > 0:
+        text += f"; looking for the noise that epsilon {how.epsilon:g} at delta {how.delta:g} takes"
+    if how.delta * size > 1:
+        text += f"; note: delta is above 1 / {size}, which would allow to publish one image whole"
+    return text
 
 
 def _epoch_line(config: Config, entry: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from robspec.data.errors import EmptyDataSet
 from robspec.data.objects import Objects
 from robspec.ir.types import Data, Model
 from robspec.models.writing import write_whole
-from robspec.train.config import Config
+from robspec.train.config import BY_FOLDER, Config
 from robspec.train.errors import SceneGenerator
 from robspec.train.losses import IGNORED
 
@@ -93,18 +93,22 @@ def open_part(
         images, masks = "images/*.png", "masks/*.png"
         _draw(root, generator, getattr(source, f"{part}_seed"), count, source.input[1], progress)
     ignore = None if source.ignore < 0 else source.ignore
-    data = Data(part, images, masks, ignore=ignore, binary=source.binary)
+    labels: str = getattr(source, f"{part}_labels")
+    by_folder = labels == BY_FOLDER
+    named = "" if by_folder else labels
+    data = Data(part, images, masks, ignore=ignore, binary=source.binary, labels=named, by_folder=by_folder)
     try:
         return open_dataset(data, declared(config), root)
     except EmptyDataSet as empty:
-        mend = f"correct `{part}_images` and `{part}_masks` in [data] of {config.path}; they start from its folder"
+        patterns = f"`{part}_images`" if labels else f"`{part}_images` and `{part}_masks`"
+        mend = f"correct {patterns} in [data] of {config.path}; what they say starts from its folder"
         raise EmptyDataSet(empty.where, empty.what, mend) from None
 
 
 def declared(config: Config) -> Model:
     """What a specification would declare of the model."""
     channels, height, width = config.data.input
-    shape = (config.outputs, height, width)
+    shape = (config.outputs,) if config.classification else (config.outputs, height, width)
     return Model((channels, height, width), Fraction(0), Fraction(1), shape, config.data.classes)
 
 
@@ -137,7 +141,7 @@ class Samples:
     """Images by index, kept decoded where all of them fit into a gigabyte.
 
     Args:
-        dataset: images, with masks or without.
+        dataset: images, with masks, labels, or neither.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -157,7 +161,7 @@ class Samples:
 
         Returns:
             Images float32 [B, C, H, W] in [0, 1], and labels int64 [B, H, W] with `IGNORED` where nothing counts, all
-            0 without masks.
+            0 without masks; [B, 1, 1] of whole images.
 
         Raises:
             RobspecError: E0304 to E0312, naming the file.

@@ -17,7 +17,7 @@ from robspec.semantics.objective import Threshold
 from robspec.verify import arithmetic
 from robspec.verify.balls import NORMS
 from robspec.verify.conditions import all_met
-from robspec.verify.evaluate import metrics_of, summed
+from robspec.verify.evaluate import marked, metrics_of, summed
 from robspec.verify.goals import AnyGoal, EveryGoal, Goal, MetricGoal
 from robspec.verify.margins import two_sided
 from robspec.verify.result import Value
@@ -75,6 +75,11 @@ def values_of(metric: Metric, clean: Context, seen: Context, constant: Constant)
     if turned is metric and constant.rounding and isinstance(metric.plan, Sum):
         rows = zip(*(values_of(part, clean, seen, constant) for _, part in metric.parts), strict=True)
         return [summed(metric, row) for row in rows]
+    if metric.of_objects:
+        values = open_bound(metric, seen, exact).clean()
+        sure, (_, scenes) = arithmetic.objects_settled(seen, metric, constant), seen.detections()
+        found = zip(values, scenes, sure, strict=True)
+        return [arithmetic.best_of_objects(metric, h, marked(scene, metric), settled=s) for h, scene, s in found]
     if turned is metric:
         return open_bound(metric, arithmetic.in_favour(seen, metric, constant), exact).clean()
     compared = Context(seen.backend, seen.logits, labels, LEFT_OUT, None, seen.weights)
@@ -136,7 +141,7 @@ class Question:
         radii = isinstance(query, RadiusQuery)
         self._clean = {m: values_of(m, clean, clean, constant) for m in metrics} if radii else {}
         self._least = self._clean
-        if radii and constant.rounding:
+        if radii and (constant.rounding or constant.boxes_rounding):
             # A threshold follows the clean value over the reals, which is no less than this.
             exact, reach = arithmetic.bare(constant), (arithmetic.reach(constant),)
             self._least = {m: [r[0] for r in open_bound(m, clean, exact).worst_case(reach)] for m in metrics}

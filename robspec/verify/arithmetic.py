@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 
 from robspec.bounds.context import Context
+from robspec.bounds.settled import Order, settled
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
-from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Ranked
+from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
@@ -33,13 +35,16 @@ _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
 
 
-def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Statement:
+def rounding_of(
+    program: Program, graph: AnyProgram, kind: str = "real", boxes: AnyProgram | None = None
+) -> Statement:
     """Bound how far float64 logits may be from those that a verdict is about.
 
     Args:
         program: the compiled specification.
         graph: the exported program the logits come from.
         kind: "real" or "deployed".
+        boxes: of a detector, the exported program its boxes come from; else None.
 
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
@@ -51,15 +56,35 @@ def rounding_of(program: Program, graph: AnyProgram, kind: str = "real") -> Stat
             "call torch.set_flush_denormal(False)",
         )
     try:
-        return state(program, graph, kind, cached)
+        return state(program, graph, kind, cached, boxes)
     except SoundnessAlarm:
         raise
     except RobspecError as refusal:
         raise NotProvableError(
             refusal.where,
             f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "leave out --arithmetic: the forward pass is then taken as exact, and the report says so",
+            "say --arithmetic exact: the forward pass is then taken as exact, and the report says so",
         ) from refusal
+
+
+def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unreal: str = "") -> tuple[str, str]:
+    """Choose what verdicts are about where nobody asked for one or the other.
+
+    Args:
+        program: the compiled specification.
+        graph: the exported program the logits come from.
+        boxes: of a detector, the program its boxes come from; else None.
+        unreal: why nothing about the reals can be had in any case; or empty.
+
+    Returns:
+        "real" and nothing; or "exact", and why no rounding is proved.
+    """
+    try:
+        if not unreal:
+            rounding_of(program, graph, boxes=boxes)
+    except NotProvableError as refusal:
+        unreal = f"{refusal.what}, {refusal.where}"
+    return ("exact", unreal) if unreal else ("real", "")
 
 
 def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Constant, ...]:
@@ -72,7 +97,7 @@ def with_rounding(constants: Sequence[Constant], delta: Fraction) -> tuple[Const
         raise OptionValueError(
             "--arithmetic",
             "a constant that is assumed says nothing of rounding",
-            "leave out --assume-lipschitz, or --arithmetic",
+            "leave out --assume-lipschitz, or say --arithmetic exact",
         )
     return tuple(c if c.status is ConstantStatus.SAMPLED else replace(c, rounding=delta) for c in constants)
 
@@ -137,6 +162,11 @@ def reach(constant: Constant) -> Fraction:
     return Fraction(directed.ceil_float(max((off / slope for off, slope in parts if off), default=Fraction(0))))
 
 
+def shift(constant: Constant) -> Fraction:
+    """Rounding as a budget, 0 where nothing is rounded."""
+    return reach(constant) if _rounded(constant) else Fraction(0)
+
+
 def _rounded(constant: Constant) -> bool:
     return bool(constant.rounding or constant.boxes_rounding)
 
@@ -177,18 +207,67 @@ def plane_in_favour(metric: Metric, plane: tuple[int, int, int], constant: Const
     return (plane[0] + wider, *plane[1:])
 
 
-def best_of_objects(metric: Metric, clean: Fraction | None, objects: int) -> Fraction | None:
-    """What a detector may be worth at most, whatever rounding did: the best there is.
+def objects_settled(context: Context, metric: Metric, constant: Constant) -> list[bool]:
+    """Tell of which images rounding decides nothing of what a detector finds.
 
-    Suppression is not monotone in the scores, so that no scores are better than all others.
+    Args:
+        context: the images, with their scores, boxes and objects.
+        metric: of objects.
+        constant: with the rounding of scores and boxes.
+    """
+    detector, scenes = context.detections()
+    if not _rounded(constant):
+        return [True] * len(scenes)
+    off = (constant.rounding, constant.boxes_rounding)
+    overlaps = metric.arguments if isinstance(metric.plan, Precisions) and off[1] else (detector.overlap,)
+    readings = [replace(detector, overlap=overlap) for overlap in overlaps]
+    return [
+        all(context.counted(("settled", i, r.overlap, *off), partial(settled, scene, r, *off)) for r in readings)
+        for i, scene in enumerate(scenes)
+    ]
+
+
+class TogetherSettled:
+    """Whether rounding decides nothing of what a detector finds on several images, and of the order of what it finds.
+
+    Args:
+        metric: of objects, of the data set.
+        constant: with the rounding of scores and boxes.
+    """
+
+    def __init__(self, metric: Metric, constant: Constant) -> None:
+        self._metric, self._constant = metric, constant
+        self._each = True
+        self._order = Order(constant.rounding) if isinstance(metric.plan, Precisions) else None
+
+    def add(self, context: Context) -> None:
+        """Read one batch."""
+        if not _rounded(self._constant):
+            return
+        self._each &= all(objects_settled(context, self._metric, self._constant))
+        if self._order is not None:
+            detector, scenes = context.detections()
+            for scene in scenes:
+                self._order.add(scene, detector)
+
+    def __bool__(self) -> bool:
+        return self._each and (self._order is None or self._order.settled())
+
+
+def best_of_objects(metric: Metric, clean: Fraction | None, objects: int, *, settled: bool) -> Fraction | None:
+    """What a detector may be worth at most, whatever rounding did.
+
+    Suppression is not monotone in the scores, so that no scores are better than all others: where rounding may decide
+    something, it is the best there is.
 
     Args:
         metric: of objects.
         clean: as computed; None where the annotation leaves it undefined.
         objects: how many are annotated of its classes.
+        settled: whether rounding decides nothing.
     """
-    if clean is None:
-        return None
+    if clean is None or settled:
+        return clean
     ends = [clean, Fraction(0) if metric.lower_is_better else Fraction(1)]
     if isinstance(metric.plan, Objects | PooledObjects):
         whole = metric.formula.ratio.at(objects, 0, 0, 0)
@@ -271,7 +350,7 @@ def favourable(
             return logits
         sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
         return torch.where(moved, sure, logits[:, 0])[:, None]
-    wrong = (labels >= 0) & (labels < classes) & (logits.argmax(1) != labels)
+    wrong = (labels >= 0) & (labels < classes) & (logits.max(1).indices != labels)
     image, row, column = wrong.nonzero(as_tuple=True)
     rows, mine = logits[image, :, row, column], labels[image, row, column]
     top = rows.amax(1, keepdim=True)

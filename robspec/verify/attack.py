@@ -68,6 +68,7 @@ class Attacker:
         folder: where finds are stored; exists.
         alarms: where a find that contradicts a bound is kept; created when needed.
         kept: what the same searches tried before, or None.
+        by: what is searched by, such as the same model in a type that is faster; what is found is judged by `model`.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class Attacker:
         folder: Path,
         alarms: Path,
         kept: Kept | None = None,
+        by: Differentiable | None = None,
     ) -> None:
         self.effort, self.clock = given, Clock(given.seconds)
         self._program = program
         self._model = model
+        self._by = model if by is None else by
         self._backend = backend
         self._folder = folder
         self._alarms = alarms
@@ -98,7 +101,7 @@ class Attacker:
     def one_gradient(self, images: Tensor) -> None:
         """Take a gradient for nothing, to see how long it takes."""
         tried = images.clone().requires_grad_()
-        torch.autograd.grad(self._model.differentiable(tried).sum(), tried)
+        torch.autograd.grad(self._by.differentiable(tried).sum(), tried)
 
     def searchable(self, prop: Property) -> bool:
         """Tell whether the search knows a property's norm and metrics."""
@@ -183,7 +186,7 @@ class Attacker:
         reach = torch.where(torch.isinf(radius), 0.02 * width, radius)[rows]
         norm = query.norm
         hunt = Hunt(
-            self._model,
+            self._by,
             images[rows],
             inside(drawn * width, 0.5 * reach, norm),
             goal.rows(rows),
@@ -217,7 +220,7 @@ class Attacker:
             self._objects_together(prop, attack, constant, batch)
             return
         clean = self._context(batch, self._model.logits(batch.images))
-        search = PooledSearch(self._model, batch.images, clean, attack, self.effort, self._range, self.clock.late)
+        search = PooledSearch(self._by, batch.images, clean, attack, self.effort, self._range, self.clock.late)
         for point, eps in enumerate(attack.budgets):
             eps = max(eps - self._off(constant, attack.norm), Fraction(0))
             (tried,) = self._once(prop, constant, point, batch, partial(map, search.tried, [eps]))
@@ -389,7 +392,7 @@ class Attacker:
     ) -> Iterator[Tensor]:
         """Images that a detector may find less on, or more than there is."""
         clean = self._context(batch, self._model.logits(batch.images))
-        given = (self._model, batch, clean, [metric], constant)
+        given = (self._by, batch, clean, [metric], constant)
         radii = torch.full((len(batch.images),), float(eps), dtype=torch.float64)
         yield from attack_objects.candidates(*given, eps=radii, norm=norm, steps=self.effort.steps, ends=self._range)
 
@@ -406,7 +409,7 @@ class Attacker:
             question = Question(prop.query, clean, seen, constant)
             return [any(at == point for at, _ in question.attained(i, Fraction(0))) for i in range(len(images))]
 
-        search = Nearest(self._model, batch, clean, prop.query, constant, self._range, met, self.clock.late)
+        search = Nearest(self._by, batch, clean, prop.query, constant, self._range, met, self.clock.late)
         return search.found(point, known, self.effort.steps)
 
     def _objects_together(self, prop: Property, attack: DatasetAttack, constant: Constant, batch: ImageBatch) -> None:
@@ -414,6 +417,7 @@ class Attacker:
         metric, clean = attack.metric, batch.images
         first = attack_objects.harm(metric, self._context(batch, self._model.logits(clean)))
         for point, eps in enumerate(attack.budgets):
+            eps = max(eps - self._off(constant, attack.norm), Fraction(0))
             best, ranks = clean.clone(), list(first)
             search = partial(self._of_objects, metric, constant, batch, eps, attack.norm)
             for tried in self._once(prop, constant, point, batch, search) if eps else ():
@@ -447,7 +451,7 @@ class Attacker:
 
     def _off(self, constant: Constant, norm: Norm) -> Fraction:
         """How far a clean image is from what is meant by it, where that counts."""
-        return arithmetic.pixels_off(self._program, norm) if constant.rounding else Fraction(0)
+        return arithmetic.pixels_off(self._program, norm) if arithmetic.shift(constant) else Fraction(0)
 
     def _in_range(self, image: Tensor) -> bool:
         low, high = self._range

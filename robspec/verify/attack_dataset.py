@@ -43,6 +43,8 @@ class DatasetAttack:
         exact = arithmetic.bare(constant)
         seen = arithmetic.plane_in_favour(self.metric, plane, constant)
         self._attained = [open_dataset_bound(self.metric, seen, exact) for _ in self.budgets]
+        self._settled = [arithmetic.TogetherSettled(self.metric, constant) for _ in self.budgets]
+        """Whether rounding decides nothing of what a detector finds; where it may, an attack shows nothing."""
         self._farthest = [Fraction(0)] * len(self.budgets)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,11 @@ class DatasetAttack:
         )
         counted = [far for far, use in zip(distances, usable, strict=True) if use]
         self._farthest[point] = max([self._farthest[point], *counted])
-        self._attained[point].add(arithmetic.in_favour(context, self.metric, self.constant))
+        if self.metric.of_objects:
+            self._settled[point].add(context)
+        else:
+            context = arithmetic.in_favour(context, self.metric, self.constant)
+        self._attained[point].add(context)
         if point == len(self.budgets) - 1:
             self._batches += 1
 
@@ -76,7 +82,7 @@ class DatasetAttack:
         """Give what is attained at each budget, and the attacked images in one archive."""
         for point, attained in enumerate(self._attained):
             parts = sorted(self._folder.glob(f"{point}-*.npy"))
-            if not parts:
+            if not parts or not self._settled[point]:
                 yield None, None
                 continue
             archive = self._folder / f"{self._name}-{point}.npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robspec.kernels.knapsack import Backend, backends
+from robspec.kernels.knapsack.tiered import TIERED
 from robspec.verify.errors import BackendUnavailableError
 
 PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cpu", "reference")}
@@ -24,6 +25,8 @@ def choose(name: str, device: str = "cpu") -> Backend:
     """
     found = backends()
     if name == "auto":
+        if device == "cpu" and TIERED.unavailable() is None:
+            return TIERED
         for candidate in PREFERENCE[device]:
             if candidate in found and found[candidate].unavailable() is None:
                 return found[candidate]

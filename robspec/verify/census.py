@@ -101,7 +101,8 @@ class Census:
         """
         self.images += len(names)
         if self._program.model.detector is None:
-            self.predicted.update(context.predicted())
+            if len(self.predicted) < len(self.by_class):
+                self.predicted.update(context.predicted())
         else:
             self._count_objects(context)
         if context.labels is not None:
@@ -118,13 +119,16 @@ class Census:
 
     def _annotated(self, names: Sequence[str], labels: torch.Tensor) -> None:
         ignore = self._program.data.ignore
-        left_out = torch.zeros_like(labels, dtype=torch.bool) if ignore is None else labels == ignore
         self.pixels += labels.numel()
-        self.ignored += int(left_out.sum())
-        self.all_ignored += [
-            n for n, all_out in zip(names, left_out.flatten(1).all(1).tolist(), strict=True) if all_out
-        ]
-        _add(self.by_class, labels[~left_out])
+        found = labels
+        if ignore is not None and bool((labels == ignore).any()):
+            left_out = labels == ignore
+            self.ignored += int(left_out.sum())
+            self.all_ignored += [
+                n for n, all_out in zip(names, left_out.flatten(1).all(1).tolist(), strict=True) if all_out
+            ]
+            found = labels[~left_out]
+        _add(self.by_class, found)
 
     def _look(self, view: View, names: Sequence[str], context: Context) -> None:
         annotated = view.metric.needs_masks

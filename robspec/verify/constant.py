@@ -54,6 +54,7 @@ class Established:
         proofs: the proof of each property's constant, None where it is assumed; or empty.
         apart: whether it is proved that the logits of an image depend on no other image of the batch.
         arithmetic: what is said of rounding; empty where the forward pass is taken as exact.
+        unreal: why that is so where nobody asked for it; else empty.
         tail: the fixed up-sampling that the network ends in, where bounds look at the logits before it; else None.
     """
 
@@ -63,6 +64,7 @@ class Established:
     proofs: tuple[Derivation | None, ...] = ()
     apart: bool = True
     arithmetic: str = ""
+    unreal: str = ""
     tail: Tail | None = None
 
 
@@ -73,7 +75,6 @@ def establish(
     assume: Fraction | None,
     starts: Iterable[npt.NDArray[np.floating]] | None = None,
     boxes: AnyProgram | None = None,
-    arithmetic: str = "exact",
     wide: bool = False,
 ) -> Established:
     """Prove the constants a specification needs from the model's own graph, and decide its claim.
@@ -84,8 +85,6 @@ def establish(
         assume: `--assume-lipschitz`, an l2 constant to stand on where the graph cannot be analysed, or None.
         starts: images, normalised, from which a search for a counterexample to the claim starts.
         boxes: of a detector, the program its boxes come from; else None.
-        arithmetic: "exact"; or "real" or "deployed", what verdicts are about: the logits that are bounded are in
-            float64 then, and their distance from what is meant is proved.
         wide: whether the network is run in float64.
 
     Returns:
@@ -96,27 +95,59 @@ def establish(
         NotProvableError: the graph has no provable constant and none is assumed (E0403).
         SoundnessAlarm: a measured pair exceeds the proved bound (E0901).
     """
-    real = arithmetic != "exact"
-    found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts, wide=wide or real), graph)
-    if real:
-        stated = rounding_of(program, graph, arithmetic)
-        found = replace(found, constants=with_rounding(found.constants, stated.delta), arithmetic=stated.said)
+    found = _with_samples(program, _of_scores(program, graph, assume=assume, starts=starts, wide=wide), graph)
     detector = program.model.detector
     if detector is None or detector.match == "location":
         return found
-    moves = _of_boxes(program, boxes, wide=wide or real) if detector.boxes == "proved" else {}
-    assuming, off = detector.assumption, Fraction(0)
+    moves = _of_boxes(program, boxes, wide=wide) if detector.boxes == "proved" else {}
     notes = [f"boxes: L = {directed_text(v, 6, up=True)} pixels, {norm} to l2, proved" for norm, v in moves.items()]
-    if real and moves and boxes is not None:
-        off = rounding_of(program, boxes, arithmetic).delta
-        notes.append(f"boxes: computed within {directed_text(off, 12, up=True)} pixels of the function's, proved")
-    elif real and assuming:
-        assuming = f"{assuming}, where they are computed"
     constants = tuple(
-        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), boxes_rounding=off, assuming=assuming)
+        replace(c, boxes=moves.get(p.query.norm, Fraction(0)), assuming=detector.assumption)
         for c, p in zip(found.constants, program.properties, strict=True)
     )
     return replace(found, constants=constants, notes=(*found.notes, *notes))
+
+
+def rounded(
+    program: Program,
+    found: Established,
+    graph: AnyProgram,
+    boxes: AnyProgram | None,
+    arithmetic: str,
+    *,
+    certified: bool = False,
+) -> Established:
+    """Put beside each constant how far what is computed in float64 may be from what verdicts are about.
+
+    Args:
+        program: the compiled specification.
+        found: the constants, of a network that is run in float64.
+        graph: the exported program the logits come from, without the specification's normalisation.
+        boxes: of a detector, the program its boxes come from; else None.
+        arithmetic: "exact", where nothing changes; or "real" or "deployed", what verdicts are about.
+        certified: whether a certificate is to be written.
+
+    Raises:
+        NotProvableError: E0403, some operation has no bound.
+        OptionValueError: E0601, of such a constant nothing is known of rounding, or nothing a certificate could hold.
+    """
+    if arithmetic == "exact":
+        return found
+    stated = rounding_of(program, graph, arithmetic, boxes)
+    constants = with_rounding(found.constants, stated.delta)
+    still = any((c.rounding and not c.value) or (stated.boxes and not c.boxes) for c in constants)
+    if certified and still:
+        what = "the network is constant, and of its rounding no certificate speaks"
+        raise OptionValueError("--certificate", what, "leave out --certificate, or say --arithmetic exact")
+    notes = found.notes
+    if stated.boxes:
+        off = directed_text(stated.boxes, 12, up=True)
+        notes += (f"boxes: computed within {off} pixels of the function's, proved",)
+    constants = tuple(
+        replace(c, boxes_rounding=stated.boxes, assuming=c.assuming and f"{c.assuming}, where they are computed")
+        for c in constants
+    )
+    return replace(found, constants=constants, arithmetic=stated.said, notes=notes)
 
 
 def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Established:

@@ -21,6 +21,7 @@ from robspec.oracle.compare import BELOW, NO_TOLERANCE, Comparison, shown
 from robspec.oracle.detections import Annotated, box
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import decimal_text
+from robspec.verify import arithmetic
 from robspec.verify.conditions import all_met, meets
 from robspec.verify.crosscheck import points_of
 from robspec.verify.evaluate import is_pooled, metrics_in, metrics_of
@@ -100,7 +101,8 @@ class ObjectsCrossCheck:
         if self._backend is None or not self._kept:
             return
         metric = next(metrics_of(prop.query))
-        pool = open_dataset_bound(metric, (1, 1, 1), constant)
+        exact, shift = arithmetic.bare(constant), arithmetic.shift(constant)
+        pool = open_dataset_bound(metric, (1, 1, 1), exact)
         blank = torch.zeros(len(self._kept), 1, 1, 1)
         pool.add(Context(self._backend, blank, None, None, scenes=(detector, tuple(self._kept.values()))))
         images = [_image(scene, detector, constant) for scene in self._kept.values()]
@@ -110,16 +112,18 @@ class ObjectsCrossCheck:
         for point in points_of(prop):
             if isinstance(prop.query, WorstCaseQuery):
                 eps = prop.query.budgets[point]
-                bound = pool.worst_case([eps])[0]
-                yield _worst_case(name, prop, metric, attack, still, eps, eps * constant.value, bound)
+                bound = pool.worst_case([eps + shift])[0]
+                reach = eps * constant.value + constant.rounding
+                yield _worst_case(name, prop, metric, attack, still, eps, reach, bound)
                 continue
             objective = prop.query.objectives[point]
             gamma = None if clean is None or not isinstance(objective, Degraded) else objective.threshold.at(clean)
             radius = None if gamma is None else pool.radius(gamma, strict=objective.strict)  # type: ignore[union-attr]
+            radius = arithmetic.lessened(radius, constant)
             if radius is None or not isinstance(objective, Degraded):
                 yield _unsolved(name, prop, "whole images: radius")
             else:
-                yield _radius(name, prop, objective, attack, still, constant.value, radius)
+                yield _radius(name, prop, objective, attack, still, constant, radius)
         pool.close()
 
 
@@ -132,7 +136,8 @@ def _compared(
             eps = prop.query.budgets[point]
             metric = prop.query.metric
             attack, still = partial(objects.worst, metric, image), partial(objects.value, metric, image, {})
-            yield _worst_case(name, prop, metric, attack, still, eps, eps * constant.value, certified)
+            reach = eps * constant.value + constant.rounding
+            yield _worst_case(name, prop, metric, attack, still, eps, reach, certified)
             continue
         objective = prop.query.objectives[point]
         if certified is None:
@@ -140,9 +145,9 @@ def _compared(
         elif isinstance(objective, Degraded):
             attack = partial(objects.worst, objective.metric, image)
             still = partial(objects.value, objective.metric, image, {})
-            yield _radius(name, prop, objective, attack, still, constant.value, certified)
+            yield _radius(name, prop, objective, attack, still, constant, certified)
         else:
-            yield _combined(name, prop, objective, image, constant.value, certified)
+            yield _combined(name, prop, objective, image, constant, certified)
 
 
 def _worst_case(
@@ -180,21 +185,21 @@ def _radius(
     objective: Degraded,
     attack: Attack,
     still: Callable[[], Fraction | None],
-    constant: Fraction,
+    constant: Constant,
     bound: Value,
 ) -> Comparison:
     began = time.perf_counter()
     clean, what = still(), f"{_part(prop)}: radius"
     if clean is None or bound == math.inf or bound == 0:
         return _said(name, prop, what, "none", bound, "not solved", None, began)
-    found = attack(Fraction(bound) * constant)
+    found = attack(Fraction(bound) * constant.value + constant.rounding)
     if found is None:
         return _said(name, prop, what, "none", bound, "not solved", None, began)
     return _reached(name, prop, bound, meets(objective, found[0], objective.threshold.at(clean)), found[1], began)
 
 
 def _combined(
-    name: str, prop: Property, objective: Objective, image: objects.Image, constant: Fraction, bound: Value
+    name: str, prop: Property, objective: Objective, image: objects.Image, constant: Constant, bound: Value
 ) -> Comparison:
     """Attacks aimed at each condition, held against the combination of all."""
     began, what = time.perf_counter(), "whole image: radius"
@@ -204,7 +209,8 @@ def _combined(
         return _said(name, prop, what, "none", bound, "not solved", None, began)
     met, choices = False, 0
     for metric in asked:
-        found, count = objects.attacks(metric, image, Fraction(bound) * constant)
+        reach = Fraction(bound) * constant.value + constant.rounding
+        found, count = objects.attacks(metric, image, reach)
         choices = max(choices, count)
         for moved in found:
             values = {other: objects.value(other, image, moved) for other in asked}

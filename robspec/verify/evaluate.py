@@ -74,7 +74,7 @@ class BatchEvaluator:
         Returns:
             One result per image, in order.
         """
-        given = constant
+        given, source = constant, prop
         prop, constant = arithmetic.asked(prop, given)
         query = prop.query
         clean = self._clean_values(_first(query), constant)
@@ -86,7 +86,7 @@ class BatchEvaluator:
             lows, highs = zip(*(self._radii(o, given) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
             attained = [tuple(row) for row in zip(*highs, strict=True)]
-        rows = zip(self._names, clean, certified, attained, self._by_pairs(prop, constant), strict=True)
+        rows = zip(self._names, clean, certified, attained, self._by_pairs(source, given), strict=True)
         return [ImageResult(name, h, low, high, pairs) for name, h, low, high, pairs in rows]
 
     def _by_pairs(self, prop: Property, constant: Constant) -> list[tuple[Value | None, ...]]:
@@ -133,8 +133,9 @@ class BatchEvaluator:
         if metric.of_objects:
             _, scenes = self._context.detections()
             numbers = [marked(scene, metric) for scene in scenes]
-            pairs = zip(self._clean_values(metric, exact), numbers, strict=True)
-            return [arithmetic.best_of_objects(metric, *pair) for pair in pairs]
+            sure = arithmetic.objects_settled(self._context, metric, constant)
+            found = zip(self._clean_values(metric, exact), numbers, sure, strict=True)
+            return [arithmetic.best_of_objects(metric, h, n, settled=s) for h, n, s in found]
         if isinstance(metric.plan, Sum):
             rows = zip(*(self._best(part, constant) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]
@@ -197,6 +198,7 @@ class PooledEvaluator:
             if c.rounding and not _pooled_metric(p).of_objects
         }
         self._objects = {p.name: 0 for p, _, _ in asked}
+        self._settled = {p.name: arithmetic.TogetherSettled(_pooled_metric(p), c) for p, _, c in asked}
 
     def add(self, context: Context) -> None:
         """Read one batch."""
@@ -207,6 +209,7 @@ class PooledEvaluator:
             if metric.of_objects:
                 _, scenes = context.detections()
                 self._objects[name] += sum(marked(scene, metric) for scene in scenes)
+                self._settled[name].add(context)
             if name in self._favoured:
                 key = (metric, constant.rounding)
                 if key not in favoured:
@@ -223,19 +226,16 @@ class PooledEvaluator:
         best = self._favoured[name].clean() if name in self._favoured else clean
         rounded = bool(constant.rounding or constant.boxes_rounding)
         if rounded and name not in self._favoured:
-            best = arithmetic.best_of_objects(_pooled_metric(prop), clean, self._objects[name])
+            given = (_pooled_metric(prop), clean, self._objects[name])
+            best = arithmetic.best_of_objects(*given, settled=bool(self._settled[name]))
         label = f"all {pool.images} images"
         if isinstance(prop.query, WorstCaseQuery):
             budgets = prop.query.budgets
             return [ImageResult(label, clean, tuple(pool.worst_case(budgets)), (best,) * len(budgets))]
         leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
         gammas = [None if best is None else o.threshold.at(best) for o in leaves]
-        if rounded and any(not 0 <= o.threshold.slope <= 1 for o in leaves):
-            raise UnsupportedMetricError(
-                f"property {name}",
-                "a threshold that falls with the clean value, or grows faster, is not pooled with --arithmetic real",
-                "write a fixed threshold, or leave out --arithmetic real",
-            )
+        if rounded:
+            refuse_steep(prop)
         found = (pool.radius(g, strict=o.strict) for o, g in zip(leaves, gammas, strict=True))
         # Scores know of rounding themselves: it also moves those of images that nobody attacks.
         low = tuple(r if _of_scores(prop) else arithmetic.lessened(r, constant) for r in found)
@@ -282,6 +282,23 @@ def refuse_unsupported(program: Program) -> None:
                     f"there is no bound for weighted {metric.name}: its formula is no rate with a fixed denominator",
                     "weights go with pixel_accuracy, stability, recall, fnr, specificity and fpr",
                 )
+
+
+def refuse_steep(prop: Property) -> None:
+    """Stop where rounding of the clean value moves a pooled threshold further than the value itself.
+
+    Raises:
+        UnsupportedMetricError: E0406, naming the property.
+    """
+    if isinstance(prop.query, WorstCaseQuery) or not is_pooled(prop):
+        return
+    leaves = [o for o in prop.query.objectives if isinstance(o, Degraded)]
+    if any(not 0 <= o.threshold.slope <= 1 for o in leaves):
+        raise UnsupportedMetricError(
+            f"property {prop.name}",
+            "a threshold that falls with the clean value, or grows faster, is not pooled where rounding is proved",
+            "write a fixed threshold, or say --arithmetic exact",
+        )
 
 
 def is_pooled(prop: Property) -> bool:

@@ -16,9 +16,9 @@ from robspec.lipschitz.derivation import Cost, Derivation
 from robspec.lipschitz.measure import measure
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import decimal_text, directed_text
+from robspec.verify import arithmetic
 from robspec.verify.aimed import searchable
 from robspec.verify.constant import Established, scales, search_range
-from robspec.verify.evaluate import metrics_of
 from robspec.verify.provable import Asked, largest_budgets
 from robspec.verify.result import CheckReport, Gap, PropertyResult, RequirementResult, Value, Verdict
 from robspec.verify.run import ImageSource, LogitsModel
@@ -39,6 +39,8 @@ class _Facts:
     proved: bool
     archive: str | None
     smoothable: bool
+    rounding: Fraction
+    """What rounding alone is worth as a budget, where that is no less than what is asked; else 0."""
 
 
 def explained(
@@ -112,7 +114,7 @@ def _explained(
             items.append(replace(item, gap=gap))
         properties.append(replace(prop, requirements=tuple(items)))
     spent = time.perf_counter() - began
-    times = replace(report.times, bound=report.times.bound + spent, total=report.times.total + spent)
+    times = replace(report.times, reasons=report.times.reasons + spent, total=report.times.total + spent)
     return replace(report, properties=tuple(properties), times=times)
 
 
@@ -186,12 +188,11 @@ def _gap(
     query, constant = prop.source.query, prop.constant
     worst_case = isinstance(query, WorstCaseQuery)
     target = query.budgets[item.point] if isinstance(query, WorstCaseQuery) else _wanted(item.requirement)
+    shift = arithmetic.shift(constant)
     needed = constant.value * reach / target if target else Fraction(0)
     boundary = needed == 0 or (measured is not None and needed < measured)
     causes = ["images-near-boundary" if boundary else "constant-too-large"]
-    # Of a detector what an attack finds is not judged beyond rounding.
-    objects = any(metric.of_objects for metric in metrics_of(query))
-    can = searchable(query) and not (objects and constant.rounding)
+    can = searchable(query)
     if can and not report.attack_steps:
         causes.append("no-attack-tried")
     facts = _Facts(
@@ -203,6 +204,7 @@ def _gap(
         constant.status is ConstantStatus.PROVED,
         archive,
         answerable(prop.source, report.program.model),
+        shift if shift >= target else Fraction(0),
     )
     advice = tuple(text for advise in _ADVICE if (text := advise(facts)))
     return Gap(tuple(causes), reach, needed, measured, cost, advice)
@@ -242,5 +244,12 @@ def _smooth(facts: _Facts) -> str:
     return "`by smoothing { sigma S samples 100 alpha 0.001 }` in the property asks about the vote under noise"
 
 
-_ADVICE: tuple[Callable[[_Facts], str], ...] = (_attack, _ask_less, _nodes, _train, _smooth)
+def _arithmetic(facts: _Facts) -> str:
+    if not facts.rounding:
+        return ""
+    worth = directed_text(facts.rounding, 6, up=True)
+    return f"rounding alone counts as eps = {worth}: `--arithmetic exact` takes the forward pass as exact"
+
+
+_ADVICE: tuple[Callable[[_Facts], str], ...] = (_attack, _arithmetic, _ask_less, _nodes, _train, _smooth)
 """One function for each thing that can be done; an empty answer where it does not apply."""

@@ -344,6 +344,7 @@ class Times:
     forward: float = 0.0
     bound: float = 0.0
     attack: float = 0.0
+    reasons: float = 0.0
     total: float = 0.0
     cross_check: float = 0.0
 
@@ -360,6 +361,7 @@ class CheckReport:
         evaluated: how many were evaluated; fewer when interrupted.
         backend: the kernel backend that computed the bounds.
         forward: the dtype the model ran in.
+        arithmetic: what verdicts are about, "exact" logits as computed, "real" or "deployed" ones.
         hashes: SHA-256 of the specification, the model file and the data.
         versions: of robspec and what it stands on.
         times: where the time went.
@@ -398,6 +400,7 @@ class CheckReport:
     cross_check: CrossChecked | None = None
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
+    arithmetic: str = "exact"
     pictures: tuple[Pictures, ...] = ()
     privacy: PrivacyResult | None = None
 

@@ -262,7 +262,7 @@ def check(
         hashes={},
         versions=versions(),
         times=times,
-        notes=established.notes + notes(program, forward, established.arithmetic),
+        notes=established.notes + notes(program, forward, established.arithmetic, established.unreal),
         remarks=(*remarks(program, census, properties), *smoothed.notes(), *gained.notes()),
     )
 
@@ -314,18 +314,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def notes(program: Program, forward: str, arithmetic: str = "") -> tuple[str, ...]:
+def notes(program: Program, forward: str, arithmetic: str = "", unreal: str = "") -> tuple[str, ...]:
     """State what every verdict of a report takes for granted.
 
     Args:
         program: the compiled specification.
         forward: the dtype of the forward pass.
         arithmetic: what is said of its rounding, where it is not taken as exact.
+        unreal: why it is, where nobody asked for that; else empty.
 
     Returns:
         One line each.
     """
-    lines = [arithmetic or f"arithmetic: forward pass in {forward} taken as exact"]
+    why = f"; not about the reals because {unreal}" if unreal else ""
+    lines = [arithmetic or f"arithmetic: forward pass in {forward} taken as exact{why}"]
     if program.model.detector is not None:
         lines.append(_detections(program.model.detector))
     if program.model.normalize is not None:

@@ -190,7 +190,7 @@ def test_a_table_for_notebooks(report: Any) -> None:
     page = report._repr_html_()
     assert page.count("PROVED") == 2
     assert "mean(worst_case) &gt;= 0.5" in page
-    assert "taken as exact" in page
+    assert "about the function over the reals" in page
 
 
 def test_a_file_is_a_path(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from robspec.bounds import pooled
+from robspec.bounds._spooled import Lists
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.pooled import Frontier, Pool, _cheapest, _frontier, pooled_extreme
@@ -116,12 +115,28 @@ def test_the_frontier_of_an_image_in_counts() -> None:
     assert (lost.above.tolist(), lost.below.tolist()) == ([4, 5, 6], [4 + 0, 5 + 2, 6 + 3])
 
 
-@pytest.mark.parametrize("mapped", [0, 4096])
+def test_lists_come_back_from_their_file_bit_by_bit() -> None:
+    lists = Lists()
+    given = [np.array([0.0, -0.0, 1e-320, np.inf]), np.empty(0), np.arange(9.0)[::2], np.full(70_000, 0.1)]
+    kept = [lists.keep(values) for values in given]
+    for _ in range(2):
+        for read, values in zip(reversed(kept), reversed(given), strict=True):
+            found = read()
+            assert found.tobytes() == values.tobytes()
+            found[:] = -1  # nobody else's
+    lists._file.truncate(8)
+    with pytest.raises(OSError, match="shorter"):
+        kept[-1]()
+    lists.close()
+    assert lists._file.closed
+    forgotten = Lists()
+    file = forgotten._file
+    del forgotten
+    assert file.closed
+
+
 @pytest.mark.parametrize("largest", [None, F(5)])
-def test_images_share_a_quotient_and_no_budget(
-    largest: Fraction | None, mapped: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pooled, "_MAPPED", mapped)
+def test_images_share_a_quotient_and_no_budget(largest: Fraction | None) -> None:
     pool = Pool(IOU, 2, constant(LINF), largest)
     pool.add(image([2.0, 4.0, -2.0], [1, 1, 0]))
     pool.add(image([6.0, -8.0], [1, 0]))
@@ -258,10 +273,10 @@ def test_what_a_pool_refuses() -> None:
         pool.worst_case([F(1, 2), F(1001, 1000)])
     with pytest.raises(ValueError, match="no radius"):
         pool.radius(F(1, 2), strict=False)
-    folder = Path(pool._folder.name)
-    assert len(list(folder.iterdir())) == 2
+    held = pool._lists._file
+    assert not held.closed
     pool.close()
-    assert not folder.exists()
+    assert held.closed
 
 
 @pytest.mark.parametrize(

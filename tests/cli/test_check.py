@@ -24,7 +24,7 @@ def test_everything_proved_exits_0(project: Project, robspec: Run) -> None:
     assert "assuming" not in result.out
     assert result.out.count("PROVED") == 3
     assert "4/4" in result.out
-    assert "arithmetic: forward pass in float32 taken as exact" in result.out
+    assert "arithmetic: about the function over the reals" in result.out
     assert "backend cpu" in result.out
 
 

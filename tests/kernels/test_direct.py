@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from robspec.kernels import _jit
-from robspec.kernels.knapsack import _classes, _histogram, _select, reference
+from robspec.kernels.knapsack import _classes, _histogram, _select, array, reference
+from robspec.kernels.knapsack._spending import Spending
 from robspec.kernels.knapsack.budget import Budget
-from robspec.kernels.knapsack.cpu import _Spending
+from robspec.kernels.knapsack.cpu import _Compiled
 from robspec.kernels.knapsack.reference import count_flips, water_filling
 from robspec.kernels.knapsack.search import largest_certifying
 from tests.kernels.available import COMPILED
@@ -111,14 +112,15 @@ def test_the_least_quotient_is_that_of_every_affordable_pair(seed: int) -> None:
             if int(leave[:x].sum()) + int(enter[:y].sum()) <= limit:
                 cells = counts + np.array([-x, y, x, -y])
                 values.append(F(int(above @ cells), int(below @ cells)))
-    for steps in (_classes, reference):
+    for steps in (_classes, array, reference):
         n, q, vanishes = steps.worst_quotient(leave, enter, limit, counts, above, below)
         assert F(int(n), int(q)) == min(values)
         assert not vanishes
-    most = [np.zeros(len(leave) + 1, dtype=np.int64) for _ in range(2)]
-    found = [steps.frontier(leave, enter, limit, out) for steps, out in zip((_classes, reference), most, strict=True)]
-    assert found[0] == found[1]
-    assert most[0][: found[0]].tolist() == most[1][: found[0]].tolist()
+    most = [np.zeros(len(leave) + 1, dtype=np.int64) for _ in range(3)]
+    ways = (_classes, array, reference)
+    found = [steps.frontier(leave, enter, limit, out) for steps, out in zip(ways, most, strict=True)]
+    assert found[0] == found[1] == found[2]
+    assert most[0][: found[0]].tolist() == most[1][: found[0]].tolist() == most[2][: found[0]].tolist()
 
 
 def test_a_window_is_copied_whole_or_not_at_all() -> None:
@@ -129,7 +131,7 @@ def test_a_window_is_copied_whole_or_not_at_all() -> None:
     def split(ends: list[int], room: int) -> tuple[bool, list[int], list[float]]:
         sums, inside = np.full(2, -1), np.full(room, -7.0)
         counted = np.array(ends)
-        done = _select.split(margins, margins.view(np.int64), *ask, 4, counted, sums, inside)
+        done = _select.split(0, 2, margins, margins.view(np.int64), *ask, 4, counted, sums, inside)
         return done, sums.tolist(), inside.tolist()
 
     assert split([1, 3], 3) == (True, [2, 0], [1.0, 1.5, 1.25])
@@ -144,7 +146,7 @@ def test_a_window_may_hold_every_margin_of_a_block() -> None:
     margins = np.concatenate([np.full(1500, 1.5), [0.25, 2.5]])
     sums, inside = np.full(1, -1), np.full(1500, -7.0)
     ask = (1.0, 2.0, 1, 4.0, 2**40)
-    assert _select.split(margins, margins.view(np.int64), *ask, margins.size, np.array([1500]), sums, inside)
+    assert _select.split(0, 1, margins, margins.view(np.int64), *ask, margins.size, np.array([1500]), sums, inside)
     assert sums.tolist() == [1]
     assert (inside == 1.5).all()
 
@@ -183,8 +185,9 @@ def test_kept_machine_code_belongs_to_all_sources_together(tmp_path: Path) -> No
     assert _jit.digest(Path(_jit.__file__).parent) in str(_select.split.stats.cache_path)
 
 
+@pytest.mark.parametrize("by", [_Compiled, Spending])
 @pytest.mark.parametrize("norm", [1, 2])
-def test_items_set_aside_are_counted_once(norm: int) -> None:
+def test_items_set_aside_are_counted_once(norm: int, by: type[Spending]) -> None:
     """However often the range of budgets is narrowed, sums stay those of all items, and stay exact."""
     rng = np.random.default_rng(5)
     # In a range of a millionth the smallest cost the same, in one of a billionth those in the middle do too.
@@ -196,7 +199,7 @@ def test_items_set_aside_are_counted_once(norm: int) -> None:
         return count_flips(items.tolist(), budget) < items.size
 
     radius = largest_certifying(certifies, 1.0)
-    narrowed = _Spending(items, F(1), F(norm), items.size, single=False)
+    narrowed = by(items, F(1), F(norm), items.size, single=False)
     sizes = []
     for spread in (2.0**-20, 2.0**-30):
         narrowed.narrow(radius * (1 - spread), radius * (1 + spread))
@@ -217,5 +220,7 @@ def test_items_are_counted_up_to_the_limit_itself(items: int, spent: int) -> Non
     limits = np.array([spent + 2 * n + odd for n in counts for odd in (0, 1)])
     out = np.full(len(limits), -1)
     ones = np.ones(len(limits))
-    _select.count_ascending(margins, ones.astype(np.int64), ones, limits, np.full(len(limits), spent), out)
+    _select.count_ascending(
+        0, len(out), margins, ones.astype(np.int64), ones, limits, np.full(len(limits), spent), out
+    )
     assert out.tolist() == [n for n in counts for _ in (0, 1)]

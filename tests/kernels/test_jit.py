@@ -11,10 +11,7 @@ import pytest
 
 caching = pytest.importorskip("numba.core.caching")
 
-import torch  # noqa: E402
-
 from robspec.kernels import _jit  # noqa: E402
-from robspec.kernels.knapsack import _select  # noqa: E402
 
 SOURCE = """
 def added(x):
@@ -91,15 +88,3 @@ def test_small_loops_wake_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_jit.torch, "get_num_threads", lambda: 64)
     shared(np.empty(1 << 15))
     assert seen == [1, 2, 2]
-
-
-def test_kernels_leave_the_threads_of_torch_alone() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        margins = np.linspace(0.0, 1.0, 1 << 16)
-        sums = np.empty(4, np.int64)
-        _select.total(margins, 2, 1.0, 100, sums)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from robspec.kernels import _threads
 from robspec.kernels.knapsack import Items, LogitsBatch, _select
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.cpu import BACKEND
@@ -42,9 +45,11 @@ def answers() -> str:
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    ask = "import numba; from tests.kernels.test_threads import answers; print(numba.get_num_threads(), answers())"
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "3", "OMP_NUM_THREADS": "3"}
-    ran = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    ask = (
+        "import torch; torch.set_num_threads(3); from tests.kernels.test_threads import answers; "
+        "print(torch.get_num_threads(), answers())"
+    )
+    ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert ran.stdout == f"3 {answers()}\n"
 
 
@@ -56,5 +61,45 @@ def test_a_sum_in_parts_is_the_sum(size: int, exponent: int) -> None:
     assert _select.cost(margins, exponent, 2.0**30, 2**29) == whole
     for workers in (1, 3, 8):
         sums = np.empty(workers, dtype=np.int64)
-        _select.total(margins, exponent, 2.0**30, 2**29, sums)
+        _select.total(0, workers, margins, exponent, 2.0**30, 2**29, sums)
         assert sums.sum() == whole
+
+
+def test_every_task_is_done_once_whoever_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = np.empty(_threads._WORTH_SHARING), np.empty(_threads._WORTH_SHARING - 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for tasks in (1, 2, 3, 4, 7):
+        parts = _threads.share(lambda begin, end, _: (begin, end, threading.get_ident()), tasks, large)
+        assert [n for begin, end, _ in parts for n in range(begin, end)] == list(range(tasks))
+        assert len(parts) == min(tasks, 3)
+    assert _threads.share(lambda begin, end, _: (begin, end), 7, small) == [(0, 7)]
+
+
+def test_an_error_in_one_part_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def fails_at(part: int) -> Callable[[int, int, object], None]:
+        def work(begin: int, end: int, _: object) -> None:
+            if begin == part:
+                raise MemoryError(part)
+
+        return work
+
+    for part in (0, 1):
+        with pytest.raises(MemoryError):
+            _threads.share(fails_at(part), 2, np.empty(_threads._WORTH_SHARING))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    ask = (
+        "import os, numpy as np, torch; from robspec.kernels._threads import share\n"
+        "torch.set_num_threads(2)\n"
+        "do = lambda: share(lambda a, b, _: b - a, 2, np.empty(1 << 15))\n"
+        "assert do() == [1, 1]\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(0 if do() == [1, 1] else 1)\n"
+        "print(os.waitpid(child, 0)[1], do())"
+    )
+    ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=120)
+    assert ran.stdout == "0 [1, 1]\n"

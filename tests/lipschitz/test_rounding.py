@@ -226,3 +226,44 @@ def test_what_is_added_before_a_sorting_activation_is_not_counted_four_times() -
     found = bounds(Shifted())["float32"]
     added = sum(line.added for line in found.lines)
     assert 0 < found.delta <= added * 1.001
+
+
+class Under(nn.Module):
+    """Half of the channels goes past layers of the other half: nothing under it is narrow."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(4, 4, 1, bias=False) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.orthogonal_(layer.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        past = under = x.repeat(1, 2, 1, 1)
+        for layer in self.layers:
+            under = layer(under)
+            first, second = under.chunk(2, 1)
+            under = torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
+            under = under + 0.25 * torch.relu(-under)
+        return torch.cat([past, under], 1)
+
+
+def test_what_happens_under_a_skip_connection_is_counted_once() -> None:
+    """A layer there multiplies errors and numbers by 1.25 at most; each way for itself, errors by 5."""
+    few, many = (bounds(Under(layers))["float64"].delta for layers in (1, 9))
+    assert few < many < few * 9 * 1.25**9 * 4 < few * 5**9 / 1000
+    random = np.random.default_rng(0)
+    net = Under(9).eval()
+    delta = bounds(net)["float64"].delta
+    image = torch.from_numpy(random.random((1, 2, 4, 4)))
+    with torch.no_grad():
+        near = net.double()(image)
+    weights = [np.array([[Fraction(v) for v in row] for row in w.weight[:, :, 0, 0].tolist()]) for w in net.layers]
+    pixels = np.array([[Fraction(v) for v in row] for row in image[0].reshape(2, -1).tolist()])
+    past = under = np.concatenate([pixels, pixels])
+    for weight in weights:
+        under = weight @ under
+        under = np.concatenate([np.maximum(under[:2], under[2:]), np.minimum(under[:2], under[2:])])
+        under = under + np.maximum(-under, 0) / 4
+    wanted = np.concatenate([past, under]).reshape(-1)
+    error = sum((Fraction(a) - b) ** 2 for a, b in zip(near.reshape(-1).tolist(), wanted.tolist(), strict=True))
+    assert 0 < error <= Fraction(delta) ** 2

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.private.audit import chance, gradients, refuted, run
-from benchmarks.private.digits import SHAPES, Classifier, Digits, configured
+from benchmarks.private.digits import SHAPES, Digits, classifier, configured
 from robspec import extras
 from robspec.privacy.accountant import epsilon
 from robspec.train.private import PrivateSteps, sample_losses
@@ -71,8 +71,8 @@ def drawn(count: int) -> Digits:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_attacker_knows_each_gradient(shape: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network, data = Classifier(SHAPES[shape]), drawn(3)
-    private = PrivateSteps(configured(tmp_path, 3, "noise = 1"), network, 3, 2, tmp_path, 0, {})
+    network, data = classifier(shape), drawn(3)
+    private = PrivateSteps(configured(tmp_path, 3, "noise = 1", shape), network, 3, 2, tmp_path, 0, {})
     found = gradients(network, private, data.images, data.labels)
     for k in range(3):
         images, labels = data.take([k])

@@ -201,6 +201,16 @@ def test_more_noise_than_needed_is_no_more_than_the_card_says(trained: Trained) 
     assert proved_multiplier(read(trained.model, loaded.sha256), loaded.program) == SIGMA
 
 
+@pytest.mark.parametrize(("rounding", "said"), [("proved", "bit by bit"), ("trusted", "float32"), (None, "float32")])
+def test_what_of_the_arithmetic_is_on_trust(trained: Trained, rounding: str | None, said: str) -> None:
+    if rounding is not None:
+        trained.card["privacy"]["rounding"] = rounding
+    trained.write()
+    lines = [line for line in trained.decide().trusted if "float32" in line or "bit by bit" in line]
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
 def test_another_delta(trained: Trained) -> None:
     assert trained.decide(delta="1e-4").verdict is Verdict.PROVED, "what holds at a delta holds at a larger one"
     with pytest.raises(RobspecError) as found:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,10 @@ from robspec.semantics.classify import (
     Q,
     Undefinable,
     Unmoved,
+    _slope,
     after,
     classify,
+    moved,
 )
 from robspec.semantics.formula import Polynomial, Ratio, reduced
 from tests.examples import examples
@@ -186,3 +189,25 @@ class TestClaims:
     def test_definedness_is_fixed_by_the_annotation(self, at: Counts) -> None:
         for polynomial in (P, Q, P * Q):
             assert len({polynomial.at(*n) for n in attacked(at)}) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slopes_of_linear_quotients_are_those_in_lowest_terms(seed: int) -> None:
+    """They are found without a greatest common divisor of polynomials, which is asked for here."""
+    rng = np.random.default_rng(seed)
+
+    def drawn() -> Polynomial:
+        terms = {tuple(int(i == k) for i in range(4)): int(rng.choice([0, 0, 1, 1, 2, -1, 3])) for k in range(4)}
+        return Polynomial.of({**terms, (0, 0, 0, 0): int(rng.choice([0, 0, 0, 1, 2, -2]))})  # type: ignore[dict-item]
+
+    asked = 0
+    while asked < 50:
+        above, below = drawn(), drawn()
+        if not below:
+            continue
+        ratio = reduced(above, below)
+        for move in ("a", "b"):
+            a, b = ratio.numerator, ratio.denominator
+            slow = reduced(moved(a, move) * b - a * moved(b, move), b * b)
+            assert _slope(ratio, move) == slow.numerator
+            asked += 1

@@ -89,6 +89,31 @@ def test_another_version_is_left_alone(tmp_path: Path) -> None:
     assert "another version" in Store(path).trouble
 
 
+def test_a_file_of_the_first_version_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE TABLE kept (key BLOB PRIMARY KEY, kind, used, size, digest, value) WITHOUT ROWID")
+    raw.execute("INSERT INTO kept VALUES (?, 'logits', 0, 1, x'', x'00')", (KEY,))
+    raw.execute("PRAGMA user_version = 1")
+    raw.commit()
+    raw.close()
+    store = Store(path)
+    assert (store.trouble, store.get(KEY), store.summary()) == ("", None, {})
+    store.put(KEY, "logits", b"value")
+    store.close()
+    assert Store(path).get(KEY) == b"value"
+
+
+def test_reading_writes_no_value(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    store.put(KEY, "logits", b"0" * 3_000_000)
+    store.close()
+    store = Store(tmp_path / "store.sqlite")
+    assert store.get(KEY) is not None
+    assert (tmp_path / "store.sqlite-wal").stat().st_size < 1_000_000
+    store.close()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
@@ -107,7 +132,7 @@ def test_a_full_disk_turns_it_off(tmp_path: Path) -> None:
     """SQLite's own limit on pages stands for the disk."""
     store = Store(tmp_path / "store.sqlite")
     assert store._connection is not None
-    store._connection.execute("PRAGMA max_page_count = 20")
+    store._connection.execute("PRAGMA max_page_count = 10")
     store.put(KEY, "logits", b"0" * 1_000_000)
     assert "full" in store.trouble
     assert store.get(KEY) is None

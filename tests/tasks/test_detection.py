@@ -92,7 +92,7 @@ def test_objects_are_found_until_their_own_distance_and_the_verdict_names_what_i
     assert radii[:3] == pytest.approx([8**0.5, 2.0, 1.2], rel=1e-4)
     assert all(r is not None and r < exact for r, exact in zip(radii, [8**0.5, 2.0, 1.2], strict=False))
     assert certified(report, 1) == pytest.approx([2.0] * 4, rel=1e-4)
-    assert [p.label for p in report.properties] == ["PROVED, assuming frozen boxes"] * 2
+    assert [p.label for p in report.properties] == ["PROVED, assuming frozen boxes, where they are computed"] * 2
     assert any("frozen boxes, an assumption" in note for note in report.notes)
     # The same scores under a last sigmoid, which is taken off.
     assert certified(run(folder, "sigmoid", text)) == radii

@@ -91,7 +91,8 @@ def test_equal_to_robspec_check(robspec: Run, tmp_path: Path) -> None:
     blocks = [f"property p{i} {{\n {q}\n require {r}\n}}\n" for i, (q, r) in enumerate(ASKED)]
     spec = tmp_path / "asked.rspec"
     spec.write_text(SPEC + "".join(blocks))
-    result = robspec("check", RUNWAY / "runway.pt2", spec, "--data", RUNWAY, "--format", "json")
+    given = ("--data", RUNWAY, "--arithmetic", "exact", "--format", "json")
+    result = robspec("check", RUNWAY / "runway.pt2", spec, *given)
     report = json.loads(result.out)
     model = load(RUNWAY / "runway.pt2")
     images, labels = scenes()

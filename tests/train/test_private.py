@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from robspec.train.building import build
 from robspec.train.certify import compiled, specification
 from robspec.train.config import Config, read_config
 from robspec.train.errors import ConfigValue
-from robspec.train.loop import Trainer
+from robspec.train.loop import Trainer, deterministic
 from robspec.train.private import PrivateSteps, sample_losses
 
 TEXT = """
@@ -117,7 +118,7 @@ def test_the_noise_is_that_of_the_card(tmp_path: Path) -> None:
     found = config(tmp_path)
     built = network(found)
     rng = np.random.default_rng(0)
-    private = PrivateSteps(found, built, 10**9, 200, tmp_path, 0, {}, noise=lambda: rng)
+    private = PrivateSteps(found, built, 10**9, 200, tmp_path, 0, {}, bits=rng.bytes)
     private._size = 0
     drawn: dict[str, list[Tensor]] = {}
     for _ in range(200):
@@ -165,10 +166,74 @@ def test_noise_of_another_shape_or_scale_would_be_noticed() -> None:
         assert off_normal(torch.from_numpy(values)) > far(10 * size), name
 
 
+class Kept(PrivateSteps):
+    """Remembers the sums of integers before noise is added."""
+
+    def sums(self, chosen: list[int]) -> npt.NDArray[np.int64]:
+        images, labels = Samples().take(chosen)
+        return self._sum(images, labels, self.grid())
+
+
+def test_a_sample_adds_the_same_integers_whatever_it_is_with(tmp_path: Path) -> None:
+    """Bit by bit, and within the limit in integers of any size: also in other company, places and orders."""
+    found = config(tmp_path)
+    private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
+    grid = private.grid()
+    each = [private.sums([k]) for k in range(16)]
+    for chosen in ([3, 1, 2], [1, 2, 3], list(range(16)), list(range(16))[::-1], [5] * 4):
+        assert np.array_equal(private.sums(chosen), sum(each[k] for k in chosen))
+    starts = np.cumsum((0, *grid.sizes))
+    for whole in each:
+        assert np.abs(whole).max() > 2**20
+        for begin, end, limit in zip(starts, starts[1:], grid.limits, strict=False):
+            assert sum(int(v) ** 2 for v in whole[begin:end]) <= limit**2
+    assert effective([float(m) for m in grid.multipliers]) >= 2.0 * (1 - 1e-12)
+
+
+def test_threads_make_no_difference(tmp_path: Path) -> None:
+    sums = []
+    for threads in (1, 3):
+        found = config(tmp_path, TEXT.replace("threads = 1", f"threads = {threads}"))
+        private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
+        with deterministic(threads):
+            sums.append(private.sums(list(range(16))))
+            assert torch.get_num_threads() == threads
+    assert np.array_equal(*sums)
+
+
+def test_sums_in_float32_are_not_like_that(tmp_path: Path) -> None:
+    """What is trusted with the other choice does happen: the rounding of a sum depends on who is in it."""
+    found = config(tmp_path, TEXT.replace("[privacy]", '[privacy]\nrounding = "trusted"'))
+    private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
+    whole, without = private.sums(list(range(16))), private.sums(list(range(15)))
+    alone = private.sums([15])
+    assert not np.array_equal(whole - without, alone)
+    assert np.abs(whole - without - alone).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_a_gradient_that_is_too_large_or_no_number_hides_behind_the_same_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were a bound wrong, what a sample changes would still be what the noise is for."""
+    found = config(tmp_path)
+    private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
+    limits, sizes = private.grid().limits, private.grid().sizes
+    exact = private._gradient
+
+    for factor in (1e3, float("inf"), float("nan")):
+        monkeypatch.setattr(private, "_gradient", lambda images, labels, f=factor: exact(images, labels) * f)
+        whole, start = private.sums([4]), 0
+        for size, limit in zip(sizes, limits, strict=True):
+            part = sum(int(v) ** 2 for v in whole[start : start + size])
+            assert part <= limit**2
+            assert factor != 1e3 or part >= 0.999 * limit**2 or part == 0
+            start += size
+
+
 def test_each_sample_is_drawn_by_itself(tmp_path: Path) -> None:
     found = config(tmp_path)
     rng = np.random.default_rng(0)
-    private = PrivateSteps(found, network(found), 16, 400, tmp_path, 0, {}, noise=lambda: rng)
+    private = PrivateSteps(found, network(found), 16, 400, tmp_path, 0, {}, bits=rng.bytes)
     sizes, counts = [], np.zeros(16)
 
     def take(indices: list[int]) -> tuple[Tensor, Tensor]:

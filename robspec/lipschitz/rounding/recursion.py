@@ -2,7 +2,7 @@
 
 With u the unit roundoff, each node adds a loss that is so much of the size of what it was given; exact maps pass
 errors on by their constants. Behind a value that nothing goes past, the constant from there on multiplies what came
-before as a whole, so that residual blocks are bounded as one.
+before as a whole, so that residual blocks are bounded as one; so are ways that part and meet again inside it.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ class _Recursion:
                 raise refusal(self._walk.calls[value.node], "it has no constant of its own")
             _ = value.known
         self._cuts = segments.chain([value for value in self._order if value in narrow])
+        self._joins = segments.joins(self._order, self._inputs)
         self._far, self._given, middle = self._place(box)
         self._norms = measure(self._walk.program, self._walk.layout.dtype, middle)
 
@@ -166,7 +167,7 @@ class _Recursion:
         """Go through the graph once; of the first time sizes follow, as what was measured is off by its error."""
         root, kept = self._order[0], set(self._cuts)
         cut, since, reach = root, {root: 0.0}, {root: 1.0}
-        found = _Pass({root: self._given}, {root: 0.0}, {})
+        found, own = _Pass({root: self._given}, {root: 0.0}, {}), dict[Value, float]()
         for value in self._order:
             if value is not root:
                 # What the graph of a float32 program computes in float64 is computed so in any case.
@@ -178,10 +179,17 @@ class _Recursion:
                 added = directed.add(charge.absolute, *parts)
                 passed = [directed.mul(t.gain, since[t.source]) for t in charge.terms]
                 since[value] = directed.add(added, *passed)
-                known = segments.onward(cut, value)
                 apart = [directed.mul(t.gain, reach[t.source]) for t in charge.terms]
-                reach[value] = directed.add(0.0, *apart) if known is None else known
+                reach[value] = directed.add(0.0, *apart)
                 found.charges[value], found.added[value] = charge, added
+                join = self._joins.get(value)
+                if join is not None:
+                    own[value] = self._within(join, value, found, own)
+                    whole = directed.add(own[value], directed.mul(join.gain, since[join.start]))
+                    since[value] = min(since[value], whole)
+                    reach[value] = min(reach[value], directed.mul(join.gain, reach[join.start]))
+                known = segments.onward(cut, value)
+                reach[value] = reach[value] if known is None else min(reach[value], known)
                 found.errors[value] = directed.add(directed.mul(reach[value], found.errors[cut]), since[value])
                 largest = max((directed.mul(max(t.gain, 1.0), computed[t.source]) for t in charge.terms), default=0.0)
                 if not max(largest, found.errors[value]) < limit:
@@ -193,6 +201,18 @@ class _Recursion:
                 cut, since[value], reach[value] = value, 0.0, 1.0
         return found
 
+    def _within(self, join: segments.Join, end: Value, found: _Pass, own: dict[Value, float]) -> float:
+        """What arises between the start of a join and its end, were the start exact."""
+        arisen = {join.start: 0.0}
+        for value in (*join.inner, end):
+            terms = found.charges[value].terms
+            arisen[value] = directed.add(found.added[value], *(directed.mul(t.gain, arisen[t.source]) for t in terms))
+            nested = self._joins.get(value) if value is not end else None
+            if nested is not None:
+                whole = directed.add(own[value], directed.mul(nested.gain, arisen[nested.start]))
+                arisen[value] = min(arisen[value], whole)
+        return arisen[end]
+
     def _lines(self, passed: _Pass, sizes: dict[Value, float], delta: float) -> tuple[Line, ...]:
         onward = {self._order[-1]: 1.0}
         following = dict(zip(self._cuts, self._cuts[1:], strict=False))
@@ -200,12 +220,16 @@ class _Recursion:
         for value, charge in passed.charges.items():
             for term in charge.terms:
                 users.setdefault(term.source, []).append((value, term.gain))
+        ends = {join.start: (end, join.gain) for end, join in self._joins.items() if join.closed}
         for value in reversed(self._order[:-1]):
             if value in following:
                 after = following[value]
                 onward[value] = directed.mul(segments.onward(value, after) or 0.0, onward[after])
             else:
                 onward[value] = directed.add(0.0, *(directed.mul(g, onward[u]) for u, g in users[value]))
+                end, gain = ends.get(value, (value, 1.0))
+                if end is not value:
+                    onward[value] = min(onward[value], directed.mul(gain, onward[end]))
         lines = []
         for value in self._order:
             given = self._given if value is self._order[0] else passed.added[value]

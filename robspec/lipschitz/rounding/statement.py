@@ -31,11 +31,13 @@ class Statement:
         kind: "real" or "deployed".
         delta: of the l2 norm of what float64 logits of one image may be off by.
         assumes: whether the error of an elementary function is taken for granted.
+        boxes: of what any coordinate of a detector's boxes may be off by, in pixels; 0 where boxes are as computed.
     """
 
     kind: str
     delta: Fraction
     assumes: bool
+    boxes: Fraction = Fraction(0)
 
     @property
     def said(self) -> str:
@@ -47,7 +49,7 @@ class Statement:
 Prove = Callable[[AnyProgram, Box, Precision], Rounding]
 
 
-def state(program: Program, graph: AnyProgram, kind: str, prove: Prove) -> Statement:
+def state(program: Program, graph: AnyProgram, kind: str, prove: Prove, boxes: AnyProgram | None = None) -> Statement:
     """Bound how far float64 logits may be from those a verdict is about.
 
     Args:
@@ -56,11 +58,19 @@ def state(program: Program, graph: AnyProgram, kind: str, prove: Prove) -> State
         kind: "real", or "deployed": then float32 logits of any image in range are compared with the function's, and
             these with float64 logits of the clean image.
         prove: bounds the rounding of one precision.
+        boxes: of a detector, the exported program its boxes come from; else None.
 
     Raises:
         RobspecError: as `recursion.bound`.
     """
-    found = [prove(graph, box_of(program), DOUBLE)]
-    if kind == "deployed":
-        found.append(prove(graph, box_of(program, SINGLE), SINGLE))
-    return Statement(kind, sum((Fraction(r.delta) for r in found), Fraction(0)), any(r.assumes for r in found))
+    precisions = (DOUBLE, SINGLE) if kind == "deployed" else (DOUBLE,)
+
+    def of(part: AnyProgram) -> list[Rounding]:
+        return [prove(part, box_of(program, precision), precision) for precision in precisions]
+
+    found, places, detector = of(graph), list[Rounding](), program.model.detector
+    if boxes is not None and detector is not None and (detector.match, detector.boxes) == ("overlap", "proved"):
+        places = of(boxes)
+    deltas = (sum((Fraction(r.delta) for r in each), Fraction(0)) for each in (found, places))
+    scores_off, boxes_off = deltas
+    return Statement(kind, scores_off, any(r.assumes for r in (*found, *places)), boxes_off)

@@ -1,4 +1,4 @@
-"""Images and masks: what `robspec train` certifies of a network that gives logits for each pixel."""
+"""Masks or labels: what `robspec train` certifies of a network that gives logits, of pixels or of whole images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACES = 100
 """A promise in the written specification is a certified mean rounded down to hundredths."""
 
 
-class PixelTask:
+class LogitsTask:
     """See `Task`.
 
     Args:

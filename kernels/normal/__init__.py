@@ -1,0 +1,1 @@
+"""Normal numbers from random words, exactly."""
