@@ -42,7 +42,7 @@ def open_bound(
 
 
 def has_cells(metric: Metric) -> bool:
-    """Tell whether a metric has a bound over cells: accuracy, stability, a rate that falls as pixels leave a class."""
+    """Tell whether a metric has a bound over cells: accuracy, stability, a rate that falls as pixels leave it."""
     if metric.weighted or metric.rank != 1:
         return False
     plan = metric.plan
