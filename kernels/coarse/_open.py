@@ -17,7 +17,7 @@ from robspec.kernels.coarse._sorting import ascending
 from robspec.kernels.knapsack._margins import _SPARE, BUCKETS, CHUNK, only, tally, top_two
 
 LANES = 32
-"""Cells of a block, whose keys are sorted together."""
+"""Cells of a block, whose keys are sorted together; fewer where there are no more of a colour."""
 LEAST = 2.0**-500
 """The square of a smaller margin may be 0."""
 LEFT_OUT = -1
@@ -337,7 +337,7 @@ def unfold(
     Args:
         z: float64 [h, w, K], contiguous.
         cells: int64 [n].
-        places: int64 [blocks * LANES], which of them, -1 for none.
+        places: int64 [blocks * lanes], which of them, -1 for none.
         first_rows: int64 [R], each band's first node.
         down: float64 [R, S, N], weights of each slot.
         inverse_down: float64 [R, N].
@@ -349,13 +349,13 @@ def unfold(
         every: whether every pixel not ignored is an item, or only those predicted as labelled.
         slack: what a margin may be too large by.
         margins: float64 [n, N], overwritten, NaN where there is no pixel or it is no item.
-        keys: float64 [blocks, N, LANES], overwritten, of each cell ascending, infinite beyond its items.
+        keys: float64 [blocks, N, lanes], overwritten, of each cell ascending, infinite beyond its items.
         histogram: int32 [tasks, BUCKETS], overwritten: items per bucket of margins.
         items: int64 [tasks], overwritten.
         predicted: bool [tasks, K or 2], overwritten: classes predicted somewhere.
     """
     columns, slots, classes = first_columns.size, margins.shape[1], z.shape[2]
-    tasks = histogram.shape[0]
+    tasks, lanes = histogram.shape[0], keys.shape[2]
     for task in prange(tasks):
         first, second, chosen = np.empty(slots), np.empty(slots), np.empty(slots)
         line, values = np.empty(slots), np.empty(slots)
@@ -368,8 +368,8 @@ def unfold(
         number = 0
         for block in range(task, keys.shape[0], tasks):
             table = keys[block]
-            for lane in range(LANES):
-                at = places[block * LANES + lane]
+            for lane in range(lanes):
+                at = places[block * lanes + lane]
                 if at < 0:
                     table[:, lane] = np.inf
                     continue

@@ -117,16 +117,17 @@ class _Image:
         colours, slots = layout.grid.colours, layout.size
         of = layout.colour[cells]
         number = np.bincount(of, minlength=colours)
-        blocks = -(-number // _open.LANES)
+        lanes = max(1, min(_open.LANES, int(number.max())))
+        blocks = -(-number // lanes)
         begins: IntArray = np.concatenate(([0], np.cumsum(blocks))).astype(np.int64)
         # Cells of one colour stand together, in blocks of their own.
-        shift = begins[:-1] * _open.LANES - (np.cumsum(number) - number)
+        shift = begins[:-1] * lanes - (np.cumsum(number) - number)
         order, total = np.argsort(of, kind="stable"), int(begins[-1])
-        places = np.full(total * _open.LANES, -1)
+        places = np.full(total * lanes, -1)
         places[np.arange(len(cells)) + shift[of[order]]] = order
         asked = self._labels_of(cells)
         margins = self._margins[self._number : self._number + len(cells)]
-        keys = np.empty((total, slots, _open.LANES))
+        keys = np.empty((total, slots, lanes))
         histogram, items = np.empty((tasks, _margins.BUCKETS), np.int32), np.empty(tasks, np.int64)
         met = np.empty((tasks, len(self.predicted)), np.bool_)
         _open.unfold(

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
+import numpy as np
+
 from robspec.bounds.search import Found
+from robspec.ir.types import Metric
 from robspec.kernels.coarse import CoarsePrepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
+from robspec.semantics.constant import Constant
 
 _LEVEL = Budget(0, 0.0, 0)
 """Nothing moves."""
@@ -85,16 +89,110 @@ class Bound:
         ]
 
     def _radius(self, image: int, wanted: int, known: Fraction | float) -> Fraction | float:
-        """Largest double within which cells let fewer than `wanted` pixels flip, where it is larger than `known`."""
-        if known == math.inf or wanted > int(self._cells.items[image]):
-            return math.inf
-        if self._constant == 0:
-            return math.inf if self._cells.flips_of(image, _LEVEL) < wanted else 0
-
-        def certifies(eps: float) -> bool:
-            return self._cells.flips_of(image, self._budget(Fraction(eps))) < wanted
-
-        return Fraction(largest_certifying(certifies, float(known)))
+        return radius_of(self._cells, self._constant, image, wanted, known)
 
     def _budget(self, eps: Fraction) -> Budget:
-        return Budget.of(eps, self._constant, Fraction(2), self._cells.pixels, single=self._cells.single)
+        return budget_of(self._cells, self._constant, eps)
+
+
+class Rated:
+    """A rate of one class that only falls as pixels leave it, recall or FNR, by cells where that is better.
+
+    Args:
+        metric: its plan is a `Rate` of one class whose flips leave it.
+        read: the batch, cell by cell, with the labels of that class alone.
+        others: of each image, how many pixels are annotated with another class.
+        constant: of the full-size logits.
+        coarse: of the coarse logits, in l2; None for no look at cells.
+    """
+
+    def __init__(
+        self, metric: Metric, read: CoarsePrepared, others: Sequence[int], constant: Constant, coarse: Fraction | None
+    ) -> None:
+        self._metric, self._read, self._others = metric, read, list(others)
+        self._constant, self._coarse = constant, coarse
+        self._counts: list[tuple[int, int]] = list(
+            zip(read.full.items.tolist(), read.full.valid.tolist(), strict=True)
+        )
+
+    def _value(self, image: int, flips: int) -> Fraction | None:
+        items, valid = self._counts[image]
+        # Whether the others are false positives or true negatives makes no difference.
+        return self._metric.formula.ratio.at(items - flips, 0, valid - items + flips, self._others[image])
+
+    def clean(self) -> list[Fraction | None]:
+        """See `counting.Bound.clean`."""
+        return [self._value(image, 0) for image in range(len(self._counts))]
+
+    def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
+        """See `counting.Bound.worst_case`."""
+        read, norm = self._read, self._constant.output_norm.p
+        asked = [Budget.of(eps, self._constant.value, norm, read.pixels, single=read.single) for eps in budgets]
+        flips = read.full.flips(asked)
+        if self._coarse is not None:
+            flips = np.minimum(flips, read.flips([budget_of(read, self._coarse, eps) for eps in budgets]))
+        return [tuple(self._value(image, n) for n in row) for image, row in enumerate(flips.tolist())]
+
+    def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
+        """See `counting.Bound.radius`."""
+        return [
+            tuple(None if gamma is None else self._radius(image, gamma, strict=strict) for gamma in row)
+            for image, row in enumerate(gammas)
+        ]
+
+    def _radius(self, image: int, gamma: Fraction, *, strict: bool) -> Found:
+        if self._value(image, 0) is None:
+            return None
+        wanted = self._needed(image, gamma, strict=strict)
+        if wanted == 0:
+            return Fraction(0)
+        asked = np.full((len(self._counts), 1), wanted, dtype=np.int64)
+        found = float(self._read.full.radii(asked, self._constant.value, self._constant.output_norm.p)[image, 0])
+        known = found if found == math.inf else Fraction(found)
+        return (
+            known if self._coarse is None else max(known, radius_of(self._read, self._coarse, image, wanted, known))
+        )
+
+    def _needed(self, image: int, gamma: Fraction, *, strict: bool) -> int:
+        """Fewest flips that meet an objective, one more than there are items where none do."""
+
+        def met(flips: int) -> bool:
+            value = self._value(image, flips)
+            if value is None:
+                return False
+            low, high = (gamma, value) if self._metric.lower_is_better else (value, gamma)
+            return low < high if strict else low <= high
+
+        low, high = -1, int(self._counts[image][0]) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if met(middle) else (middle, high)
+        return high
+
+
+def budget_of(cells: CoarsePrepared, constant: Fraction, eps: Fraction) -> Budget:
+    """A budget of the coarse logits."""
+    return Budget.of(eps, constant, Fraction(2), cells.pixels, single=cells.single)
+
+
+def radius_of(
+    cells: CoarsePrepared, constant: Fraction, image: int, wanted: int, known: Fraction | float
+) -> Fraction | float:
+    """Find the largest double within which cells let fewer pixels flip than wanted, where it is larger than known.
+
+    Args:
+        cells: the batch.
+        constant: of the coarse logits, in l2.
+        image: which one.
+        wanted: at least 1.
+        known: a radius that is certified already.
+    """
+    if known == math.inf or wanted > int(cells.items[image]):
+        return math.inf
+    if constant == 0:
+        return math.inf if cells.flips_of(image, _LEVEL) < wanted else 0
+
+    def certifies(eps: float) -> bool:
+        return cells.flips_of(image, budget_of(cells, constant, Fraction(eps))) < wanted
+
+    return Fraction(largest_certifying(certifies, float(known)))

@@ -231,6 +231,28 @@ class Context:
             self._coarse[key] = coarse.prepare(self.backend.name, batch)
         return self._coarse[key]
 
+    def cells_of(self, metric: Metric, inside: int) -> tuple[CoarsePrepared, list[int]]:
+        """Read coarse logits for the pixels annotated with one class, which are right or missed.
+
+        Args:
+            metric: it decides what is left out.
+            inside: the class.
+
+        Returns:
+            The batch, whose items are the pixels that are found, of the valid ones annotated with the class; and of
+            each image how many are annotated with another.
+        """
+        labels = self.seen(metric)
+        if labels is None:
+            raise ValueError("the metric needs labels")
+        others = (labels != inside) & (labels >= 0) & (labels < self.classes)
+        key = (metric.region, metric.region_mask, inside)
+        if key not in self._coarse:
+            own = torch.where(labels == inside, labels, LEFT_OUT)
+            batch = CoarseBatch(self._few.logits, self._few.grid, own, Items.CORRECT, LEFT_OUT)
+            self._coarse[key] = coarse.prepare(self.backend.name, batch)
+        return self._coarse[key], [int(n) for n in others.flatten(1).sum(1)]
+
     def predicted(self) -> list[int]:
         """List the classes that are predicted anywhere; the second of a single logit where it is positive."""
         if self._coarse and self._logits is None:

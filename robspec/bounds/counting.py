@@ -11,7 +11,7 @@ import numpy as np
 from robspec.bounds import cells, ratio
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
-from robspec.ir.plans import Rate, Stability
+from robspec.ir.plans import Accuracy, Rate, Stability
 from robspec.ir.types import Metric
 from robspec.kernels.knapsack import Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
@@ -22,17 +22,32 @@ _OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
 """The flips a rate does not depend on."""
 
 
-def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound | cells.Bound | ratio.Bound:
+def open_bound(
+    metric: Metric, context: Context, constant: Constant
+) -> Bound | cells.Bound | cells.Rated | ratio.Bound:
     """Open a counting metric on a batch."""
+    by_cells = context.by_cells and constant.output_norm.p == 2
     if isinstance(metric.plan, Rate):
+        if context.coarse is not None and has_cells(metric):
+            read, others = context.cells_of(metric, metric.classes[0])
+            return cells.Rated(metric, read, others, constant, constant.coarse if by_cells else None)
         return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
     if context.coarse is None or metric.rank > 1:
         return Bound(metric, context, constant)
     read = context.cells(metric, _items(metric))
     bound = Bound(metric, context, constant, read.full)
-    if not context.by_cells or constant.coarse is None or constant.output_norm.p != 2:
+    if not by_cells or constant.coarse is None:
         return bound
     return cells.Bound(bound, read, constant.coarse)
+
+
+def has_cells(metric: Metric) -> bool:
+    """Tell whether a metric has a bound over cells: accuracy, stability, a rate that falls as pixels leave it."""
+    if metric.weighted or metric.rank != 1:
+        return False
+    plan = metric.plan
+    leaves = isinstance(plan, Rate) and plan.flips is Flip.LEAVE and len(plan.classes) == 1
+    return leaves or isinstance(plan, Accuracy | Stability)
 
 
 def _items(metric: Metric) -> Items:

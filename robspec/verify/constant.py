@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.bounds.counting import has_cells
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.errors import NotFinite
 from robspec.function.program import AnyProgram
-from robspec.ir.plans import Accuracy, Stability
 from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
 from robspec.lipschitz import overflow
 from robspec.lipschitz.cache import cached
@@ -167,7 +167,7 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Esta
     if not gains_by_cells(program, found):
         raise OptionValueError(
             "--coarse",
-            "cells are looked at for pixel_accuracy and stability of an image, with a proved constant only",
+            "cells are looked at for pixel_accuracy, stability, recall and fnr of images with a proved constant only",
             "leave it out: every property is bounded by its full-size logits",
         )
     tail = find(graph)
@@ -206,10 +206,7 @@ def _over_cells(prop: Property, constant: Constant) -> bool:
     """Whether a property has a bound over cells."""
     if constant.status is not ConstantStatus.PROVED or constant.rounding or constant.output_norm != L2:
         return False
-    return not is_pooled(prop) and any(
-        isinstance(metric.plan, Accuracy | Stability) and not metric.weighted and metric.rank == 1
-        for metric in metrics_of(prop.query)
-    )
+    return not is_pooled(prop) and any(map(has_cells, metrics_of(prop.query)))
 
 
 def _with_samples(program: Program, found: Established, graph: AnyProgram) -> Established:

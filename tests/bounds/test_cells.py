@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -257,7 +258,7 @@ def test_full_size_logits_are_made_only_where_something_asks_for_them() -> None:
     assert seen.predicted() == [0, 1]
     assert seen.by_pairs().by_cells
     assert not made
-    assert open_bound(metric("recall[c1]", 2), seen, low).clean() == [F(1, 2)]
+    assert open_bound(metric("iou[c1]", 2), seen, low).clean() == [F(1, 2)]
     assert len(made) == 1
     assert seen.logits.shape == (1, 2, 1, 8)
     assert seen.predicted() == [0, 1]
@@ -266,3 +267,59 @@ def test_full_size_logits_are_made_only_where_something_asks_for_them() -> None:
     assert list(Context(CPU, Coarse(logits * float("nan"), grid, enlarge), None, None).finite()) == [False]
     with pytest.raises(ValueError, match="no coarse logits"):
         seen.of(seen.logits).cells(ACCURACY, Items.CORRECT)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_rate_of_one_class_is_that_of_full_size_logits_and_that_of_the_accuracy_of_its_pixels(seed: int) -> None:
+    """Two other ways to the same numbers: full-size logits, and the accuracy where the class is annotated."""
+    torch.manual_seed(seed)
+    classes = 2 + seed % 2
+    logits = (torch.randn(2, classes, 2, 3, dtype=torch.float64) * 4).round() / 4
+    labels = torch.randint(0, classes, (2, 4, 9))
+    labels[0, 0, :4] = 255
+    if seed % 4 == 0:
+        labels[1][labels[1] == 1] = 0  # an image without the class
+    grid = Grid(nearest(2, 4), nearest(3, 9))
+
+    def enlarge(z: torch.Tensor) -> torch.Tensor:
+        return z.repeat_interleave(2, 2).repeat_interleave(3, 3)
+
+    low = constant(F(2), F(1))
+    seen = Context(CPU, Coarse(logits, grid, enlarge), labels, 255)
+    full = Context(CPU, enlarge(logits), labels, 255)
+    budgets = [F(0), F(1, 20), F(1, 4), F(1, 2), F(1), F(4)]
+    recall, fnr = metric("recall[c1]", classes), metric("fnr[c1]", classes)
+    within = replace(metric("pixel_accuracy", classes), region=(1,))
+    gammas = [[F(1, 2), F(1, 4), None, F(1), F(0)]] * 2
+    others = [[None if g is None else 1 - g for g in row] for row in gammas]
+    for strict in (False, True):
+        alone, expected = (open_bound(recall, c, low) for c in (seen.full_size(), full))
+        assert alone.clean() == expected.clean()
+        assert alone.worst_case(budgets) == expected.worst_case(budgets)
+        assert alone.radius(gammas, strict=strict) == expected.radius(gammas, strict=strict)
+        found, accuracy, missed = (open_bound(m, seen, low) for m in (recall, within, fnr))
+        assert isinstance(found, cells.Rated)
+        assert found.clean() == accuracy.clean()
+        assert found.worst_case(budgets) == accuracy.worst_case(budgets)
+        assert found.radius(gammas, strict=strict) == accuracy.radius(gammas, strict=strict)
+        assert missed.radius(others, strict=strict) == found.radius(gammas, strict=strict)
+        assert missed.worst_case(budgets) == [
+            tuple(None if v is None else 1 - v for v in row) for row in found.worst_case(budgets)
+        ]
+    better = zip(found.worst_case(budgets), alone.worst_case(budgets), strict=True)
+    assert all(a is None or b is None or a >= b for x, y in better for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "covered"),
+    [
+        ("recall[c1]", True),
+        ("fnr[c1]", True),
+        ("recall[c0, c1]", False),
+        ("specificity[c1]", False),
+        ("iou[c1]", False),
+        ("weighted pixel_accuracy", False),
+    ],
+)
+def test_which_metrics_have_cells(text: str, covered: bool) -> None:
+    assert counting.has_cells(metric(text, 3)) is covered

@@ -36,18 +36,28 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one problem."""
+    """What became of one problem.
+
+    Args:
+        seed: what it was drawn from.
+        items: pixels that are right before the attack, counted as the bound counts them.
+        right: the same, by the attack's own arithmetic: a pixel that is level is right for one and not for the other.
+        flipped: pixels that the attack made wrong.
+        certified: how many the bound allows for.
+        equal: whether the backends agree.
+    """
 
     seed: int
     items: int
+    right: int
     flipped: int
     certified: int
     equal: bool
 
     @property
     def wrong(self) -> bool:
-        """Whether the bound does not hold, or backends disagree."""
-        return self.flipped > self.certified or not self.equal
+        """Whether more pixels are certified to stay right than did, or backends disagree."""
+        return self.right - self.flipped < self.items - self.certified or not self.equal
 
 
 def one(seed: int) -> Outcome:
@@ -77,7 +87,9 @@ def one(seed: int) -> Outcome:
     found = [p.flips_of(0, budget) for p in read]
     full = [int(p.full.flips([budget])[0, 0]) for p in read]
     flipped = _attacked(dice, u, low, predicted, counted, reach)
-    return Outcome(seed, int(counted.sum()), flipped, found[0], found[0] == found[1] and full[0] == full[1])
+    right = int(read[0].items[0])
+    equal = found[0] == found[1] and full[0] == full[1] and right == int(read[1].items[0])
+    return Outcome(seed, right, int(counted.sum()), flipped, found[0], equal)
 
 
 def _rows(rng: random.Random, side: int) -> list[dict[int, Fraction]]:

@@ -21,6 +21,8 @@ from .conftest import CONFIG
 
 MISTAKES = [
     # what is replaced, by what, code, words of the message
+    ("channels = [12]", 'channels = [12]\ntail = "nearest 4"', "E0703", "`model.tail` is 'nearest 4'", "bilinear 4"),
+    ('"fcn"', '"unet"\ntail = "bilinear 4"', "E0703", "`model.tail` with architecture unet", "leave it out"),
     ("[run]", "[runs]", "E0702", "no section [runs]", "did you mean `run`?"),
     ("epochs = 2", "epochs = 0", "E0703", "`run.epochs` is 0", "an integer of at least 1"),
     ("epochs = 2", 'epochs = "2"', "E0703", "`run.epochs` is '2'", "an integer of at least 1"),
@@ -109,6 +111,7 @@ def test_budgets_are_exact(tmp_path: Path) -> None:
     [
         ("channels = [12]", "channels = [13]"),
         ("channels = [12]", 'channels = [12]\nactivation = "relu"'),
+        ("channels = [12]", 'channels = [12]\ntail = "bilinear 4"'),
         ("input = [3, 16, 16]", "input = [3, 15, 16]"),
         ("flip = true", "crop = [7, 8]"),
         ('"fcn"\nchannels = [12]\ndepths = [1]', '"deeplabv3"\nchannels = [12]\ndepths = [0]'),

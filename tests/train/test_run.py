@@ -121,6 +121,19 @@ class Stopping(Lines):
         return opened()
 
 
+def test_a_network_that_ends_in_an_interpolation_is_certified_by_its_cells(folder: Path) -> None:
+    text = CONFIG.replace(
+        "channels = [12]\ndepths = [1]", 'channels = [12, 12]\ndepths = [1, 1]\ntail = "bilinear 4"'
+    )
+    (folder / "tail.toml").write_text(text)
+    console = Lines()
+    card = train(read_config(folder / "tail.toml"), folder / "tail", None, console).card
+    assert 3.9 < card["lipschitz"]["bound"] <= 4.0004
+    assert any("bilinear x4, 4 x 4 to 16 x 16, 9 cells; L = " in note for note in card["notes"])
+    assert any("cells of coarse logits certify more" in remark for remark in card["remarks"])
+    assert console.said[-1].endswith(" --coarse")
+
+
 def test_what_a_run_leaves_behind(folder: Path) -> None:
     console = Lines()
     done = train(read_config(folder / "config.toml"), folder / "out", None, console)
