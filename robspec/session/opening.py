@@ -164,7 +164,8 @@ def open_session(
     notes = (*weights_notes(loaded, key, prefix), images.scaling)
     if len(images) < whole:
         notes = (*notes, f"limit: the first {len(images)} of {whole} images; no verdict is about the others")
-    return Session(loaded, images, chosen, established, notes, times, whole - len(images), wanted, stated)
+    left_out = whole - len(images)
+    return Session(loaded, images, chosen, established, notes, times, left_out, wanted, arithmetic=stated)
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:
