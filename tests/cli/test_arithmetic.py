@@ -14,6 +14,8 @@ from torch import nn
 from robspec import registry, report
 from robspec.api import check
 from tests.cli.conftest import PROVED, Project, Run, export
+from tests.cli.test_coarse import PROPERTIES as COARSE
+from tests.cli.test_coarse import Coarse
 from tests.cli.test_use import spec as spec
 from tests.planted.test_arithmetic import Cancels, write
 
@@ -200,3 +202,12 @@ def test_where_rounding_alone_is_too_much_the_report_says_so(robspec: Run, tmp_p
     assert "rounding alone counts as eps = " in " ".join(found.out.split()), found.err
     exact = robspec("check", model, spec, "--allow", "unknown", "--arithmetic", "exact")
     assert "rounding alone" not in exact.out
+
+
+def test_cells_of_coarse_logits_are_of_the_logits_as_computed(project: Project, robspec: Run) -> None:
+    model = export(Coarse(), project.root / "coarse.pt2")
+    project.write_spec(COARSE, claim="4")
+    found = robspec("check", model, project.spec, "--coarse", "--allow", "unknown")
+    said = " ".join(found.out.split())
+    assert f"{WHY}rounding moves full-size logits by themselves" in said, found.err
+    assert "(--coarse)" in said

@@ -50,7 +50,10 @@ TESTS = {
     ],
     "robspec/kernels/scores": ["tests/kernels/test_scores.py"],
     "robspec/kernels/knapsack": [
-        *(f"tests/kernels/test_{name}.py" for name in ("budget", "chunks", "direct", "knapsack", "one_class")),
+        *(
+            f"tests/kernels/test_{name}.py"
+            for name in ("budget", "chunks", "direct", "knapsack", "one_class", "whole")
+        ),
         "tests/kernels/test_reference.py",
     ],
 }
