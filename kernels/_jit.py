@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-import numpy as np
 import platformdirs
-import torch
-from numba import njit, set_num_threads
+from numba import njit
 from numba.core import config
 
 _CONFIG: Any = config
@@ -24,12 +22,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(
-    *, parallel: bool = False, inline: Literal["never", "always"] = "never", freedom: frozenset[str] = frozenset()
+    *, inline: Literal["never", "always"] = "never", freedom: frozenset[str] = frozenset()
 ) -> Callable[[_Function], _Function]:
-    """Compile a function when it is first called: IEEE arithmetic, no contraction, no Python errors on division.
+    """Compile a function when it is first called: IEEE arithmetic, no contraction, no lock, no errors on division.
 
     Args:
-        parallel: whether `prange` loops use all threads.
         inline: "always" to paste the function into its callers.
         freedom: what the compiler may take for granted beyond IEEE arithmetic, as LLVM calls it; only where no answer
             depends on it: a maximum of numbers is the same in any order.
@@ -45,7 +42,6 @@ def compiled(
             _CONFIG.CACHE_DIR = folder
         try:
             compile_kept: Any = njit(
-                parallel=parallel,
                 inline=inline,
                 cache=bool(folder),
                 error_model="numpy",
@@ -56,45 +52,11 @@ def compiled(
         finally:
             _CONFIG.CACHE_DIR = before
         if folder and hasattr(made, "stats") and not _kept_apart(made, folder):
-            compile_it: Any = njit(
-                parallel=parallel, inline=inline, error_model="numpy", fastmath=set(freedom), nogil=True
-            )
+            compile_it: Any = njit(inline=inline, error_model="numpy", fastmath=set(freedom), nogil=True)
             made = compile_it(function)
-        return _Shared(made) if parallel else made  # type: ignore[return-value]
+        return made  # type: ignore[no-any-return]
 
     return decorate
-
-
-class _Shared:
-    """A compiled function whose loops threads share: as many as torch has, and one alone where that is enough.
-
-    Waking threads, and their waiting for each other, takes longer than a small loop; no answer depends on how many
-    there are.
-    """
-
-    def __init__(self, made: Any) -> None:
-        self._made = made
-
-    @property
-    def stats(self) -> Any:
-        """Where machine code is kept, and how often it was found."""
-        return self._made.stats
-
-    def __call__(self, *args: Any) -> Any:
-        entries = max((a.size for a in args if isinstance(a, np.ndarray)), default=0)
-        threads = torch.get_num_threads()
-        set_num_threads(max(1, min(1 if entries < _WORTH_SHARING else threads, _CONFIG.NUMBA_NUM_THREADS)))
-        try:
-            return self._made(*args)
-        finally:
-            # Both may share one OpenMP, of which numba's loops raise the number of threads; the last bits of what
-            # a network computes may depend on it.
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
-
-
-_WORTH_SHARING = 1 << 15
-"""Entries of the largest array from which on more than one thread is worth waking."""
 
 
 def _kept_apart(made: Any, folder: str) -> bool:

@@ -2,7 +2,8 @@
 
 At a price a cell gives up the prefix of its items that is worth most: a corner of its upper concave envelope. Between
 two prices that enclose the one at which the budget runs out, few cells change what they give up, and only their
-envelopes are needed, only there. These passes are short and many: other threads are not worth waking. Sums stay below 2^62: flips times grid units are at most pixels times the limit.
+envelopes are needed, only there. These passes are short and many: other threads are not worth waking. Sums stay below
+2^62: flips times grid units are at most pixels times the limit.
 """
 
 from __future__ import annotations

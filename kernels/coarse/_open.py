@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from robspec.kernels._jit import compiled
 from robspec.kernels.coarse._sorting import ascending
@@ -26,17 +25,19 @@ _WHOLE = 1 - 2.0**-50
 _NOTHING = -(2**62) + 1
 
 
-@compiled(parallel=True)
-def look(z: Any, gaps: Any, classes: Any) -> None:
+@compiled()
+def look(begin: int, end: int, z: Any, gaps: Any, classes: Any) -> None:
     """Find the margin and the class of every node.
 
     Args:
+        begin: the first chunk to do.
+        end: the chunk after the last.
         z: float64 [1, K, h, w], contiguous.
         gaps: float64 [h * w], overwritten: largest minus second largest logit, the size of a single one.
         classes: int32 [h * w], overwritten.
     """
     nodes = gaps.size
-    for chunk in prange((nodes + CHUNK - 1) // CHUNK):
+    for chunk in range(begin, end):
         start, stop = chunk * CHUNK, min(nodes, (chunk + 1) * CHUNK)
         first, second, total = np.empty(stop - start), np.empty(stop - start), np.empty(stop - start)
         if z.shape[1] == 1:
@@ -78,13 +79,23 @@ def survey(
             decided[r, c] = own if known else -1
 
 
-@compiled(parallel=True)
+@compiled()
 def count(
-    labels: Any, decided: Any, row_starts: Any, column_starts: Any, ignore: int, every: bool, counts: Any
+    begin: int,
+    end: int,
+    labels: Any,
+    decided: Any,
+    row_starts: Any,
+    column_starts: Any,
+    ignore: int,
+    every: bool,
+    counts: Any,
 ) -> None:
     """Count the items of decided cells.
 
     Args:
+        begin: the first band to do.
+        end: the band after the last.
         labels: int64 [H, W].
         decided: int64 [R, C], as `survey` wrote it.
         row_starts: int64 [R + 1].
@@ -94,7 +105,7 @@ def count(
         counts: int64 [R, 2], overwritten: items of decided cells; pixels of all cells that are not ignored.
     """
     width = labels.shape[1]
-    for r in prange(row_starts.size - 1):
+    for r in range(begin, end):
         wanted, there = np.empty(width, np.int64), np.empty(width, np.int64)
         for c in range(column_starts.size - 1):
             for x in range(column_starts[c], column_starts[c + 1]):
@@ -115,8 +126,10 @@ def count(
         counts[r, 1] = kept
 
 
-@compiled(parallel=True)
+@compiled()
 def collect(
+    begin: int,
+    end: int,
     labels: Any,
     ignore: int,
     classes: int,
@@ -130,6 +143,8 @@ def collect(
     """Copy the labels of some cells, each cell's together, in the order of memory.
 
     Args:
+        begin: the first band to do.
+        end: the band after the last.
         labels: int64 [H, W].
         ignore: the label left out.
         classes: how many there are.
@@ -141,7 +156,7 @@ def collect(
         asked: int32 [n, N], overwritten where a cell has pixels: LEFT_OUT, or the label, NO_CLASS if it is none.
     """
     columns = column_starts.size - 1
-    for r in prange(row_starts.size - 1):
+    for r in range(begin, end):
         for y in range(row_starts[r], row_starts[r + 1]):
             row, at = labels[y], (y - row_starts[r]) * wide
             for i in range(begins[r], begins[r + 1]):
@@ -311,8 +326,10 @@ def finish(first: Any, second: Any, chosen: Any, asked: Any, every: bool, slack:
     return int(items)
 
 
-@compiled(parallel=True)
+@compiled()
 def unfold(
+    begin: int,
+    end: int,
     z: Any,
     cells: Any,
     places: Any,
@@ -335,6 +352,8 @@ def unfold(
     """Compute the margins and the sorted keys of some cells.
 
     Args:
+        begin: the first task to do.
+        end: the task after the last.
         z: float64 [h, w, K], contiguous.
         cells: int64 [n].
         places: int64 [blocks * lanes], which of them, -1 for none.
@@ -356,7 +375,7 @@ def unfold(
     """
     columns, slots, classes = first_columns.size, margins.shape[1], z.shape[2]
     tasks, lanes = histogram.shape[0], keys.shape[2]
-    for task in prange(tasks):
+    for task in range(begin, end):
         first, second, chosen = np.empty(slots), np.empty(slots), np.empty(slots)
         line, values = np.empty(slots), np.empty(slots)
         least, largest = np.empty(classes), np.empty(classes)
@@ -371,7 +390,8 @@ def unfold(
             for lane in range(lanes):
                 at = places[block * lanes + lane]
                 if at < 0:
-                    table[:, lane] = np.inf
+                    for i in range(slots):
+                        table[i, lane] = np.inf
                     continue
                 own, cell = margins[at], cells[at]
                 r, c = cell // columns, cell % columns
@@ -414,6 +434,8 @@ def unfold(
                     key = d * d * height[i] * width[i]
                     table[i, lane] = key if d >= 0.0 else np.inf
             ascending(table, slots)
-        histogram[task] = bins[:BUCKETS]
+        for i in range(BUCKETS):
+            histogram[task, i] = bins[i]
         items[task] = number
-        predicted[task] = met
+        for k in range(met.size):
+            predicted[task, k] = met[k]

@@ -95,7 +95,7 @@ def enclosed(tables: Sequence[Table], colours: int, budget: Budget, before: Pric
         before: of the same budget and fewer cells, where prices are not lower.
     """
     limit = budget.limit
-    # All items that the budget could pay for by themselves are given up at the highest price, and only free ones at 0.
+    # All items that the budget could pay for by themselves are given up at the highest price, free ones alone at 0.
     low, high = np.zeros(colours, np.int64), np.full(colours, limit + 1)
     spent, given = _given_up(tables, budget, high)
     short = spent > limit
@@ -128,7 +128,7 @@ def flips_at(tables: Sequence[Table], budget: Budget, prices: Prices) -> int:
 def _closer(
     tables: Sequence[Table], budget: Budget, short: BoolArray, low: IntArray, high: IntArray, close: int
 ) -> tuple[IntArray, IntArray]:
-    """Bisect prices until they differ by one part in 2^close; cells cost at most the budget at one, more at the other."""
+    """Bisect prices until they differ by one part in 2^close: cells cost at most the budget at one alone."""
     while (wide := short & (high - low > np.maximum(low >> close, 1))).any():
         middle = np.where(wide, _middle(low, high), low)
         fits = _given_up(tables, budget, middle)[0] <= budget.limit

@@ -1,8 +1,8 @@
 """The bound over cells on the CPU: a cell is opened when a budget may reach it, and stays open.
 
-A closed cell's margins are at least its floor. Opening more cells can only lower the price of a flip at which a budget
-runs out, so the price among the cells that are open decides which others may give up anything; once these are open the
-answer is that of all cells.
+A closed cell's margins are at least its floor. Opening more cells can only lower the price of a flip at which a
+budget runs out, so the price among the cells that are open decides which others may give up anything; once these are
+open the answer is that of all cells.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.kernels._threads import share
 from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse._slopes import Table, enclosed, flips_at
 from robspec.kernels.coarse.layout import Layout, layout_of
@@ -85,7 +86,7 @@ class _Image:
         floors, decided = np.zeros(shape), np.full(shape, -1)
         if grid.convex:
             gaps, classes = np.empty(maps[0].size), np.empty(maps[0].size, np.int32)
-            _open.look(maps[None], gaps, classes)
+            share(_open.look, -(-gaps.size // _margins.CHUNK), maps[None], gaps, classes)
             sides, firsts = maps[0].shape, (layout.rows.first, layout.columns.first)
             spans = np.array([grid.rows.span, grid.columns.span])
             _open.survey(gaps.reshape(sides), classes.reshape(sides), *firsts, spans, self._slack, floors, decided)
@@ -96,7 +97,7 @@ class _Image:
         starts = layout.rows.starts, layout.columns.starts
         if labels.size:
             counts = np.empty((shape[0], 2), np.int64)
-            _open.count(labels, decided, *starts, ignore, every, counts)
+            share(_open.count, shape[0], labels, decided, *starts, ignore, every, counts)
             self.items, self.valid = (int(n) for n in counts.sum(axis=0))
         else:
             sizes = np.multiply.outer(*(np.diff(line) for line in starts))
@@ -130,7 +131,9 @@ class _Image:
         keys = np.empty((total, slots, lanes))
         histogram, items = np.empty((tasks, _margins.BUCKETS), np.int32), np.empty(tasks, np.int64)
         met = np.empty((tasks, len(self.predicted)), np.bool_)
-        _open.unfold(
+        share(
+            _open.unfold,
+            tasks,
             self._nodes,
             cells,
             places,
@@ -167,7 +170,8 @@ class _Image:
         if self._labels.size:
             begins = np.searchsorted(cells, np.arange(len(rows.first) + 1) * len(columns.first))
             where = (begins, rows.starts, columns.starts, columns.most)
-            _open.collect(self._labels, self._ignore, len(self.predicted), cells, *where, asked)
+            given = (self._labels, self._ignore, len(self.predicted), cells, *where, asked)
+            share(_open.collect, len(rows.first), *given)
         else:
             r, c = np.divmod(cells, len(columns.first))
             asked[(rows.there[r][:, :, None] & columns.there[c][:, None, :]).reshape(asked.shape)] = 0

@@ -118,8 +118,8 @@ class Grid:
 
         A sum of n products of rounded weights and numbers is off by at most n + 1 roundings, relative to the sum of
         what is added without signs. That is so along the height, whose error the width multiplies by its gain, and
-        again along the width; a margin is the difference of two such numbers, rounded, of which this is taken, rounded
-        again.
+        again along the width; a margin is the difference of two such numbers, rounded, of which this is taken and
+        rounded again.
 
         Args:
             largest: of the absolute coarse logits.

@@ -75,16 +75,3 @@ def test_nothing_is_kept_where_no_digest_names_it(
     assert made(STRIDED) == 18
     assert made.stats.cache_path is None
     assert not list(tmp_path.rglob("*.nb*"))
-
-
-def test_small_loops_wake_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    monkeypatch.setattr(_jit, "set_num_threads", seen.append)
-    monkeypatch.setattr(_jit.torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(_jit._CONFIG, "NUMBA_NUM_THREADS", 2)
-    shared = _jit._Shared(lambda *given: len(given))
-    assert shared(np.empty(8), 3) == 2
-    assert shared(np.empty(1 << 15), np.empty(2)) == 2
-    monkeypatch.setattr(_jit.torch, "get_num_threads", lambda: 64)
-    shared(np.empty(1 << 15))
-    assert seen == [1, 2, 2]
