@@ -102,8 +102,10 @@ class Trial:
         wanted = ("unnoticed", "no test") if self._again else (None,)
         every = [n for module, made in changes.items() if not self._only or module.endswith(self._only) for n in made]
         asked = [name for name in every if last.get(name) in wanted]
-        ordered = [name for start in range(7) for name in asked[start::7]]
-        return ordered[: self._most] if self._most else ordered
+        if 0 < self._most < len(asked):
+            asked = [asked[n * len(asked) // self._most] for n in range(self._most)]
+        # Stopped early, it has tried some of every file.
+        return [name for start in range(7) for name in asked[start::7]]
 
     def _try(self, name: str, covering: Sequence[tuple[float, pytest.Item]]) -> tuple[str, str]:
         """Tell whether a test notices a change, and which: those that come first are tried first."""
