@@ -172,7 +172,8 @@ def read(
             if not kept[b] or not finite[b]:
                 continue
             if classes == 1:
-                if every or (row[0] > 0) == (label == 1):
+                # What is no class is the predicted one never.
+                if every or label == (1 if row[0] > 0 else 0):
                     margins[b] = abs(np.float64(row[0]))
                 continue
             top = number(largest, least, mark, held)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from robspec.lipschitz.rounding.statement import KINDS
 from robspec.report._findings import requirement_text
 from robspec.report._words import certified_text, higher_is_better
 from robspec.report.json import document
 from robspec.verify.result import CheckReport, Verdict
 
+_ABOUT = {"exact": "the forward pass is taken as exact", "real": "about the function over the reals"}
 _RANK = {Verdict.REFUTED.value: 0, Verdict.UNKNOWN.value: 1, Verdict.PROVED.value: 2}
 
 
@@ -47,8 +49,8 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     regressions: list[str] = []
     moved: list[str] = []
     was_about = str(earlier.get("arithmetic", "exact"))
-    if report.arithmetic == "exact" and was_about != "exact":
-        regressions.append(f"worse: arithmetic: {was_about} before, now the forward pass is taken as exact")
+    if was_about in KINDS and KINDS.index(report.arithmetic) < KINDS.index(was_about):
+        regressions.append(f"worse: arithmetic: {was_about} before, now {_ABOUT[report.arithmetic]}")
     for key, place, verdict, said, value, qualifier in _now(report):
         names.add(key)
         where = f"{key[0]}, {key[2]}"

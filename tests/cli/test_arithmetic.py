@@ -163,6 +163,10 @@ def test_what_was_about_the_reals_and_is_no_more_is_worse(project: Project, robs
     assert robspec(*given, "--update-baseline").status == 0
     assert "worse" not in robspec(*given).err
     assert "worse: arithmetic: real before" in robspec(*given, "--arithmetic", "exact").err
+    assert "worse: arithmetic" not in robspec(*given, "--arithmetic", "deployed", "--allow", "unknown").err
+    document = json.loads(baseline.read_text())
+    baseline.write_text(json.dumps({**document, "arithmetic": "deployed"}))
+    assert "worse: arithmetic: deployed before, now about the function over the reals" in robspec(*given).err
 
 
 def test_a_violation_is_shown_again_as_what_it_was(robspec: Run, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def test_equal_to_the_reference(classes: int, norm: Fraction | None) -> None:
         said = (z[:, 0] > 0).long() if classes == 1 else torch.from_numpy(z.float().numpy().argmax(1))
         labels[::2, 0, 0] = said[::2]
         labels[5] = 255
+        # No class, and not left out either: never right, whatever is predicted.
+        labels[7:11, 0, 0] = torch.tensor([-2, max(classes, 2), 256, 2**32 + 1])
         for items in (Items.CORRECT, Items.PREDICTED):
             both(LogitsBatch(z[:, :, None, None], labels, items, 255), norm, Fraction(3, 2))
     both(LogitsBatch(z[:, :, None, None], None, Items.PREDICTED), norm, Fraction(0))
