@@ -40,7 +40,7 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Exact, Allowe
     "sigmoid": (torch.sigmoid, _sigmoid, lambda _: 10),
     "silu": (functional.silu, lambda v: v * _sigmoid(v), lambda v: 10 * 1.1 * abs(v)),
     "mish": (functional.mish, lambda v: v * mpmath.tanh(_softplus(v)), lambda v: 12 * abs(v)),
-    "gelu": (functional.gelu, lambda v: v * (1 + mpmath.erf(v / mpmath.sqrt(2))) / 2, lambda v: 9 * abs(v)),
+    "gelu": (functional.gelu, lambda v: v * (1 + mpmath.erf(v / mpmath.sqrt(2))) / 2, lambda v: 20 * abs(v)),
     "elu": (functional.elu, lambda v: v if v > 0 else mpmath.expm1(v), lambda v: 9 * abs(v) + 9),
     "sin": (torch.sin, mpmath.sin, lambda v: 5 * abs(v)),
     "cos": (torch.cos, mpmath.cos, lambda _: 5),

@@ -17,7 +17,7 @@ from robspec.lipschitz.rounding.precision import DOUBLE, Precision
 from robspec.lipschitz.rounding.recursion import Box, Line, Rounding, bound
 from robspec.semantics.norm import L2
 
-ROUNDING_VERSION = 7
+ROUNDING_VERSION = 8
 """Raised whenever a rule of rounding changes what it charges; part of every key."""
 
 

@@ -15,7 +15,7 @@ _RELATIVE = {
     "tanh": 4,
     "silu": 10,
     "mish": 12,
-    "gelu": 9,
+    "gelu": 20,
     "hardswish": 9,
     "sin": 5,
     "erf": 5,
