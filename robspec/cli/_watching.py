@@ -38,10 +38,20 @@ def watch(command: click.Command, arguments: dict[str, Any], files: Sequence[Pat
         status = found
         try:
             click.echo(f"exit status {status}; waiting for {names} to change, Ctrl-C ends", err=True)
-            while [_state(path) for path in files] == seen:
-                time.sleep(_EVERY)
+            _until_changed(files, seen)
         except KeyboardInterrupt:
             return status
+
+
+def _until_changed(files: Sequence[Path], seen: Sequence[object]) -> None:
+    """Wait for a change, and then until nothing changes any more: whoever writes a file has written all of it."""
+    before: Sequence[object] = seen
+    while True:
+        time.sleep(_EVERY)
+        now = [_state(path) for path in files]
+        if now != seen and now == before:
+            return
+        before = now
 
 
 def _once(command: click.Command, arguments: dict[str, Any], parent: click.Context) -> int:

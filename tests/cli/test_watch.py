@@ -6,10 +6,31 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.cli.conftest import PROVED, Project
 
 WAITS = "; waiting for "
+
+
+@contextmanager
+def watching(project: Project) -> Iterator[subprocess.Popen[str]]:
+    """A check that watches, ended whatever happens to the test."""
+    command = [
+        sys.executable,
+        "-m",
+        "robspec",
+        "check",
+        str(project.model),
+        str(project.spec),
+        "--watch",
+        "--no-store",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def runs(process: subprocess.Popen[str]) -> Iterator[str]:
@@ -24,17 +45,7 @@ def runs(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def test_every_change_is_checked_until_a_signal_ends_it(project: Project) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "robspec",
-        "check",
-        str(project.model),
-        str(project.spec),
-        "--watch",
-        "--no-store",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with watching(project) as process:
         found = runs(process)
         first = next(found)
         assert "3 proved" in first or first.count("PROVED") == 3
@@ -53,17 +64,7 @@ def test_every_change_is_checked_until_a_signal_ends_it(project: Project) -> Non
 
 
 def test_a_file_that_is_gone_for_a_moment_is_a_change(project: Project) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "robspec",
-        "check",
-        str(project.model),
-        str(project.spec),
-        "--watch",
-        "--no-store",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with watching(project) as process:
         found = runs(process)
         next(found)
         away = project.spec.with_suffix(".away")
