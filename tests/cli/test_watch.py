@@ -59,7 +59,7 @@ def test_every_change_is_checked_until_a_signal_ends_it(project: Project) -> Non
         assert "waiting for" in last
         assert "exit status 0" not in last
         status = int(last.split("exit status ")[-1].split(";")[0])
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == status
 
 
