@@ -68,3 +68,4 @@ def show(found: Sequence[Rounding], given: tuple[float, float], *, everything: b
             console.print(f"{hidden} nodes that add nothing are left out (--all shows them)", highlight=False)
         text = f"logits in {rounding.precision} are within {rounding.delta:.4g} (l2) of the function over the reals"
         console.print(text, style="bold", highlight=False)
+        console.print("not in it: the rounding of pixels, which `robspec check` adds", highlight=False)

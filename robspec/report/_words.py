@@ -136,6 +136,28 @@ def attained_value(certified: Value | None, attained: Value | None, *, up: bool)
     return "-" if attained is None and certified is not None else value_text(attained, up=up)
 
 
+AT_BEST = "at best: what the clean images may be worth, where rounding leaves a decision open"
+"""What the heading means."""
+
+
+def attained_heading(report: CheckReport) -> str:
+    """What the values that concrete images attain are called; those of clean images may be better than computed."""
+    if report.attack_steps:
+        return "attained"
+    return "at best" if any(map(_differs, report.properties)) else "clean"
+
+
+def _differs(prop: PropertyResult) -> bool:
+    """Whether what images may be worth is another value than the computed one, as it is shown."""
+    if not isinstance(prop.source.query, WorstCaseQuery) or prop.source.smoothing is not None:
+        return False
+    pairs = {(image.clean, value) for image in prop.images for value in image.attained}
+    return any(
+        clean is not None and value is not None and value_text(clean, up=False) != value_text(value, up=False)
+        for clean, value in pairs
+    )
+
+
 def certified_text(result: RequirementResult) -> str:
     """Show the certified aggregate, never rounded to look better than it is."""
     return _aggregate_text(result, result.certified, up=not higher_is_better(result))

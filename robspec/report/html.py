@@ -13,7 +13,9 @@ from jinja2 import Environment, StrictUndefined
 
 from robspec.report import _findings, _plots
 from robspec.report._words import (
+    AT_BEST,
     asked_text,
+    attained_heading,
     attained_value,
     certified_text,
     concrete_text,
@@ -51,11 +53,15 @@ def _facts(report: CheckReport) -> dict[str, Any]:
             {"image": p.image, "words": p.words, "panels": list(map(_panel, p.panels))} for p in report.pictures
         ],
         "constants": list(dict.fromkeys(constant_line(p.constant) for p in report.properties)),
-        "notes": [*map(str, report.remarks), *report.notes],
+        "notes": [
+            *map(str, report.remarks),
+            *([AT_BEST] if attained_heading(report) == "at best" else ()),
+            *report.notes,
+        ],
         "hashes": report.hashes,
         "versions": report.versions,
         "params": {name: decimal_text(value) for name, value in report.program.params},
-        "attained": "attained" if report.attack_steps else "clean",
+        "attained": attained_heading(report),
         "counted": f"{report.evaluated} of {report.images} images in {report.times.total:.1f} s, "
         f"backend {report.backend}, forward pass in {report.forward}",
     }
@@ -68,7 +74,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 def _property(prop: PropertyResult, report: CheckReport, findings: tuple[_findings.Finding, ...]) -> dict[str, Any]:
     classes = report.program.model.classes
-    attained = "attained" if report.attack_steps else "clean"
+    attained = attained_heading(report)
     plots = [p for p in (_plots.curve(prop, attained), _plots.spread(prop, attained)) if p is not None]
     mine = [f for f in findings if f.group == prop.source.name]
     return {

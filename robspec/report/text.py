@@ -16,7 +16,9 @@ from robspec.ir.types import Aggregate, WorstCaseQuery
 from robspec.notes import listed
 from robspec.report import _cross_check, _gap
 from robspec.report._words import (
+    AT_BEST,
     asked_text,
+    attained_heading,
     attained_text,
     attained_value,
     certified_text,
@@ -47,7 +49,7 @@ def render(report: CheckReport, width: int, colour: bool) -> str:
     """Draw the verdict table, then what it rests on."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    attained = "attained" if report.attack_steps else "clean"
+    attained = attained_heading(report)
     console.print(_table(console.width, header=True, attained=attained))
     for prop in report.properties:
         on = "" if prop.data is None else f" on {prop.data.name}"
@@ -172,6 +174,8 @@ def _footer(report: CheckReport) -> list[Text]:
     if t.reasons:
         spent += f", reasons {t.reasons:.2f}"
     lines.append(Text(f"{report.evaluated} images in {t.total:.2f} s: {spent}; backend {report.backend}"))
+    if attained_heading(report) == "at best":
+        lines.append(Text(AT_BEST, style="dim"))
     lines.extend(Text(note, style="dim") for note in report.notes)
     lines.extend(_provenance(report))
     return lines

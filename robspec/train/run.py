@@ -21,6 +21,7 @@ from robspec.models.writing import write_whole
 from robspec.notes import Note, listed
 from robspec.privacy.accountant import RELATION
 from robspec.privacy.ledger import NAME as LEDGER
+from robspec.semantics.norm import directed_text
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
@@ -115,7 +116,8 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         del card["training"]["seconds"]
         card["data"] = {"validation": identity["validation data"]}
         card["privacy"] = told_of = trainer.private.card()
-        console.line(f"private: epsilon <= {told_of['epsilon']:.4f} at delta {told_of['delta']:g}, {RELATION}")
+        epsilon = directed_text(Fraction(told_of["epsilon"]), 4, up=True)
+        console.line(f"private: epsilon <= {epsilon} at delta {told_of['delta']:g}, {RELATION}")
     card["remarks"] = [str(note) for note in remarks] + card["remarks"]
     card["configuration"] = {"sha256": config.sha256, "values": as_json(config)}
     card["model"] = {

@@ -127,3 +127,16 @@ def test_github_keeps_remarks_beyond_those_it_shows() -> None:
     lines = render("github", report(Verdict.PROVED, remarks=remarks)).splitlines()
     assert sum(line.startswith("::notice") for line in lines) == 10
     assert all(sum(f"something {k} to know" in line for line in lines) == 1 for k in range(13))
+
+
+@pytest.mark.parametrize(
+    ("attained", "heading"),
+    [(Fraction(3, 4), "clean"), (Fraction(7, 8), "at best"), (Fraction(300001, 400000), "clean")],
+)
+def test_clean_values_that_rounding_may_better_are_not_called_clean(attained: Fraction, heading: str) -> None:
+    found = finished(ConstantStatus.PROVED, Verdict.UNKNOWN)
+    (prop,) = found.properties
+    images = tuple(replace(image, attained=(attained,)) for image in prop.images)
+    text = render("text", replace(found, properties=(replace(prop, images=images),)))
+    assert text.splitlines()[0].split("certified")[1].strip().startswith(heading)
+    assert ("at best: what the clean images may be worth" in text) is (heading == "at best")
