@@ -38,6 +38,7 @@ def lines(gap: Gap, constant: Constant, *, radius: bool) -> Iterator[str]:
     cost = gap.costliest
     if cost is not None:
         where = f" ({cost.where})" if cost.where else ""
-        factor = f"{upper_text(cost.factor, 7)}, {100 * cost.share:.0f} % of the logarithm of the constant"
+        share = f"{100 * cost.share:.0f} % of the logarithm of all that multiply distances"
+        factor = f"{upper_text(cost.factor, 7)}, {share}"
         yield f"  costliest: {cost.name}{where} multiplies distances by up to {factor}"
     yield f"  next: {'; '.join(gap.advice)}"
