@@ -175,7 +175,7 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Esta
         raise OptionValueError(
             "--coarse",
             "the network does not end in a bilinear or nearest up-sampling, with nothing but crops after it",
-            "leave it out, or export the network so that a bilinear or nearest F.interpolate is the last that it does",
+            "leave it out, or export the network so that a bilinear or nearest F.interpolate is the last it does",
         )
     tightest, _ = scales(program.model.normalize)
     norms = {c.input_norm for p, c in zip(program.properties, found.constants, strict=True) if _over_cells(p, c)}
