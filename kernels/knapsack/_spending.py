@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from functools import partial
 
@@ -61,7 +62,7 @@ class Spending:
         return items[differ], int(one[~differ].sum())
 
 
-class Sorted:
+class Sorted(ABC):
     """Images whose cheapest margins can be had in order, and the radii that follow from them.
 
     Attributes:
@@ -78,9 +79,9 @@ class Sorted:
     single: bool
     spending: type[Spending] = Spending
 
+    @abstractmethod
     def _prefix(self, image: int, rank: int) -> FloatArray:
         """Give the `rank` smallest margins of an image (or more), ascending."""
-        raise NotImplementedError
 
     def radii(self, flips: IntArray, constant: Fraction, norm: Fraction | None) -> FloatArray:
         """See `Prepared.radii`."""
