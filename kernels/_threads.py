@@ -14,14 +14,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
+
+from robspec import arrays
 
 _WORTH_SHARING = 1 << 15
 """Entries of the largest array from which on more than one thread is worth waking."""
 
 
 def share(function: Callable[..., Any], tasks: int, *args: Any) -> list[Any]:
-    """Do all tasks of a compiled function, in as many threads as torch has, and in this one where that is enough.
+    """Do all tasks of a compiled function, in as many threads as there are, and in this one where that is enough.
 
     Args:
         function: takes the first task, the one after the last, and `args`; lets other threads run meanwhile.
@@ -32,7 +33,7 @@ def share(function: Callable[..., Any], tasks: int, *args: Any) -> list[Any]:
         What each part returned.
     """
     entries = max((a.size for a in args if isinstance(a, np.ndarray)), default=0)
-    threads = 1 if entries < _WORTH_SHARING else min(torch.get_num_threads(), tasks)
+    threads = 1 if entries < _WORTH_SHARING else min(arrays.threads(), tasks)
     if threads <= 1:
         return [function(0, tasks, *args)]
     ends = [tasks * n // threads for n in range(threads + 1)]

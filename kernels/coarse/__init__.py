@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import BoolArray, IntArray, Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
@@ -32,9 +32,9 @@ class CoarseBatch:
         ignore: a label that is left out, or None.
     """
 
-    logits: torch.Tensor
+    logits: Array
     grid: Grid
-    labels: torch.Tensor | None
+    labels: Array | None
     items: Items
     ignore: int | None = None
 
@@ -44,7 +44,7 @@ class CoarseBatch:
             raise ValueError(f"a grid of {self.grid.sides} nodes is not one of logits {shape}")
         if labels is None and self.items is Items.PREDICTED:
             return
-        if labels is None or labels.dtype != torch.int64 or tuple(labels.shape) != (shape[0], *self.grid.shape):
+        if labels is None or arrays.kind(labels) != "int64" or tuple(labels.shape) != (shape[0], *self.grid.shape):
             raise ValueError(f"labels must be int64 {[shape[0], *self.grid.shape]}")
 
 

@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from robspec import arrays
 from robspec.kernels._threads import share
 from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse._slopes import Table, enclosed, flips_at
@@ -34,11 +34,11 @@ class CpuCoarse:
         b, k, _, _ = batch.logits.shape
         height, width = batch.grid.shape
         self.pixels, self.single = height * width, k == 1
-        wide = batch.logits.detach().cpu().to(torch.float64)
-        maps, nodes = (layout.contiguous().numpy() for layout in (wide, wide.permute(0, 2, 3, 1)))
+        wide = arrays.doubles(batch.logits)
+        maps, nodes = (np.ascontiguousarray(layout) for layout in (wide, wide.transpose(0, 2, 3, 1)))
         labels = [np.empty((0, 0), np.int64)] * b
         if batch.labels is not None:
-            labels = list(batch.labels.detach().cpu().contiguous().numpy())
+            labels = list(np.ascontiguousarray(arrays.host(batch.labels)))
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         given = (layout_of(batch.grid), ignore, batch.items is Items.PREDICTED)
         self._images = [_Image(*image, *given) for image in zip(maps, nodes, labels, strict=True)]
@@ -114,7 +114,7 @@ class _Image:
         from robspec.kernels.coarse import _open
         from robspec.kernels.knapsack import _margins
 
-        layout, tasks = self._layout, 4 * torch.get_num_threads()
+        layout, tasks = self._layout, 4 * arrays.threads()
         colours, slots = layout.grid.colours, layout.size
         of = layout.colour[cells]
         number = np.bincount(of, minlength=colours)

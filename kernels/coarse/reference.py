@@ -11,8 +11,8 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
-import torch
 
+from robspec import arrays
 from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import IntArray, Items
@@ -148,7 +148,7 @@ class ReferenceCoarse:
         self.predicted = np.zeros((b, max(k, 2)), dtype=np.bool_)
         margins: list[list[float]] = []
         valid = []
-        for i, image in enumerate(batch.logits.detach().cpu().to(torch.float64).tolist()):
+        for i, image in enumerate(arrays.doubles(batch.logits).tolist()):
             slack = grid.slack(max(abs(value) for plane in image for line in plane for value in line))
             planes = [interpolated(plane, grid) for plane in image]
             found, kept, counted = [], [], 0

@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from robspec import registry
+from robspec import arrays, registry
+from robspec.arrays import Array
 from robspec.kernels.knapsack.budget import Budget
 
 IntArray = npt.NDArray[np.int64]
@@ -147,7 +147,7 @@ class Backend(Protocol):
         """Read a batch of logits once, for `Items.CLASS`."""
         ...
 
-    def rank(self, logits: torch.Tensor) -> object:
+    def rank(self, logits: Array) -> object:
         """Read logits once for every class: what `LogitsBatch.ranked` takes, None where it would not help."""
         ...
 
@@ -171,8 +171,8 @@ class LogitsBatch:
         ranked: what the backend's `rank` said of these logits, to share it between classes, or None.
     """
 
-    logits: torch.Tensor
-    labels: torch.Tensor | None
+    logits: Array
+    labels: Array | None
     items: Items
     ignore: int | None = None
     inside: tuple[int, ...] = ()
@@ -182,16 +182,18 @@ class LogitsBatch:
     ranked: object = None
 
     def __post_init__(self) -> None:
-        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-        if self.logits.dim() != 4 or self.logits.dtype not in floats or 0 in self.logits.shape:
+        floats = ("float16", "bfloat16", "float32", "float64")
+        if len(self.logits.shape) != 4 or arrays.kind(self.logits) not in floats or 0 in self.logits.shape:
             raise ValueError(f"logits must be a non-empty float [B, K, H, W], not {tuple(self.logits.shape)}")
         if self.items is Items.PREDICTED and self.labels is None:
             return
         b, k, h, w = self.logits.shape
         if self.items is Items.CLASS and not (set() < set(self.inside) < set(range(max(k, 2)))):
             raise ValueError(f"the class set {self.inside} must hold some but not all of {max(k, 2)} classes")
-        if self.labels is None or self.labels.shape != (b, h, w) or self.labels.dtype != torch.int64:
+        if self.labels is None or self.labels.shape != (b, h, w) or arrays.kind(self.labels) != "int64":
             raise ValueError("labels must be int64 [B, H, W], matching the logits")
+        if isinstance(self.labels, np.ndarray) != isinstance(self.logits, np.ndarray):
+            raise ValueError("labels and logits must be both arrays or both tensors")
         if self.labels.device != self.logits.device:
             raise ValueError("labels and logits must be on one device")
 

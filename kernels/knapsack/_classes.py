@@ -180,8 +180,7 @@ def read_class(
                     if not water or (leaving and members == 1 and not shared):
                         out[b, start + i] = d * charged if leaving else -(d * charged)
                     elif leaving and members == 1:
-                        pair = d * d * 0.5 * SAFE * charged
-                        out[b, start + i] = pair if leaving else -pair
+                        out[b, start + i] = d * d * 0.5 * SAFE * charged
                     else:
                         column[count] = i
                         count += 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from robspec.arrays import Array
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
 from robspec.kernels.knapsack import _ranked as ranked
@@ -34,7 +34,7 @@ class Ranked:
         finite: bool [B], False where an image's logits hold a NaN or an infinity.
     """
 
-    def __init__(self, logits: torch.Tensor) -> None:
+    def __init__(self, logits: Array) -> None:
         b, _, h, w = logits.shape
         self.logits = logits
         self.z, self.widen = numpy_view(logits)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-import torch
 
+from robspec import arrays
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch
 from robspec.kernels.knapsack._views import NO_LABEL, label_view
@@ -32,15 +32,14 @@ class WholePrepared:
 
         b, k, _, _ = batch.logits.shape
         self.single = k == 1
-        logits = batch.logits.detach().cpu().reshape(b, k)
-        if logits.dtype not in (torch.float32, torch.float64):
-            logits = logits.to(torch.float32)
+        wide = arrays.kind(batch.logits) in ("float32", "float64")
+        logits = arrays.host(batch.logits) if wide else arrays.doubles(batch.logits).astype(np.float32)
         labels = label_view(batch.labels, b, 1).reshape(-1)
         every = batch.items is Items.PREDICTED
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         self._margins, kept = np.empty(b), np.empty(b, dtype=np.bool_)
         self.finite = np.empty(b, dtype=np.bool_)
-        z = logits.contiguous().numpy()
+        z = np.ascontiguousarray(logits.reshape(b, k))
         bits = z.view(np.int32 if z.dtype == np.float32 else np.int64)
         share(_rows.read, -(-b // _rows.ROWS), z, bits, labels, ignore, every, self._margins, kept, self.finite)
         self.items = (~np.isnan(self._margins) & self.finite).astype(np.int64)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack._spending import Sorted
 from robspec.kernels.knapsack.budget import Budget, costs
@@ -20,10 +21,10 @@ _SAFE = 1 - 2.0**-40
 """As in `reference.water_filling`: its rounding stays on the side of cheaper attacks."""
 
 
-def _planes(logits: torch.Tensor) -> FloatArray:
+def _planes(logits: Array) -> FloatArray:
     """Give logits as doubles, [B, K, P]; each type of floating point is exact in them."""
     b, k, h, w = logits.shape
-    planes: FloatArray = logits.detach().cpu().to(torch.float64).reshape(b, k, h * w).numpy()
+    planes: FloatArray = arrays.doubles(logits).reshape(b, k, h * w)
     return planes
 
 
@@ -32,8 +33,8 @@ def _finite(planes: FloatArray) -> BoolArray:
     return found
 
 
-def _labels(labels: torch.Tensor, pixels: int) -> IntArray:
-    rows: IntArray = labels.detach().cpu().reshape(labels.shape[0], pixels).numpy()
+def _labels(labels: Array, pixels: int) -> IntArray:
+    rows: IntArray = arrays.host(labels).reshape(labels.shape[0], pixels)
     return rows
 
 
@@ -249,7 +250,7 @@ class ArrayBackend:
         """See `Backend.prepare_class`."""
         return ArrayClass(batch)
 
-    def rank(self, logits: torch.Tensor) -> object:
+    def rank(self, logits: Array) -> object:
         """See `Backend.rank`: each class reads all logits again."""
         return None
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
 from robspec.kernels.knapsack._cpu_whole import WholePrepared
@@ -34,7 +35,7 @@ class _Compiled(Spending):
 
         if items.size <= _ONE_THREAD:
             return int(_select.cost(items, budget.exponent, budget.scale, budget.limit))
-        sums = np.empty(4 * torch.get_num_threads(), dtype=np.int64)
+        sums = np.empty(4 * arrays.threads(), dtype=np.int64)
         share(_select.total, len(sums), items, budget.exponent, budget.scale, budget.limit, sums)
         return int(sums.sum())
 
@@ -217,7 +218,7 @@ class CpuBackend:
 
         return prepare_class(batch)
 
-    def rank(self, logits: torch.Tensor) -> object:
+    def rank(self, logits: Array) -> object:
         """See `Backend.rank`."""
         from robspec.kernels.knapsack._cpu_classes import Ranked
 

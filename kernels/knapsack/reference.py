@@ -12,8 +12,9 @@ from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
-import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
@@ -78,7 +79,7 @@ class ReferencePrepared:
         b, k, h, w = batch.logits.shape
         self.pixels = h * w
         self.single = k == 1
-        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).reshape(b, h * w, k).tolist()
+        rows = arrays.doubles(batch.logits).transpose(0, 2, 3, 1).reshape(b, h * w, k).tolist()
         self.finite = np.array([all(math.isfinite(z) for pixel in image for z in pixel) for image in rows])
         self._margins: list[list[float]] = []
         valid: list[int] = []
@@ -196,7 +197,7 @@ class ReferenceOneClass:
         self.pixels = h * w
         self.single = k == 1
         self.leave_squared, self.enter_squared = squared_lists(batch)
-        rows = batch.logits.detach().cpu().to(torch.float64).permute(0, 2, 3, 1).reshape(b, h * w, k).tolist()
+        rows = arrays.doubles(batch.logits).transpose(0, 2, 3, 1).reshape(b, h * w, k).tolist()
         self.finite = np.array([all(math.isfinite(z) for pixel in image for z in pixel) for image in rows])
         cells = np.zeros((4, b), dtype=np.int64)
         self._lists: list[tuple[list[float], list[float]]] = []
@@ -308,7 +309,7 @@ class ReferenceBackend:
         """See `Backend.prepare_class`."""
         return ReferenceOneClass(batch)
 
-    def rank(self, logits: torch.Tensor) -> None:
+    def rank(self, logits: Array) -> None:
         """See `Backend.rank`: nothing is shared."""
 
 

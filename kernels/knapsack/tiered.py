@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import torch
-
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels.knapsack import Backend, LogitsBatch, OneClass, Prepared, array, cpu
 
 _FEW = 1 << 26
@@ -40,14 +40,15 @@ class TieredBackend:
         compiled = batch.ranked is not None or batch.logits.shape[1] == 1
         return (self._next(batch.logits) if compiled else array.BACKEND).prepare_class(batch)
 
-    def rank(self, logits: torch.Tensor) -> object:
+    def rank(self, logits: Array) -> object:
         """See `Backend.rank`: by compiled code, unless all classes together are few."""
         classes = logits.shape[1]
         return cpu.BACKEND.rank(logits) if self._next(logits, classes) is cpu.BACKEND else None
 
-    def _next(self, logits: torch.Tensor, times: int = 1) -> Backend:
-        self._read += logits.numel() * logits.shape[1] * times
-        return cpu.BACKEND if self._read > _FEW or logits.numel() > _AT_ONCE else array.BACKEND
+    def _next(self, logits: Array, times: int = 1) -> Backend:
+        many = arrays.size(logits)
+        self._read += many * logits.shape[1] * times
+        return cpu.BACKEND if self._read > _FEW or many > _AT_ONCE else array.BACKEND
 
 
 TIERED = TieredBackend()

@@ -27,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
 from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.reference import item_cost
@@ -70,12 +72,12 @@ def _launch(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any)
 def _on_device(batch: LogitsBatch) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
     """Bring logits and labels to the device, with the labels' strides; no labels become one that is never read."""
     device = _device()
-    logits = batch.logits.detach().to(device)
+    logits = arrays.tensor(batch.logits).detach().to(device)
     if logits.dtype is torch.bfloat16:
         logits = logits.view(torch.int16)
     if batch.labels is None:
         return logits, torch.zeros(1, dtype=torch.int64, device=device), (0, 0, 0)
-    labels = batch.labels.detach().to(device)
+    labels = arrays.tensor(batch.labels).detach().to(device)
     return logits, labels, labels.stride()
 
 
@@ -452,7 +454,7 @@ class TritonBackend:
         """See `Backend.prepare_class`."""
         return TritonOneClass(batch, self._block)
 
-    def rank(self, logits: torch.Tensor) -> None:
+    def rank(self, logits: Array) -> None:
         """See `Backend.rank`: nothing is shared."""
 
 

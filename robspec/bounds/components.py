@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec import arrays
 from robspec.bounds import search
 from robspec.bounds.context import Context, doubles
 from robspec.bounds.search import Found
@@ -62,7 +63,7 @@ class Bound:
         if labels is None:
             raise ValueError("the metric needs labels")
         (share,) = self.metric.arguments
-        label = np.asarray(labels[i].numpy())
+        label = arrays.host(labels[i])
         number = kernel.labelled(np.isin(label, self.metric.classes)).reshape(-1)
         _, ahead, margins = beside(context.backend.name).sides(doubles(context.logits[i]), self.metric.classes)
         count = int(number.max(initial=0))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
-from robspec.bounds import _ranks as ranks
+from robspec import arrays
+from robspec.arrays import Array, library
 from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector, Metric
 from robspec.kernels import coarse
@@ -34,9 +34,9 @@ class Coarse:
         enlarge: computes these, [B, K, H, W].
     """
 
-    logits: torch.Tensor
+    logits: Array
     grid: Grid
-    enlarge: Callable[[torch.Tensor], torch.Tensor]
+    enlarge: Callable[[Array], Array]
 
 
 class Context:
@@ -56,11 +56,11 @@ class Context:
     def __init__(
         self,
         backend: Backend,
-        logits: torch.Tensor | Coarse,
-        labels: torch.Tensor | None,
+        logits: Array | Coarse,
+        labels: Array | None,
         ignore: int | None,
-        region: torch.Tensor | None = None,
-        weights: torch.Tensor | None = None,
+        region: Array | None = None,
+        weights: Array | None = None,
         *,
         scenes: tuple[Detector, tuple[Scene, ...]] | None = None,
         water: bool = True,
@@ -68,14 +68,12 @@ class Context:
         self.backend = backend
         self.coarse = logits if isinstance(logits, Coarse) else None
         self.by_cells = self.coarse is not None
-        self._logits = logits if isinstance(logits, torch.Tensor) else None
-        self.labels = labels
-        self.region = region
-        self.weights = weights
+        self._logits = logits if not isinstance(logits, Coarse) else None
+        self.labels, self.region, self.weights = (self._beside(part) for part in (labels, region, weights))
         self._scenes = scenes
         self._ignore = ignore
         self._water = water
-        self._seen: dict[tuple[tuple[int, ...], bool, bool], torch.Tensor | None] = {}
+        self._seen: dict[tuple[tuple[int, ...], bool, bool], Array | None] = {}
         self._prepared: dict[object, Prepared] = {}
         self._coarse: dict[object, CoarsePrepared] = {}
         self._one_class: dict[object, OneClass] = {}
@@ -83,7 +81,7 @@ class Context:
         self._counted: dict[Hashable, Any] = {}
 
     @property
-    def logits(self) -> torch.Tensor:
+    def logits(self) -> Array:
         """Full-size logits, [B, K, H, W]."""
         if self._logits is None:
             self._logits = self._few.enlarge(self._few.logits)
@@ -96,7 +94,7 @@ class Context:
         return self.coarse
 
     @property
-    def given(self) -> torch.Tensor:
+    def given(self) -> Array:
         """The logits that the network gave, before a fixed up-sampling if there is one."""
         return self.logits if self.coarse is None else self.coarse.logits
 
@@ -108,6 +106,12 @@ class Context:
 
     def __len__(self) -> int:
         return len(self.given)
+
+    def _beside(self, values: Array | None) -> Array | None:
+        """What lies beside the logits, in tensors if these are in tensors."""
+        if values is None or isinstance(values, np.ndarray) == isinstance(self.given, np.ndarray):
+            return values
+        return arrays.like(arrays.host(values), self.given)
 
     @property
     def classes(self) -> int:
@@ -136,15 +140,15 @@ class Context:
         """Give the same batch with every item priced by the pair bound."""
         return self._like(self._source, water=False)
 
-    def of(self, logits: torch.Tensor) -> Context:
+    def of(self, logits: Array) -> Context:
         """Give the same batch with other logits of the same shape."""
         return self._like(logits, water=self._water)
 
     @property
-    def _source(self) -> torch.Tensor | Coarse:
+    def _source(self) -> Array | Coarse:
         return self.logits if self.coarse is None else self.coarse
 
-    def _like(self, logits: torch.Tensor | Coarse, *, water: bool) -> Context:
+    def _like(self, logits: Array | Coarse, *, water: bool) -> Context:
         rest = (self.labels, self._ignore, self.region, self.weights)
         return Context(self.backend, logits, *rest, scenes=self._scenes, water=water)
 
@@ -162,7 +166,7 @@ class Context:
         )
         return found
 
-    def seen(self, metric: Metric, *, annotated: bool = True) -> torch.Tensor | None:
+    def seen(self, metric: Metric, *, annotated: bool = True) -> Array | None:
         """Give the labels as a metric sees them.
 
         Args:
@@ -177,24 +181,26 @@ class Context:
             self._seen[key] = self._masked(metric, annotated=annotated)
         return self._seen[key]
 
-    def _masked(self, metric: Metric, *, annotated: bool) -> torch.Tensor | None:
+    def _masked(self, metric: Metric, *, annotated: bool) -> Array | None:
         if not annotated and not metric.region and not metric.region_mask:
             return None
         labels = self.labels
         if labels is None:
             if annotated or metric.region:
                 raise ValueError("the metric needs labels")
-            labels = torch.zeros(self.shape, dtype=torch.int64)
-        keep = torch.ones_like(labels, dtype=torch.bool)
+            labels = arrays.like(np.zeros(self.shape, dtype=np.int64), self.given)
+        xp = library(labels)
+        keep = xp.ones_like(labels, dtype=xp.bool)
         if self._ignore is not None and (annotated or metric.region):
             keep &= labels != self._ignore
         if metric.region:
-            keep &= torch.isin(labels, torch.tensor(metric.region))
+            keep &= xp.isin(labels, xp.asarray(metric.region))
         if metric.region_mask:
             if self.region is None:
                 raise ValueError("the metric needs region files")
             keep &= self.region
-        return torch.where(keep, labels, LEFT_OUT)
+        found: Array = xp.where(keep, labels, LEFT_OUT)
+        return found
 
     def prepared(self, metric: Metric, items: Items, *, squared: bool = True) -> Prepared:
         """Read the batch for a metric over all classes.
@@ -210,8 +216,11 @@ class Context:
         if key not in self._prepared:
             labels, logits = self.seen(metric, annotated=items is Items.CORRECT), self.logits
             if rank > 1 and labels is not None:
+                from robspec.bounds import _ranks as ranks  # which needs torch
+
+                logits, labels = arrays.tensor(logits), arrays.tensor(labels)
                 logits = ranks.reduced(logits, labels, rank, LEFT_OUT, water=water)
-                labels = torch.where(labels == LEFT_OUT, LEFT_OUT, 0)
+                labels = arrays.tensor(library(labels).where(labels == LEFT_OUT, LEFT_OUT, 0))
             ignore = None if labels is None else LEFT_OUT
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
@@ -248,10 +257,10 @@ class Context:
         others = (labels != inside) & (labels >= 0) & (labels < self.classes)
         key = (metric.region, metric.region_mask, inside)
         if key not in self._coarse:
-            own = torch.where(labels == inside, labels, LEFT_OUT)
+            own = library(labels).where(labels == inside, labels, LEFT_OUT)
             batch = CoarseBatch(self._few.logits, self._few.grid, own, Items.CORRECT, LEFT_OUT)
             self._coarse[key] = coarse.prepare(self.backend.name, batch)
-        return self._coarse[key], [int(n) for n in others.flatten(1).sum(1)]
+        return self._coarse[key], [int(n) for n in others.reshape(len(others), -1).sum(1)]
 
     def predicted(self) -> list[int]:
         """List the classes that are predicted anywhere; the second of a single logit where it is positive."""
@@ -259,8 +268,11 @@ class Context:
             known = next(iter(self._coarse.values())).predicted
             return [int(k) for k in np.flatnonzero(known.any(axis=0))]
         logits = self.logits
-        found = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.max(1).indices
-        return [int(k) for k in torch.bincount(found.flatten()).nonzero().flatten().tolist()]
+        if logits.shape[1] == 1:
+            found = logits[:, 0] > 0
+        else:
+            found = logits.argmax(1) if isinstance(logits, np.ndarray) else logits.max(1).indices
+        return [int(k) for k in np.flatnonzero(np.bincount(arrays.host(found).ravel()))]
 
     def one_class(
         self, metric: Metric, inside: tuple[int, ...], *, water: bool, share: float = 1.0, whole: bool = False
@@ -294,10 +306,10 @@ class Context:
         # The least and the largest of numbers with a NaN among them are NaN. The comparison is made in double: in a
         # shorter type the limit itself would be infinite.
         # What is interpolated lies between the coarse logits.
-        extremes = [(float(low), float(high)) for low, high in map(torch.aminmax, self.given)]
+        extremes = [(float(image.min()), float(image.max())) for image in self.given]
         return [low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT for low, high in extremes]
 
 
-def doubles(values: torch.Tensor) -> FloatArray:
-    """A float64 numpy copy."""
-    return np.asarray(values.detach().cpu().to(torch.float64).numpy())
+def doubles(values: Array) -> FloatArray:
+    """As float64 in numpy."""
+    return arrays.doubles(values)

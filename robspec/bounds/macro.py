@@ -175,7 +175,7 @@ class Bound:
         self._images: list[_Image | None] = []
         for i in range(len(context)):
             found = [(w, part, Confusion.of(batch, i)) for (w, part), batch in zip(parts, read, strict=True)]
-            size = Fraction(float(context.logits[i].abs().max())) or Fraction(1)
+            size = Fraction(float(abs(context.logits[i]).max())) or Fraction(1)
             self._images.append(self._open(found, size))
 
     def _open(self, found: list[tuple[Fraction, Metric, Confusion]], size: Fraction) -> _Image | None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from robspec import arrays
 from robspec.bounds.context import Context, doubles
 from robspec.bounds.search import Found
 from robspec.ir.plans import Attacked, Measure, Ranked
@@ -46,7 +47,7 @@ class Ranking:
         """Read one batch of scores, [B, 1, 1, 1]; no image is excluded."""
         if context.labels is None:
             raise ValueError("ranked scores need labels")
-        found, sides = doubles(context.logits).reshape(len(context), -1), context.labels.reshape(-1).numpy()
+        found, sides = doubles(context.logits).reshape(len(context), -1), arrays.host(context.labels).reshape(-1)
         if found.shape[1] != 1:
             raise ValueError("a score is one number for each image")
         for side, kept in enumerate(self._kept):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.bounds import search
 from robspec.bounds.context import LEFT_OUT, Context, doubles
 from robspec.bounds.search import Found
@@ -115,11 +116,11 @@ class Bound:
         self._stability = isinstance(unweighted(metric.plan), Stability)
         labels = context.seen(metric, annotated=not self._stability)
         if labels is None:
-            labels = torch.zeros_like(context.logits[:, 0], dtype=torch.int64)
+            labels = np.zeros(context.shape, dtype=np.int64)
         self._images = [self._read(context, labels, i) for i in range(len(context))]
 
-    def _read(self, context: Context, labels: torch.Tensor, i: int) -> _Image | None:
-        label = np.asarray(labels[i].numpy()).reshape(-1)
+    def _read(self, context: Context, labels: Array, i: int) -> _Image | None:
+        label = arrays.host(labels[i]).reshape(-1)
         plan = unweighted(self.metric.plan)
         if isinstance(plan, MeanRate):
             return self._mean_recall(plan, doubles(context.logits[i]), label, context.classes)

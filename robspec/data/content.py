@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from robspec import arrays
+from robspec.arrays import Array
 
 
-def digest(image: Tensor) -> str:
+def digest(image: Array) -> str:
     """Hash the pixels of an image: two files that decode to the same input have the same digest.
 
     Args:
@@ -17,5 +19,5 @@ def digest(image: Tensor) -> str:
     Returns:
         sha256 in hexadecimal, of the shape and the values; -0 counts as 0.
     """
-    values = (image.to(torch.float32) + 0.0).contiguous().numpy().astype("<f4", copy=False)
+    values = np.ascontiguousarray(arrays.host(image).astype("<f4") + np.float32(0.0))
     return hashlib.sha256(repr(tuple(values.shape)).encode() + values.tobytes()).hexdigest()

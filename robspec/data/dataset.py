@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.data import content, layouts, objects, reading, scaling, steps, tables, whole
 from robspec.data.errors import (
     AmbiguousPalette,
@@ -33,13 +34,16 @@ from robspec.ir.print import step_text
 from robspec.ir.types import Data, Model
 from robspec.notes import Figure, Note, listed
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _EXACT = 2**53
 """Integers up to here are doubles."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A few images with their annotations.
+class Arrays:
+    """A few images with their annotations, as they were read.
 
     Args:
         names: one per image, as the glob matched them.
@@ -52,11 +56,53 @@ class Batch:
     """
 
     names: tuple[str, ...]
-    images: Tensor
-    labels: Tensor | None
-    region: Tensor | None = None
-    weights: Tensor | None = None
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[Any] | None
+    region: npt.NDArray[Any] | None = None
+    weights: npt.NDArray[Any] | None = None
     objects: tuple[Objects, ...] | None = None
+
+
+class Batch:
+    """The same as tensors, which share its memory and are made when they are first asked for.
+
+    Args:
+        arrays: the batch.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Arrays`."""
+        return self.arrays.names
+
+    @property
+    def objects(self) -> tuple[Objects, ...] | None:
+        """See `Arrays`."""
+        return self.arrays.objects
+
+    @cached_property
+    def images(self) -> Tensor:
+        """See `Arrays`."""
+        found: Tensor = tensor(self.arrays.images)
+        return found
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """See `Arrays`."""
+        return None if self.arrays.labels is None else tensor(self.arrays.labels)
+
+    @cached_property
+    def region(self) -> Tensor | None:
+        """See `Arrays`."""
+        return None if self.arrays.region is None else tensor(self.arrays.region)
+
+    @cached_property
+    def weights(self) -> Tensor | None:
+        """See `Arrays`."""
+        return None if self.arrays.weights is None else tensor(self.arrays.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +182,16 @@ class Dataset:
         """
         for start in range(0, len(self.pairs), size):
             chosen = self.pairs[start : start + size]
-            images = torch.from_numpy(np.stack([self._image(p) for p in chosen]))
+            images = np.stack([self._image(p) for p in chosen])
             masks = None
             if self.data.masked:
-                masks = torch.from_numpy(np.stack([self._labels(p) for p in chosen]))
+                masks = np.stack([self._labels(p) for p in chosen])
             elif self.labels:
                 # A whole image is one item: a plane of 1 x 1.
-                masks = torch.tensor(self.labels[start : start + size], dtype=torch.int64)[:, None, None]
+                masks = np.array(self.labels[start : start + size], dtype=np.int64)[:, None, None]
             regions = self.regions[start : start + size]
             weights = self.weights[start : start + size]
-            yield Batch(
+            arrays = Arrays(
                 tuple(p.name for p in chosen),
                 images,
                 masks,
@@ -153,6 +199,7 @@ class Dataset:
                 _stacked([self._weight(p) for p in weights]),
                 self.objects[start : start + size] if self.data.objects else None,
             )
+            yield Batch(arrays)
 
     def digest(self) -> str:
         """Hash the names and bytes of every file; a file already streamed is not read again.
@@ -202,7 +249,7 @@ class Dataset:
                 image = scaling.to_range(stored, low, high, p.name)
             except PixelOutOfRange:
                 continue
-            yield p.name, content.digest(torch.from_numpy(image))
+            yield p.name, content.digest(image)
 
     @property
     def remarks(self) -> tuple[Note, ...]:
@@ -434,8 +481,8 @@ def _of_images(data: Data, model: Model, root: Path, pairs: tuple[Pair, ...]) ->
     return ()
 
 
-def _stacked(parts: list[npt.NDArray[np.generic]]) -> Tensor | None:
-    return torch.from_numpy(np.stack(parts)) if parts else None
+def _stacked(parts: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic] | None:
+    return np.stack(parts) if parts else None
 
 
 def _two_readings(p: Pair, what: str) -> AmbiguousPalette:

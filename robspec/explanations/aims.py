@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.bounds.confusion import value_at
 from robspec.bounds.context import LEFT_OUT
 from robspec.explanations.pairs import cheapest
@@ -175,7 +176,7 @@ def distance(aimed: Sequence[Aim], question: Question, logits: Tensor, slack: fl
 
 def _aim(condition: Condition, question: Question, logits: Tensor) -> Aim:
     context = condition.annotation.context(question.backend, logits)
-    seen = context.seen(condition.metric)
+    seen = tensor(context.seen(condition.metric))
     if seen is None:
         raise ValueError("a condition compares with labels")
     metric, counted = condition.metric, seen != LEFT_OUT

@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.bounds import open_bound
 from robspec.bounds.context import LEFT_OUT, Context
 from robspec.bounds.search import meets
@@ -252,8 +253,8 @@ def _fixed(objective: Degraded, context: Context, annotation: Annotation, consta
     gamma = objective.threshold.at(clean)
     if not isinstance(unweighted(metric.plan), Stability):
         return Condition(metric, gamma, objective.strict, annotation)
-    seen = context.seen(metric, annotated=False)
-    labels = predictions(context.logits)
+    seen = tensor(context.seen(metric, annotated=False))
+    labels = predictions(tensor(context.logits))
     if seen is not None:
         labels = torch.where(seen == LEFT_OUT, LEFT_OUT, labels)
     plan = Weighted(Accuracy()) if metric.weighted else Accuracy()

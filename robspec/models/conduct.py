@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from robspec.function.running import Runner
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.models.errors import LogitsDependOnCompany, ModelInterface, NeverBelowZero
-from robspec.models.loading import LoadedModel
 from robspec.notes import Note
 
-_ALLOWED = {torch.float32: 2.0**-12, torch.float64: 2.0**-36}
+_ALLOWED = {"float32": 2.0**-12, "float64": 2.0**-36}
 """How far an image's logits may move with its company by rounding alone, relative to the largest of them. Batches of
 other sizes are summed in another order; what moves further in float32 is judged again in float64."""
 
 _AT_MOST = 2.0**-5
 """Further than this is no rounding, whatever float64 says."""
+
+
+class Watched(Protocol):
+    """What is watched, a loaded model."""
+
+    @property
+    def path(self) -> object:
+        """The file."""
+        ...
+
+    @property
+    def peeled(self) -> tuple[str, ...]:
+        """Last operations that were taken off."""
+        ...
+
+    def logits(self, images: Array) -> Array:
+        """Compute logits, [B, C, H, W] to [B, K, H, W]."""
+        ...
+
+    def in_double(self) -> Watched:
+        """The same, run in float64."""
+        ...
 
 
 class Conduct:
@@ -33,7 +55,7 @@ class Conduct:
     """
 
     def __init__(
-        self, model: LoadedModel, *, scores: bool = False, answer: Callable[[Tensor], Tensor] | None = None
+        self, model: Watched, *, scores: bool = False, answer: Callable[[Array], Array] | None = None
     ) -> None:
         self._model = model
         self._answer = answer or model.logits
@@ -42,7 +64,7 @@ class Conduct:
         self._lowest = math.inf
         self._under = f" under the last {' and '.join(model.peeled)}, which is taken off" if model.peeled else ""
 
-    def meet(self, names: Sequence[str], images: Tensor, logits: Tensor) -> None:
+    def meet(self, names: Sequence[str], images: Array, logits: Array) -> None:
         """Look at one batch; the last image of the first batch is run again alone.
 
         Args:
@@ -56,7 +78,7 @@ class Conduct:
         if len(names) and not self._met:
             _check_company(self._model, self._answer, names[-1], images, logits)
         self._met += len(names)
-        if logits.shape[1] == 1 and logits.numel() and not self._scores:
+        if logits.shape[1] == 1 and len(logits) and not self._scores:
             self._lowest = min(self._lowest, float(logits.min()))
 
     def finish(self) -> None:
@@ -75,7 +97,7 @@ class Conduct:
             )
 
 
-def peeled_notes(model: LoadedModel) -> tuple[Note, ...]:
+def peeled_notes(model: Watched) -> tuple[Note, ...]:
     """Say which last operations were taken off a model, if any."""
     if not model.peeled:
         return ()
@@ -87,7 +109,7 @@ def peeled_notes(model: LoadedModel) -> tuple[Note, ...]:
     return (Note("head-taken-off", f"model {model.path}", text, {"operations": model.peeled}),)
 
 
-def refuse_statements_about_the_file(model: LoadedModel, *, claims: bool, assumes: bool) -> None:
+def refuse_statements_about_the_file(model: Watched, *, claims: bool, assumes: bool) -> None:
     """Refuse a constant that somebody states for a file whose last operation was taken off.
 
     What is proved speaks of the logits under a last sigmoid or softmax; a constant of the file's own output is
@@ -112,23 +134,17 @@ def refuse_statements_about_the_file(model: LoadedModel, *, claims: bool, assume
     )
 
 
-def _check_company(
-    model: LoadedModel, answer: Callable[[Tensor], Tensor], name: str, images: Tensor, logits: Tensor
-) -> None:
+def _check_company(model: Watched, answer: Callable[[Array], Array], name: str, images: Array, logits: Array) -> None:
     """Compare an image alone with the same image among others; a lone one is given mirrored company."""
-    image = images[-1:]
+    image = arrays.host(images[-1:])
+    company = arrays.host(images) if len(images) > 1 else _mirrored(image)
     if len(images) == 1:
-        logits = answer(torch.cat([image.flip(-1), image.flip(-2), image]))
+        logits = answer(company)
     alone, among = answer(image)[0], logits[-1]
     if _agree(alone, among):
         return
-    if model.forward_dtype != torch.float64 and _agree(alone, among, allowed=_AT_MOST):
-        exact = replace(
-            model,
-            forward_dtype=torch.float64,
-            _runner=Runner(model.program, model.dtype, torch.float64, model.device),
-        )
-        company = images if len(images) > 1 else torch.cat([image.flip(-1), image.flip(-2), image])
+    if arrays.kind(alone) != "float64" and _agree(alone, among, allowed=_AT_MOST):
+        exact = model.in_double()
         if _agree(exact.logits(image)[0], exact.logits(company)[-1]):
             return
     raise LogitsDependOnCompany(
@@ -138,10 +154,15 @@ def _check_company(
     )
 
 
-def _agree(alone: Tensor, among: Tensor, *, allowed: float | None = None) -> bool:
+def _mirrored(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.concatenate([image[..., ::-1], image[..., ::-1, :], image])
+
+
+def _agree(alone: Array, among: Array, *, allowed: float | None = None) -> bool:
     """Whether two maps of logits differ by no more than rounding; what is not finite is refused elsewhere."""
-    largest = float(torch.maximum(alone.abs(), among.abs()).max())
+    share = _ALLOWED.get(arrays.kind(alone), 2.0**-12) if allowed is None else allowed
+    one, other = arrays.doubles(alone), arrays.doubles(among)
+    largest = float(np.maximum(np.abs(one), np.abs(other)).max())
     if not math.isfinite(largest):
         return True
-    share = _ALLOWED.get(alone.dtype, 2.0**-12) if allowed is None else allowed
-    return float((alone.double() - among.double()).abs().max()) <= share * largest
+    return float(np.abs(one - other).max()) <= share * largest

@@ -5,39 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
+from robspec.arrays import Array
 from robspec.ir.types import Detector
-from robspec.models.conduct import Conduct
+from robspec.models.conduct import Conduct, Watched
 from robspec.models.errors import ScoresAreProbabilities
-from robspec.models.loading import LoadedModel
 
 
 class DetectorConduct:
     """Watches scores and boxes of a check, batch by batch; as `Conduct`.
 
     Args:
-        model: the loaded model.
+        model: the loaded model, of scores.
         detector: what is compared with the threshold.
+        boxes: its second output, or None.
     """
 
-    def __init__(self, model: LoadedModel, detector: Detector) -> None:
-        self._model, self._detector = model, detector
+    def __init__(self, model: Watched, detector: Detector, boxes: Watched | None) -> None:
+        self._model, self._detector, self._second = model, detector, boxes
         self._scores = Conduct(model, scores=True)
-        self._boxes = None if model.second is None else Conduct(model.second, scores=True)
+        self._boxes = None if boxes is None else Conduct(boxes, scores=True)
         self._low, self._high = math.inf, -math.inf
 
-    def meet(self, names: Sequence[str], images: Tensor, logits: Tensor) -> None:
+    def meet(self, names: Sequence[str], images: Array, logits: Array) -> None:
         """Look at one batch: neither scores nor boxes may depend on company.
 
         Raises:
             LogitsDependOnCompany: E0218.
         """
         self._scores.meet(names, images, logits)
-        if self._boxes is not None and self._model.second is not None:
-            self._boxes.meet(names, images, self._model.second.logits(images))
+        if self._boxes is not None and self._second is not None:
+            self._boxes.meet(names, images, self._second.logits(images))
             self._boxes = None  # the first batch tells
-        if logits.numel():
+        if len(logits):
             self._low = min(self._low, float(logits.min()))
             self._high = max(self._high, float(logits.max()))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind
 
+from robspec.arrays import Array, tensor
 from robspec.function.errors import OneSign
 from robspec.function.head import Head, needed, peel, peel_sigmoid
 from robspec.function.layout import read
@@ -100,7 +101,7 @@ class LoadedModel:
     _checked: set[int] = field(repr=False, compare=False)
     second: LoadedModel | None = None
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Array) -> Tensor:
         """Compute the logits of any number of images, with gradients, autocast and TF32 off.
 
         Args:
@@ -115,6 +116,7 @@ class LoadedModel:
             ForwardFailed: E0215, wrong input or output shape, or an error inside the program.
             InconsistentArchive: E0212, the shapes the file declares are false for this batch size.
         """
+        images = tensor(images)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
             raise ForwardFailed(
                 str(self.path),

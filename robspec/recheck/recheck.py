@@ -19,9 +19,10 @@ from robspec.diagnostics import Source
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
 from robspec.ir.types import Detector, Program
+from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.lipschitz.rounding.precision import Precision
 from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
-from robspec.lipschitz.rounding.statement import KINDS, Statement, state
+from robspec.lipschitz.rounding.statement import Statement, state
 from robspec.lower import compile_source
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.claims import of_file
@@ -154,9 +155,9 @@ def derive(
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
     detector = program.model.detector
-    conduct = (
-        Conduct(loaded, scores=program.model.task.scores) if detector is None else DetectorConduct(loaded, detector)
-    )
+    conduct: Conduct | DetectorConduct = Conduct(loaded, scores=program.model.task.scores)
+    if detector is not None:
+        conduct = DetectorConduct(loaded, detector, loaded.second)
     for batch in data.batches(inputs.batch_size):
         logits = loaded.logits(batch.images)
         conduct.meet(batch.names, batch.images, logits)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from robspec.lipschitz.figures import upper_text
 from robspec.semantics.constant import Constant
-from robspec.semantics.norm import directed_text
-from robspec.verify.gap import shortest
+from robspec.semantics.norm import directed_text, shortest
 from robspec.verify.result import Gap
 
 

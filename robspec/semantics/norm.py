@@ -84,3 +84,9 @@ def directed_text(value: Fraction, places: int, *, up: bool) -> str:
     sign = "-" if units < 0 else ""
     digits = str(abs(units)).rjust(places + 1, "0")
     return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else f"{sign}{digits}"
+
+
+def shortest(value: Fraction) -> str:
+    """Write a number exactly where it is a short decimal, as the budgets tried are, else rounded down."""
+    rounded = directed_text(value, 9, up=False)
+    return decimal_text(value) if Fraction(rounded) == value else directed_text(value, 6, up=False)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import torch
 
+from robspec.arrays import tensor
 from robspec.ir.types import Program
 from robspec.models.loading import LoadedModel
 from robspec.semantics.smoothing import Smoothing
@@ -148,7 +149,7 @@ class Ahead:
         return self._now if self._now is not None and self._now.batch.images is images else None
 
     def _sent(self, batch: ImageBatch) -> _Asked:
-        known = None if self._store is None else self._store.recall(batch.images)
+        known = None if self._store is None else tensor(self._store.recall(batch.images))
         if known is not None and not self._smoothings:
             return _Asked(batch, known, None)
         task = Task(batch.images.numpy(), known is None, self._smoothings, self._chunk)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from robspec.lipschitz.rounding.statement import KINDS
+from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.report._findings import requirement_text
 from robspec.report._words import certified_text, higher_is_better
 from robspec.report.json import document

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
+from robspec.arrays import tensor
 from robspec.bounds import FamilyBound, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
@@ -76,12 +77,13 @@ class Certificate:
             if found:
                 waiting.extend(_told(prop, constant, context, found))
         if self._program.model.detector is None:
-            self._deriver.add(names, context.logits, context.labels, context.region, context.weights)
+            rest = map(tensor, (context.labels, context.region, context.weights))
+            self._deriver.add(names, tensor(context.logits), *rest)
             return
         detector, scenes = context.detections()
         sides = self._program.model.input_shape[1:]
         located = [Located.of(s.scores, s.boxes, s.objects, detector, sides) for s in scenes]
-        self._deriver.add_located(names, context.logits, located)
+        self._deriver.add_located(names, tensor(context.logits), located)
 
     def text(self, report: CheckReport) -> str:
         """Compare what was certified of all images together, and write everything down.

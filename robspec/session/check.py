@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,9 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, cast
 
 from robspec import extras, stopping
 from robspec.bounds.context import Context
@@ -22,38 +19,31 @@ from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Program
-from robspec.lipschitz.cache import key
-from robspec.lipschitz.rounding.statement import KINDS
+from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.models import claims
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
-from robspec.models.loading import LoadedModel
 from robspec.notes import Note
-from robspec.semantics.norm import L2
-from robspec.session import promised, trained
-from robspec.session.ahead import Ahead
+from robspec.session import trained
 from robspec.session.covered import refuse, refuse_uncovered, unreal
-from robspec.session.crew import Crew, threads
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
+from robspec.session.remembered import identity
 from robspec.session.warned import warned
-from robspec.session.worker import Setup
-from robspec.smoothing.sampling import sample
 from robspec.store import Store
-from robspec.store.proposals import Proposals
 from robspec.store.remembering import Remembering
 from robspec.verify import attacks
-from robspec.verify.effort import DEFAULT, Effort
+from robspec.verify.attacks import DEFAULT
 from robspec.verify.errors import OptionValueError
-from robspec.verify.gap import explained
-from robspec.verify.result import CheckReport, PropertyResult
-from robspec.verify.run import Answers, Watch, check, versions
+from robspec.verify.result import CheckReport, PropertyResult, Verdict
+from robspec.verify.run import Answers, LogitsModel, Watch, check
 
 # What only an option asks for is imported when it is given: a check begins sooner.
 if TYPE_CHECKING:
     from robspec.session.certificate import Certificate
     from robspec.session.cluster import Cluster
+    from robspec.session.crew import Crew
     from robspec.verify.crosscheck import CrossCheck
     from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 
@@ -237,16 +227,18 @@ class Check:
             choice=options.choice,
             like=None if after is None else after._session,
             coarse=options.coarse,
+            remembered=_simple(program, options),
         )
-        asked = program.privacy
-        self._promised = None if asked is None else promised.decide(asked, model, self._session.model)
+        self._promised = None
+        if program.privacy is not None:
+            from robspec.session import promised
+
+            self._promised = promised.decide(program.privacy, model, self._session.model)
         self._size = options.batch_size or default_batch_size(program.model)
         self._kept = ExitStack()
         self._crew: Crew | Cluster | None = None if after is None else after._crew
         if self._crew is None and (options.workers is not None or options.ray is not None):
-            setup = Setup(model, self._session.model.sha256, self._session.wanted, threads())
-            setup = replace(setup, function=key(self._session.model.program, L2, L2), coarse=options.coarse)
-            self._crew = _crew(options, setup)
+            self._crew = _crew(options, model, self._session)
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
         self.known = 0
@@ -294,6 +286,8 @@ class Check:
         """
         program, session, options = self._program, self._session, self._options
         if self._crew is not None:  # what is computed here must be what a worker would compute
+            import torch
+
             self._kept.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(self._crew.threads)
         collected: CrossCheck | ObjectsCrossCheck | None = None
@@ -331,15 +325,21 @@ class Check:
             self._kept.callback(store.close)
         # Of a detector two outputs would have to be kept.
         remembers = store is not None and detector is None
-        known = identity(session.runs) if remembers else {}
-        kept = Remembering(session.runs, store, known) if store and remembers else None
+        known = dict(session.identity or identity(session.runs)) if remembers else {}
+        plain = session.identity is not None
+        kept = Remembering(session.runs, store, known, plain=plain) if store and remembers else None
         model, crew, apart = kept or session.runs, self._crew, session.established.apart
-        ahead = None if crew is None else Ahead(program, session.runs, session.data, crew, kept, apart=apart)
-        # Not the same one, whose hits are counted.
-        by_itself = None if kept is None or store is None else Remembering(session.runs, store, known).logits
+        ahead = None
+        if crew is not None:
+            from robspec.session.ahead import Ahead
+
+            ahead = Ahead(program, session.runs, session.data, crew, kept, apart=apart)
+        by_itself = None
+        if kept is not None and store is not None:  # not the same one, whose hits are counted
+            by_itself = Remembering(session.runs, store, known, plain=plain).logits
         watch: Watch = Conduct(session.runs, scores=program.model.task.scores, answer=by_itself)
         if detector is not None:
-            watch = DetectorConduct(session.model, detector)
+            watch = DetectorConduct(session.model, detector, session.model.second)
 
         def run(told: Callable[[int], None]) -> CheckReport:
             return check(
@@ -355,7 +355,7 @@ class Check:
                 times=session.times,
                 watch=watch,
                 sampled=session.model,
-                sampler=sample if ahead is None else ahead.sample,
+                sampler=None if ahead is None else ahead.sample,
             )
 
         report = progress(run, len(session.data), "checking")
@@ -367,10 +367,15 @@ class Check:
             from robspec.session.cross_check import cross_checked
 
             report = cross_checked(report, collected, options.cross_check, options.witness_dir, progress)
-        parts = (model, session.model.program, session.data, session.backend, session.established)
-        # What `robspec lipschitz` takes: neither bare weights nor two outputs.
-        alone = str(self._model) if options.arch is None and detector is None else None
-        report = explained(report, *parts, self._size, alone)
+        if any(r.verdict is Verdict.UNKNOWN for p in report.properties for r in p.requirements):
+            from robspec.verify.gap import explained
+
+            session = session.opened
+            runs = session.runs if kept is None or store is None else Remembering(session.runs, store, known)
+            rest = (session.model.program, session.data, session.backend, session.established)
+            # What `robspec lipschitz` takes: neither bare weights nor two outputs.
+            alone = str(self._model) if options.arch is None and detector is None else None
+            report = explained(report, cast("LogitsModel", runs), *rest, self._size, alone)
         if store is not None and store.trouble:
             off = Note("store-off", str(options.store), f"logits are not kept: {store.trouble}", {})
             report = replace(report, remarks=(*report.remarks, off))
@@ -429,8 +434,10 @@ class Check:
         options, session = self._options, self._session
         if options.attack is None or not report.complete:
             return report
+        from robspec.store.proposals import Proposals
         from robspec.verify.attack import Attacker
         from robspec.verify.attacked import announced, attacked, planned
+        from robspec.verify.effort import Effort
 
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
         methods = tuple(dict.fromkeys(options.attack_methods))
@@ -449,11 +456,39 @@ class Check:
         )
 
 
-def _crew(options: Options, setup: Setup) -> Crew | Cluster:
+def _simple(program: Program, options: Options) -> bool:
+    """Whether logits that are kept may be all that is needed of the model, in a process that has not imported torch.
+
+    Where it has, somebody may have told it something that decides logits, such as a number of threads.
+    """
+    asked = (options.arch, options.assume, options.workers, options.ray, options.attack, options.cross_check)
+    rest = options.certificate or options.pictures or options.coarse or options.arithmetic == "deployed"
+    model = program.model
+    return (
+        "torch" not in sys.modules
+        and options.store is not None
+        and not rest
+        and all(option is None for option in asked)
+        and model.detector is None
+        and program.privacy is None
+        and all(p.smoothing is None for p in program.properties)
+    )
+
+
+def _crew(options: Options, model: Path, session: Session) -> Crew | Cluster:
     """Start what runs the model beside this process."""
+    from robspec.lipschitz.cache import key
+    from robspec.semantics.norm import L2
+    from robspec.session.crew import Crew, threads
+    from robspec.session.worker import Setup
+
+    setup = Setup(model, session.model.sha256, session.wanted, threads())
+    setup = replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
     if options.ray is None:
         return Crew(options.workers or 1, setup)
     from robspec.session.cluster import Cluster
+    from robspec.session.crew import Crew
+    from robspec.session.worker import Setup
 
     return Cluster(options.ray, options.workers, setup)
 
@@ -479,16 +514,3 @@ def _left_out(program: Program) -> tuple[Note, ...]:
         return ()
     text = f"not looked at, as they are about other data sets: {', '.join(program.left_out)}"
     return (Note("property-left-out", f"data {program.data.name}", text, {"properties": program.left_out}),)
-
-
-def identity(model: LoadedModel) -> dict[str, str]:
-    """Name all that decides a model's logits besides the pixels."""
-    return {
-        "revision": "2",  # one more whenever the same model may give other logits than before
-        "model": model.sha256,
-        "program": key(model.program, L2, L2),
-        "normalize": repr(model.normalize),
-        "dtype": f"{model.dtype} {model.forward_dtype} {model.device}",
-        "versions": json.dumps(versions(), sort_keys=True),
-        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
-    }

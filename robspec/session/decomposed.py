@@ -15,7 +15,8 @@ from robspec.kernels.knapsack import Backend
 from robspec.lipschitz.measure import measure
 from robspec.models.loading import LoadedModel
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.verify.constant import Established, scales, search_range
+from robspec.verify.constant import scales, search_range
+from robspec.verify.established import Established
 from robspec.verify.result import PropertyResult
 from robspec.verify.run import ImageSource, check
 

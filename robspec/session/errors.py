@@ -35,6 +35,26 @@ class UnsuitableData(RobspecError):
     title = "unsuitable data object"
 
 
+class ModelIsAnother(RobspecError):
+    """The model file that had to be opened is not what an earlier check remembers of it.
+
+    A check whose logits are all kept does not open the model. Where it has to after all, what comes of that must be
+    what was remembered of the very same bytes: the constants, and the program. Something changed the file while the
+    check ran, or what is kept.
+
+    Example: a training that writes `model.pt2` again while it is checked.
+
+    Mend: check again; if it stays so, run `robspec cache --clear`.
+    """
+
+    code = "E0608"
+    title = "the model changed meanwhile"
+
+    def __init__(self, where: str) -> None:
+        what = "it is not what an earlier check of the same bytes remembers of it"
+        super().__init__(where, what, "check again; if it stays so, run `robspec cache --clear`")
+
+
 class NothingRecognised(RobspecError):
     """`robspec init` found no images that go with the model in a folder.
 

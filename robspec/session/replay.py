@@ -14,7 +14,7 @@ import torch
 from robspec.data import arrays, reading
 from robspec.data.dataset import Dataset
 from robspec.ir.types import Program, WorstCaseQuery
-from robspec.lipschitz.rounding.statement import KINDS
+from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.session.opening import open_session
 from robspec.verify import documents
 from robspec.verify.attack import Attacker

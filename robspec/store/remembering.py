@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.store.database import Store
 
 LARGEST = 1 << 26
 """Bytes of logits of one batch beyond which nothing is kept: reading them back would not be much faster."""
 
 
-_KEPT = (torch.float16, torch.float32, torch.float64)
+_KEPT = ("float16", "float32", "float64")
 
 
 class Model(Protocol):
@@ -32,7 +34,7 @@ class Model(Protocol):
         """Of the logits of one image."""
         ...
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(self, images: Array) -> Array:
         """Compute logits."""
         ...
 
@@ -47,9 +49,11 @@ class Remembering:
         model: computes what is not known.
         store: keeps it.
         identity: all that decides the logits besides the pixels: model, normalisation, types, versions, threads.
+        plain: whether images come, and what is remembered goes, as numpy arrays, so that torch need not be imported.
     """
 
-    def __init__(self, model: Model, store: Store, identity: dict[str, str]) -> None:
+    def __init__(self, model: Model, store: Store, identity: dict[str, str], *, plain: bool = False) -> None:
+        self.plain = plain
         self._model, self._store = model, store
         self._identity = json.dumps(identity, sort_keys=True).encode()
         self.hits = 0
@@ -64,7 +68,7 @@ class Remembering:
         """See `Model`."""
         return self._model.output_shape
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(self, images: Array) -> Array:
         """Compute logits, or read them.
 
         Args:
@@ -80,40 +84,43 @@ class Remembering:
         self.keep(images, found)
         return found
 
-    def recall(self, images: torch.Tensor) -> torch.Tensor | None:
+    def recall(self, images: Array) -> Array | None:
         """Read the logits of a batch, [B, K, H, W]; None where they are not known."""
         known = _read(self._store.get(self._key(images)))
         if known is None or known.shape[0] != images.shape[0]:
             return None
         self.hits += 1
-        return known
+        return known if self.plain else arrays.tensor(known)
 
-    def keep(self, images: torch.Tensor, found: torch.Tensor) -> None:
+    def keep(self, images: Array, found: Array) -> None:
         """Write the logits of a batch that the model computed, unless they are too large or not finite."""
-        kept = found.device.type == "cpu" and found.dtype in _KEPT and found.nbytes <= LARGEST
-        if kept and bool(torch.isfinite(found).all()):
-            self._store.put(self._key(images), "logits", _written(found))
+        where = found.device if isinstance(found, np.ndarray) else found.device.type
+        if where != "cpu" or arrays.kind(found) not in _KEPT or found.nbytes > LARGEST:
+            return
+        logits = arrays.host(found)
+        if np.isfinite(logits).all():
+            self._store.put(self._key(images), "logits", _written(logits))
 
-    def _key(self, images: torch.Tensor) -> bytes:
-        pixels = images.detach().cpu().contiguous()
+    def _key(self, images: Array) -> bytes:
+        pixels = np.ascontiguousarray(arrays.host(images))
         digest = hashlib.sha256(self._identity)
         digest.update(f"\0{pixels.dtype} {list(pixels.shape)}\0".encode())
-        digest.update(pixels.view(torch.uint8).numpy().data)
+        digest.update(pixels.view(np.uint8).data)
         return digest.digest()
 
 
-def _written(logits: torch.Tensor) -> bytes:
+def _written(logits: npt.NDArray[Any]) -> bytes:
     out = io.BytesIO()
-    np.lib.format.write_array(out, logits.detach().contiguous().numpy(), allow_pickle=False)
+    np.lib.format.write_array(out, np.ascontiguousarray(logits), allow_pickle=False)
     return out.getvalue()
 
 
-def _read(value: bytes | None) -> torch.Tensor | None:
+def _read(value: bytes | None) -> npt.NDArray[Any] | None:
     """The array that was written; its digest has been compared."""
     if value is None:
         return None
     try:
-        found = np.lib.format.read_array(io.BytesIO(value), allow_pickle=False)
-        return torch.from_numpy(found)
+        found: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(value), allow_pickle=False)
+        return found
     except (ValueError, TypeError, EOFError):
         return None

@@ -22,7 +22,7 @@ from robspec.semantics.norm import L2, decimal_text, directed_text
 from robspec.syntax import format_file, parse
 from robspec.train.config import BY_FOLDER, Config
 from robspec.verify.backend import choose
-from robspec.verify.constant import Established
+from robspec.verify.established import Established
 from robspec.verify.result import CheckReport
 from robspec.verify.run import LogitsModel, check
 

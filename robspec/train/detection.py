@@ -28,7 +28,8 @@ from robspec.train.building import build, check_design
 from robspec.train.config import Config
 from robspec.train.task import Console
 from robspec.verify.backend import choose
-from robspec.verify.constant import Established, establish
+from robspec.verify.constant import establish
+from robspec.verify.established import Established
 from robspec.verify.run import check
 
 SPEC = "model.rspec"

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import torch
 
+from robspec.arrays import tensor
 from robspec.bounds import open_bound
 from robspec.bounds.context import LEFT_OUT, Context
 from robspec.ir.plans import Accuracy, Stability, Sum, Weighted, unweighted
@@ -52,9 +53,9 @@ def as_labelled(metric: Metric, clean: Context) -> tuple[Metric, torch.Tensor | 
         return metric, None
     plan = unweighted(metric.plan)
     if not isinstance(plan, Stability):
-        return metric, clean.seen(metric)
-    looked = clean.seen(metric, annotated=False)
-    labels = two_sided(clean.logits).argmax(dim=1)
+        return metric, tensor(clean.seen(metric))
+    looked = tensor(clean.seen(metric, annotated=False))
+    labels = two_sided(tensor(clean.logits)).argmax(dim=1)
     if looked is not None:
         labels = torch.where(looked == LEFT_OUT, LEFT_OUT, labels)
     same = Weighted(Accuracy()) if metric.weighted else Accuracy()
@@ -85,7 +86,7 @@ def values_of(metric: Metric, clean: Context, seen: Context, constant: Constant)
     compared = Context(seen.backend, seen.logits, labels, LEFT_OUT, None, seen.weights)
     if constant.rounding:
         # Whatever the clean prediction is where rounding leaves it open, the pixel may have kept it.
-        open_ = arithmetic.undecided(clean.logits, constant.rounding)
+        open_ = arithmetic.undecided(tensor(clean.logits), constant.rounding)
         compared = arithmetic.in_favour(compared, turned, constant, open_)
     return open_bound(turned, compared, exact).clean()
 
@@ -108,7 +109,7 @@ def _goal(metric: Metric, clean: Context, threshold: torch.Tensor) -> MetricGoal
     turned, labels = as_labelled(metric, clean)
     if labels is None:
         labels = torch.zeros((len(clean), *clean.logits.shape[2:]), dtype=torch.int64)
-    return MetricGoal(turned, labels, clean.weights if metric.weighted else None, threshold)
+    return MetricGoal(turned, labels, tensor(clean.weights) if metric.weighted else None, threshold)
 
 
 def _objective(objective: Objective, clean: Context, constant: Constant) -> Goal:

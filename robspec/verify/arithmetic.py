@@ -11,24 +11,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.bounds.context import Context
 from robspec.bounds.settled import Order, settled
 from robspec.errors import RobspecError, SoundnessAlarm
-from robspec.function.program import AnyProgram
 from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Precisions, Ranked
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
 from robspec.lipschitz import directed
-from robspec.lipschitz.rounding.cache import cached
-from robspec.lipschitz.rounding.images import PIXELS
-from robspec.lipschitz.rounding.statement import Statement, state
-from robspec.models.kernels import keeps_subnormals
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
 from robspec.semantics.norm import Norm
 from robspec.verify.errors import NotProvableError, OptionValueError
 from robspec.verify.result import Value
+
+if TYPE_CHECKING:
+    import torch
+
+    from robspec.function.program import AnyProgram
+    from robspec.lipschitz.rounding.statement import Statement
 
 _AVERAGES = (Mean, PooledMean)
 _FAR = 1e308
@@ -49,6 +54,11 @@ def rounding_of(
     Raises:
         NotProvableError: E0403, some operation has no bound, or no l2 constant.
     """
+    # What only proofs need is imported for them.
+    from robspec.lipschitz.rounding.cache import cached
+    from robspec.lipschitz.rounding.statement import state
+    from robspec.models.kernels import keeps_subnormals
+
     if not keeps_subnormals():
         raise NotProvableError(
             "torch.set_flush_denormal(True)",
@@ -175,7 +185,7 @@ def _beside(value: Fraction, rounding: Fraction) -> Fraction:
     return max(value, rounding * _NEGLIGIBLE) if value else value
 
 
-def in_favour(context: Context, metric: Metric, constant: Constant, settled: torch.Tensor | None = None) -> Context:
+def in_favour(context: Context, metric: Metric, constant: Constant, settled: Array | None = None) -> Context:
     """Give logits by which a metric is worth at least what it is over the reals, whatever rounding did.
 
     Args:
@@ -275,14 +285,14 @@ def best_of_objects(metric: Metric, clean: Fraction | None, objects: int, *, set
     return min(ends) if metric.lower_is_better else max(ends)
 
 
-def _apart(logits: torch.Tensor, labels: torch.Tensor | None, delta: Fraction) -> torch.Tensor:
+def _apart(logits: Array, labels: Array | None, delta: Fraction) -> Array:
     """Move the scores of anomalies up and those of normal images down, as far as rounding allows."""
     if labels is None:
         raise ValueError("ranked scores need labels")
-    found = logits.to(torch.float64)
-    sign = torch.where(labels.reshape(-1, *[1] * (found.ndim - 1)) == 1, 1.0, -1.0).to(found.dtype)
+    found = arrays.doubles(logits)
+    sign = np.where(arrays.host(labels).reshape(-1, *[1] * (found.ndim - 1)) == 1, 1.0, -1.0)
     moved = found + sign * directed.ceil_float(delta)
-    return torch.nextafter(moved, sign * torch.inf)
+    return arrays.like(np.nextafter(moved, sign * np.inf), logits)
 
 
 def undecided(logits: torch.Tensor, delta: Fraction) -> torch.Tensor:
@@ -295,7 +305,7 @@ def undecided(logits: torch.Tensor, delta: Fraction) -> torch.Tensor:
     Returns:
         bool [B, H, W].
     """
-    reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
+    reach = _near(delta)
     if logits.shape[1] == 1:
         return logits[:, 0].abs() <= reach
     first, second = logits.topk(2, dim=1).values.unbind(1)
@@ -309,6 +319,8 @@ def pixels_off(program: Program, norm: Norm) -> Fraction:
         program: the compiled specification.
         norm: of the attack.
     """
+    from robspec.lipschitz.rounding.images import PIXELS
+
     model = program.model
     each = max(abs(model.low), abs(model.high)) * PIXELS
     exponent = Fraction(0) if norm.p is None else 1 / norm.p
@@ -316,12 +328,12 @@ def pixels_off(program: Program, norm: Norm) -> Fraction:
 
 
 def favourable(
-    logits: torch.Tensor,
-    labels: torch.Tensor | None,
+    logits: Array,
+    labels: Array | None,
     delta: Fraction,
     metric: Metric,
-    settled: torch.Tensor | None = None,
-) -> torch.Tensor:
+    settled: Array | None = None,
+) -> Array:
     """Decide in favour of a metric wherever rounding leaves that open.
 
     Of a metric of a class set a pixel is right on its side of the set, whichever class it is taken for. Of an average
@@ -340,40 +352,54 @@ def favourable(
     """
     if labels is None:
         return logits
-    reach = 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
-    labels, classes = labels.to(logits.device), logits.shape[1]
-    if classes == 1:
-        near = logits[:, 0].abs() <= reach
-        near = near if settled is None else near | settled
-        moved = near & ((labels == 0) | (labels == 1)) & ((logits[:, 0] > 0) != (labels == 1))
-        if not bool(moved.any()):
-            return logits
-        sure = torch.where(labels == 1, 1.0, -1.0).to(logits.dtype)
-        return torch.where(moved, sure, logits[:, 0])[:, None]
-    wrong = (labels >= 0) & (labels < classes) & (logits.max(1).indices != labels)
-    image, row, column = wrong.nonzero(as_tuple=True)
+    given = (arrays.host(logits), arrays.host(labels), None if settled is None else arrays.host(settled))
+    found = _single(*given, delta) if logits.shape[1] == 1 else _several(*given, delta, metric)
+    return logits if found is None else arrays.like(found, logits)
+
+
+def _near(delta: Fraction) -> float:
+    """How far apart two logits may be that are level within delta; one rounding is covered by the ninth digit."""
+    return 2.0 * directed.ceil_float(delta) * (1.0 + 1e-9)
+
+
+def _single(logits: FloatArray, labels: IntArray, settled: BoolArray | None, delta: Fraction) -> FloatArray | None:
+    """`favourable` of a single logit, None where nothing changes."""
+    near = np.abs(logits[:, 0]) <= _near(delta)
+    near = near if settled is None else near | settled
+    moved = near & ((labels == 0) | (labels == 1)) & ((logits[:, 0] > 0) != (labels == 1))
+    if not moved.any():
+        return None
+    found: FloatArray = np.where(moved, np.where(labels == 1, 1.0, -1.0), logits[:, 0])[:, None]
+    return found
+
+
+def _several(
+    logits: FloatArray, labels: IntArray, settled: BoolArray | None, delta: Fraction, metric: Metric
+) -> FloatArray | None:
+    """`favourable` of several logits, None where nothing changes."""
+    classes = logits.shape[1]
+    wrong = (labels >= 0) & (labels < classes) & (logits.argmax(axis=1) != labels)
+    image, row, column = np.nonzero(wrong)
     rows, mine = logits[image, :, row, column], labels[image, row, column]
-    top = rows.amax(1, keepdim=True)
-    bar = top if metric.rank == 1 else rows.topk(min(metric.rank, classes), dim=1).values[:, -1:]
-    # The difference is rounded once, which the ninth digit covers.
-    near = bar - rows <= reach
-    right = near.gather(1, mine[:, None])[:, 0]
+    top = rows.max(axis=1, initial=-np.inf)
+    rank = min(metric.rank, classes)
+    bar = top if rank == 1 else np.partition(rows, classes - rank, axis=1)[:, classes - rank]
+    near = bar[:, None] - rows <= _near(delta)
+    right = near[np.arange(len(mine)), mine]
     right = right if settled is None else right | settled[image, row, column]
     average = isinstance(metric.plan, _AVERAGES)
-    chosen = torch.where(right, mine, -1)
+    chosen = np.where(right, mine, -1)
     if average:
-        chosen = torch.where((chosen < 0) & (near.sum(1) > 1), classes, chosen)
+        chosen = np.where((chosen < 0) & (near.sum(axis=1) > 1), classes, chosen)
     elif metric.classes:
-        inside = torch.isin(torch.arange(classes, device=rows.device), torch.tensor(metric.classes))
+        inside = np.isin(np.arange(classes), metric.classes)
         side = near & (inside[None] == inside[mine][:, None])
-        chosen = torch.where((chosen < 0) & side.any(1), side.to(torch.uint8).argmax(1), chosen)
+        chosen = np.where((chosen < 0) & side.any(axis=1), side.argmax(axis=1), chosen)
     moved = chosen >= 0
-    if not bool(moved.any()) and not isinstance(metric.plan, PooledMean):
-        return logits
-    found = logits.clone()
-    if average:
-        nothing = torch.full_like(logits[:, :1], -_FAR)
-        found = torch.cat([found, nothing], 1)
-    raised = top[:, 0] + torch.clamp(top[:, 0].abs(), min=1.0)
+    if not moved.any() and not isinstance(metric.plan, PooledMean):
+        return None
+    nothing = np.full_like(logits[:, : int(average)], -_FAR)
+    found = np.concatenate([logits, nothing], axis=1)
+    raised = top + np.maximum(np.abs(top), 1.0)
     found[image[moved], chosen[moved], row[moved], column[moved]] = raised[moved]
     return found

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
@@ -167,13 +168,14 @@ class Attacker:
         context = self._context(batch, self._model.logits(images))
         count, starts = len(images), self.effort.restarts
         goal = goal_of(query, point, context, constant)
-        margins = goal.margins(context.logits)
+        logits = tensor(context.logits)
+        margins = goal.margins(logits)
         wrong = (margins < 0).sum(dim=1).double()
         eps = query.budgets[point] if isinstance(query, WorstCaseQuery) else None
         single = self._program.model.plane[0] == 1
         if eps is None:
             # Of an accuracy as many as it takes; of a ratio too many, of which a method leaves out those that resist.
-            lost = goal.value(context.logits).clamp(0.0, 1.0)
+            lost = goal.value(logits).clamp(0.0, 1.0)
             aim = ((margins != 0).sum(dim=1) * lost - 1e-6).ceil().clamp_min(1.0)
             radius = torch.full((count,), math.inf, dtype=torch.float64)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.bounds.context import Context
 from robspec.bounds.mislabelled import counts_of
 from robspec.bounds.objects import classes_of, value_at
@@ -122,7 +123,7 @@ def candidates(
                 continue
             ways = torch.from_numpy(chosen)[:, :, None, :]
             # A little beyond the threshold, as far as its distances there are typical.
-            gaps = (context.logits - cut).abs()[ways != 0]
+            gaps = (tensor(context.logits) - cut).abs()[ways != 0]
             beyond = 0.02 * float(gaps.double().mean()) + 1e-4
 
             def loss(logits: Tensor, ways: Tensor = ways, beyond: float = beyond) -> Tensor:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from robspec.arrays import tensor
 from robspec.bounds.context import Context
 from robspec.ir.plans import Mean, Pooled, PooledMean, Quotient, Ranked
 from robspec.verify.attack_dataset import DatasetAttack
@@ -43,13 +44,13 @@ class PooledSearch:
         ends: tuple[float, float],
         late: Callable[[], bool],
     ) -> None:
-        labels = clean.seen(attack.metric)
+        labels = tensor(clean.seen(attack.metric))
         if labels is None:
             raise ValueError("a metric that can be attacked has labels")
         self._model, self._images, self._labels, self._attack = model, images, labels, attack
         self._effort, self._ends, self._late = effort, ends, late
         self._goal = self._ratio(labels)
-        self._before = self._harmed(clean.logits)
+        self._before = self._harmed(tensor(clean.logits))
 
     def _ratio(self, labels: Tensor) -> MetricGoal | None:
         metric, plan = self._attack.metric, self._attack.metric.plan

@@ -23,10 +23,10 @@ def choose(name: str, device: str = "cpu") -> Backend:
     Raises:
         BackendUnavailableError: no such backend, or it cannot run here (E0405).
     """
+    if name == "auto" and device == "cpu" and TIERED.unavailable() is None:
+        return TIERED  # before the others are imported to be listed
     found = backends()
     if name == "auto":
-        if device == "cpu" and TIERED.unavailable() is None:
-            return TIERED
         for candidate in PREFERENCE[device]:
             if candidate in found and found[candidate].unavailable() is None:
                 return found[candidate]

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.bounds.context import LEFT_OUT, Context
 from robspec.data.content import digest
 from robspec.ir.types import Metric, Program
@@ -76,7 +79,7 @@ class Census:
             p.name for p in program.properties if any(r.confidence is not None for r in p.requirements)
         ]
 
-    def meet(self, names: Sequence[str], images: torch.Tensor) -> None:
+    def meet(self, names: Sequence[str], images: Array) -> None:
         """Compare the images of a batch with all that came before.
 
         Args:
@@ -117,16 +120,15 @@ class Census:
                 self.by_class[k] += len(scene.objects.real(k))
             self.pixels += len(scene.objects.boxes)
 
-    def _annotated(self, names: Sequence[str], labels: torch.Tensor) -> None:
+    def _annotated(self, names: Sequence[str], labels: Array) -> None:
         ignore = self._program.data.ignore
-        self.pixels += labels.numel()
-        found = labels
-        if ignore is not None and bool((labels == ignore).any()):
+        found = labels = arrays.host(labels)
+        self.pixels += labels.size
+        if ignore is not None and (labels == ignore).any():
             left_out = labels == ignore
             self.ignored += int(left_out.sum())
-            self.all_ignored += [
-                n for n, all_out in zip(names, left_out.flatten(1).all(1).tolist(), strict=True) if all_out
-            ]
+            whole = left_out.reshape(len(names), -1).all(axis=1).tolist()
+            self.all_ignored += [n for n, all_out in zip(names, whole, strict=True) if all_out]
             found = labels[~left_out]
         _add(self.by_class, found)
 
@@ -134,16 +136,18 @@ class Census:
         annotated = view.metric.needs_masks
         whole = context.seen(replace(view.metric, region=(), region_mask=False), annotated=annotated)
         seen = context.seen(view.metric, annotated=annotated)
-        before = torch.ones(context.shape, dtype=torch.bool) if whole is None else whole != LEFT_OUT
-        kept = torch.ones(context.shape, dtype=torch.bool) if seen is None else seen != LEFT_OUT
+        every = np.ones(context.shape, dtype=np.bool_)
+        before = every if whole is None else arrays.host(whole) != LEFT_OUT
+        kept = every if seen is None else arrays.host(seen) != LEFT_OUT
         if view.metric.weighted and context.weights is not None:
-            kept &= context.weights > 0
+            kept = kept & (arrays.host(context.weights) > 0)
         view.pixels += int(before.sum())
         view.counted += int(kept.sum())
-        view.empty += [n for n, some in zip(names, kept.flatten(1).any(1).tolist(), strict=True) if not some]
+        left = np.logical_or.reduce(kept.reshape(len(names), -1), axis=1)
+        view.empty += [n for n, some in zip(names, left.tolist(), strict=True) if not some]
         if annotated and seen is not None:
             view.by_class = view.by_class or [0] * len(self.by_class)
-            _add(view.by_class, seen[kept])
+            _add(view.by_class, arrays.host(seen)[kept])
 
     def _refuse(self, names: Sequence[str]) -> None:
         raise RepeatedImages(
@@ -166,6 +170,6 @@ def _key(metric: Metric) -> Key:
     return (metric.region, metric.region_mask, metric.weighted, metric.needs_masks)
 
 
-def _add(counts: list[int], labels: torch.Tensor) -> None:
-    for k, n in enumerate(torch.bincount(labels.flatten(), minlength=len(counts)).tolist()):
+def _add(counts: list[int], labels: npt.NDArray[np.int64]) -> None:
+    for k, n in enumerate(np.bincount(labels.ravel(), minlength=len(counts)).tolist()):
         counts[k] += n

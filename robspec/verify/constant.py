@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -22,12 +22,13 @@ from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.lipschitz.rounding.images import box_of
-from robspec.lipschitz.tail import Tail, find
+from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
 from robspec.verify.arithmetic import rounding_of, with_rounding
 from robspec.verify.errors import NotProvableError, OptionValueError
+from robspec.verify.established import Established
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.result import ClaimResult, Verdict
 from robspec.verify.smoothed import answerable
@@ -41,31 +42,6 @@ _SAMPLES = (
 )
 _NO_FUNCTION = ("E0503", "E0504")
 """Refusals of programs that are no function of one image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Established:
-    """The constants of a check.
-
-    Args:
-        constants: one per property, for its norm, image to logits, normalisation included.
-        claims: what became of the specification's claim.
-        notes: lines for the report.
-        proofs: the proof of each property's constant, None where it is assumed; or empty.
-        apart: whether it is proved that the logits of an image depend on no other image of the batch.
-        arithmetic: what is said of rounding; empty where the forward pass is taken as exact.
-        unreal: why that is so where nobody asked for it; else empty.
-        tail: the fixed up-sampling that the network ends in, where bounds look at the logits before it; else None.
-    """
-
-    constants: tuple[Constant, ...]
-    claims: tuple[ClaimResult, ...] = ()
-    notes: tuple[str, ...] = ()
-    proofs: tuple[Derivation | None, ...] = ()
-    apart: bool = True
-    arithmetic: str = ""
-    unreal: str = ""
-    tail: Tail | None = None
 
 
 def establish(

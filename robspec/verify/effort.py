@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robspec.ir.types import Model
 from robspec.semantics.constant import Constant
+from robspec.verify.attacks import DEFAULT
 
-DEFAULT = "pgd"
 _PIXELS = 1 << 18
 """Pixels whose gradients are taken at once: what they need lies within a gigabyte for the networks at hand."""
 _MOST = 16

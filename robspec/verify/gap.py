@@ -15,10 +15,11 @@ from robspec.kernels.knapsack import Backend
 from robspec.lipschitz.derivation import Cost, Derivation
 from robspec.lipschitz.measure import measure
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import decimal_text, directed_text
+from robspec.semantics.norm import directed_text, shortest
 from robspec.verify import arithmetic
 from robspec.verify.aimed import searchable
-from robspec.verify.constant import Established, scales, search_range
+from robspec.verify.constant import scales, search_range
+from robspec.verify.established import Established
 from robspec.verify.provable import Asked, largest_budgets
 from robspec.verify.result import CheckReport, Gap, PropertyResult, RequirementResult, Value, Verdict
 from robspec.verify.run import ImageSource, LogitsModel
@@ -116,12 +117,6 @@ def _explained(
     spent = time.perf_counter() - began
     times = replace(report.times, reasons=report.times.reasons + spent, total=report.times.total + spent)
     return replace(report, properties=tuple(properties), times=times)
-
-
-def shortest(value: Fraction) -> str:
-    """Write a number exactly where it is a short decimal, as the budgets tried are, else rounded down."""
-    rounded = directed_text(value, 9, up=False)
-    return decimal_text(value) if Fraction(rounded) == value else directed_text(value, 6, up=False)
 
 
 def costliest(proof: Derivation, program: Program) -> Cost | None:

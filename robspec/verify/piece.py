@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from robspec.arrays import tensor
 from robspec.bounds.context import Context
 from robspec.kernels.knapsack import Backend
 from robspec.oracle.scene import IntArray, Scene
@@ -62,10 +63,10 @@ class Piece:
 def pieces(context: Context) -> list[Piece]:
     """Take every image of a batch."""
 
-    def of(tensor: torch.Tensor | None, i: int) -> torch.Tensor | None:
-        return None if tensor is None else tensor[i].detach().cpu()
-
-    return [
-        Piece(context.logits[i].detach().cpu(), of(context.labels, i), of(context.region, i), of(context.weights, i))
-        for i in range(len(context))
-    ]
+    logits, *rest = (
+        None if part is None else tensor(part).detach().cpu()
+        for part in (context.logits, context.labels, context.region, context.weights)
+    )
+    if logits is None:
+        raise ValueError("a batch has logits")
+    return [Piece(logits[i], *(None if part is None else part[i] for part in rest)) for i in range(len(context))]

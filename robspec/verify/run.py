@@ -6,22 +6,18 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import Protocol, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import robspec
-from robspec import stopping
+from robspec import arrays, stopping
 from robspec.bounds.context import Context
 from robspec.data.batching import default_batch_size
 from robspec.ir.types import Detector, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.semantics.constant import Constant
 from robspec.semantics.smoothing import Smoothing
-from robspec.smoothing import sampling
 from robspec.verify import seen
 from robspec.verify.census import Census
-from robspec.verify.constant import Established
 from robspec.verify.decide import decide
 from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
@@ -29,6 +25,13 @@ from robspec.verify.gained import Gained
 from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
 from robspec.verify.smoothed import SmoothedEvaluator
+
+if TYPE_CHECKING:
+    import torch
+
+    from robspec.arrays import Array
+    from robspec.smoothing import sampling
+    from robspec.verify.established import Established
 
 _STANDS_ON = ("torch", "numpy", "numba", "orthogonium", "sympy", "lark")
 
@@ -92,6 +95,19 @@ class LogitsModel(Protocol):
         ...
 
 
+class PlainModel(Protocol):
+    """A model that may answer without torch, from what it remembers."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it does, and images are given to it as numpy arrays."""
+        ...
+
+    def logits(self, images: Array) -> Array:
+        """Run the model, or remember, [B, C, H, W] to [B, K, H, W]."""
+        ...
+
+
 Answers: TypeAlias = Sequence[Sequence[ImageResult]]
 """What was found of each image of a batch, property by property; empty for a pooled one."""
 
@@ -99,7 +115,7 @@ Answers: TypeAlias = Sequence[Sequence[ImageResult]]
 class Watch(Protocol):
     """What the check tells of a model's conduct; see `robspec.models.conduct`."""
 
-    def meet(self, names: Sequence[str], images: torch.Tensor, logits: torch.Tensor) -> None:
+    def meet(self, names: Sequence[str], images: Array, logits: Array) -> None:
         """Look at one batch and its logits."""
         ...
 
@@ -138,7 +154,7 @@ def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
 
 def check(
     program: Program,
-    model: LogitsModel,
+    model: LogitsModel | PlainModel,
     data: ImageSource,
     backend: Backend,
     established: Established,
@@ -150,7 +166,7 @@ def check(
     times: Times | None = None,
     watch: Watch | None = None,
     sampled: LogitsModel | None = None,
-    sampler: Callable[[sampling.Model, torch.Tensor, Smoothing, int], sampling.Counts] = sampling.sample,
+    sampler: Callable[[sampling.Model, torch.Tensor, Smoothing, int], sampling.Counts] | None = None,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
 
@@ -166,7 +182,7 @@ def check(
         observe: called with each batch, the names of its images and what was certified of them, property by property.
         times: seconds already spent, added to.
         sampled: computes the logits of images under noise, which are not worth keeping; by default the model.
-        sampler: counts decisions under noise.
+        sampler: counts decisions under noise; by default in this process.
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
@@ -186,9 +202,15 @@ def check(
     gathered = [(p, c) for p, c in pairs if not (is_pooled(p) or p.smoothing)]
     whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
     smoothed = SmoothedEvaluator(
-        program, sampled or model, backend, len(data), apart=established.apart, sampler=sampler
+        program,
+        cast("sampling.Model", sampled or model),
+        backend,
+        len(data),
+        apart=established.apart,
+        sampler=sampler,
     )
     census = Census(program)
+    plain = getattr(model, "plain", False)
     tail, gained = established.tail, Gained(pairs)
     evaluated = 0
     size = batch_size or default_batch_size(program.model)
@@ -202,14 +224,15 @@ def check(
                 if watch is not None:
                     watch.finish()
                 break
-            census.meet(batch.names, batch.images)
+            images = getattr(batch, "arrays", batch).images if plain else batch.images
+            census.meet(batch.names, images)
             mark = time.perf_counter()
-            logits = model.logits(batch.images)
+            logits = model.logits(images)
             # Before anything is added up: sampling takes long, and what is interrupted leaves no half of a batch.
-            smoothed.meet(batch.images)
+            smoothed.meet(images)
             times.forward += time.perf_counter() - mark
             if watch is not None:
-                watch.meet(batch.names, batch.images, logits)
+                watch.meet(batch.names, images, logits)
             mark = time.perf_counter()
             context = seen.context(program, backend, model, logits, batch, tail)
             refuse_non_finite(context, batch.names)
@@ -235,7 +258,7 @@ def check(
         smoothed.close()
         raise
     complete = evaluated == len(data)
-    forward = str(logits.dtype).removeprefix("torch.") if evaluated else "float32"
+    forward = arrays.kind(logits) if evaluated else "float32"
     mark = time.perf_counter()
     # All images are through: a signal that comes now must not take them with it.
     with stopping.held():

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
+from robspec import arrays
+from robspec.arrays import Array
 from robspec.bounds.context import Coarse, Context
 from robspec.bounds.scene import Scene, centres_of
 from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
-from robspec.kernels.detection import FloatArray, Objects
+from robspec.kernels.detection import Objects
 from robspec.kernels.knapsack import Backend
-from robspec.lipschitz.tail import Tail
 from robspec.verify.errors import NonFiniteLogitsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from robspec.lipschitz.tail import Tail
 
 
 class BoxesModel(Protocol):
@@ -70,7 +75,7 @@ def context(
     program: Program,
     backend: Backend,
     model: object,
-    logits: torch.Tensor,
+    logits: Array,
     batch: Batch,
     tail: Tail | None = None,
 ) -> Context:
@@ -92,18 +97,19 @@ def context(
     if detector is not None:
         places = None if boxes is None else boxes.logits(batch.images)
         scenes = (detector, _scenes(program, detector, logits, places, batch))
-    rest = (batch.labels, program.data.ignore, batch.region, batch.weights)
-    given = logits if tail is None else Coarse(logits, tail.grid, tail.enlarge)
+    given = logits if tail is None else Coarse(logits, tail.grid, lambda few: tail.enlarge(arrays.tensor(few)))
+    beside = getattr(batch, "arrays", batch)
+    rest = (beside.labels, program.data.ignore, beside.region, beside.weights)
     return Context(backend, given, *rest, scenes=scenes)
 
 
 def _scenes(
-    program: Program, detector: Detector, logits: torch.Tensor, boxes: torch.Tensor | None, batch: Batch
+    program: Program, detector: Detector, logits: Array, boxes: Array | None, batch: Batch
 ) -> tuple[Scene, ...]:
     _, height, width = program.model.input_shape
     centres = centres_of(detector.strides, height, width) if detector.strides else None
-    scores = _doubles(logits)[:, :, 0, :]
-    places = None if boxes is None else np.ascontiguousarray(_doubles(boxes)[:, :, 0, :].transpose(0, 2, 1))
+    scores = arrays.doubles(logits)[:, :, 0, :]
+    places = None if boxes is None else np.ascontiguousarray(arrays.doubles(boxes)[:, :, 0, :].transpose(0, 2, 1))
     if places is not None:
         for name, rows in zip(batch.names, places, strict=True):
             if not math.isfinite(float(np.abs(rows).max(initial=0.0))):
@@ -118,7 +124,3 @@ def _scenes(
         Scene(s, None if places is None else places[i], centres, o)
         for i, (s, o) in enumerate(zip(scores, objects, strict=True))
     )
-
-
-def _doubles(values: torch.Tensor) -> FloatArray:
-    return np.asarray(values.detach().cpu().to(torch.float64).numpy())

@@ -10,12 +10,12 @@ alone. Of a detector that matches by location each score is an item: 1 where it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from robspec.bounds.context import Context
 from robspec.bounds.scene import threshold_of
@@ -28,11 +28,15 @@ from robspec.notes import Note, percent
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, LINF, decimal_text
 from robspec.semantics.smoothing import Smoothing
-from robspec.smoothing.sampling import Counts, Model, sample
 from robspec.smoothing.testing import enough, histogram, least_hits, radii
 from robspec.verify import seen
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
 from robspec.verify.result import ImageResult, Value
+
+if TYPE_CHECKING:
+    import torch
+
+    from robspec.smoothing.sampling import Counts, Model
 
 _MOST = 10_000
 """Samples that a specification may ask for."""
@@ -86,7 +90,7 @@ class SmoothedEvaluator:
         images: int,
         *,
         apart: bool = True,
-        sampler: Callable[[Model, torch.Tensor, Smoothing, int], Counts] = sample,
+        sampler: Callable[[Model, torch.Tensor, Smoothing, int], Counts] | None = None,
     ) -> None:
         self._sampler = sampler
         self._program, self._model, self._backend, self._images = program, model, backend, max(images, 1)
@@ -101,11 +105,15 @@ class SmoothedEvaluator:
             for _ in range(2)
         )
 
-    def meet(self, images: torch.Tensor) -> None:
+    def meet(self, images: Iterable[torch.Tensor]) -> None:
         """Sample a batch of images, float32 [B, C, H, W], for every property that asks for it."""
-        self._seen = {
-            s: [self._sampler(self._model, image, s, self._chunk) for image in images] for s in asked(self._program)
-        }
+        settings = asked(self._program)
+        if not settings:
+            return
+        from robspec.smoothing.sampling import sample
+
+        take = self._sampler or sample
+        self._seen = {s: [take(self._model, image, s, self._chunk) for image in images] for s in settings}
 
     def answer(self, prop: Property, smoothing: Smoothing, batch: seen.Batch) -> list[ImageResult]:
         """Answer a property for the images that were sampled last.
@@ -199,18 +207,21 @@ class SmoothedEvaluator:
             self._short[prop.name] = (eps, needed)
 
     def _context(self, batch: seen.Batch, certified: Sequence[tuple[Counts, np.ndarray]]) -> Context:
-        logits = torch.stack([self._logits(c.chosen, held) for c, held in certified])
+        logits = np.stack([self._logits(c.chosen, held) for c, held in certified])
         return seen.context(_at_zero(self._program), self._backend, None, logits, batch)
 
-    def _logits(self, chosen: np.ndarray, held: np.ndarray) -> torch.Tensor:
+    def _logits(self, chosen: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Logits [K, H, W] that say what is certified, and nothing else."""
         channels = self._program.model.plane[0]
-        kept = torch.from_numpy(held).float()
+        kept = held.astype(np.float32)
+        side = (2 * chosen.astype(np.float32) - 1) * kept
         if self._program.model.detector is not None:
-            return ((2 * torch.from_numpy(chosen).float() - 1) * kept)[:, None]
+            return side[:, None]
         if channels == 1:
-            return ((2 * torch.from_numpy(chosen).float() - 1) * kept)[None]
-        return torch.zeros(channels, *chosen.shape).scatter_(0, torch.from_numpy(chosen)[None], kept[None])
+            return side[None]
+        found = np.zeros((channels, *chosen.shape), dtype=np.float32)
+        np.put_along_axis(found, chosen[None], kept[None], axis=0)
+        return found
 
     def _clean(self, prop: Property, batch: seen.Batch, counts: Sequence[Counts]) -> list[Fraction | None]:
         """What the classes chosen are worth, an estimate."""

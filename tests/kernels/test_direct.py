@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robspec.kernels import _jit
-from robspec.kernels.knapsack import _classes, _histogram, _select, array, reference
+from robspec.kernels.knapsack import (
+    Items,
+    LogitsBatch,
+    _classes,
+    _histogram,
+    _margins,
+    _select,
+    array,
+    cpu,
+    reference,
+)
+from robspec.kernels.knapsack._cpu_classes import SingleClass
 from robspec.kernels.knapsack._spending import Spending
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.cpu import _Compiled
@@ -71,7 +84,8 @@ def test_what_a_budget_refuses() -> None:
         Budget.of(F(1), F(1), None, 4, single=False, squared=True)
 
 
-def test_the_least_quotient_by_hand() -> None:
+@pytest.mark.parametrize("steps", [_classes, array, reference])
+def test_the_least_quotient_by_hand(steps: Any) -> None:
     none = np.array([], dtype=np.int64)
     counts = np.array([2, 1, 1, 2], dtype=np.int64)
     iou, union = np.array([1, 0, 0, 0]), np.array([1, 1, 1, 0])
@@ -83,17 +97,61 @@ def test_the_least_quotient_by_hand() -> None:
         (np.array([2]), np.array([1, 2]), 3, (1, 5)),
         (np.array([2, 2]), np.array([0, 2]), 4, (0, 5)),
     ):
-        assert _classes.worst_quotient(leave, enter, limit, counts, iou, union) == (*expected, False)
+        n, d, vanishes = steps.worst_quotient(leave, enter, limit, counts, iou, union)
+        assert (F(int(n), int(d)), vanishes) == (F(*expected), False)
     lost, rest = np.array([0, 0, -1, 0]), np.array([0, 0, 1, 1])
     zero = np.array([1, 0, 0, 1], dtype=np.int64)
-    n, d, vanishes = _classes.worst_quotient(none, np.array([1]), 1, zero, lost, rest)
+    n, d, vanishes = steps.worst_quotient(none, np.array([1]), 1, zero, lost, rest)
     assert vanishes
     assert (n, d) == (0, 0)
-    n, d, vanishes = _classes.worst_quotient(np.array([1]), np.array([1]), 1, zero, lost, rest)
-    assert (n, d, vanishes) == (-1, 2, True)
+    n, d, vanishes = steps.worst_quotient(np.array([1]), np.array([1]), 1, zero, lost, rest)
+    assert vanishes
+    assert F(int(n), int(d)) == F(-1, 2)
+    # A denominator that vanishes for the second choice, of four.
+    n, d, vanishes = steps.worst_quotient(
+        np.array([1, 1, 1]), none, 9, np.array([3, 0, 0, 0]), iou, np.array([1, 0, -2, 3])
+    )
+    assert vanishes
+    assert F(int(n), int(d)) == min(F(3 - k, 3 - 3 * k) for k in (0, 2, 3))
     # A denominator of the other sign.
-    n, d, _ = _classes.worst_quotient(none, none, 1, counts, iou, -union)
-    assert (n, d) == (-2, 4)
+    n, d, _ = steps.worst_quotient(none, none, 1, counts, iou, -union)
+    assert F(int(n), int(d)) == F(-2, 4)
+
+
+@pytest.mark.parametrize("exponent", [1, 2])
+def test_sums_that_threads_share_are_those_of_whole_numbers(exponent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(exponent)
+    items = np.abs(rng.normal(size=37))
+    budget = Budget(exponent, 1000.0, 2000)
+    each = [min(math.floor(F(float(x**exponent * 1000.0))), 2001) for x in items]
+    monkeypatch.setattr(cpu, "_ONE_THREAD", 5)
+    spending = _Compiled(items, F(1), F(exponent), 37, single=False)
+    assert spending._sum(items, budget) == sum(each)
+    sums = np.full(4, -1, dtype=np.int64)
+    _select.total(1, 3, items, exponent, 1000.0, 2000, sums)
+    assert sums.tolist() == [-1, sum(each[10:20]), sum(each[20:30]), -1]
+
+
+def test_counts_of_a_worker_are_those_of_all_its_chunks() -> None:
+    rng = np.random.default_rng(0)
+    pixels = 2 * _margins.CHUNK + 7
+    z = rng.integers(-2, 3, (1, 3, 1, pixels)).astype(np.float32)
+    labels = rng.integers(0, 3, (1, pixels))
+    labels[0, ::5] = 255
+    out, histogram = np.empty((1, pixels)), np.empty((1, 1, _margins.BUCKETS), np.int32)
+    counts = np.empty((1, 1, 3), np.int64)
+    _margins.read(0, 1, z, np.zeros(1, np.float32), labels, 255, False, out, histogram, counts)
+    right = (labels[0] != 255) & (z[0, :, 0].argmax(axis=0) == labels[0])
+    assert counts[0, 0].tolist() == [right.sum(), (labels != 255).sum(), 0]
+    assert histogram.sum() == right.sum() == (~np.isnan(out)).sum()
+
+
+def test_an_image_that_is_not_finite_has_no_lists() -> None:
+    z = torch.tensor([[0.0, 1.0], [1.0, float("nan")]], dtype=torch.float64).reshape(1, 2, 1, 2)
+    batch = LogitsBatch(z, torch.zeros(1, 1, 2, dtype=torch.int64), Items.CLASS, 255, inside=(0,))
+    found = SingleClass(batch)
+    assert not found.finite[0]
+    assert [part.size for part in found.lists(0, None, None)[:2]] == [0, 0]
 
 
 @pytest.mark.parametrize("seed", range(30))

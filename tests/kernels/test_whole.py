@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from robspec.kernels.knapsack import Backend, Items, LogitsBatch
+from robspec.kernels.knapsack import Backend, Items, LogitsBatch, backends
 from robspec.kernels.knapsack._cpu_whole import WholePrepared
 from robspec.kernels.knapsack.budget import Budget
-from tests.kernels.available import CPU, REFERENCE
+from tests.kernels.available import REFERENCE
+
+CPU = backends()["cpu"]
+"""Also where numba is told not to compile: a row is short enough for plain Python."""
 
 
 def both(batch: LogitsBatch, norm: Fraction | None, constant: Fraction) -> None:

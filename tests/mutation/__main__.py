@@ -52,7 +52,7 @@ TESTS = {
     "robspec/kernels/knapsack": [
         *(
             f"tests/kernels/test_{name}.py"
-            for name in ("budget", "chunks", "direct", "knapsack", "one_class", "whole")
+            for name in ("budget", "chunks", "direct", "knapsack", "one_class", "tiered", "whole")
         ),
         "tests/kernels/test_reference.py",
     ],

@@ -13,8 +13,6 @@ from robspec.lipschitz.rounding.precision import DOUBLE, SINGLE, Precision
 from robspec.lipschitz.rounding.recursion import Box, Rounding
 from robspec.semantics.norm import directed_text
 
-KINDS = ("exact", "real", "deployed")
-"""What may be said of arithmetic: nothing, and the two statements; each allows for all that those before it do."""
 _REAL = "arithmetic: about the function over the reals; logits in float64 are within {} of it (l2), proved"
 _DEPLOYED = (
     "arithmetic: about the float32 program, for every image in range, rounded to float32: its logits are within {} "

@@ -7,9 +7,14 @@ and evaluated by `robspec.verify.attack`. docs/explanation/attacks.md says which
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from robspec import registry
-from robspec.verify.attacks._hunt import Method
+
+if TYPE_CHECKING:
+    from robspec.verify.attacks._hunt import Method
+
+DEFAULT = "pgd"
 
 
 def names() -> list[str]:
