@@ -35,6 +35,7 @@ from robspec.session import promised, trained
 from robspec.session.ahead import Ahead
 from robspec.session.covered import refuse, refuse_uncovered, unreal
 from robspec.session.crew import Crew, threads
+from robspec.session.job import Job
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.warned import warned
@@ -46,9 +47,10 @@ from robspec.store.remembering import Remembering
 from robspec.verify import attacks
 from robspec.verify.effort import DEFAULT, Effort
 from robspec.verify.errors import OptionValueError
+from robspec.verify.found import portable
 from robspec.verify.gap import explained
 from robspec.verify.result import CheckReport, PropertyResult
-from robspec.verify.run import Answers, Watch, check, versions
+from robspec.verify.run import Answers, Watch, check, nowhere, versions
 
 # What only an option asks for is imported when it is given: a check begins sooner.
 if TYPE_CHECKING:
@@ -320,6 +322,7 @@ class Check:
 
             gallery = Gallery(*shown)
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
+        near = bool(observers) or not portable(program)
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
             for look in observers:
@@ -334,7 +337,10 @@ class Check:
         known = identity(session.runs) if remembers else {}
         kept = Remembering(session.runs, store, known) if store and remembers else None
         model, crew, apart = kept or session.runs, self._crew, session.established.apart
-        ahead = None if crew is None else Ahead(program, session.runs, session.data, crew, kept, apart=apart)
+        ahead = None
+        if crew is not None:
+            job = Job(program, session.established.constants, options.backend, options.pair_bound).text()
+            ahead = Ahead(program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near)
         # Not the same one, whose hits are counted.
         by_itself = None if kept is None or store is None else Remembering(session.runs, store, known).logits
         watch: Watch = Conduct(session.runs, scores=program.model.task.scores, answer=by_itself)
@@ -351,11 +357,12 @@ class Check:
                 batch_size=self._size,
                 pair_bound=options.pair_bound,
                 progress=told,
-                observe=observe,
+                observe=observe if observers else None,
                 times=session.times,
                 watch=watch,
                 sampled=session.model,
                 sampler=sample if ahead is None else ahead.sample,
+                elsewhere=nowhere if ahead is None else ahead.found,
             )
 
         report = progress(run, len(session.data), "checking")

@@ -90,8 +90,7 @@ class Remembering:
 
     def keep(self, images: torch.Tensor, found: torch.Tensor) -> None:
         """Write the logits of a batch that the model computed, unless they are too large or not finite."""
-        kept = found.device.type == "cpu" and found.dtype in _KEPT and found.nbytes <= LARGEST
-        if kept and bool(torch.isfinite(found).all()):
+        if worth_keeping(found):
             self._store.put(self._key(images), "logits", _written(found))
 
     def _key(self, images: torch.Tensor) -> bytes:
@@ -100,6 +99,12 @@ class Remembering:
         digest.update(f"\0{pixels.dtype} {list(pixels.shape)}\0".encode())
         digest.update(pixels.view(torch.uint8).numpy().data)
         return digest.digest()
+
+
+def worth_keeping(found: torch.Tensor) -> bool:
+    """Whether `keep` writes the logits of a batch."""
+    small = found.device.type == "cpu" and found.dtype in _KEPT and found.nbytes <= LARGEST
+    return small and bool(torch.isfinite(found).all())
 
 
 def _written(logits: torch.Tensor) -> bytes:
