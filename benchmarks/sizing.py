@@ -24,7 +24,7 @@ from rich.table import Table
 from robspec.data.content import digest
 from robspec.kernels.knapsack import Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
-from robspec.session.worker import packed, unpacked
+from robspec.session.answer import packed, unpacked
 
 HEIGHT, WIDTH, CLASSES = 1024, 2048, 19
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -39,6 +40,29 @@ def window(count: IntArray, budget: Budget) -> tuple[int, int]:
     last = min(int(np.searchsorted(spent_least, budget.limit, side="right")), BUCKETS - 1)
     first = min(int(np.searchsorted(spent_most, budget.limit, side="right")), last)
     return first, last
+
+
+def ends(counts: IntArray, budgets: Sequence[Budget]) -> list[tuple[int, float]]:
+    """Say of several images how far the largest of several budgets reaches at most.
+
+    Args:
+        counts: [B, BUCKETS], items of each image in each.
+        budgets: with an exponent other than 0; of those that differ in their scale alone the least is the largest.
+
+    Returns:
+        For each image how many items there are up to the end, and the end, an upper edge.
+    """
+    found = np.zeros(len(counts), dtype=np.int64)
+    largest: dict[tuple[int, int], Budget] = {}
+    for budget in budgets:
+        key = (budget.exponent, budget.limit)
+        if key not in largest or budget.scale < largest[key].scale:
+            largest[key] = budget
+    for budget in largest.values():
+        spent = np.cumsum(counts * costs(edges()[:-1], budget), axis=1)
+        found = np.maximum(found, np.count_nonzero(spent <= budget.limit, axis=1))
+    last = np.minimum(found, BUCKETS - 1).tolist()
+    return [(int(row[: end + 1].sum()), float(edges()[end + 1])) for row, end in zip(counts, last, strict=True)]
 
 
 def reach(count: IntArray, budget: Budget | None, stretch: float) -> int:

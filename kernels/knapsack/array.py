@@ -7,6 +7,7 @@ filling adds up in class order, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from robspec import arrays
 from robspec.arrays import Array
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, LogitsBatch, squared_lists
+from robspec.kernels.knapsack._running import counts
 from robspec.kernels.knapsack._spending import Sorted
 from robspec.kernels.knapsack.budget import Budget, costs
 
@@ -83,14 +85,13 @@ class ArrayPrepared(Sorted):
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `Prepared.flips`."""
         out = np.zeros((len(self.items), len(budgets)), dtype=np.int64)
+        summed = [m for m, budget in enumerate(budgets) if budget.exponent]
         for i in np.flatnonzero(self.finite).tolist():
             ascending = self._prefix(i, 0)
             for m, budget in enumerate(budgets):
-                if budget.exponent:
-                    # At most P (2^b + 1) < 2^63, as in `cpu`.
-                    out[i, m] = np.searchsorted(costs(ascending, budget).cumsum(), budget.limit, side="right")
-                else:
+                if not budget.exponent:
                     out[i, m] = np.searchsorted(ascending, budget.scale, side="right")
+            out[i, summed] = counts(ascending, [budgets[m] for m in summed], partial(_fitting, ascending))
         return out
 
     def _prefix(self, image: int, rank: int) -> FloatArray:
@@ -100,6 +101,12 @@ class ArrayPrepared(Sorted):
             self._sorted[image] = True
         ascending: FloatArray = row[: self.items[image]]
         return ascending
+
+
+def _fitting(ascending: FloatArray, budget: Budget) -> int:
+    """Count how many leading items fit a budget together."""
+    # At most P (2^b + 1) < 2^63, as in `cpu`.
+    return int(np.searchsorted(costs(ascending, budget).cumsum(), budget.limit, side="right"))
 
 
 def water_filling(behind: FloatArray, ahead: FloatArray) -> FloatArray:

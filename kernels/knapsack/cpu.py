@@ -7,7 +7,9 @@ P (2^b + 1) <= 2^62 + 2^22 < 2^63 for any P below 2^40 pixels (8192 x 8192 is 2^
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from robspec.arrays import Array
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _views
 from robspec.kernels.knapsack._cpu_whole import WholePrepared
+from robspec.kernels.knapsack._running import counts
 from robspec.kernels.knapsack._spending import Sorted, Spending
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
 from robspec.kernels.knapsack.budget import Budget
@@ -121,14 +124,36 @@ class CpuPrepared(Sorted):
             for m, budget in enumerate(budgets):
                 if not budget.exponent:
                     out[i, m] = int(np.count_nonzero(self._margins[i] <= budget.scale))
-            if len(summed) <= _FEW and not self._ascending[i]:
-                for m in summed:
-                    out[i, m] = self._count_in_window(i, budgets[m])
-            elif summed:
-                asked = [budgets[m] for m in summed]
-                rank = max(self._window(i, budget)[1] for budget in asked)
-                out[i, summed] = self._count_in_prefix(self._prefix(i, rank), asked)
+                elif len(summed) <= _FEW:
+                    out[i, m] = self._count_in_window(i, budget)
+        if len(summed) > _FEW:
+            self._count_many(summed, [budgets[m] for m in summed], out)
         return out
+
+    def _count_many(self, places: list[int], budgets: Sequence[Budget], out: IntArray) -> None:
+        """Answer many budgets by the cheapest margins of each image, in order."""
+        from robspec.kernels.knapsack._histogram import ends
+
+        for i, (rank, edge) in enumerate(ends(self._histogram, budgets)):
+            if self.finite[i]:
+                cheapest = self._below(i, rank, edge)
+                out[i, places] = counts(cheapest, budgets, partial(self._fitting, cheapest))
+
+    def _fitting(self, ascending: FloatArray, budget: Budget) -> int:
+        return int(self._count_in_prefix(ascending, [budget])[0])
+
+    def _below(self, image: int, rank: int, edge: float) -> FloatArray:
+        """The margins below an edge, `rank` of them as they were counted (or more), ascending."""
+        from robspec.kernels.knapsack import _select
+
+        row = self._margins[image]
+        if self._ascending[image] or rank >= row.size // 2 or not math.isfinite(edge):
+            return self._prefix(image, rank)
+        room = np.empty(row.size + 1)
+        found = _select.between(row, row.view(np.int64), 0.0, edge, room)
+        if found != rank:
+            raise RuntimeError("the margins are not those that were counted")
+        return np.sort(room[:found])
 
     def _prefix(self, image: int, rank: int) -> FloatArray:
         """The `rank` smallest margins (or more), ascending, sorted in place and remembered."""

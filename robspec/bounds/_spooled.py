@@ -62,7 +62,7 @@ class Scenes:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="robspec-scenes-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._detector: Detector | None = None
         self._centres: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
         self.images = 0
@@ -95,7 +95,10 @@ class Scenes:
 
     def close(self) -> None:
         """Delete the files."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _path(self, number: int) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="robspec-scenes-")
         return Path(self._folder.name) / f"{number}.npz"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from robspec.bounds._carried import Array
 from robspec.bounds.context import Context
 from robspec.bounds.detections import AveragePrecisions
 from robspec.bounds.pooled import Pool
@@ -46,6 +47,24 @@ class DatasetBound(Protocol):
     def close(self) -> None:
         """Let go of what was kept of the images."""
         ...
+
+
+@runtime_checkable
+class Readable(DatasetBound, Protocol):
+    """One for which whoever holds the logits of a batch can read it: `add` is `take` of `read`."""
+
+    def read(self, context: Context) -> Iterator[Array]:
+        """Give what is kept of a batch, int64 and float64; nothing here changes."""
+        ...
+
+    def take(self, arrays: Iterator[Array]) -> None:
+        """Keep what was read of a batch; takes no more than its own arrays."""
+        ...
+
+
+def readable(metric: Metric) -> bool:
+    """Whether the bound of a metric of a data set is `Readable`: it keeps less of an image than its logits."""
+    return isinstance(metric.plan, plans.Pooled | plans.PooledMean | plans.PooledComponents)
 
 
 def open_dataset_bound(

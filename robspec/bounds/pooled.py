@@ -6,21 +6,23 @@ ends when no image can lower sum(num - price den) any further, in integers, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
 
-from robspec.bounds import search
+from robspec.bounds import _carried, search
+from robspec.bounds._carried import Array
 from robspec.bounds._spooled import Lists
 from robspec.bounds.confusion import Confusion, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import OverCounts
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import IntArray
+from robspec.kernels.knapsack import FloatArray, IntArray
+from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.constant import Constant
 
 _SAFE = 2**62
@@ -55,16 +57,28 @@ class Pool:
         self._largest = largest
         self.images = 0
         self._parts = metric.each(classes)
-        self._lists = Lists()
+        self._lists: Lists | None = None
         self._kept: list[list[Confusion]] = [[] for _ in self._parts]
 
     def add(self, context: Context) -> None:
         """Read one batch; no image is excluded."""
-        for p, part in enumerate(self._parts):
+        self.take(self.read(context))
+
+    def read(self, context: Context) -> Iterator[Array]:
+        """Give what is kept of a batch: of each part counts, and lists as far as the largest budget reaches."""
+        for part in self._parts:
             batch = context.one_class(part, part.classes, water=self.constant.output_norm.p == 2)
-            for i in range(len(context)):
-                self._kept[p].append(self._spooled(Confusion.of(batch, i)))
-        self.images += len(context)
+            images = [Confusion.of(batch, i) for i in range(len(context))]
+            yield from _carried.confusions((c, *c.lists(*self._reach(c))) for c in images)
+
+    def take(self, arrays: Iterator[Array]) -> None:
+        """Keep what was read of a batch, here or elsewhere."""
+        if self._lists is None:
+            self._lists = Lists()
+        for kept in self._kept:
+            images = _carried.confusions_of(arrays)
+            kept += [self._spooled(self._lists, *image) for image in images]
+        self.images += len(images)
 
     def clean(self) -> Fraction | None:
         """Compute the clean pooled value, None where the annotation of all images together does not define it."""
@@ -101,7 +115,8 @@ class Pool:
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
-        self._lists.close()
+        if self._lists is not None:
+            self._lists.close()
 
     def _worst(self, eps: Fraction) -> Fraction:
         value = self._mean(lambda c: c.reachable(eps, self.constant))
@@ -121,9 +136,12 @@ class Pool:
             values.append(worst_value(part) if value is None else value)
         return sum(values, Fraction(0)) / len(values) if values else None
 
-    def _spooled(self, confusion: Confusion) -> Confusion:
-        budgets = (None, None) if self._largest is None else confusion.budgets(self._largest, self.constant)
-        first, second = (self._lists.keep(values) for values in confusion.lists(*budgets))
+    def _reach(self, confusion: Confusion) -> tuple[Budget | None, Budget | None]:
+        return (None, None) if self._largest is None else confusion.budgets(self._largest, self.constant)
+
+    @staticmethod
+    def _spooled(lists: Lists, confusion: Confusion, leave: FloatArray, enter: FloatArray) -> Confusion:
+        first, second = lists.keep(leave), lists.keep(enter)
         return replace(confusion, lists=lambda _leave, _enter: (first(), second()))
 
 

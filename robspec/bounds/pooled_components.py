@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robspec.bounds import search
+from robspec.bounds import _carried, search
+from robspec.bounds._carried import Array
 from robspec.bounds.components import Bound
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
@@ -30,20 +31,36 @@ class PooledComponents:
 
     def __init__(self, metric: Metric, constant: Constant) -> None:
         self.metric, self.constant = metric, constant
-        self._folder = tempfile.TemporaryDirectory(prefix="robspec-components-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._pixels, self._single = 1, False
         self._objects = self._found = 0
         self.images = 0
 
     def add(self, context: Context) -> None:
         """Read one batch; of each object that is found, what it loses first is kept in a file."""
+        self.take(self.read(context))
+
+    def read(self, context: Context) -> Iterator[Array]:
+        """Give what is kept of a batch: of each image its objects, and what those that are found lose first."""
         bound = Bound(self.metric, context, self.constant)
-        self._pixels, self._single = bound.pixels, bound.single
-        for image in bound.images:
-            if image is not None:
-                self._objects += image.objects
-                self._found += len(image.found)
-                np.savez(self._path(self.images), *image.found)
+        rows = [(0, 0) if image is None else (image.objects, len(image.found)) for image in bound.images]
+        found = [lost for image in bound.images if image is not None for lost in image.found]
+        yield np.array([bound.pixels, bound.single], dtype=np.int64)
+        yield np.array(rows, dtype=np.int64).reshape(-1, 2)
+        yield np.array([len(lost) for lost in found], dtype=np.int64)
+        yield from _carried.ragged(found)
+
+    def take(self, arrays: Iterator[Array]) -> None:
+        """Keep what was read of a batch, here or elsewhere."""
+        self._pixels, single = next(arrays).tolist()
+        self._single = bool(single)
+        rows, lengths = next(arrays).tolist(), next(arrays).tolist()
+        lists = iter(_carried.split(next(arrays), lengths))
+        for objects, found in rows:
+            if objects:
+                self._objects += objects
+                self._found += found
+                np.savez(self._path(self.images), *(next(lists) for _ in range(found)))
             self.images += 1
 
     def clean(self) -> Fraction | None:
@@ -64,7 +81,8 @@ class PooledComponents:
 
     def close(self) -> None:
         """Delete what was kept."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _worst(self, eps: Fraction) -> Fraction:
         q = self.constant.output_norm.p
@@ -79,4 +97,6 @@ class PooledComponents:
                     yield tuple(kept[name] for name in kept.files)
 
     def _path(self, number: int) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="robspec-components-")
         return Path(self._folder.name) / f"{number}.npz"

@@ -6,13 +6,14 @@ false alarm is therefore at its worst where every image flips that can (MATH.md 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 
-from robspec.bounds import search
+from robspec.bounds import _carried, search
+from robspec.bounds._carried import Array
 from robspec.bounds.confusion import value_at, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
@@ -51,19 +52,37 @@ class Wholes:
 
     def add(self, context: Context) -> None:
         """Read one batch of planes of one item; no image is excluded."""
+        self.take(self.read(context))
+
+    def read(self, context: Context) -> Iterator[Array]:
+        """Give what is kept of a batch: of each part counts, and what each flip costs."""
         squared = self.constant.output_norm.p == 2
         for part in self._parts:
             batch = context.one_class(part.metric, part.metric.classes, water=squared)
             if batch.pixels != 1:
                 raise ValueError("an image that is judged as a whole is one item")
-            for k, cell in enumerate((batch.tp, batch.fp, batch.fn, batch.tn)):
-                part.cells[k] += int(cell.sum())
-            part.squared, part.single = (batch.leave_squared, batch.enter_squared), batch.single
             movable = np.flatnonzero((batch.tp + batch.tn) > 0).tolist()
             lists = [batch.lists(i) for i in movable]
-            part.leave += [mine for mine, _ in lists if len(mine)]
-            part.enter += [others for _, others in lists if len(others)]
-        self.images += len(context)
+            leave, enter = (
+                np.concatenate([np.empty(0), *side]) for side in (zip(*lists, strict=True) if lists else ((), ()))
+            )
+            cells = [int(cell.sum()) for cell in (batch.tp, batch.fp, batch.fn, batch.tn)]
+            flags = (batch.leave_squared, batch.enter_squared, batch.single)
+            yield np.array([len(context), len(leave), *cells, *map(int, flags)], dtype=np.int64)
+            yield np.concatenate([leave, enter])
+
+    def take(self, arrays: Iterator[Array]) -> None:
+        """Keep what was read of a batch, here or elsewhere."""
+        images = 0
+        for part in self._parts:
+            images, leaves, *cells, first, second, single = next(arrays).tolist()
+            part.cells = [sum(pair) for pair in zip(part.cells, cells, strict=True)]
+            part.squared, part.single = (bool(first), bool(second)), bool(single)
+            values = next(arrays)
+            leave, enter = _carried.split(values, [leaves, len(values) - leaves])
+            part.leave += [leave] if len(leave) else []
+            part.enter += [enter] if len(enter) else []
+        self.images += images
 
     def clean(self) -> Fraction | None:
         """Compute the clean value, None where the annotation of all images together does not define it."""

@@ -8,13 +8,14 @@ import re
 import types
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robspec.ir import types as ir
 from robspec.ir.errors import BadProgram
 from robspec.ir.flat import Flat, flat, unflattened
 from robspec.semantics.norm import Norm
 
+T = TypeVar("T")
 SCHEMA = "robspec-program"
 MAX_DEPTH = 200
 _RATIONAL = re.compile(r"-?[0-9]{1,4000}(/[1-9][0-9]{0,3999})?", re.ASCII)
@@ -52,6 +53,21 @@ def _encode(value: Any) -> Any:
         encoded = {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
         return {"kind": type(value).__name__, **encoded}
     return value
+
+
+def encoded(value: Any) -> Any:
+    """Turn a dataclass of the kinds that programs are made of into JSON values."""
+    return _encode(value)
+
+
+def decoded(value: Any, wanted: type[T]) -> T:
+    """Turn what `encoded` gave back into an equal object.
+
+    Raises:
+        BadProgram: E0020, it is no such object.
+    """
+    found: T = _decode(value, wanted, wanted.__name__, 0)
+    return found
 
 
 def from_json(value: Any) -> ir.Program:

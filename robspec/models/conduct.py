@@ -77,9 +77,20 @@ class Conduct:
         """
         if len(names) and not self._met:
             _check_company(self._model, self._answer, names[-1], images, logits)
-        self._met += len(names)
-        if logits.shape[1] == 1 and len(logits) and not self._scores:
-            self._lowest = min(self._lowest, float(logits.min()))
+        low = float(logits.min()) if logits.shape[1] == 1 and len(logits) else math.inf
+        self.hear(len(names), logits.shape[1], low, math.inf)
+
+    def hear(self, images: int, channels: int, low: float, _high: float) -> None:
+        """Be told of a batch after the first, whose logits are elsewhere.
+
+        Args:
+            images: how many.
+            channels: of their logits.
+            low: the smallest logit.
+        """
+        self._met += images
+        if channels == 1 and not self._scores:
+            self._lowest = min(self._lowest, low)
 
     def finish(self) -> None:
         """Look back once all images are done.

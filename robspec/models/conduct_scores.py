@@ -37,8 +37,16 @@ class DetectorConduct:
             self._boxes.meet(names, images, self._second.logits(images))
             self._boxes = None  # the first batch tells
         if len(logits):
-            self._low = min(self._low, float(logits.min()))
-            self._high = max(self._high, float(logits.max()))
+            self.hear(0, logits.shape[1], float(logits.min()), float(logits.max()))
+
+    def hear(self, _images: int, _channels: int, low: float, high: float) -> None:
+        """Be told of a batch after the first, whose scores are elsewhere.
+
+        Args:
+            low: the smallest score.
+            high: the largest.
+        """
+        self._low, self._high = min(self._low, low), max(self._high, high)
 
     def finish(self) -> None:
         """Look back once all images are done.

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
 import torch
 
 from robspec.arrays import tensor
+from robspec.data.objects import Objects
 from robspec.ir.types import Program
 from robspec.models.loading import LoadedModel
 from robspec.semantics.smoothing import Smoothing
-from robspec.session.crew import Arrays
+from robspec.session.answer import Answer
 from robspec.session.worker import Task
 from robspec.smoothing.sampling import Counts, Model, sample
 from robspec.store.remembering import Remembering
+from robspec.verify.found import Found
 from robspec.verify.run import ImageBatch, ImageSource, LogitsModel
 from robspec.verify.smoothed import asked, chunk
 
@@ -30,7 +31,7 @@ class Workers(Protocol):
         """How many at once."""
         ...
 
-    def submit(self, task: Task, names: Sequence[str]) -> Future[Arrays]:
+    def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         """Have a batch computed."""
         ...
 
@@ -38,10 +39,11 @@ class Workers(Protocol):
 class _Asked:
     """A batch, and what is known or being computed of it."""
 
-    def __init__(self, batch: ImageBatch, known: torch.Tensor | None, coming: Future[Arrays] | None) -> None:
+    def __init__(self, batch: ImageBatch, known: torch.Tensor | None, coming: Future[Answer | None] | None) -> None:
         self.batch, self.known, self.coming = batch, known, coming
+        self.stored = known is not None
 
-    def arrays(self) -> Sequence[npt.NDArray[Any]] | None:
+    def answer(self) -> Answer | None:
         return None if self.coming is None else self.coming.result()
 
 
@@ -58,6 +60,8 @@ class Ahead:
         crew: the workers.
         store: what remembers logits, or None.
         apart: whether the logits of an image depend on no other image of its batch.
+        job: what bounds are asked of the workers, see `robspec.session.job`; empty where they are found here.
+        near: whether logits are wanted of every batch, and not of the first alone, and of those that a store keeps.
     """
 
     def __init__(
@@ -69,9 +73,15 @@ class Ahead:
         store: Remembering | None,
         *,
         apart: bool,
+        job: str = "",
+        near: bool = True,
     ) -> None:
         self._model, self._data, self._crew, self._store = model, data, crew, store
         self._smoothings, self._chunk = asked(program), chunk(program, apart=apart)
+        self._job, self._near = job, near
+        self._sent_any = False
+        self._predicted: set[int] = set()
+        self._classes = len(program.model.classes)
         self._now: _Asked | None = None
         self._coming: deque[_Asked] = deque()
         self.second: LogitsModel | None = None if model.second is None else _Boxes(self, model.second)
@@ -119,41 +129,74 @@ class Ahead:
         now = self._of(images)
         if now is not None and now.known is not None:
             return now.known
-        arrays = None if now is None else now.arrays()
-        found = self._model.logits(images) if arrays is None else torch.from_numpy(arrays[0])
-        if self._store is not None:
-            self._store.keep(images, found)
+        answer = None if now is None else now.answer()
+        told = None if answer is None or answer.logits is None else torch.from_numpy(answer.logits)
+        found = self._model.logits(images) if told is None else told
+        if now is None or not now.stored:
+            self._keep(images, found)
+        if now is not None:
+            now.known, now.stored = found, True
         return found
+
+    def found(self, batch: ImageBatch) -> Found | None:
+        """What a worker found of the batch that was streamed last; None where it is to be found here."""
+        now = self._of(batch.images)
+        answer = None if now is None else now.answer()
+        if now is None or answer is None:
+            return None
+        if answer.logits is not None:
+            self.logits(batch.images)  # writes them into the store
+        if answer.found is not None:
+            self._predicted.update(answer.found.counted.predicted)
+        return answer.found
 
     def boxes(self, images: torch.Tensor, model: LogitsModel) -> torch.Tensor:
         """The boxes of the batch that was streamed last."""
         now = self._of(images)
-        arrays = None if now is None else now.arrays()
-        return model.logits(images) if arrays is None else torch.from_numpy(arrays[1])
+        answer = None if now is None else now.answer()
+        told = None if answer is None else answer.boxes
+        return model.logits(images) if told is None else torch.from_numpy(told)
 
     def sample(self, model: Model, image: torch.Tensor, smoothing: Smoothing, size: int) -> Counts:
         """What sampling found of an image of that batch; see `robspec.smoothing.sampling.sample`."""
         now = self._now
-        arrays = None if now is None else now.arrays()
-        if now is None or arrays is None or smoothing not in self._smoothings or size != self._chunk:
+        answer = None if now is None else now.answer()
+        if now is None or answer is None or smoothing not in self._smoothings or size != self._chunk:
             return sample(model, image, smoothing, size)
         places = [k for k, other in enumerate(now.batch.images) if other.data_ptr() == image.data_ptr()]
         if not places:
             return sample(model, image, smoothing, size)
-        before = len(now.batch.images) * self._smoothings.index(smoothing) + places[0]
-        # Logits, and boxes, come before the samples; each sample is two arrays.
-        first = len(arrays) - 2 * len(now.batch.images) * len(self._smoothings) + 2 * before
-        return Counts(arrays[first], arrays[first + 1])
+        return answer.samples[len(now.batch.images) * self._smoothings.index(smoothing) + places[0]]
 
     def _of(self, images: torch.Tensor) -> _Asked | None:
         return self._now if self._now is not None and self._now.batch.images is images else None
 
     def _sent(self, batch: ImageBatch) -> _Asked:
         known = None if self._store is None else tensor(self._store.recall(batch.images))
-        if known is not None and not self._smoothings:
+        if known is not None and not self._smoothings and not self._job:
             return _Asked(batch, known, None)
-        task = Task(batch.images.numpy(), known is None, self._smoothings, self._chunk)
+        objects: Sequence[Objects] | None = getattr(batch, "objects", None)
+        task = Task(
+            batch.images.numpy(),
+            known is None and (self._near or not self._sent_any),
+            self._smoothings,
+            self._chunk,
+            self._job,
+            batch.names,
+            labels=None if batch.labels is None else batch.labels.numpy(),
+            region=None if batch.region is None else batch.region.numpy(),
+            weights=None if batch.weights is None else batch.weights.numpy(),
+            objects=None if objects is None else tuple((o.boxes, o.classes, o.crowd, o.ignored) for o in objects),
+            known=known.numpy() if known is not None and self._job else None,
+            kept=self._store is not None,
+            predicted=len(self._predicted) < self._classes,
+        )
+        self._sent_any = True
         return _Asked(batch, known, self._crew.submit(task, batch.names))
+
+    def _keep(self, images: torch.Tensor, found: torch.Tensor) -> None:
+        if self._store is not None:
+            self._store.keep(images, found)
 
 
 class _Boxes:

@@ -36,8 +36,9 @@ from robspec.store.remembering import Remembering
 from robspec.verify import attacks
 from robspec.verify.attacks import DEFAULT
 from robspec.verify.errors import OptionValueError
+from robspec.verify.found import portable
 from robspec.verify.result import CheckReport, PropertyResult, Verdict
-from robspec.verify.run import Answers, LogitsModel, Watch, check
+from robspec.verify.run import Answers, LogitsModel, Watch, check, nowhere
 
 # What only an option asks for is imported when it is given: a check begins sooner.
 if TYPE_CHECKING:
@@ -314,6 +315,7 @@ class Check:
 
             gallery = Gallery(*shown)
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
+        near = bool(observers) or not portable(program)
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
             for look in observers:
@@ -332,8 +334,10 @@ class Check:
         ahead = None
         if crew is not None:
             from robspec.session.ahead import Ahead
+            from robspec.session.job import Job
 
-            ahead = Ahead(program, session.runs, session.data, crew, kept, apart=apart)
+            job = Job(program, session.established.constants, options.backend, options.pair_bound).text()
+            ahead = Ahead(program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near)
         by_itself = None
         if kept is not None and store is not None:  # not the same one, whose hits are counted
             by_itself = Remembering(session.runs, store, known, plain=plain).logits
@@ -351,11 +355,12 @@ class Check:
                 batch_size=self._size,
                 pair_bound=options.pair_bound,
                 progress=told,
-                observe=observe,
+                observe=observe if observers else None,
                 times=session.times,
                 watch=watch,
                 sampled=session.model,
                 sampler=None if ahead is None else ahead.sample,
+                elsewhere=nowhere if ahead is None else ahead.found,
             )
 
         report = progress(run, len(session.data), "checking")

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from robspec import extras
-from robspec.models.loading import LoadedModel, load
-from robspec.session.crew import TRIES, Arrays
-from robspec.session.worker import Setup, Task, answer, same, unpacked
-from robspec.verify.constant import before_tail
+from robspec.models.loading import load
+from robspec.session.answer import Answer, read
+from robspec.session.crew import TRIES
+from robspec.session.worker import Answerer, Setup, Task
 from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 
 
@@ -40,14 +40,11 @@ class Holder:
             if not path.is_file():
                 path = Path(folder) / setup.path.name
                 path.write_bytes(blob)
-            self._model: LoadedModel = load(path, **setup.options)
-        if not same(self._model, setup):
-            raise ValueError(f"{setup.path}: it, or the code that builds its network, is another than it was")
-        self._runs = before_tail(self._model) if setup.coarse else self._model
+            self._answerer = Answerer(load(path, **setup.options), setup)
 
     def answer(self, task: Task) -> bytes:
         """Compute one batch; see `robspec.session.worker`."""
-        return answer(self._model, task, self._runs)
+        return self._answerer.answer(task)
 
     def process(self) -> int:
         """Process id."""
@@ -73,7 +70,7 @@ class Cluster:
         extras.require("cluster", "--ray")
         import ray
 
-        self._ray, self.threads = ray, setup.threads
+        self._ray, self.threads, self._about = ray, setup.threads, setup.about
         self._began = not ray.is_initialized()
         if self._began:
             _connect(ray, address)
@@ -94,7 +91,7 @@ class Cluster:
         self._free = list(self._actors)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="robspec-actor")
 
-    def submit(self, task: Task, names: Sequence[str]) -> Future[Arrays]:
+    def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         """Have a batch computed; see `Crew.submit`."""
         return self._pool.submit(self._call, task, tuple(names))
 
@@ -111,7 +108,7 @@ class Cluster:
         if self._began:
             self._ray.shutdown()
 
-    def _call(self, task: Task, names: tuple[str, ...]) -> Arrays:
+    def _call(self, task: Task, names: tuple[str, ...]) -> Answer | None:
         actor = self._free.pop()
         try:
             blob: bytes = self._ray.get(actor.answer.remote(task))
@@ -124,7 +121,7 @@ class Cluster:
             ) from error
         finally:
             self._free.append(actor)
-        return unpacked(blob) if blob else None
+        return read(blob, task.tie(self._about)) if blob else None
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
 
-import numpy.typing as npt
 import torch
 
-from robspec.session.worker import Setup, Task, unpacked
+from robspec.session.answer import Answer, read
+from robspec.session.worker import Setup, Task
 from robspec.verify.errors import WorkerLost
 
 TRIES = 3
 """How often a batch is given to a worker before the run stops."""
-Arrays = Sequence[npt.NDArray[Any]] | None
 
 
 def threads() -> int:
@@ -48,7 +46,7 @@ class Crew:
         self._closed = False
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="robspec-worker")
 
-    def submit(self, task: Task, names: Sequence[str]) -> Future[Arrays]:
+    def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         """Have a batch computed.
 
         Args:
@@ -56,7 +54,7 @@ class Crew:
             names: of its images, for a message.
 
         Returns:
-            The arrays; None where computing them raised an error. Raises WorkerLost (E0606) if its workers end.
+            The answer; None where computing it raised an error. Raises WorkerLost (E0606) if its workers end.
         """
         return self._pool.submit(self._call, task, tuple(names))
 
@@ -75,14 +73,13 @@ class Crew:
         while self._workers:
             self._workers.pop().end()
 
-    def _call(self, task: Task, names: tuple[str, ...]) -> Arrays:
+    def _call(self, task: Task, names: tuple[str, ...]) -> Answer | None:
         status: int | None = None
         for _ in range(TRIES):
             worker = getattr(self._own, "worker", None) or self._started()
             try:
                 worker.connection.send(task)
                 blob = worker.connection.recv_bytes()
-                return unpacked(blob) if blob else None
             except (EOFError, OSError):
                 self._own.worker = None
                 status = worker.end()
@@ -90,6 +87,8 @@ class Crew:
                     self._workers.discard(worker)
                     if self._closed:
                         break
+            else:
+                return read(blob, task.tie(self._setup.about)) if blob else None
         how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
         raise WorkerLost(
             names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",

@@ -159,10 +159,10 @@ def open_session(
     sha256 = hashlib.sha256(blob).hexdigest()
     del blob
     name = memory.key(program, sha256, choice, forward=forward, arithmetic=arithmetic, unreal=unreal)
-    found = None if name is None else memory.recall(name)
+    found = memory.recall(name)
     if found is None:
         session = opening(shared)
-        if name is not None and session.model.sha256 == sha256:
+        if session.model.sha256 == sha256:
             notes = weights_notes(session.model, key, prefix)
             wide = session.arithmetic != "exact" or forward == "float64"
             memory.remember(name, session, wide, notes)

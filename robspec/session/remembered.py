@@ -12,18 +12,19 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import robspec
+from robspec.ir import serialise
+from robspec.ir.errors import BadProgram
 from robspec.ir.types import Program
 from robspec.kept import directory, keep, kept
 from robspec.models.choice import Choice
-from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import Norm
+from robspec.semantics.constant import Constant
 from robspec.session.errors import ModelIsAnother
 from robspec.verify.established import Established
 from robspec.verify.evaluate import metrics_of
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from robspec.models.loading import LoadedModel
     from robspec.session.opening import Session
 
-_T = TypeVar("_T", Constant, ClaimResult)
 _REVISION = 1
 _LIBRARIES = (
     *("ATEN_", "BLIS_", "CUDA_", "DNNL_", "GOMP_", "KMP_", "LD_", "MKL_", "NUMBA_", "OMP_", "ONEDNN_"),
@@ -105,10 +105,8 @@ class Unopened:
         return getattr(self.session.model, name)
 
 
-def key(
-    program: Program, sha256: str, choice: Choice, *, forward: str, arithmetic: str | None, unreal: str
-) -> str | None:
-    """Hash everything that decides what is remembered; None where that cannot be written down.
+def key(program: Program, sha256: str, choice: Choice, *, forward: str, arithmetic: str | None, unreal: str) -> str:
+    """Hash everything that decides what is remembered.
 
     Args:
         program: the compiled specification.
@@ -119,10 +117,10 @@ def key(
         unreal: why nothing about the reals can be had; or empty.
     """
     # All of the question but its numbers, whatever of it constants depend on.
-    asked = [repr(part) for part in (program.model, program.data, choice)]
-    asked += [f"{type(p.query).__name__} {p.query.norm} {tuple(metrics_of(p.query))}" for p in program.properties]
-    if any("0x" in part for part in asked):  # something that has no text of its own
-        return None
+    asked: list[object] = [serialise.encoded(program.model), serialise.encoded(program.data), repr(choice)]
+    for prop in program.properties:
+        metrics = [serialise.encoded(metric) for metric in metrics_of(prop.query)]
+        asked.append([type(prop.query).__name__, str(prop.query.norm), metrics])
     parts = [_REVISION, _code(), versions(), _machine(), sha256, asked, forward, arithmetic, unreal]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -132,7 +130,7 @@ def recall(name: str) -> Remembered | None:
     entry = kept(_path(name))
     try:
         return None if entry is None else _decoded(entry)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (BadProgram, KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
 
 
@@ -148,13 +146,13 @@ def remember(name: str, session: Session, wide: bool, notes: tuple[str, ...]) ->
     model, found = session.model, session.established
     if found.tail is not None or model.second is not None:
         raise ValueError("not all of this can be remembered")
-    if any(c.verdict is not Verdict.PROVED for c in found.claims):
+    if any(c.verdict is not Verdict.PROVED or c.proved is None for c in found.claims):
         return  # a pair of images that speaks against it is looked for again
     keep(
         _path(name),
         {
-            "constants": [_written(c) for c in found.constants],
-            "claims": [_written(c) for c in found.claims],
+            "constants": [serialise.encoded(c) for c in found.constants],
+            "claims": [[c.text, str(c.claimed), str(c.proved), c.reason] for c in found.claims],
             "established": {n: getattr(found, n) for n in ("notes", "apart", "arithmetic", "unreal")},
             "arithmetic": session.arithmetic,
             "wide": wide,
@@ -210,42 +208,14 @@ def _machine() -> list[str]:
     return [platform.platform(), *lines, str(os.cpu_count()), str(usable), *variables]
 
 
-def _written(item: Constant | ClaimResult) -> dict[str, Any]:
-    """The fields of a constant, or of a claim that is proved, as JSON has them."""
-    found: dict[str, Any] = {}
-    for part in fields(item):
-        value = getattr(item, part.name)
-        if isinstance(value, Norm):
-            value = None if value.p is None else str(value.p)
-        elif isinstance(value, ConstantStatus | Verdict):
-            value = value.value
-        elif isinstance(value, Fraction):
-            value = str(value)
-        found[part.name] = value
-    return found
-
-
-def _read(kind: type[_T], found: Mapping[str, Any]) -> _T:
-    """What `_written` wrote, field by field."""
-
-    def read(name: str, kind: str) -> Any:
-        value = found[name]
-        if "Norm" in kind:
-            return Norm(None if value is None else Fraction(value))
-        if "ConstantStatus" in kind:
-            return ConstantStatus(value)
-        if "Verdict" in kind:
-            return Verdict(value)
-        return Fraction(value) if "Fraction" in kind and value is not None else value
-
-    return kind(**{part.name: read(part.name, str(part.type)) for part in fields(kind)})
-
-
 def _decoded(entry: Mapping[str, Any]) -> Remembered:
     given = entry["established"]
     established = Established(
-        constants=tuple(_read(Constant, c) for c in entry["constants"]),
-        claims=tuple(_read(ClaimResult, c) for c in entry["claims"]),
+        constants=tuple(serialise.decoded(c, Constant) for c in entry["constants"]),
+        claims=tuple(
+            ClaimResult(text, Fraction(claimed), Fraction(proved), None, Verdict.PROVED, reason, None)
+            for text, claimed, proved, reason in entry["claims"]
+        ),
         notes=tuple(given["notes"]),
         apart=given["apart"],
         arithmetic=given["arithmetic"],

@@ -1,15 +1,14 @@
 """What a process of `robspec check --workers N` does: it loads the model once, then answers for one batch at a time.
 
 It is started by `robspec.session.crew`. What it is told comes from the process that started it; what it answers is
-plain arrays. Nothing it computes is a verdict.
+plain arrays. It finds bounds of the images it has the logits of, and decides no requirement.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.data.dataset import Arrays, Batch
+from robspec.data.objects import Objects
 from robspec.lipschitz.cache import key
+from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
+from robspec.session import job as jobs
+from robspec.session.answer import Answer
 from robspec.smoothing.sampling import sample
+from robspec.store.remembering import worth_keeping
+from robspec.verify import seen
+from robspec.verify.backend import choose
 from robspec.verify.constant import before_tail
+from robspec.verify.found import Extremes, Finder, Found
+from robspec.verify.run import refuse_non_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,11 @@ class Setup:
     function: str = ""
     coarse: bool = False
 
+    @property
+    def about(self) -> str:
+        """Names the function that is run: file, graph and values, and where it ends."""
+        return f"{self.sha256} {self.function} {self.coarse}"
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -56,12 +70,130 @@ class Task:
         logits: whether they are wanted, and the boxes of a detector that has some.
         smoothings: settings to sample each image with.
         chunk: samples per forward pass.
+        job: what bounds are asked, see `robspec.session.job`; empty for none.
+        names: of the images, which errors and answers are about.
+        labels: int64 [B, H, W], or None.
+        region: bool [B, H, W], or None.
+        weights: float64 [B, H, W], or None.
+        objects: of each image boxes, classes, crowd and ignored; or None.
+        known: the logits, where they were computed before, [B, K, H, W]; else None.
+        kept: whether logits are wanted that a store would keep.
+        predicted: whether the classes predicted are wanted.
     """
 
     images: npt.NDArray[np.floating]
     logits: bool
     smoothings: tuple[Smoothing, ...] = ()
     chunk: int = 1
+    job: str = ""
+    names: tuple[str, ...] = ()
+    labels: npt.NDArray[np.int64] | None = None
+    region: npt.NDArray[np.bool_] | None = None
+    weights: npt.NDArray[np.float64] | None = None
+    objects: tuple[tuple[npt.NDArray[Any], ...], ...] | None = None
+    known: npt.NDArray[np.floating] | None = None
+    kept: bool = False
+    predicted: bool = True
+
+    def tie(self, about: str) -> bytes:
+        """Name what is asked, by every bit of it, and of which function: an answer repeats it.
+
+        Args:
+            about: `Setup.about`.
+        """
+        found = hashlib.sha256()
+        asked = (about, self.job, self.names, self.smoothings, self.chunk, self.logits, self.kept, self.predicted)
+        found.update(repr(asked).encode())
+        objects = [part for each in self.objects or () for part in each]
+        for array in (self.images, self.labels, self.region, self.weights, self.known, *objects):
+            found.update(b"\0none" if array is None else f"\0{array.dtype} {array.shape}\0".encode())
+            if array is not None:
+                found.update(np.ascontiguousarray(array).data)
+        return found.digest()
+
+    def batch(self) -> Batch:
+        """The images with what is annotated."""
+        objects = None if self.objects is None else tuple(Objects(*parts) for parts in self.objects)
+        return Batch(Arrays(self.names, self.images, self.labels, self.region, self.weights, objects))
+
+
+class Answerer:
+    """Answers for one batch at a time.
+
+    Args:
+        model: loaded.
+        setup: what was to be loaded.
+
+    Raises:
+        ValueError: that is something else.
+    """
+
+    def __init__(self, model: LoadedModel, setup: Setup) -> None:
+        if not same(model, setup):
+            raise ValueError(f"{setup.path}: it, or the code that builds its network, is another than it was")
+        self._model, self._about = model, setup.about
+        self._runs = before_tail(model) if setup.coarse else model
+        self._tail = find(model.program) if setup.coarse else None
+        self._jobs: dict[str, tuple[jobs.Job, Finder]] = {}
+
+    def answer(self, task: Task) -> bytes:
+        """Compute one batch.
+
+        Returns:
+            `Answer.written`; nothing where computing it raised an error.
+        """
+        try:
+            return self._answer(task).written(task.tie(self._about))
+        except Exception:  # noqa: BLE001
+            # Who asked meets the same error when it computes the batch itself, and words it as it always does.
+            return b""
+
+    def _answer(self, task: Task) -> Answer:
+        batch, second = task.batch(), self._model.second
+        logits = boxes = found = None
+        if task.logits or task.job:
+            logits = self._runs.logits(batch.images) if task.known is None else torch.from_numpy(task.known)
+            boxes = None if second is None else second.logits(batch.images)
+        if task.job and logits is not None:
+            found = self._found(task, batch, logits, boxes)
+        told = logits if task.known is None else None
+        if told is not None and not task.logits and not (task.kept and worth_keeping(told)):
+            told = None
+        samples = [sample(self._model, image, s, task.chunk) for s in task.smoothings for image in batch.images]
+        return Answer(
+            None if told is None else told.numpy(),
+            boxes.numpy() if task.logits and boxes is not None else None,
+            found,
+            tuple(samples),
+        )
+
+    def _found(self, task: Task, batch: Batch, logits: torch.Tensor, boxes: torch.Tensor | None) -> Found:
+        if task.job not in self._jobs:
+            job = jobs.read(task.job)
+            self._jobs[task.job] = job, Finder(job.program, job.constants, pair_bound=job.pair_bound)
+        job, finder = self._jobs[task.job]
+        model = _Known(boxes)
+        context = seen.context(job.program, choose(job.backend), model, logits, batch, self._tail)
+        refuse_non_finite(context, batch.names)
+        found = finder.find(context, batch.names, predicted=task.predicted)
+        watched = (logits.shape[1] == 1 or job.program.model.detector is not None) and logits.numel()
+        low, high = map(float, torch.aminmax(logits)) if watched else (float("inf"), -float("inf"))
+        return replace(found, extremes=Extremes(logits.shape[1], low, high))
+
+
+class _Known:
+    """A detector whose boxes have been computed."""
+
+    def __init__(self, boxes: torch.Tensor | None) -> None:
+        self._boxes = boxes
+        self.second = None if boxes is None else self
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return () if self._boxes is None else tuple(self._boxes.shape[1:])
+
+    def logits(self, _images: torch.Tensor) -> torch.Tensor | None:
+        return self._boxes
 
 
 def main(descriptor: int) -> None:
@@ -75,11 +207,12 @@ def main(descriptor: int) -> None:
         setup: Setup = connection.recv()
         torch.set_num_threads(setup.threads)
         model = load(setup.path, **setup.options)
-        if not same(model, setup):
-            sys.exit(f"{setup.path}: it, or the code that builds its network, is another than it was")
-        runs = before_tail(model) if setup.coarse else model
+        try:
+            answerer = Answerer(model, setup)
+        except ValueError as error:
+            sys.exit(str(error))
         while True:
-            connection.send_bytes(answer(model, connection.recv(), runs))
+            connection.send_bytes(answerer.answer(connection.recv()))
     except (EOFError, OSError):
         return  # whoever asked has ended
 
@@ -89,50 +222,3 @@ def same(model: LoadedModel, setup: Setup) -> bool:
     if model.sha256 != setup.sha256:
         return False
     return not setup.function or key(model.program, L2, L2) == setup.function
-
-
-def answer(model: LoadedModel, task: Task, runs: LoadedModel | None = None) -> bytes:
-    """Compute one batch.
-
-    Args:
-        model: loaded.
-        task: the batch.
-        runs: computes the logits; by default the model.
-
-    Returns:
-        Arrays, packed; nothing where computing them raised an error.
-    """
-    try:
-        return packed(_arrays(model, task, runs or model))
-    except Exception:  # noqa: BLE001
-        # Who asked meets the same error when it computes the batch itself, and words it as it always does.
-        return b""
-
-
-def _arrays(model: LoadedModel, task: Task, runs: LoadedModel) -> Iterable[npt.NDArray[Any]]:
-    images = torch.from_numpy(task.images)
-    if task.logits:
-        yield runs.logits(images).numpy()
-        if model.second is not None:
-            yield model.second.logits(images).numpy()
-    for smoothing in task.smoothings:
-        for image in images:
-            counts = sample(model, image, smoothing, task.chunk)
-            yield counts.chosen
-            yield counts.hits
-
-
-def packed(arrays: Iterable[npt.NDArray[Any]]) -> bytes:
-    """Write arrays one after another."""
-    out = io.BytesIO()
-    for array in arrays:
-        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
-    return out.getvalue()
-
-
-def unpacked(blob: bytes) -> Sequence[npt.NDArray[Any]]:
-    """Read what `packed` wrote."""
-    stream, found = io.BytesIO(blob), []
-    while stream.tell() < len(blob):
-        found.append(np.lib.format.read_array(stream, allow_pickle=False))
-    return found

@@ -94,12 +94,8 @@ class Remembering:
 
     def keep(self, images: Array, found: Array) -> None:
         """Write the logits of a batch that the model computed, unless they are too large or not finite."""
-        where = found.device if isinstance(found, np.ndarray) else found.device.type
-        if where != "cpu" or arrays.kind(found) not in _KEPT or found.nbytes > LARGEST:
-            return
-        logits = arrays.host(found)
-        if np.isfinite(logits).all():
-            self._store.put(self._key(images), "logits", _written(logits))
+        if worth_keeping(found):
+            self._store.put(self._key(images), "logits", _written(arrays.host(found)))
 
     def _key(self, images: Array) -> bytes:
         pixels = np.ascontiguousarray(arrays.host(images))
@@ -107,6 +103,13 @@ class Remembering:
         digest.update(f"\0{pixels.dtype} {list(pixels.shape)}\0".encode())
         digest.update(pixels.view(np.uint8).data)
         return digest.digest()
+
+
+def worth_keeping(found: Array) -> bool:
+    """Whether `keep` writes the logits of a batch."""
+    where = found.device if isinstance(found, np.ndarray) else found.device.type
+    small = where == "cpu" and arrays.kind(found) in _KEPT and found.nbytes <= LARGEST
+    return small and bool(np.isfinite(arrays.host(found)).all())
 
 
 def _written(logits: npt.NDArray[Any]) -> bytes:

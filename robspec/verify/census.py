@@ -42,6 +42,28 @@ class View:
     empty: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What there is to count on one batch.
+
+    Args:
+        predicted: the classes predicted anywhere; empty where nobody asked, and of a detector.
+        by_class: pixels, or objects, annotated with each class.
+        pixels: annotated or ignored ones; of a detector all objects.
+        ignored: how many of them hold the ignore label.
+        all_ignored: places of the images of which every pixel is ignored.
+        views: of each kind of metric, the pixels before its region, those left, places of the images of which none
+            is left, and those left by class.
+    """
+
+    predicted: tuple[int, ...]
+    by_class: tuple[int, ...]
+    pixels: int = 0
+    ignored: int = 0
+    all_ignored: tuple[int, ...] = ()
+    views: tuple[tuple[int, int, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+
 class Census:
     """Fed with every batch of a check.
 
@@ -102,37 +124,67 @@ class Census:
             names: of the images.
             context: their logits and annotations.
         """
-        self.images += len(names)
-        if self._program.model.detector is None:
-            if len(self.predicted) < len(self.by_class):
-                self.predicted.update(context.predicted())
+        self.take(names, self.read(context, predicted=self.wanting))
+
+    @property
+    def wanting(self) -> bool:
+        """Whether some class has not been predicted yet."""
+        return len(self.predicted) < len(self.by_class)
+
+    def read(self, context: Context, *, predicted: bool) -> Counted:
+        """Count a batch; nothing here changes.
+
+        Args:
+            context: its logits and annotations.
+            predicted: whether anything is to be said of the classes predicted.
+        """
+        if self._program.model.detector is not None:
+            objects = [scene.objects for scene in context.detections()[1]]
+            real = tuple(sum(len(o.real(k)) for o in objects) for k in range(len(self.by_class)))
+            counted = Counted((), real, sum(len(o.boxes) for o in objects))
         else:
-            self._count_objects(context)
+            counted = Counted(tuple(context.predicted()) if predicted else (), (0,) * len(self.by_class))
         if context.labels is not None:
-            self._annotated(names, context.labels)
-        for view in self.views.values():
-            self._look(view, names, context)
+            counted = self._annotated(counted, context.labels)
+        return replace(counted, views=tuple(self._look(view, context) for view in self.views.values()))
 
-    def _count_objects(self, context: Context) -> None:
-        """Count the objects that have to be found, class by class."""
-        for scene in context.detections()[1]:
-            for k in range(len(self.by_class)):
-                self.by_class[k] += len(scene.objects.real(k))
-            self.pixels += len(scene.objects.boxes)
+    def take(self, names: Sequence[str], counted: Counted) -> None:
+        """Add what was counted on a batch, here or elsewhere.
 
-    def _annotated(self, names: Sequence[str], labels: Array) -> None:
-        ignore = self._program.data.ignore
-        found = labels = arrays.host(labels)
-        self.pixels += labels.size
+        Args:
+            names: of its images.
+            counted: what `read` gave.
+        """
+        self.images += len(names)
+        self.predicted.update(counted.predicted)
+        self.by_class = _sums(self.by_class, counted.by_class)
+        self.pixels += counted.pixels
+        self.ignored += counted.ignored
+        self.all_ignored += [names[i] for i in counted.all_ignored]
+        for view, (before, left, empty, by_class) in zip(self.views.values(), counted.views, strict=True):
+            view.pixels += before
+            view.counted += left
+            view.empty += [names[i] for i in empty]
+            if by_class:
+                view.by_class = _sums(view.by_class or [0] * len(by_class), by_class)
+
+    def _annotated(self, counted: Counted, given: Array) -> Counted:
+        ignore, labels = self._program.data.ignore, arrays.host(given)
+        found, ignored, whole = labels, 0, tuple[int, ...]()
         if ignore is not None and (labels == ignore).any():
             left_out = labels == ignore
-            self.ignored += int(left_out.sum())
-            whole = left_out.reshape(len(names), -1).all(axis=1).tolist()
-            self.all_ignored += [n for n, all_out in zip(names, whole, strict=True) if all_out]
+            ignored = int(left_out.sum())
+            whole = _places(left_out.reshape(len(labels), -1).all(axis=1))
             found = labels[~left_out]
-        _add(self.by_class, found)
+        return replace(
+            counted,
+            by_class=tuple(_sums(counted.by_class, self._by_class(found))),
+            pixels=counted.pixels + labels.size,
+            ignored=ignored,
+            all_ignored=whole,
+        )
 
-    def _look(self, view: View, names: Sequence[str], context: Context) -> None:
+    def _look(self, view: View, context: Context) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         annotated = view.metric.needs_masks
         whole = context.seen(replace(view.metric, region=(), region_mask=False), annotated=annotated)
         seen = context.seen(view.metric, annotated=annotated)
@@ -141,13 +193,12 @@ class Census:
         kept = every if seen is None else arrays.host(seen) != LEFT_OUT
         if view.metric.weighted and context.weights is not None:
             kept = kept & (arrays.host(context.weights) > 0)
-        view.pixels += int(before.sum())
-        view.counted += int(kept.sum())
-        left = np.logical_or.reduce(kept.reshape(len(names), -1), axis=1)
-        view.empty += [n for n, some in zip(names, left.tolist(), strict=True) if not some]
-        if annotated and seen is not None:
-            view.by_class = view.by_class or [0] * len(self.by_class)
-            _add(view.by_class, arrays.host(seen)[kept])
+        by_class = self._by_class(arrays.host(seen)[kept]) if annotated and seen is not None else ()
+        empty = _places(~np.logical_or.reduce(kept.reshape(len(kept), -1), axis=1))
+        return int(before.sum()), int(kept.sum()), empty, tuple(by_class)
+
+    def _by_class(self, labels: npt.NDArray[np.int64]) -> Sequence[int]:
+        return [int(n) for n in np.bincount(labels.ravel(), minlength=len(self.by_class)).tolist()]
 
     def _refuse(self, names: Sequence[str]) -> None:
         raise RepeatedImages(
@@ -170,6 +221,9 @@ def _key(metric: Metric) -> Key:
     return (metric.region, metric.region_mask, metric.weighted, metric.needs_masks)
 
 
-def _add(counts: list[int], labels: npt.NDArray[np.int64]) -> None:
-    for k, n in enumerate(np.bincount(labels.ravel(), minlength=len(counts)).tolist()):
-        counts[k] += n
+def _sums(counts: Sequence[int], more: Sequence[int]) -> list[int]:
+    return [n + m for n, m in zip(counts, more, strict=True)]
+
+
+def _places(flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(i for i, flag in enumerate(flags.tolist()) if flag)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from robspec.bounds import FamilyBound, open_bound, weighted
+from robspec.bounds._carried import Array
 from robspec.bounds.context import Context
-from robspec.bounds.dataset import open_dataset_bound
+from robspec.bounds.dataset import DatasetBound, Readable, open_dataset_bound
 from robspec.bounds.scene import Scene
 from robspec.ir.plans import (
     Accuracy,
@@ -202,19 +203,46 @@ class PooledEvaluator:
 
     def add(self, context: Context) -> None:
         """Read one batch."""
-        favoured: dict[tuple[Metric, Fraction], Context] = {}
-        for name, (prop, pool, constant) in self._pools.items():
-            pool.add(context)
+        self.take(self.read(context), context)
+
+    def read(self, context: Context) -> Iterator[Array]:
+        """Give what is kept of a batch for each property that keeps less of it than its logits.
+
+        Computed as it is taken; nothing here changes.
+        """
+        sees = _Seen(context)
+        for pool, asked in self._each():
+            if isinstance(pool, Readable):
+                yield from pool.read(sees.by(asked))
+
+    def take(self, arrays: Iterator[Array], context: Context | None) -> None:
+        """Keep what was read of a batch, here or elsewhere.
+
+        Args:
+            arrays: what `read` gave.
+            context: the batch; may be None where `portable`.
+        """
+        sees = None if context is None else _Seen(context)
+        for pool, asked in self._each():
+            if isinstance(pool, Readable):
+                pool.take(arrays)
+            elif sees is not None:
+                pool.add(sees.by(asked))
+            else:
+                raise ValueError("some properties need the logits of every image")
+        for name, (prop, _, _) in self._pools.items():
             metric = _pooled_metric(prop)
-            if metric.of_objects:
+            if metric.of_objects and context is not None:
                 _, scenes = context.detections()
                 self._objects[name] += sum(marked(scene, metric) for scene in scenes)
                 self._settled[name].add(context)
+
+    def _each(self) -> Iterator[tuple[DatasetBound, tuple[Metric, Constant] | None]]:
+        """Everything that batches are added to, and with which metric's rounding it sees them, if with any."""
+        for name, (prop, pool, constant) in self._pools.items():
+            yield pool, None
             if name in self._favoured:
-                key = (metric, constant.rounding)
-                if key not in favoured:
-                    favoured[key] = arithmetic.in_favour(context, metric, constant)
-                self._favoured[name].add(favoured[key])
+                yield self._favoured[name], (_pooled_metric(prop), constant)
 
     def answer(self, name: str) -> list[ImageResult]:
         """Answer one property: a single result that stands for all images together; none when none was seen."""
@@ -246,6 +274,23 @@ class PooledEvaluator:
         """Delete what was kept of the batches."""
         for pool in (*(pool for _, pool, _ in self._pools.values()), *self._favoured.values()):
             pool.close()
+
+
+class _Seen:
+    """A batch as it is, and in a metric's favour."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._favoured: dict[tuple[Metric, Fraction], Context] = {}
+
+    def by(self, asked: tuple[Metric, Constant] | None) -> Context:
+        if asked is None:
+            return self._context
+        metric, constant = asked
+        key = (metric, constant.rounding)
+        if key not in self._favoured:
+            self._favoured[key] = arithmetic.in_favour(self._context, metric, constant)
+        return self._favoured[key]
 
 
 def summed(metric: Metric, values: Sequence[Fraction | None]) -> Fraction | None:

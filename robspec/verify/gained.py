@@ -26,17 +26,20 @@ class Gained:
         self._asked = [(i, p, c) for i, (p, c) in enumerate(properties) if c.coarse is not None]
         self._found: dict[int, list[tuple[ImageResult, ImageResult]]] = {i: [] for i, _, _ in self._asked}
 
-    def add(self, context: Context, names: Sequence[str], answers: Sequence[Sequence[ImageResult]]) -> None:
-        """Answer a batch again without coarse logits.
+    def read(self, context: Context, names: Sequence[str]) -> list[list[ImageResult]]:
+        """Answer a batch again without coarse logits, for each property that has them."""
+        full = BatchEvaluator(context.full_size(), names)
+        return [full.answer(prop, constant) for _, prop, constant in self._asked]
+
+    def take(self, answers: Sequence[Sequence[ImageResult]], full: Sequence[Sequence[ImageResult]]) -> None:
+        """Keep what was found of a batch.
 
         Args:
-            context: the batch.
-            names: of its images.
             answers: what was certified, property by property.
+            full: what `read` gave.
         """
-        full = BatchEvaluator(context.full_size(), names)
-        for i, prop, constant in self._asked:
-            self._found[i] += zip(answers[i], full.answer(prop, constant), strict=True)
+        for (i, _, _), results in zip(self._asked, full, strict=True):
+            self._found[i] += zip(answers[i], results, strict=True)
 
     def notes(self) -> list[Note]:
         """One note for each property of which images were seen."""

@@ -20,7 +20,8 @@ from robspec.verify import seen
 from robspec.verify.census import Census
 from robspec.verify.decide import decide
 from robspec.verify.errors import NonFiniteLogitsError, ShapeMismatchError
-from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled, refuse_unsupported
+from robspec.verify.evaluate import is_pooled, refuse_unsupported
+from robspec.verify.found import Finder, Found, pools_of, portable
 from robspec.verify.gained import Gained
 from robspec.verify.remarks import remarks
 from robspec.verify.result import CheckReport, ImageResult, PropertyResult, Times
@@ -119,9 +120,18 @@ class Watch(Protocol):
         """Look at one batch and its logits."""
         ...
 
+    def hear(self, images: int, channels: int, low: float, high: float, /) -> None:
+        """Be told of a batch after the first, whose logits are elsewhere: how many images, and the extremes."""
+        ...
+
     def finish(self) -> None:
         """Look back once all images are done."""
         ...
+
+
+def nowhere(_batch: ImageBatch) -> Found | None:
+    """No other process has found anything of any batch."""
+    return None
 
 
 def match_shapes(program: Program, model: LogitsModel, where: str) -> None:
@@ -162,11 +172,12 @@ def check(
     batch_size: int | None = None,
     pair_bound: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-    observe: Callable[[Context, Sequence[str], Answers], None] = lambda _, __, ___: None,
+    observe: Callable[[Context, Sequence[str], Answers], None] | None = None,
     times: Times | None = None,
     watch: Watch | None = None,
     sampled: LogitsModel | None = None,
     sampler: Callable[[sampling.Model, torch.Tensor, Smoothing, int], sampling.Counts] | None = None,
+    elsewhere: Callable[[ImageBatch], Found | None] = nowhere,
 ) -> CheckReport:
     """Check every property of a program on every image of a data set.
 
@@ -183,6 +194,8 @@ def check(
         times: seconds already spent, added to.
         sampled: computes the logits of images under noise, which are not worth keeping; by default the model.
         sampler: counts decisions under noise; by default in this process.
+        elsewhere: what was found of a batch by another process, None where it is to be found here. Logits are then
+            asked of the model for the first batch, for what observes, and for pooled properties that need them.
         watch: told of every batch and its logits, and of the end of a run that was not interrupted; may refuse both.
 
     Returns:
@@ -199,8 +212,8 @@ def check(
     constants = established.constants
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
-    gathered = [(p, c) for p, c in pairs if not (is_pooled(p) or p.smoothing)]
-    whole = PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
+    whole = pools_of(program, constants)
+    finder, near = Finder(program, constants, pair_bound=pair_bound, pools=whole), not portable(program)
     smoothed = SmoothedEvaluator(
         program,
         cast("sampling.Model", sampled or model),
@@ -211,8 +224,8 @@ def check(
     )
     census = Census(program)
     plain = getattr(model, "plain", False)
-    tail, gained = established.tail, Gained(pairs)
-    evaluated = 0
+    tail, gained = established.tail, Gained(pairs if established.tail is not None else ())
+    evaluated, forward = 0, "float32"
     size = batch_size or default_batch_size(program.model)
     try:
         batches = data.batches(size)
@@ -227,28 +240,33 @@ def check(
             images = getattr(batch, "arrays", batch).images if plain else batch.images
             census.meet(batch.names, images)
             mark = time.perf_counter()
-            logits = model.logits(images)
+            known = elsewhere(batch)
+            needed = known is None or near or observe is not None or not evaluated
+            logits = model.logits(images) if needed else None
             # Before anything is added up: sampling takes long, and what is interrupted leaves no half of a batch.
             smoothed.meet(images)
             times.forward += time.perf_counter() - mark
             if watch is not None:
-                watch.meet(batch.names, images, logits)
+                _tell(watch, batch.names, images, logits, known)
             mark = time.perf_counter()
-            context = seen.context(program, backend, model, logits, batch, tail)
-            refuse_non_finite(context, batch.names)
-            evaluator = BatchEvaluator(context, batch.names, pairs=pair_bound, together=gathered)
-            answers = [[] if is_pooled(p) or p.smoothing else evaluator.answer(p, c) for p, c in pairs]
-            if tail is not None:
-                gained.add(context, batch.names, answers)
-            whole.add(context)
+            context = None
+            if logits is not None:
+                forward = arrays.kind(logits)
+                context = seen.context(program, backend, model, logits, batch, tail)
+                refuse_non_finite(context, batch.names)
+            known = known or finder.find(context, batch.names, predicted=census.wanting)
+            answers = list(known.answers)
+            gained.take(known.answers, known.full)
+            whole.take(known.pooled, context)
             for i, (p, _) in enumerate(pairs):
                 if p.smoothing is not None:
                     answers[i] = smoothed.answer(p, p.smoothing, batch)
-            observe(context, batch.names, answers)
+            if observe is not None and context is not None:
+                observe(context, batch.names, answers)
             times.bound += time.perf_counter() - mark
             for results, answer in zip(found, answers, strict=True):
                 results.extend(answer)
-            census.add(batch.names, context)
+            census.take(batch.names, known.counted)
             evaluated += len(batch.names)
             progress(len(batch.names))
     except KeyboardInterrupt:
@@ -258,7 +276,7 @@ def check(
         smoothed.close()
         raise
     complete = evaluated == len(data)
-    forward = arrays.kind(logits) if evaluated else "float32"
+    forward = forward if evaluated else "float32"
     mark = time.perf_counter()
     # All images are through: a signal that comes now must not take them with it.
     with stopping.held():
@@ -288,6 +306,14 @@ def check(
         notes=established.notes + notes(program, forward, established.arithmetic, established.unreal),
         remarks=(*remarks(program, census, properties), *smoothed.notes(), *gained.notes()),
     )
+
+
+def _tell(watch: Watch, names: Sequence[str], images: Array, logits: Array | None, known: Found | None) -> None:
+    """Tell of a batch: by its logits where they are at hand."""
+    if logits is not None:
+        watch.meet(names, images, logits)
+    elif known is not None and known.extremes is not None:
+        watch.hear(len(names), known.extremes.channels, known.extremes.low, known.extremes.high)
 
 
 def property_result(

@@ -12,8 +12,9 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is an extra of its own, `cluster`")
 
+from robspec.session.answer import Answer
 from robspec.session.cluster import Cluster
-from robspec.session.crew import Arrays, threads
+from robspec.session.crew import threads
 from robspec.session.worker import Setup, Task
 from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
 from tests.cli.conftest import PROVED, Project, Run
@@ -43,7 +44,7 @@ def test_the_same_document_though_an_actor_is_killed(
     alone, _ = checked(robspec, project, "alone.json", *rest)
     submit, killed = Cluster.submit, list[int]()
 
-    def killing(self: Cluster, task: Task, names: Sequence[str]) -> Future[Arrays]:
+    def killing(self: Cluster, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         if not killed:
             killed.append(self.processes()[0])
             coming = submit(self, task, names)

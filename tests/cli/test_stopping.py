@@ -39,6 +39,16 @@ def answer(self, *rest):
     return before(self, *rest)
 BatchEvaluator.answer = answer
 """,
+    "workers": """
+from robspec.session.ahead import Ahead
+asked, before = [], Ahead.found
+def found(self, batch):
+    asked.append(1)
+    if len(asked) > 1:
+        waits()
+    return before(self, batch)
+Ahead.found = found
+""",
     "loading": """
 import robspec.models.loading as loading
 before = loading.load
@@ -106,7 +116,8 @@ def test_check_reports_the_images_it_finished(
     """And a certificate is not written of a part."""
     report, path = tmp_path / "r.txt", tmp_path / "c.json"
     options = ("--batch-size", 1, "--output", report, "--certificate", path, *more)
-    process = started("check", "check", project.model, project.spec, *options, folder=tmp_path)
+    driver = "workers" if more else "check"
+    process = started(driver, "check", project.model, project.spec, *options, folder=tmp_path)
     status, _, err = ended(process, number)
     assert (status, path.exists()) == (stopping.STATUS, False), err
     assert "no certificate written" in err

@@ -9,20 +9,22 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from robspec.data.dataset import Batch
+from robspec.data.dataset import Arrays, Batch
 from robspec.data.errors import LabelOutOfRange
 from robspec.lipschitz.cache import key
 from robspec.lower import compile_text
 from robspec.models.loading import load
 from robspec.semantics.norm import L2
 from robspec.session.ahead import Ahead
-from robspec.session.crew import TRIES, Arrays, Crew, threads
-from robspec.session.worker import Setup, Task, answer, packed, same, unpacked
+from robspec.session.answer import Answer, packed, read, unpacked
+from robspec.session.crew import TRIES, Crew, threads
+from robspec.session.worker import Answerer, Setup, Task, same
 from robspec.smoothing.sampling import sample
 from robspec.store import Store
 from robspec.verify.errors import WorkerLost
@@ -105,9 +107,10 @@ def test_a_killed_worker_costs_a_retry(crew: Crew, project: Project) -> None:
         assert crew.processes() != (process,)
         assert first is not None
         assert again is not None
-        assert packed(first) == packed(again)
         expected = load(project.model, input_shape=(3, 8, 8)).logits(torch.from_numpy(task.images))
-        assert torch.equal(torch.from_numpy(again[0]), expected)
+        for found in (first, again):
+            assert found.logits is not None
+            assert torch.equal(torch.from_numpy(found.logits), expected)
         # What raises an error is left to who asked.
         assert crew.submit(Task(torch.rand(1, 3, 4, 4).numpy(), True), ("c",)).result() is None
     finally:
@@ -150,7 +153,7 @@ def test_arrays_cross_the_line_unchanged() -> None:
 class _Network:
     """A network of two outputs whose numbers follow from its images."""
 
-    input_shape, output_shape = (3, 8, 8), (2, 1, 64)
+    input_shape, output_shape, sha256 = (3, 8, 8), (2, 1, 64), "0"
 
     def __init__(self, factor: float, second: _Network | None = None) -> None:
         self.factor, self.second, self.calls = factor, second, 0
@@ -166,13 +169,14 @@ class _Here:
     count = 1
 
     def __init__(self, model: _Network) -> None:
-        self._model = model
+        self._setup = Setup(Path(), "0", {}, 1)
+        self._answerer = Answerer(model, self._setup)  # type: ignore[arg-type]
 
-    def submit(self, task: Task, _names: Sequence[str]) -> Future[Arrays]:
-        coming: Future[Arrays] = Future()
+    def submit(self, task: Task, _names: Sequence[str]) -> Future[Answer | None]:
+        coming: Future[Answer | None] = Future()
         bright = bool((task.images > 2).any())
-        blob = b"" if bright else answer(self._model, task)  # type: ignore[arg-type]
-        coming.set_result(unpacked(blob) if blob else None)
+        blob = b"" if bright else self._answerer.answer(task)
+        coming.set_result(read(blob, task.tie(self._setup.about)) if blob else None)
         return coming
 
 
@@ -181,7 +185,8 @@ def test_boxes_and_samples_come_from_workers_and_failures_are_computed_here() ->
     program, diagnostics = compile_text(spec)
     assert program is not None, diagnostics
     near, far = _Network(1.5, _Network(0.5)), _Network(1.5, _Network(0.5))
-    batches = [Batch((f"{i}a", f"{i}b"), torch.rand(2, 3, 8, 8) + 2 * (i == 2), None) for i in range(4)]
+    images = [torch.rand(2, 3, 8, 8).numpy() + np.float32(2 * (i == 2)) for i in range(4)]
+    batches = [Batch(Arrays((f"{i}a", f"{i}b"), images[i], None)) for i in range(4)]
 
     class Source:
         def __len__(self) -> int:

@@ -25,5 +25,5 @@ def test_the_parts_of_a_sum_look_where_the_sum_looks() -> None:
     logits, labels = torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 1], [1, 2]]])
     region = torch.tensor([[[True, False], [True, True]]])
     (view,) = census.views.values()
-    census._look(view, ["i"], Context(backends()["reference"], logits, labels, 255, region))
+    census.add(["i"], Context(backends()["reference"], logits, labels, 255, region))
     assert (view.properties, view.pixels, view.counted, view.by_class) == (["p"], 4, 3, [1, 1, 1])

@@ -1,0 +1,281 @@
+"""Whole runs of `robspec check`: what memory they take, what an edit costs, what workers and actors gain.
+
+    python -m benchmarks.runs memory FOLDER [--images 100 1000 10000]
+    python -m benchmarks.runs edit FOLDER [--images 60]
+    python -m benchmarks.runs ray FOLDER [--images 240]
+    python -m benchmarks.runs workers [--earlier ../earlier] [--images 200] [--metric mean_iou]
+
+FOLDER holds `images`, `masks` and an archive for 256 x 256 pixels of two classes; it is read, linked to again and
+again under other names, and nothing of it is kept. `workers` asks about noise and a network drawn for it, of 19
+classes. Every run has one thread for each process, and must come to the same answers before a figure counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import _TWO, HERE, MODEL, PROPERTY, WIDE, project
+
+_TWO_CLASSES = MODEL.format(side=256, classes=2, names="background, polyp")
+_DEAR = """property p {{
+  metric  {metric}
+  norm    l2
+  budget  0.1 to 2 points 20
+  require {required} >= 0.01
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command took.
+
+    Args:
+        wall: seconds.
+        cpu: seconds of the process and those it started and waited for.
+        memory: the peak of the process itself, MiB.
+        report: what it said, without its seconds.
+        seconds: what it said of them.
+    """
+
+    wall: float
+    cpu: float
+    memory: int
+    report: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def check(
+    model: Path,
+    spec: Path,
+    *options: object,
+    cache: Path,
+    root: Path = HERE,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Run:
+    """Check as users do, in a process of its own.
+
+    Args:
+        model: the archive.
+        spec: the specification.
+        options: further ones.
+        cache: of proofs and compiled kernels.
+        root: the checkout, with its environment.
+        watch: given the process id in a thread beside it.
+    """
+    out = spec.parent / "report.json"
+    one = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    env = {**os.environ, **one, "XDG_CACHE_HOME": str(cache)}
+    python = root / ".venv" / "bin" / "python" if root != HERE else Path(sys.executable)
+    asked = ("-q", "--format", "json", "--output", out, "--allow", "unknown")
+    words = [str(python), "-P", "-m", "robspec", "check", str(model), str(spec), *map(str, (*options, *asked))]
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=told)  # noqa: S603
+        threading.Thread(target=watch, args=(process.pid,), daemon=True).start()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        if os.waitstatus_to_exitcode(status) not in (0, 1, 3):
+            told.seek(0)
+            raise SystemExit(f"{' '.join(words)}\n{told.read().decode()}")
+    report = json.loads(out.read_text(encoding="utf-8"))
+    seconds = report.pop("seconds")
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, report, seconds)
+
+
+def refuse_other(found: Run, expected: Run, what: str) -> None:
+    """Stop where two runs come to different answers.
+
+    Raises:
+        SystemExit: they do.
+    """
+    if found.report != expected.report:
+        raise SystemExit(f"{what}: another report than it should be")
+
+
+def memory(given: argparse.Namespace, folder: Path, archive: Path) -> Table:
+    """Peak memory for ever more images; the same few, so that their logits are known after the first of them."""
+    table = Table("images", "peak, MiB", "CPU s", title="accuracy and intersection over union, logits kept")
+    both = "".join(PROPERTY.format(name=f"p{i}", metric=m, budget="0.5") for i, m in enumerate(_TWO))
+    few: list[Any] = []
+    for count in sorted(given.images or [100, 1000, 10_000]):
+        spec = project(folder, f"n{count}", given.folder, count, _TWO_CLASSES, both)
+        run = check(archive, spec, "--store", folder / "logits.sqlite", cache=folder / "cache")
+        values = [[(i["clean"], i["certified"]) for i in p["images"]] for p in run.report["properties"]]
+        few = few or values
+        for found, known in zip(values, few, strict=True):
+            period = len(list((given.folder / "images").glob("*.png")))
+            if any(value != known[n % period] for n, value in enumerate(found) if n % period < len(known)):
+                raise SystemExit(f"{count} images: an image is worth something else than before")
+        table.add_row(f"{count:,}", str(run.memory), f"{run.cpu:.1f}")
+    return table
+
+
+def edit(given: argparse.Namespace, folder: Path, archive: Path) -> Table:
+    """A check whose eps alone was edited, so that logits and proof are known."""
+    table = Table("", "wall s", "CPU s", title=f"{given.images[0]} images, eps edited, medians of {given.rounds}")
+    asked = [PROPERTY.format(name="p", metric="pixel_accuracy", budget=b) for b in ("0.5", "0.25")]
+    for name, options in (("as not told", ()), ("--arithmetic exact", ("--arithmetic", "exact"))):
+        place = folder / (options[-1] if options else "real")
+        place.mkdir()
+        spec = project(place, "edited", given.folder, given.images[0], _TWO_CLASSES, asked[0])
+        store = ("--store", place / "logits.sqlite", *options)
+        check(archive, spec, *store, cache=folder / "cache")
+        expected = None
+        runs = []
+        for round_ in range(given.rounds):
+            spec.write_text(_TWO_CLASSES + asked[(round_ + 1) % 2], encoding="utf-8")
+            runs.append(check(archive, spec, *store, cache=folder / "cache"))
+            if expected is None:
+                expected = check(archive, spec, "--no-store", *options, cache=folder / "cache")
+                refuse_other(runs[0], expected, "after an edit")
+        table.add_row(name, *(f"{statistics.median(getattr(r, part) for r in runs):.2f}" for part in ("wall", "cpu")))
+    return table
+
+
+def ray(given: argparse.Namespace, folder: Path, archive: Path) -> Table:
+    """Actors of a Ray cluster that is started for the check; once one of two is killed on the way."""
+    title = f"{given.images[0]} images, nothing kept, medians of {given.rounds}"
+    table = Table("", "check s", "command s", title=title)
+    both = "".join(PROPERTY.format(name=f"p{i}", metric=m, budget="0.5") for i, m in enumerate(_TWO))
+    spec = project(folder, "ray", given.folder, given.images[0], _TWO_CLASSES, both)
+    options = ("--no-store", "--arithmetic", "exact")
+    killed: list[int] = []
+
+    def kill(pid: int) -> None:
+        while os.path.exists(f"/proc/{pid}"):
+            actors = [p for p in descendants(pid) if command(p).startswith("ray::Holder.answer")]
+            if len(actors) > 1:
+                time.sleep(1.0)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(actors[0], signal.SIGKILL)
+                    killed.append(actors[0])
+                return
+            time.sleep(0.05)
+
+    cases: dict[str, tuple[tuple[object, ...], Callable[[int], None]]] = {
+        "one process": ((), lambda _: None),
+        "an actor beside the first process": (("--ray", "auto", "--workers", 1), lambda _: None),
+        "two actors": (("--ray", "auto", "--workers", 2), lambda _: None),
+        "two actors, one killed": (("--ray", "auto", "--workers", 2), kill),
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in cases}
+    check(archive, spec, *options, cache=folder / "cache")
+    for _ in range(given.rounds):
+        for name, (more, watch) in cases.items():
+            runs[name].append(check(archive, spec, *options, *more, cache=folder / "cache", watch=watch))
+            refuse_other(runs[name][-1], runs["one process"][0], name)
+    if len(killed) != given.rounds:
+        raise SystemExit(f"{len(killed)} actors were killed, not {given.rounds}")
+    for name, found in runs.items():
+        total = statistics.median(r.seconds["total"] for r in found)
+        table.add_row(name, f"{total:.1f}", f"{statistics.median(r.wall for r in found):.1f}")
+    return table
+
+
+def workers(given: argparse.Namespace, folder: Path) -> Table:
+    """Bounds that take longer than the forward pass, by one process and by workers."""
+    title = f"{given.images[0]} images, {given.metric}, medians of {given.rounds}"
+    table = Table("", "command s", "of the first", "check s", "of the first", title=title)
+    archive = folder / "wide.pt2"
+    subprocess.run([sys.executable, "-c", WIDE, str(archive), "19", "256"], check=True)  # noqa: S603
+    head = MODEL.format(side=256, classes=19, names=", ".join(f"c{i}" for i in range(19)))
+    required = "worst_case" if given.metric.startswith("pooled") else "mean(worst_case)"
+    asked = _DEAR.format(metric=given.metric, required=required)
+    spec = project(folder, "dear", None, given.images[0], head, asked)
+    options = ("--no-store", "--arithmetic", "exact")
+    builds = {"now": HERE} if given.earlier is None else {"earlier": given.earlier.resolve(), "now": HERE}
+    cases = {
+        f"{build}, {name}": (root, more)
+        for name, more in (
+            ("one process", ()),
+            ("1 worker", ("--workers", 1)),
+            ("2 workers", ("--workers", 2)),
+        )
+        for build, root in builds.items()
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in cases}
+    for root in builds.values():
+        check(archive, spec, *options, root=root, cache=folder / root.name)
+    for _ in range(given.rounds):
+        for name, (root, more) in cases.items():
+            runs[name].append(check(archive, spec, *options, *more, root=root, cache=folder / root.name))
+            refuse_other(runs[name][-1], next(iter(runs.values()))[0], name)
+    first: list[float] = []
+    for name, found in runs.items():
+        both = [statistics.median(part) for part in zip(*((r.wall, r.seconds["total"]) for r in found), strict=True)]
+        first = first or both
+        table.add_row(name, *(t for s, f in zip(both, first, strict=True) for t in (f"{s:.1f}", f"{s / f:.2f}")))
+    return table
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process has started, and those that these have."""
+    found, left = [], [pid]
+    while left:
+        for task in Path(f"/proc/{left.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                children = list(map(int, task.read_text().split()))
+                found += children
+                left += children
+    return found
+
+
+def command(pid: int) -> str:
+    """What a process calls itself; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["memory", "edit", "ray", "workers"])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--images", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--earlier", type=Path)
+    parser.add_argument("--metric", default="mean_iou")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if given.what == "workers":
+            given.images = given.images or [200]
+            table = workers(given, folder)
+        elif given.folder is None:
+            parser.error("which folder?")
+        else:
+            given.folder = given.folder.resolve()
+            archive = sorted(given.folder.glob("*.pt2"))[0]
+            if given.what == "memory":
+                table = memory(given, folder, archive)
+            else:
+                given.images = given.images or [60 if given.what == "edit" else 240]
+                table = (edit if given.what == "edit" else ray)(given, folder, archive)
+    console = Console(width=100)
+    console.print(table)
+    console.print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} CPUs")
+
+
+if __name__ == "__main__":
+    main()

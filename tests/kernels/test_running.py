@@ -1,0 +1,113 @@
+"""One running sum for all budgets: the integers that each budget's own sum gives, also where doubles cannot tell."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack._histogram import edges, ends, window
+from robspec.kernels.knapsack._margins import BUCKETS
+from robspec.kernels.knapsack._running import counts
+from robspec.kernels.knapsack.budget import Budget
+from tests.examples import examples
+
+F = Fraction
+
+
+def one_by_one(ascending: list[float], budget: Budget) -> int:
+    """The definition in Python's integers: an item costs floor(d^q scale) units, as doubles have the product."""
+    left = budget.limit
+    for n, d in enumerate(ascending):
+        cost = d * d * budget.scale if budget.exponent == 2 else d * budget.scale
+        left -= budget.limit + 1 if cost >= budget.limit + 1 else math.floor(cost) if cost >= 0 else 0
+        if left < 0:
+            return n
+    return len(ascending)
+
+
+def answered(ascending: list[float], budgets: list[Budget]) -> tuple[list[int], int]:
+    """The counts, and how many had to be added up."""
+    asked = []
+
+    def exact(budget: Budget) -> int:
+        asked.append(budget)
+        return one_by_one(ascending, budget)
+
+    return counts(np.array(ascending), budgets, exact).tolist(), len(asked)
+
+
+SIZES = st.sampled_from(
+    [0.0, 5e-324, 1e-200, 1e-160, 2.0**-40, 1e-3, 0.5, 1.0, 1.0 + 2**-52, 3.0, 1e9, 2.0**500, math.inf]
+)
+MARGINS = st.lists(st.one_of(SIZES, st.floats(0.0, 10.0)), max_size=40).map(sorted)
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    MARGINS,
+    st.lists(st.tuples(st.sampled_from([1, 2]), st.floats(0.0, 1e300), st.sampled_from([2**40, 2**36])), max_size=8),
+    st.sampled_from([1.0, 1e-300, 1e-20, 1e20]),
+)
+def test_equal_to_the_definition(margins: list[float], given_: list[tuple[int, float, int]], unit: float) -> None:
+    budgets = [Budget(q, scale * unit, limit) for q, scale, limit in given_]
+    found, _ = answered(margins, budgets)
+    assert found == [one_by_one(margins, b) for b in budgets]
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(st.lists(st.floats(0.0, 4.0), min_size=1, max_size=40).map(sorted), st.data())
+def test_budgets_that_pay_for_some_items_to_the_last_unit(margins: list[float], data: st.DataObject) -> None:
+    """And those next to them: what rounding decides is never left to doubles."""
+    n = data.draw(st.integers(1, len(margins)))
+    spent = sum((F(d) ** 2 for d in margins[:n]), F(0))
+    if not spent:
+        return
+    near = [Budget.of(F(math.sqrt(spent)) * (1 + F(k, 2**50)), F(1), F(2), 64, single=True) for k in range(-8, 9)]
+    found, _ = answered(margins, near)
+    assert found == [one_by_one(margins, b) for b in near]
+
+
+def test_exact_fits_are_added_up_and_the_rest_is_not() -> None:
+    budgets = [Budget(2, 2.0**40 / k, 2**40) for k in (1, 2, 3.5, 9)]
+    found, added = answered([1.0] * 8, budgets)
+    assert (found, added) == ([1, 2, 3, 8], 2)
+    rng = np.random.default_rng(3)
+    many = np.sort(rng.random(20_000)).tolist()
+    asked = [Budget.of(F(k, 3), F(1), F(2), 2**16, single=False) for k in range(1, 120)]
+    found, added = answered(many, asked)
+    assert added <= 2
+    assert found[::20] == [one_by_one(many, b) for b in asked[::20]]
+
+
+@pytest.mark.parametrize("name", ["cpu", "numpy"])
+def test_backends_with_many_budgets(name: str) -> None:
+    """Few items and many, budgets for none, some and all of them, in any order; images without an item."""
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(3, 2, 24, 24, generator=generator, dtype=torch.float64)
+    logits[1] = logits[1].round()
+    labels = logits.argmax(1)
+    labels[2] = 1 - labels[2]
+    batch = LogitsBatch(logits, labels, Items.CORRECT, 255)
+    reference, found = (backends()[n].prepare(batch) for n in ("reference", name))
+    for norm in (F(1), F(2), None):
+        asked = [Budget.of(F(k, 8), F(1), norm, 576, single=False) for k in (0, 40, 1, 3, 9, 2000, 17, 5, 80, 1)]
+        for budgets in (asked, asked[:4], asked[-3:], asked[:2]):
+            assert np.array_equal(found.flips(budgets), reference.flips(budgets)), (norm, len(budgets))
+
+
+def test_the_end_is_that_of_the_largest_budget() -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, 3, (4, BUCKETS)) * (rng.random((4, BUCKETS)) < 0.1)
+    rows[3] = 0
+    asked = [Budget.of(F(2) ** k, F(1), F(2), 4096, single=False) for k in (-30, 3, -2, 30)]
+    asked.append(Budget.of(F(1), F(1), F(1), 4096, single=False))
+    for row, (count, edge) in zip(rows, ends(rows, asked), strict=True):
+        last = max(window(row, b)[1] for b in asked)
+        assert (count, edge) == (row[: last + 1].sum(), edges()[last + 1])
