@@ -25,6 +25,7 @@ from robspec.semantics.norm import directed_text
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
+from robspec.train.locking import locked
 from robspec.train.logits import LogitsTask
 from robspec.train.loop import Trainer, deterministic
 from robspec.train.samples import Samples, Scene
@@ -62,11 +63,18 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         What was written.
 
     Raises:
+        FolderInUse: E0707, another process trains in the folder.
         RobspecError: whatever is wrong with configuration, data, checkpoint or output.
     """
     if config.private:
         extras.require("private", "private training")  # and not only once all steps are taken
-    _prepare(out, fresh=fresh)
+    with locked(out):
+        if fresh:
+            _forget(out)
+        return _trained(config, out, generator, console)
+
+
+def _trained(config: Config, out: Path, generator: Scene | None, console: Console) -> Finished:
     task = _task(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
     if config.private:
@@ -141,12 +149,10 @@ def _task(config: Config, out: Path, generator: Scene | None, console: Console) 
     return ObjectTask(config, out) if config.detection else LogitsTask(config, out, generator, console)
 
 
-def _prepare(out: Path, *, fresh: bool) -> None:
+def _forget(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            (out / NAME).unlink(missing_ok=True)
-            (out / LEDGER).unlink(missing_ok=True)
+        (out / NAME).unlink(missing_ok=True)
+        (out / LEDGER).unlink(missing_ok=True)
     except OSError as error:
         raise UnwritableOutput(str(out), f"it cannot be used: {error.strerror}", "name another --out") from error
 
