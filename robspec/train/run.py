@@ -17,6 +17,7 @@ from robspec.models.card import trained_on
 from robspec.models.errors import UnwritableOutput
 from robspec.models.export import export_archive
 from robspec.models.lipnets.network import SegmentationNet
+from robspec.models.sameness import VALUES
 from robspec.models.writing import write_whole
 from robspec.notes import Note, listed
 from robspec.privacy.accountant import RELATION
@@ -28,6 +29,7 @@ from robspec.train.detection import ObjectTask
 from robspec.train.locking import locked
 from robspec.train.logits import LogitsTask
 from robspec.train.loop import Trainer, deterministic
+from robspec.train.mending import in_configuration
 from robspec.train.samples import Samples, Scene
 from robspec.train.scoring import ScoreTask
 from robspec.train.task import Console, Task
@@ -68,7 +70,7 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
     """
     if config.private:
         extras.require("private", "private training")  # and not only once all steps are taken
-    with locked(out):
+    with locked(out), in_configuration(config):
         if fresh:
             _forget(out)
         return _trained(config, out, generator, console)
@@ -94,6 +96,7 @@ def _trained(config: Config, out: Path, generator: Scene | None, console: Consol
             "training data": task.training.digest(),
             "validation data": " ".join(part.digest() for part in task.validation),
             "versions": json.dumps(versions(), sort_keys=True),
+            VALUES: json.dumps(as_json(config), sort_keys=True),
         }
         if config.private:
             console.line(_before(config, len(task.training)))

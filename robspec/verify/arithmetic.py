@@ -22,6 +22,7 @@ from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Precision
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
+from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.lipschitz.rounding.images import PIXELS
 from robspec.lipschitz.rounding.statement import Statement, state
 from robspec.models.kernels import keeps_subnormals
@@ -33,6 +34,7 @@ from robspec.verify.result import Value
 _AVERAGES = (Mean, PooledMean)
 _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
+_EXACT = "say --arithmetic exact: the forward pass is then taken as exact, and the report says so"
 
 
 def rounding_of(
@@ -47,7 +49,8 @@ def rounding_of(
         boxes: of a detector, the exported program its boxes come from; else None.
 
     Raises:
-        NotProvableError: E0403, some operation has no bound, or no l2 constant.
+        NoRoundingRule: E0507, some operation has no bound on its rounding.
+        NotProvableError: E0403, some operation has no l2 constant.
     """
     if not keeps_subnormals():
         raise NotProvableError(
@@ -59,12 +62,11 @@ def rounding_of(
         return state(program, graph, kind, cached, boxes)
     except SoundnessAlarm:
         raise
+    except NoRoundingRule as refusal:
+        raise NoRoundingRule(refusal.where, refusal.what, _EXACT) from refusal
     except RobspecError as refusal:
-        raise NotProvableError(
-            refusal.where,
-            f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "say --arithmetic exact: the forward pass is then taken as exact, and the report says so",
-        ) from refusal
+        what = f"nothing is known of the rounding of the forward pass: {refusal.what} ({refusal.code})"
+        raise NotProvableError(refusal.where, what, _EXACT) from refusal
 
 
 def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unreal: str = "") -> tuple[str, str]:
@@ -82,7 +84,7 @@ def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unr
     try:
         if not unreal:
             rounding_of(program, graph, boxes=boxes)
-    except NotProvableError as refusal:
+    except (NoRoundingRule, NotProvableError) as refusal:
         unreal = f"{refusal.what}, {refusal.where}"
     return ("exact", unreal) if unreal else ("real", "")
 
