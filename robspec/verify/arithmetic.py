@@ -23,7 +23,7 @@ from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.lipschitz import directed
 from robspec.lipschitz.rounding.cache import cached
 from robspec.lipschitz.rounding.errors import NoRoundingRule
-from robspec.lipschitz.rounding.images import PIXELS
+from robspec.lipschitz.rounding.images import stored_off
 from robspec.lipschitz.rounding.statement import Statement, state
 from robspec.models.kernels import keeps_subnormals
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
@@ -312,7 +312,7 @@ def pixels_off(program: Program, norm: Norm) -> Fraction:
         norm: of the attack.
     """
     model = program.model
-    each = max(abs(model.low), abs(model.high)) * PIXELS
+    each = stored_off(max(abs(model.low), abs(model.high)))
     exponent = Fraction(0) if norm.p is None else 1 / norm.p
     return each * power_up(math.prod(model.input_shape), exponent)
 
