@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from robspec.kernels import _jit
 from robspec.kernels.exact import _samples as samples
 from robspec.models.lipnets.activations import GroupSort, MaxMin
 from robspec.models.lipnets.patches import Matrix, PlainWeights
@@ -215,6 +216,11 @@ class FixedPoint:
         yield weight, products.reshape(count, -1).numpy(), slope / self._feature
         if bias is not None:
             yield bias, g.view(count, -1, layer.outputs).sum(dim=1).numpy(), slope
+
+
+def to_compile() -> bool:
+    """Tell whether a first step would compile code, which takes seconds."""
+    return _jit.to_compile(samples.project, samples.sort, samples.unsort, samples.slopes, samples.add)
 
 
 def _layers(network: PlainWeights, shape: tuple[int, ...], parameters: list[str]) -> Iterator[_Layer]:

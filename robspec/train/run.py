@@ -23,6 +23,7 @@ from robspec.notes import Note, listed
 from robspec.privacy.accountant import RELATION
 from robspec.privacy.ledger import NAME as LEDGER
 from robspec.semantics.norm import directed_text
+from robspec.train import fixed
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
@@ -103,6 +104,8 @@ def _trained(config: Config, out: Path, generator: Scene | None, console: Consol
         trainer = Trainer(config, Samples(task.training), out, identity, task.validated)
         if trainer.private is not None:
             console.line(trainer.private.told())
+            if fixed.to_compile():
+                console.line("compiling the kernels of private steps, which are kept for the next run")
         if trainer.resumed:
             console.line(f"going on from step {trainer.progress.step} of {trainer.steps}")
         try:
