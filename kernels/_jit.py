@@ -59,6 +59,21 @@ def compiled(
     return decorate
 
 
+def to_compile(*functions: Any) -> bool:
+    """Tell whether some function would first have to be compiled, which takes seconds.
+
+    Args:
+        functions: as `compiled` gives them.
+    """
+    return any(not made.signatures and not _kept(made) for made in functions if hasattr(made, "signatures"))
+
+
+def _kept(made: Any) -> bool:
+    """Whether machine code of a function is kept from an earlier run."""
+    path = getattr(getattr(getattr(made, "_cache", None), "_cache_file", None), "_index_path", None)
+    return path is not None and Path(path).exists()
+
+
 def _kept_apart(made: Any, folder: str) -> bool:
     """Name the files of a function so that no other process names any alike; tell whether that can be done."""
     if not Path(made.stats.cache_path).is_relative_to(folder):

@@ -105,3 +105,17 @@ def prepare(backend: str, batch: CoarseBatch) -> CoarsePrepared:
     from robspec.kernels.coarse.cpu import CpuCoarse
 
     return CpuCoarse(batch)
+
+
+def to_compile(backend: str) -> bool:
+    """Tell whether reading the first batch would compile code, which takes seconds.
+
+    Args:
+        backend: see `prepare`.
+    """
+    if backend == "reference":
+        return False
+    from robspec.kernels import _jit
+    from robspec.kernels.coarse import _cells, _open
+
+    return _jit.to_compile(_open.look, _open.survey, _open.unfold, _cells.choose)

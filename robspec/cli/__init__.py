@@ -58,12 +58,16 @@ def cli() -> None:
 
 
 def shown(error: RobspecError) -> str:
-    """An error as the terminal shows it: those of a specification in colour unless NO_COLOR is set."""
+    """An error as the terminal shows it: those of a specification in colour unless NO_COLOR is set.
+
+    Each ends by naming the page that says more.
+    """
     from robspec.diagnostics import SpecError
 
     if isinstance(error, SpecError):
         return error.render(colour=not os.environ.get("NO_COLOR"))
-    return str(error)
+    page = f"`robspec explain {error.code}`"
+    return str(error) if page in error.mend else f"{error}\n\n1 error; {page} says more"
 
 
 def _command_line_error(error: click.ClickException) -> str:
@@ -73,7 +77,7 @@ def _command_line_error(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = "robspec" if context is None else context.command_path
     what = error.format_message().strip().removesuffix(".")
-    return str(CommandLineError(path, what[:1].lower() + what[1:], f"`{path} --help` lists what it takes"))
+    return shown(CommandLineError(path, what[:1].lower() + what[1:], f"`{path} --help` lists what it takes"))
 
 
 _CLOSED_PIPE = 141

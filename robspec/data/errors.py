@@ -100,6 +100,8 @@ class ImageShapeMismatch(RobspecError):
     report then says; or correct the `input` of the specification.
     """
 
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width of the image, where they are known."""
     code = "E0307"
     title = "image shape differs from the input"
 

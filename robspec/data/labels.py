@@ -12,6 +12,9 @@ from robspec.data.errors import LabelOutOfRange
 from robspec.ir.types import UNLABELLED, Mapped
 
 _FOREGROUND = 255
+UNDECLARED = "declare the class, declare the label with `ignore`, or correct the mask"
+MARKED = "declare the masks binary (`masks ... binary`); `ignore 255` would leave out every pixel that is marked"
+FROM_ONE = "if classes are numbered from 1, say so: `map 1 to ..., 0 to ignored`; else declare the label"
 _WHITES = ({3}, {0, 3}, {15}, {0, 15})
 """What masks of 2 and 4 bits a pixel hold that are black and white."""
 
@@ -113,14 +116,11 @@ def to_classes(
     limit = min(classes, 2) if binary else classes
     for value in sorted(present):
         if value != ignore and not 0 <= value < limit:
-            mend = "declare the class, declare the label with `ignore`, or correct the mask"
+            mend = UNDECLARED
             if present <= {0, _FOREGROUND}:
-                mend = (
-                    "declare the masks binary (`masks ... binary`); `ignore 255` would leave out every pixel that "
-                    "is marked"
-                )
+                mend = MARKED
             elif present <= set(range(1, classes + 1)) | {0, _FOREGROUND} and classes in present:
-                mend = "if classes are numbered from 1, say so: `map 1 to ..., 0 to ignored`; else declare the label"
+                mend = FROM_ONE
             elif present in _WHITES:
                 mend = (
                     f"{value} is the white of a mask of fewer bits a pixel: save it with 0 and 1, or with 0 and 255 "

@@ -238,12 +238,14 @@ def _check_image(found: Header, where: str, declared: tuple[int, int, int]) -> N
 def _shape_error(found: Header, where: str, declared: tuple[int, int, int]) -> ImageShapeMismatch:
     height, width = found.upright
     turned = "" if found.orientation == 1 else f", turned by EXIF orientation {found.orientation}"
-    return ImageShapeMismatch(
+    error = ImageShapeMismatch(
         where,
         f"the image is {found.channels} x {height} x {width} ({found.kind}{turned}), "
         f"the declared input is {' x '.join(map(str, declared))}",
         _CONVERT if found.channels == declared[0] else _channels(declared[0], array=is_array(Path(where))),
     )
+    error.shape = (found.channels, height, width)
+    return error
 
 
 def _channels(declared: int, *, array: bool) -> str:

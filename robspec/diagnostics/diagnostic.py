@@ -27,6 +27,7 @@ class Diagnostic:
         message: one sentence on what is wrong, without a final full stop.
         mend: one sentence on how to mend it; empty when the message says it.
         notes: further facts, one sentence each.
+        option: what was written on the command line that makes it wrong; empty where the source is.
     """
 
     code: str
@@ -35,6 +36,7 @@ class Diagnostic:
     message: str
     mend: str = ""
     notes: tuple[str, ...] = ()
+    option: str = ""
 
     @property
     def is_error(self) -> bool:

@@ -30,6 +30,7 @@ class SpecError(RobspecError):
         first = next((d for d in self.diagnostics if d.is_error), None)
         span = first.span if first else NOWHERE
         where = f"{source.name}:{source.line(span.start)}:{source.column(span.start)}"
+        where = first.option if first and first.option else where
         super().__init__(where, first.message if first else "", first.mend if first else "")
 
     def __str__(self) -> str:

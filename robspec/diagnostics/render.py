@@ -81,7 +81,11 @@ def render(diagnostic: Diagnostic, source: Source, *, colour: bool = False) -> s
     label = f"{diagnostic.severity.value}[{diagnostic.code}]: "
     heading = _wrap(label, diagnostic.message, "  ")
     out = [paint(style, label.rstrip()) + paint(_BOLD, heading[len(label) - 1 :])]
-    out.append(f"{margin}{paint(_BLUE, '-->')} {visible(source.name)}:{line}:{source.column(start)}")
+    arrow = "-->"
+    if diagnostic.option:
+        out.append(f"{margin}{paint(_BLUE, arrow)} {visible(diagnostic.option)}")
+        arrow = ":::"
+    out.append(f"{margin}{paint(_BLUE, arrow)} {visible(source.name)}:{line}:{source.column(start)}")
     out.append(f"{margin} {paint(_BLUE, '|')}")
     out.append(f"{paint(_BLUE, number + ' |')} {text}".rstrip())
     out.append(f"{margin} {paint(_BLUE, '|')} {carets}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from robspec import checks
+from robspec.checks._report import shown
 from robspec.diagnostics import Diagnostic, Source, SpecError
 from robspec.diagnostics.diagnostic import in_order
 from robspec.ir.types import Program
@@ -43,10 +46,22 @@ def compile_source(
     if not parsed.diagnostics:
         require_known(spec.overrides, spec.params)
         require_data(use, [d.name.id for d in spec.data_blocks], asked=len(spec.asked))
-    diagnostics = in_order((*parsed.diagnostics, *checks.run(spec, lint=lint)))
+    found = list(checks.run(spec, lint=lint))
+    if spec.overrides and any(d.is_error for d in found):
+        without = set(checks.run(checks.Spec(parsed.file, None, use), lint=lint))
+        found = [d if d in without else _by_option(d, source, spec.overrides) for d in found]
+    diagnostics = in_order((*parsed.diagnostics, *found))
     if any(d.is_error for d in diagnostics):
         return None, diagnostics
     return lower(spec), diagnostics
+
+
+def _by_option(diagnostic: Diagnostic, source: Source, overrides: Mapping[str, Fraction]) -> Diagnostic:
+    """Point at the overrides that make something wrong: those it names, or all where it names others of them."""
+    words = set(re.findall(r"\w+", source.text[diagnostic.span.start : diagnostic.span.end]))
+    named = [name for name in overrides if name in words] or list(overrides)
+    option = " ".join(f"--set {name}={shown(overrides[name])}" for name in named)
+    return replace(diagnostic, option=option)
 
 
 def compile_text(

@@ -19,8 +19,9 @@ _CLOSE = 0.98
 """What share of its target a calibrated run spends at least, unless the search ends first."""
 _TRIES = 16
 _MOST = 1e6
-_LEAST_NOISE, _MOST_STEPS, _MOST_LOSS = 0.1, 10**7, 1000.0
-"""Beyond these the accountant's tables grow without bound, and epsilon says nothing any more."""
+_LEAST_NOISE, _MOST_STEPS, _MOST_LOSS = 0.1, 10**7, 150.0
+"""Beyond these the accountant's tables grow without bound, epsilon says nothing any more, and what drawn numbers
+are off by would count."""
 
 
 def effective(sigmas: Iterable[float]) -> float:

@@ -16,10 +16,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from robspec.kernels.exact import _samples as samples
 from robspec.privacy.normal import UNIT, Bits, rounded_normal
 
-_EXACT = 1 + 2.0**-20
-"""More than sums of squares of fewer than 2^30 doubles are off by."""
 _NOTHING = 2.0**-900
 """A step where no noise is needed, as nothing a sample does can reach."""
 
@@ -59,30 +58,36 @@ class Grid:
         """By how much noise exceeds what a sample can change of each parameter, exact; without those of limit 0."""
         return tuple(Fraction(UNIT, limit) for limit in self.limits if limit)
 
-    def integers(self, gradient: npt.NDArray[np.floating], *, within: bool = True) -> Integers:
-        """Turn the gradient of one sample into integers within the limits.
+    def add(self, position: int, gradients: Vector, unit: float, total: Integers) -> None:
+        """Add to a sum what the gradients of samples in one parameter become: each within the limit.
+
+        Args:
+            position: of the parameter.
+            gradients: float64 [B, n], of samples, each a function of that sample.
+            unit: what one of them is.
+            total: int64 [n].
+        """
+        limit = float(self.limits[position])
+        samples.add(gradients, unit / self.steps[position], limit, self._most[position], total)
+
+    def together(self, gradient: npt.NDArray[np.floating]) -> Integers:
+        """Turn the summed gradient of samples into integers, which nothing limits.
 
         Args:
             gradient: of all parameters, one behind the other; what is not finite counts as nothing.
-            within: False for the gradient of several, which nothing limits.
 
         Returns:
-            int64, cut off towards 0: it depends on the gradient and nothing else.
+            int64, cut off towards 0.
         """
         with np.errstate(over="ignore"):
             found = gradient.astype(np.float64) / self._each
-        if not np.isfinite(found).all():
-            found = np.where(np.isfinite(found), found, 0.0)
-        found = np.trunc(found)
-        if within and (self._squares(found) * _EXACT > self._most).any():
-            found = self._within(found)
-        return found.astype(np.int64)
+        return np.trunc(np.where(np.isfinite(found), found, 0.0)).astype(np.int64)
 
     def noisy(self, summed: Integers, bits: Bits) -> Vector:
         """Add noise to a sum of integers, and bring it back to the scale of gradients.
 
         Args:
-            summed: of samples, each by `integers`.
+            summed: of what samples became, by `add`.
             bits: random bytes.
 
         Returns:
@@ -91,31 +96,10 @@ class Grid:
         released: Vector = (summed + rounded_normal(len(summed), bits)) * self._each
         return released
 
-    def _within(self, found: Vector) -> Vector:
-        with np.errstate(all="ignore"):
-            sizes = np.sqrt(self._squares(found))
-            factors = np.where(np.isfinite(sizes) & (sizes > 0), self._limits / sizes / _EXACT, 0.0)
-        less = np.trunc(found * np.repeat(np.minimum(factors, 1.0), self.sizes))
-        kept = self._squares(less) * _EXACT <= self._most
-        return np.where(np.repeat(kept, self.sizes), less, 0.0)
-
-    def _squares(self, found: Vector) -> Vector:
-        with np.errstate(over="ignore"):
-            squares: Vector = np.add.reduceat(found * found, self._starts)
-        return squares
-
-    @cached_property
-    def _starts(self) -> npt.NDArray[np.intp]:
-        return np.cumsum((0, *self.sizes[:-1]))
-
     @cached_property
     def _each(self) -> Vector:
         return np.repeat(np.array(self.steps), self.sizes)
 
     @cached_property
-    def _limits(self) -> Vector:
-        return np.array([float(limit) for limit in self.limits])
-
-    @cached_property
-    def _most(self) -> Vector:
-        return np.array([math.nextafter(float(limit) ** 2, 0.0) for limit in self.limits])
+    def _most(self) -> tuple[float, ...]:
+        return tuple(math.nextafter(float(limit) ** 2, 0.0) for limit in self.limits)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robspec.models.inspect import read_file
+from robspec.models.sameness import differing
 from robspec.models.writing import write_whole
 from robspec.privacy.errors import NoBudget
 
@@ -60,11 +61,11 @@ class Ledger:
                 salt = str(found["salt"])
             except (ValueError, KeyError, TypeError) as error:
                 raise NoBudget(str(path), "it cannot be read", "begin again with --fresh") from error
-            differing = sorted(k for k in identity.keys() | theirs.keys() if identity.get(k) != theirs.get(k))
-            if charged and differing:
+            others = differing(identity, theirs)
+            if charged and others:
                 raise NoBudget(
                     str(path),
-                    f"it charges {charged} steps of another run: {', '.join(differing)} differ",
+                    f"it charges {charged} steps of another run: other {', other '.join(others)}",
                     "restore what was changed, name another --out, or begin again with --fresh",
                 )
         if charged < done:

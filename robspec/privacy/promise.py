@@ -23,8 +23,8 @@ from robspec.privacy.sensitivity import ALLOWANCE, sensitivity
 
 _TRAIN = "train with a section [privacy], and keep card and model as they were written"
 ROUNDING = {
-    "proved": "an image, its label and the weights alone decide which gradient is computed of it, bit by bit, and "
-    "that the operating system's bytes are random",
+    "proved": "an image, its label and the weights alone decide which gradient is computed of it, as float64 adds up "
+    "integers below 2^53 exactly in any order, and that the operating system's bytes are random",
     "trusted": f"sums of gradients in float32 exceed the bounds of samples by less than {ALLOWANCE - 1:.1%}, "
     "whatever the batch",
 }

@@ -207,9 +207,7 @@ def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
         except RobspecError as refusal:
             if inputs.arithmetic is not None:
                 raise
-            unreal = (
-                f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code}), {refusal.where}"
-            )
+            unreal = f"{refusal.what} ({refusal.code}), {refusal.where}"
     if rounding is not None:
         ground = _proved(program, model, replace(inputs, arithmetic=rounding.kind), rounding)
         if all(map(_moves, ground.constants)):

@@ -19,6 +19,7 @@ from robspec.data.batching import default_batch_size
 from robspec.diagnostics import Diagnostic, Source
 from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Program
+from robspec.kernels import coarse
 from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.models import claims
 from robspec.models.choice import WHOLE, Choice
@@ -286,6 +287,8 @@ class Check:
             RobspecError: an image is wrong, or a bound does not hold (E0901).
         """
         program, session, options = self._program, self._session, self._options
+        if options.coarse and coarse.to_compile(session.backend.name):
+            told("compiling the kernels of --coarse, which are kept for the next run")
         if self._crew is not None:  # what is computed here must be what a worker would compute
             import torch
 

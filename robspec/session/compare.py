@@ -14,6 +14,7 @@ from robspec.diagnostics import Diagnostic, Source
 from robspec.function.errors import NotFinite
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.lipschitz.errors import NoGlobalConstant, UnknownOperation
+from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.report._words import constant_line, point_text, query_text
 from robspec.semantics.constant import ConstantStatus
 from robspec.semantics.norm import directed_text, exact_text
@@ -182,6 +183,8 @@ def _opened(
             mend = cause.mend + ("; or certify votes under noise with --smoothing 0.25" if hinted else "")
             return found, f"{refusal.what} at {refusal.where}; {mend}"
         raise NotProvableError(f"{model}: {refusal.where}", refusal.what, refusal.mend) from refusal
+    except NoRoundingRule as refusal:
+        raise NoRoundingRule(f"{model}: {refusal.where}", refusal.what, refusal.mend) from refusal
 
 
 def _twice(program: Program, names: Sequence[str], smoothing: Smoothing) -> Program:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robspec.models.inspect import read_file
+from robspec.models.sameness import differing
 from robspec.models.writing import write_whole
 from robspec.train.errors import CheckpointMismatch
 
@@ -94,11 +95,11 @@ def resume(
         raise CheckpointMismatch(
             where, f"it cannot be read: {type(error).__name__}", "begin again with --fresh"
         ) from error
-    differing = sorted(k for k in identity.keys() | theirs.keys() if identity.get(k) != theirs.get(k))
-    if differing:
+    others = differing(identity, theirs)
+    if others:
         raise CheckpointMismatch(
             where,
-            f"it is of another run: {', '.join(differing)} differ",
+            f"it is of another run: other {', other '.join(others)}",
             "restore what was changed, name another --out, or begin again with --fresh",
         )
     try:

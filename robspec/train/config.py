@@ -21,6 +21,8 @@ ONE_CLASS = "one_class_hkr"
 """The loss that learns a class from its samples alone."""
 DETECTING = "fcos"
 """The architecture that gives scores and boxes."""
+MASKED = ("fcn", "unet", "deeplabv3")
+"""The architectures that give logits for each pixel, and only those."""
 PRIVATE = "patches"
 """The architecture whose gradients have bounds, so that it can be trained privately; also the one of classifiers."""
 BY_FOLDER = "by folder"
@@ -45,7 +47,7 @@ class Run:
 class Network:
     """The architecture, Lipschitz by design or its unconstrained twin."""
 
-    architecture: str = rule("text", choices=("fcn", "unet", "deeplabv3", PRIVATE, *SCORING, DETECTING))
+    architecture: str = rule("text", choices=(*MASKED, PRIVATE, *SCORING, DETECTING))
     lipschitz: bool = rule("boolean", True)
     size: str = rule("text", "", choices=("", "S", "M1", "M2", "L", "XL"))
     channels: tuple[int, ...] = rule("integer", (), many=True, low=2, high=4096)
@@ -392,7 +394,8 @@ def _check_objects(config: Config, where: str) -> None:
     ):
         refuse(
             "masks, labels, anomalies or drawn scenes in [data]",
-            "give images and objects; `robspec runway` draws some",
+            f"give images and objects (`robspec runway` draws some); {', '.join(MASKED)} and {PRIVATE} learn from "
+            f"masks, {PRIVATE} from labels",
         )
     if data.binary or data.ignore >= 0:
         refuse("what is said of masks in [data]", "leave it out")
@@ -409,8 +412,14 @@ def _check_labels(config: Config, where: str) -> None:
     def refuse(what: str, mend: str) -> None:
         raise ConfigValue(where, f"{what} with a label for each image", mend)
 
-    if model.architecture != PRIVATE or model.single_logit:
-        refuse(f"`model.architecture` {model.architecture}, or an option of it,", f'write "{PRIVATE}" alone')
+    if model.architecture != PRIVATE:
+        refuse(
+            f"`model.architecture` {model.architecture}",
+            f'write "{PRIVATE}", which learns from labels; {", ".join(MASKED)} learn from masks, which '
+            "`train_masks` and `val_masks` name",
+        )
+    if model.single_logit:
+        refuse("`model.single_logit`", "leave it out: each class has a logit")
     if config.loss.kind not in ("tau-cce", "cosine", "hkr"):
         refuse(f"`loss.kind` {config.loss.kind}", "choose tau-cce, cosine or hkr")
     if any((data.train_masks, data.val_masks, data.train_scenes, data.val_scenes, data.train_objects)) or any(
@@ -447,7 +456,7 @@ def _check_pixels(config: Config, where: str) -> None:
         refuse(
             f"`model.architecture` {model.architecture} gives one score per image, `loss.kind` {config.loss.kind} "
             "takes logits for each pixel",
-            f'choose fcn, unet or deeplabv3, or kind = "{ONE_CLASS}"',
+            f'choose {", ".join(MASKED)} or {PRIVATE} for masks, or kind = "{ONE_CLASS}"',
         )
     if config.loss.kind in OBJECT_LOSSES[:2]:
         refuse(
@@ -468,7 +477,7 @@ def _check_source(data: Source, where: str) -> None:
             raise ConfigValue(
                 where,
                 f"[data] must say where the {part} set comes from, and once",
-                f"give {part}_images and {part}_masks, or {part}_scenes",
+                f"give {part}_images and {part}_masks, or {part}_scenes; {PRIVATE} also takes {part}_labels",
             )
         if scenes and data.input[1] != data.input[2]:
             raise ConfigValue(where, "drawn scenes are square, `data.input` is not", "give equal sides")

@@ -80,3 +80,21 @@ class SceneGenerator(RobspecError):
 
     code = "E0706"
     title = "no generator of scenes"
+
+
+class FolderInUse(RobspecError):
+    """Another process trains in the same folder.
+
+    A run reads its checkpoint once and writes it after many steps, and a private run counts there what it has spent.
+    Two in one folder would overwrite each other, and the count would say less than both have told of the images. So
+    a run holds a lock of the operating system on its folder, from before the first file is read until the card is
+    written. The lock ends with the process, also where it is killed: what is left of it then is an empty file called
+    .lock, which the next run takes over.
+
+    Example: the same `robspec train` in two terminals.
+    Mend: wait until the other run has ended, or stop it and give the command again, which goes on from its
+    checkpoint; a run of its own needs a folder of its own, `--out`.
+    """
+
+    code = "E0707"
+    title = "folder of a run in use"

@@ -1,8 +1,9 @@
 """A private step: a Bernoulli draw per sample, gradients that are bounded and not clipped, noise, retraction.
 
-A sample's gradient is computed by itself, from its image, its label and the weights, and becomes integers within the
-limit that the noise is for; these are summed, and noise is added, without rounding. So what one sample changes is
-bounded as it is computed. With `rounding = "trusted"` a batch's gradients are computed and summed at once in float32.
+A sample's gradient is computed in whole numbers, so that it follows from its image, its label and the weights, and
+becomes integers within the limit that the noise is for; these are summed, and noise is added, without rounding. So
+what one sample changes is bounded as it is computed. With `rounding = "trusted"` a batch's gradients are computed and
+summed in float32.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from robspec.privacy.promise import ROUNDING
 from robspec.privacy.sensitivity import ALLOWANCE, Sensitivity, sensitivity
 from robspec.semantics.norm import L2
 from robspec.train.config import Config
+from robspec.train.fixed import FixedPoint
 from robspec.train.losses import IGNORED
 
 OPERATOR = 1.0 + 1e-5
@@ -91,6 +93,7 @@ class PrivateSteps:
         self.q = min(1.0, config.run.batch / size)
         self.ledger = Ledger.open(folder, planned, done, identity)
         self.table = bounds(config, network, self.envelope)
+        self._fixed = FixedPoint(config, network, self.envelope, [row.parameter for row in self.table.rows])
         self.sigma = how.noise or calibrated(how.epsilon, self.q, planned, how.delta)
         if not within_reach(self.sigma, self.q, planned):
             what = f"noise of {self.sigma:g} over {planned} steps hides so little that epsilon is not worth computing"
@@ -134,25 +137,26 @@ class PrivateSteps:
     def _sum(self, images: Tensor, labels: Tensor, grid: Grid) -> Integers:
         """The sum of integers of samples, or the integers of their sum, where its rounding is trusted."""
         if self._config.privacy.rounding == "trusted":
-            return grid.integers(self._gradient(images, labels), within=False)
+            return grid.together(self._gradient(images, labels))
+        fixed = self._fixed
 
-        def alone(place: int) -> Integers:
-            # A copy, so that no sample lies in memory as others have it.
-            part = slice(place, place + 1)
-            return grid.integers(self._gradient(images[part].clone(), labels[part].clone()))
+        def part(begin: int) -> Integers:
+            end = begin + fixed.at_once
+            return fixed.sum(images[begin:end], labels[begin:end], grid)
 
-        return sum(self._each(alone, len(images)), np.zeros(self.table.entries, dtype=np.int64))
+        begins = range(0, len(images), fixed.at_once)
+        return sum(self._each(part, begins), np.zeros(self.table.entries, dtype=np.int64))
 
-    def _each(self, alone: Callable[[int], Integers], count: int) -> Iterator[Integers]:
-        """Compute each sample in one thread, several of them side by side: integers have no order."""
+    def _each(self, part: Callable[[int], Integers], begins: range) -> Iterator[Integers]:
+        """Compute some samples in one thread, several times side by side: integers have no order."""
         threads, before = self._config.run.threads, torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            if min(threads, count) < 2:
-                yield from map(alone, range(count))
+            if min(threads, len(begins)) < 2:
+                yield from map(part, begins)
                 return
             with ThreadPoolExecutor(threads, initializer=_one_thread) as pool:
-                yield from pool.map(alone, range(count))
+                yield from pool.map(part, begins)
         finally:
             torch.set_num_threads(before)
 
@@ -175,7 +179,7 @@ class PrivateSteps:
 
     def told(self) -> str:
         """What is drawn and hidden in each step, in a line."""
-        how = "sample by sample" if self._config.privacy.rounding == "proved" else "rounding of sums trusted"
+        how = "in whole numbers" if self._config.privacy.rounding == "proved" else "rounding of sums trusted"
         return (
             f"private: {self.ledger.left} of {self.ledger.planned} steps left, noise {self.sigma:.4g} times what one "
             f"image can change, {how}"

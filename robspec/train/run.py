@@ -17,16 +17,20 @@ from robspec.models.card import trained_on
 from robspec.models.errors import UnwritableOutput
 from robspec.models.export import export_archive
 from robspec.models.lipnets.network import SegmentationNet
+from robspec.models.sameness import VALUES
 from robspec.models.writing import write_whole
 from robspec.notes import Note, listed
 from robspec.privacy.accountant import RELATION
 from robspec.privacy.ledger import NAME as LEDGER
 from robspec.semantics.norm import directed_text
+from robspec.train import fixed
 from robspec.train.checkpoint import NAME
 from robspec.train.config import Config, as_json
 from robspec.train.detection import ObjectTask
+from robspec.train.locking import locked
 from robspec.train.logits import LogitsTask
 from robspec.train.loop import Trainer, deterministic
+from robspec.train.mending import in_configuration
 from robspec.train.samples import Samples, Scene
 from robspec.train.scoring import ScoreTask
 from robspec.train.task import Console, Task
@@ -62,11 +66,18 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
         What was written.
 
     Raises:
+        FolderInUse: E0707, another process trains in the folder.
         RobspecError: whatever is wrong with configuration, data, checkpoint or output.
     """
     if config.private:
         extras.require("private", "private training")  # and not only once all steps are taken
-    _prepare(out, fresh=fresh)
+    with locked(out), in_configuration(config):
+        if fresh:
+            _forget(out)
+        return _trained(config, out, generator, console)
+
+
+def _trained(config: Config, out: Path, generator: Scene | None, console: Console) -> Finished:
     task = _task(config, out, generator, console)
     learned = dict(task.training.contents(Fraction(0), Fraction(1)))
     if config.private:
@@ -86,12 +97,15 @@ def train(config: Config, out: Path, generator: Scene | None, console: Console, 
             "training data": task.training.digest(),
             "validation data": " ".join(part.digest() for part in task.validation),
             "versions": json.dumps(versions(), sort_keys=True),
+            VALUES: json.dumps(as_json(config), sort_keys=True),
         }
         if config.private:
             console.line(_before(config, len(task.training)))
         trainer = Trainer(config, Samples(task.training), out, identity, task.validated)
         if trainer.private is not None:
             console.line(trainer.private.told())
+            if fixed.to_compile():
+                console.line("compiling the kernels of private steps, which are kept for the next run")
         if trainer.resumed:
             console.line(f"going on from step {trainer.progress.step} of {trainer.steps}")
         try:
@@ -141,12 +155,10 @@ def _task(config: Config, out: Path, generator: Scene | None, console: Console) 
     return ObjectTask(config, out) if config.detection else LogitsTask(config, out, generator, console)
 
 
-def _prepare(out: Path, *, fresh: bool) -> None:
+def _forget(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            (out / NAME).unlink(missing_ok=True)
-            (out / LEDGER).unlink(missing_ok=True)
+        (out / NAME).unlink(missing_ok=True)
+        (out / LEDGER).unlink(missing_ok=True)
     except OSError as error:
         raise UnwritableOutput(str(out), f"it cannot be used: {error.strerror}", "name another --out") from error
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -118,23 +119,40 @@ def _draw(root: Path, scene: Scene, seed: int, count: int, size: int, progress: 
     stamp = root / "drawn.json"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
+    stamp.unlink(missing_ok=True)  # first, so that it never stands beside other scenes
+    _clear(root)
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        for k in range(count):
+            _draw_one(root, scene, seed, size, k)
+            progress(1)
+    except BaseException:
+        _clear(root)  # a part of a set would be taken for one
+        with suppress(OSError):
+            for made in (root / "images", root / "masks", root, root.parent):
+                made.rmdir()
+        raise
+    write_whole(stamp, wanted.encode())
+
+
+def _clear(root: Path) -> None:
+    for folder in ("images", "masks"):
         for old in (root / folder).glob("*.png"):
             old.unlink()
-    for k in range(count):
-        try:
-            image, mask = scene(seed + k, size)
-            Image.fromarray(image).save(root / "images" / f"{k:06d}.png", compress_level=1)
-            Image.fromarray(mask).save(root / "masks" / f"{k:06d}.png", compress_level=1)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SceneGenerator(
-                getattr(scene, "__qualname__", "the generator"),
-                f"scene {seed + k} failed: {error}",
-                "return an image, uint8 [size, size, 3], and a mask, uint8 [size, size]",
-            ) from error
-        progress(1)
-    write_whole(stamp, wanted.encode())
+
+
+def _draw_one(root: Path, scene: Scene, seed: int, size: int, k: int) -> None:
+    try:
+        image, mask = scene(seed + k, size)
+        Image.fromarray(image).save(root / "images" / f"{k:06d}.png", compress_level=1)
+        Image.fromarray(mask).save(root / "masks" / f"{k:06d}.png", compress_level=1)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SceneGenerator(
+            getattr(scene, "__qualname__", "the generator"),
+            f"scene {seed + k} failed: {error}",
+            "return an image, uint8 [size, size, 3], and a mask, uint8 [size, size]",
+        ) from error
 
 
 class Samples:

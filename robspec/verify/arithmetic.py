@@ -24,6 +24,7 @@ from robspec.ir.plans import Mean, Objects, PooledMean, PooledObjects, Precision
 from robspec.ir.types import Metric, Program, Property, WorstCaseQuery
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
 from robspec.lipschitz import directed
+from robspec.lipschitz.rounding.errors import NoRoundingRule
 from robspec.semantics.constant import Constant, ConstantStatus, power_up
 from robspec.semantics.norm import Norm
 from robspec.verify.errors import NotProvableError, OptionValueError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _AVERAGES = (Mean, PooledMean)
 _FAR = 1e308
 _NEGLIGIBLE = Fraction(1, 2**400)
+_EXACT = "say --arithmetic exact: the forward pass is then taken as exact, and the report says so"
 
 
 def rounding_of(
@@ -52,7 +54,8 @@ def rounding_of(
         boxes: of a detector, the exported program its boxes come from; else None.
 
     Raises:
-        NotProvableError: E0403, some operation has no bound, or no l2 constant.
+        NoRoundingRule: E0507, some operation has no bound on its rounding.
+        NotProvableError: E0403, some operation has no l2 constant.
     """
     # What only proofs need is imported for them.
     from robspec.lipschitz.rounding.cache import cached
@@ -69,12 +72,11 @@ def rounding_of(
         return state(program, graph, kind, cached, boxes)
     except SoundnessAlarm:
         raise
+    except NoRoundingRule as refusal:
+        raise NoRoundingRule(refusal.where, refusal.what, _EXACT) from refusal
     except RobspecError as refusal:
-        raise NotProvableError(
-            refusal.where,
-            f"the rounding of the forward pass has no bound: {refusal.what} ({refusal.code})",
-            "say --arithmetic exact: the forward pass is then taken as exact, and the report says so",
-        ) from refusal
+        what = f"nothing is known of the rounding of the forward pass: {refusal.what} ({refusal.code})"
+        raise NotProvableError(refusal.where, what, _EXACT) from refusal
 
 
 def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unreal: str = "") -> tuple[str, str]:
@@ -92,7 +94,7 @@ def statement(program: Program, graph: AnyProgram, boxes: AnyProgram | None, unr
     try:
         if not unreal:
             rounding_of(program, graph, boxes=boxes)
-    except NotProvableError as refusal:
+    except (NoRoundingRule, NotProvableError) as refusal:
         unreal = f"{refusal.what}, {refusal.where}"
     return ("exact", unreal) if unreal else ("real", "")
 
@@ -319,10 +321,10 @@ def pixels_off(program: Program, norm: Norm) -> Fraction:
         program: the compiled specification.
         norm: of the attack.
     """
-    from robspec.lipschitz.rounding.images import PIXELS
+    from robspec.lipschitz.rounding.images import stored_off
 
     model = program.model
-    each = max(abs(model.low), abs(model.high)) * PIXELS
+    each = stored_off(max(abs(model.low), abs(model.high)))
     exponent = Fraction(0) if norm.p is None else 1 / norm.p
     return each * power_up(math.prod(model.input_shape), exponent)
 

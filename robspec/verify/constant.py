@@ -104,7 +104,8 @@ def rounded(
         certified: whether a certificate is to be written.
 
     Raises:
-        NotProvableError: E0403, some operation has no bound.
+        NoRoundingRule: E0507, some operation has no bound on its rounding.
+        NotProvableError: E0403, some operation has no constant.
         OptionValueError: E0601, of such a constant nothing is known of rounding, or nothing a certificate could hold.
     """
     if arithmetic == "exact":

@@ -83,8 +83,14 @@ def test_nobody_asks_and_it_is_about_the_reals(project: Project, robspec: Run) -
     [
         (PROVED + VOTED, (), None, "votes under noise", "E0601"),
         (FALLING, (), None, "a threshold that falls", "E0406"),
-        (PROVED, (), Reshaped(), "the rounding of the forward pass has no bound", "E0403"),
-        (PROVED, ("--assume-lipschitz", "2"), Squared(), "the rounding of the forward pass has no bound", "E0403"),
+        (PROVED, (), Reshaped(), "the rounding error of ", "E0507"),
+        (
+            PROVED,
+            ("--assume-lipschitz", "2"),
+            Squared(),
+            "nothing is known of the rounding of the forward pass: ",
+            "E0403",
+        ),
     ],
     ids=["votes", "a falling threshold", "no rule", "an assumed constant"],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from robspec.kernels import _jit, coarse
 from robspec.lipschitz.tail import Tail
 from robspec.models.loading import LoadedModel
 from tests.cli.conftest import Brightness, Project, Run, export
@@ -82,6 +83,21 @@ def test_cells_certify_more_and_never_less(
     assert [gain["where"] for gain in gains] == [f"property {name}" for name in more]
     assert gains[0]["figures"]["images"] == 4
     assert "at eps 1" in gains[0]["text"]
+
+
+def test_the_first_run_says_what_takes_seconds(
+    project: Project, upsampled: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels are compiled once: a run that finds them kept says nothing, nor does one that needs none."""
+    project.write_spec(PROPERTIES, claim="100")
+    asked = ("check", upsampled, project.spec, "--no-store")
+    assert robspec(*asked, "--coarse").status == 0
+    said, kept = "compiling the kernels of --coarse", coarse.to_compile("cpu")
+    assert not kept, "the run before compiled them"
+    monkeypatch.setattr(_jit, "to_compile", lambda *_: True)
+    assert said in robspec(*asked, "--coarse").err
+    for options in ((), ("--coarse", "--quiet"), ("--coarse", "--backend", "reference")):
+        assert said not in robspec(*asked, *options).err
 
 
 def test_full_size_logits_are_never_made_where_nothing_else_needs_them(

@@ -49,6 +49,15 @@ def test_what_was_kept_is_used(fresh: Any, tmp_path: Path) -> None:
     assert Path(again.stats.cache_path).is_relative_to(tmp_path / "kept")
 
 
+def test_whether_there_is_something_to_compile(fresh: Any) -> None:
+    first = fresh()
+    assert _jit.to_compile(first)
+    assert first(STRIDED) == 18
+    assert not _jit.to_compile(first)
+    assert not _jit.to_compile(fresh()), "it is kept"
+    assert not _jit.to_compile(len), "what is not compiled needs no time"
+
+
 def test_two_processes_that_save_at_once_exchange_no_code(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have read an empty index; the second's index comes last, the first's code does."""
     saved: list[tuple[Any, ...]] = []

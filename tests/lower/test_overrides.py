@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from robspec.lower import compile_file, compile_text, parse_overrides
+from robspec.diagnostics import Source, SpecError
+from robspec.lower import compile_file, compile_source, compile_text, parse_overrides
 from robspec.lower.errors import BadOverride
 from robspec.syntax.parse import MAX_DIGITS, MAX_EXPONENT
 
@@ -81,3 +82,61 @@ def test_an_override_of_nothing_like_a_declared_name(runway: str, name: str, men
         compile_text(runway, overrides={name: F(1)})
     assert caught.value.where == f"--set {name}=..."
     assert caught.value.mend == mend
+
+
+SWEPT = """language 1
+param eps = 0.1
+param floor = 0.75
+
+model {
+  input image [3, 8, 8] in [0, 1]
+  output logits [2, 8, 8]
+  classes a, b
+}
+data d {
+  images "i/*"
+  masks "m/*"
+}
+property p {
+  metric pixel_accuracy
+  norm l2
+  budget eps
+  require mean(worst_case) >= floor
+}
+"""
+
+
+def diagnosed(text: str, **overrides: Fraction) -> SpecError:
+    source = Source(text, "spec.rspec")
+    program, diagnostics = compile_source(source, overrides)
+    assert program is None
+    return SpecError(diagnostics, source)
+
+
+def test_a_value_that_makes_something_wrong_is_pointed_at() -> None:
+    said = diagnosed(SWEPT, eps=F(-1, 10), floor=F(1, 2))
+    assert said.where == "--set eps=-0.1"
+    assert str(said) == (
+        "error[E0107]: the budget -0.1 is negative\n"
+        "  --> --set eps=-0.1\n"
+        "  ::: spec.rspec:17:10\n"
+        "   |\n"
+        "17 |   budget eps\n"
+        "   |          ^^^\n"
+        "  mend: a budget is zero or more\n\n"
+        "1 error; `robspec explain E0107` says more"
+    )
+    # Also where the statement names another parameter, which is computed from it.
+    said = diagnosed(
+        SWEPT.replace("budget eps", "budget half")
+        .replace("floor = 0.75", "half = eps / 2")
+        .replace(">= floor", ">= 0.7"),
+        eps=F(-2),
+    )
+    assert said.where == "--set eps=-2"
+
+
+def test_what_is_wrong_without_it_is_pointed_at_where_it_is_written() -> None:
+    said = diagnosed(SWEPT.replace("budget eps", "budget -0.5"), eps=F(1, 5))
+    assert said.where == "spec.rspec:17:10"
+    assert "--set" not in str(said)

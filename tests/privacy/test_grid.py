@@ -18,6 +18,14 @@ GRID = Grid.of(SIZES, NOISE, LIMITS)
 PARTS = (slice(0, 3), slice(3, 4), slice(4, 8))
 
 
+def integers(gradient: np.ndarray, unit: float = 1.0) -> np.ndarray:  # type: ignore[type-arg]
+    """What one sample adds."""
+    totals = [np.zeros(size, dtype=np.int64) for size in SIZES]
+    for k, part in enumerate(PARTS):
+        GRID.add(k, np.ascontiguousarray(gradient[None, part]), unit, totals[k])
+    return np.concatenate(totals)
+
+
 def squares(whole: np.ndarray) -> list[int]:  # type: ignore[type-arg]
     """Exact, in integers of any size."""
     return [sum(int(v) ** 2 for v in whole[part]) for part in PARTS]
@@ -39,11 +47,12 @@ ENTRIES = st.one_of(
 
 @given(arrays(np.float64, 8, elements=ENTRIES))
 def test_no_gradient_goes_beyond_the_limit(gradient: np.ndarray) -> None:  # type: ignore[type-arg]
-    whole = GRID.integers(gradient)
+    whole = integers(gradient)
     for size, limit in zip(squares(whole), GRID.limits, strict=True):
         assert size <= limit**2
     # Signs stay, and nothing grows.
     kept = np.isfinite(gradient)
+    assert np.all(whole[~kept] == 0)
     with np.errstate(over="ignore"):
         quotients = np.abs(gradient) / np.repeat(GRID.steps, SIZES)
     assert np.all(np.abs(whole[kept]) <= quotients[kept])
@@ -60,12 +69,12 @@ def test_what_keeps_its_bound_is_cut_off_and_nothing_else() -> None:
             int(Fraction(float(v)) / Fraction(float(s)))
             for v, s in zip(gradient, np.repeat(GRID.steps, SIZES), strict=True)
         ]
-        assert np.abs(GRID.integers(gradient) - exact).max() <= 1
+        assert np.abs(integers(gradient) - exact).max() <= 1
 
 
 def test_what_does_not_is_brought_back_to_just_below_it() -> None:
     gradient = np.array([30.0, 40.0, 0.0, -0.2, 1e-3, 0, 0, 0])
-    whole = GRID.integers(gradient)
+    whole = integers(gradient)
     first, second, third = (s**0.5 / limit for s, limit in zip(squares(whole), GRID.limits, strict=True))
     assert 0.99999 < first <= 1
     assert 0.99999 < second <= 1
@@ -73,9 +82,28 @@ def test_what_does_not_is_brought_back_to_just_below_it() -> None:
     assert whole[0] / whole[1] == pytest.approx(0.75, rel=1e-5)
     assert whole[3] < 0
     broken = np.array([np.nan, np.inf, 1.0, np.inf, 1e300, 1e300, 0, 0])
-    sizes = squares(GRID.integers(broken))
+    sizes = squares(integers(broken))
     assert sizes[1] == 0
     assert all(size <= limit**2 for size, limit in zip(sizes, GRID.limits, strict=True))
+
+
+@given(arrays(np.float64, (5, 8), elements=ENTRIES))
+def test_several_add_what_each_adds(gradients: np.ndarray) -> None:  # type: ignore[type-arg]
+    totals = [np.full(size, 3, dtype=np.int64) for size in SIZES]
+    for k, part in enumerate(PARTS):
+        GRID.add(k, np.ascontiguousarray(gradients[:, part]), 0.25, totals[k])
+    alone = [integers(each, 0.25) for each in gradients]
+    assert np.array_equal(np.concatenate(totals), 3 + sum(alone))
+
+
+def test_what_is_on_trust_is_cut_off_and_not_limited() -> None:
+    gradient = np.array([30.0, 40.0, 0.0, -0.2, 1e-3, np.nan, np.inf, 0], dtype=np.float32)
+    whole = GRID.together(gradient)
+    steps = np.repeat(GRID.steps, SIZES)[:5]
+    exact = [int(Fraction(float(v)) / Fraction(float(s))) for v, s in zip(gradient[:5], steps, strict=True)]
+    assert np.abs(whole[:5] - exact).max() <= 2**-52 * np.abs(whole).max() + 1
+    assert whole[5:].tolist() == [0, 0, 0]
+    assert squares(whole)[0] > GRID.limits[0] ** 2
 
 
 def test_noise_has_the_deviation_that_was_asked_for() -> None:

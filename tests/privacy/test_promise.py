@@ -201,12 +201,14 @@ def test_more_noise_than_needed_is_no_more_than_the_card_says(trained: Trained) 
     assert proved_multiplier(read(trained.model, loaded.sha256), loaded.program) == SIGMA
 
 
-@pytest.mark.parametrize(("rounding", "said"), [("proved", "bit by bit"), ("trusted", "float32"), (None, "float32")])
+@pytest.mark.parametrize(
+    ("rounding", "said"), [("proved", "exactly in any order"), ("trusted", "float32"), (None, "float32")]
+)
 def test_what_of_the_arithmetic_is_on_trust(trained: Trained, rounding: str | None, said: str) -> None:
     if rounding is not None:
         trained.card["privacy"]["rounding"] = rounding
     trained.write()
-    lines = [line for line in trained.decide().trusted if "float32" in line or "bit by bit" in line]
+    lines = [line for line in trained.decide().trusted if "float32" in line or "float64 adds" in line]
     assert len(lines) == 1
     assert said in lines[0]
 

@@ -23,6 +23,22 @@ MISTAKES = [
     # what is replaced, by what, code, words of the message
     ("channels = [12]", 'channels = [12]\ntail = "nearest 4"', "E0703", "`model.tail` is 'nearest 4'", "bilinear 4"),
     ('"fcn"', '"unet"\ntail = "bilinear 4"', "E0703", "`model.tail` with architecture unet", "leave it out"),
+    (
+        'train_masks = "train/masks/*.png"',
+        'train_labels = "by folder"',
+        "E0703",
+        "`model.architecture` fcn with a label for each image",
+        'write "patches", which learns from labels; fcn, unet, deeplabv3 learn from masks',
+    ),
+    ('"fcn"', '"mlp"', "E0703", "one score per image", "choose fcn, unet, deeplabv3 or patches for masks"),
+    (
+        '"fcn"',
+        '"fcos"',
+        "E0703",
+        "`loss.kind` tau-cce",
+        "choose focal",
+    ),
+    ('val_masks = "val/masks/*.png"', "", "E0703", "where the val set comes from", "patches also takes val_labels"),
     ("[run]", "[runs]", "E0702", "no section [runs]", "did you mean `run`?"),
     ("epochs = 2", "epochs = 0", "E0703", "`run.epochs` is 0", "an integer of at least 1"),
     ("epochs = 2", 'epochs = "2"', "E0703", "`run.epochs` is '2'", "an integer of at least 1"),
@@ -84,7 +100,8 @@ def test_the_command_prints_it_and_exits_with_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "error[E0702]: [optimizer] has no key `rates`\n  --> config.toml\n  mend: did you mean `rate`?\n"
+        "error[E0702]: [optimizer] has no key `rates`\n  --> config.toml\n  mend: did you mean `rate`?\n\n"
+        "1 error; `robspec explain E0702` says more\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from robspec.train.building import build
 from robspec.train.certify import compiled, specification
 from robspec.train.config import Config, read_config
 from robspec.train.errors import ConfigValue
+from robspec.train.fixed import Floats
 from robspec.train.loop import Trainer, deterministic
 from robspec.train.private import PrivateSteps, sample_losses
 
@@ -218,10 +220,14 @@ def test_a_gradient_that_is_too_large_or_no_number_hides_behind_the_same_noise(
     found = config(tmp_path)
     private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
     limits, sizes = private.grid().limits, private.grid().sizes
-    exact = private._gradient
+    exact = private._fixed.gradients
 
     for factor in (1e3, float("inf"), float("nan")):
-        monkeypatch.setattr(private, "_gradient", lambda images, labels, f=factor: exact(images, labels) * f)
+
+        def wrong(images: Tensor, labels: Tensor, f: float = factor) -> Iterator[tuple[int, Floats, float]]:
+            return ((k, np.nan_to_num(values) * f, unit) for k, values, unit in exact(images, labels))
+
+        monkeypatch.setattr(private._fixed, "gradients", wrong)
         whole, start = private.sums([4]), 0
         for size, limit in zip(sizes, limits, strict=True):
             part = sum(int(v) ** 2 for v in whole[start : start + size])

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robspec.bounds.context import Context
+from robspec.data.scaling import to_range
 from robspec.ir.types import Program, WorstCaseQuery
 from robspec.kernels.knapsack import backends
-from robspec.lipschitz.rounding.images import box_of
+from robspec.lipschitz.rounding.images import box_of, stored_off
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
@@ -221,7 +222,40 @@ def test_the_box_holds_every_image_of_the_range() -> None:
         for value in (np.float32(0.1), np.float32(0.9)):
             exact = (Fraction(float(value)) - mean) / deviation
             assert abs(exact - Fraction(box.middle[channel])) <= Fraction(box.radius[channel])
-        assert Fraction(box.given[channel]) >= Fraction(9, 10) / 2**24 / deviation
+            assert Fraction(box.given[channel]) >= abs(Fraction(float(value)) - Fraction(str(value))) / deviation
+        assert Fraction(box.given[channel]) >= stored_off(Fraction(9, 10)) / deviation
+
+
+RANGES = [
+    (0, 1),
+    (-1, 1),
+    (Fraction(1, 10), Fraction(9, 10)),
+    (0, 255),
+    (0, Fraction(257, 256)),
+    (-3, Fraction(1, 7)),
+]
+RANGES += [(0, Fraction(1, 2**140)), (0, Fraction(3, 2**1000)), (Fraction(1, 3), 10**30)]
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_stored_pixels_are_off_by_no_more_than_they_may(low: Fraction, high: Fraction) -> None:
+    """Every pixel of 8 bits and many of 16, as they are read, in exact arithmetic; and no bound is far from it."""
+    low, high = Fraction(low), Fraction(high)
+    allowed, worst = stored_off(max(abs(low), abs(high))), Fraction(0)
+    for levels, kind, step in ((255, np.uint8, 1), (65535, np.uint16, 37)):
+        stored = np.arange(0, levels + 1, step).astype(kind)
+        read = to_range(stored, low, high, "image")
+        for u, value in zip(stored.tolist(), read.tolist(), strict=True):
+            worst = max(worst, abs(Fraction(value) - low - (high - low) * Fraction(u, levels)))
+    assert worst <= allowed
+    assert high < Fraction(1, 2**100) or 3 * worst >= allowed
+
+
+def test_pixels_of_another_precision_are_off_by_no_more_than_that() -> None:
+    values = np.random.default_rng(0).uniform(0.1, 0.9, 20_000)
+    read = to_range(values, Fraction(1, 10), Fraction(9, 10), "image")
+    worst = max(abs(Fraction(float(a)) - Fraction(float(b))) for a, b in zip(values, read, strict=True))
+    assert 9 * stored_off(Fraction(9, 10)) / 10 <= worst <= stored_off(Fraction(9, 10))
 
 
 @given(st.fractions(0, 1), st.integers(0, 1070))
