@@ -253,6 +253,23 @@ class Context:
             self._coarse[key] = coarse.prepare(self.backend.name, batch)
         return self._coarse[key], [int(n) for n in others.flatten(1).sum(1)]
 
+    def every(self, metric: Metric, inside: int | None = None) -> CoarsePrepared:
+        """Read coarse logits for all annotated pixels, right or wrong.
+
+        Args:
+            metric: it decides what is left out.
+            inside: a class, for the pixels annotated with it; None for any.
+        """
+        labels = self.seen(metric)
+        if labels is None:
+            raise ValueError("the metric needs labels")
+        key = (metric.region, metric.region_mask, inside, "every")
+        if key not in self._coarse:
+            asked = labels if inside is None else torch.where(labels == inside, labels, LEFT_OUT)
+            batch = CoarseBatch(self._few.logits, self._few.grid, asked, Items.PREDICTED, LEFT_OUT)
+            self._coarse[key] = coarse.prepare(self.backend.name, batch)
+        return self._coarse[key]
+
     def predicted(self) -> list[int]:
         """List the classes that are predicted anywhere; the second of a single logit where it is positive."""
         if self._coarse and self._logits is None:

@@ -64,9 +64,11 @@ def refuse_rounding(program: Program, options: Options) -> None:
         )
     for prop in program.properties:
         refuse_steep(prop)
-    if options.coarse:
-        what = "rounding moves full-size logits by themselves, which cells do not cover"
-        raise OptionValueError("--coarse", what, mend)
+    if options.coarse and options.arithmetic == "deployed":
+        what = (
+            "what float32 rounds after the up-sampling moves full-size logits by themselves, which cells do not cover"
+        )
+        raise OptionValueError("--coarse", what, "leave it out, or say --arithmetic real")
 
 
 def refuse(options: Options, why: str, mend: str) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from robspec.bounds import FamilyBound, open_bound, weighted
+from robspec.bounds import FamilyBound, counting, open_bound, weighted
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import open_dataset_bound
 from robspec.bounds.scene import Scene
@@ -139,9 +139,11 @@ class BatchEvaluator:
         if isinstance(metric.plan, Sum):
             rows = zip(*(self._best(part, constant) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]
+        context = self._context
+        if context.coarse is not None and counting.has_cells(metric):
+            return counting.at_best(metric, context, constant.rounding)
         key = (metric, constant.rounding)
         if key not in self._favoured:
-            context = self._context
             better = arithmetic.in_favour(context, metric, constant)
             self._favoured[key] = self if better is context else BatchEvaluator(better, self._names)
         return self._favoured[key]._clean_values(metric, exact)

@@ -129,7 +129,7 @@ def test_workers_hand_over_coarse_logits(project: Project, upsampled: Path, robs
     [
         (("--certificate", "c.json"), "it does not cover cells of coarse logits yet"),
         (("--cross-check", "1"), "it does not cover cells of coarse logits yet"),
-        (("--arithmetic", "real"), "rounding moves full-size logits by themselves"),
+        (("--arithmetic", "deployed"), "what float32 rounds after the up-sampling moves full-size logits"),
     ],
 )
 def test_what_does_not_cover_cells_is_refused(
