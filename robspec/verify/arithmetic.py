@@ -131,9 +131,8 @@ def bare(constant: Constant) -> Constant:
         return constant
     value, boxes = _slopes(constant)
     found = replace(constant, rounding=Fraction(0), boxes_rounding=Fraction(0), value=value, boxes=boxes)
-    if constant.coarse is None or not (constant.value or constant.boxes):
-        # Where nothing moves, budgets are those of rounding alone, and no multiple of what coarse logits move by.
-        return replace(found, coarse=None, coarse_rounding=Fraction(0))
+    if constant.coarse is None:
+        return replace(found, coarse_rounding=Fraction(0))
     left = constant.coarse_rounding - constant.coarse * reach(constant)
     return replace(found, coarse_rounding=max(left, Fraction(0)))
 

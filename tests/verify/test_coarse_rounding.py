@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robspec.bounds.context import Coarse, Context
@@ -45,22 +45,24 @@ def within(metric: str, channels: int, budgets: tuple[Fraction, ...]) -> Propert
 
 
 @given(*[st.fractions(0, 4) for _ in range(2)], *[st.fractions(0, 1) for _ in range(2)], st.fractions(0, 2))
+@example(F(0), F(1), F(1, 4), F(1, 2), F(1))
+@example(F(0), F(1), F(0), F(1, 2), F(1))
+@example(F(2), F(1), F(0), F(1, 2), F(1))
 def test_coarse_logits_are_asked_for_their_own_rounding_and_full_size_ones_as_ever(
     value: Fraction, low: Fraction, rounding: Fraction, off: Fraction, eps: Fraction
 ) -> None:
     prop, both = within("pixel_accuracy", 2, (eps,)), constant(value, rounding, low, off)
     wanted, used = asked(prop, both)
     alone = constant(value, rounding, None, F(0))
-    assert asked(prop, alone) == (wanted, replace(used, coarse=None, coarse_rounding=F(0)))
+    if value or rounding:
+        assert asked(prop, alone) == (wanted, replace(used, coarse=None, coarse_rounding=F(0)))
     assert bare(used) == used
     assert isinstance(wanted.query, WorstCaseQuery)
     (budget,) = wanted.query.budgets
-    if used.coarse is None:
-        # A constant network: nothing of coarse logits is asked.
-        assert value == 0
-        return
-    spent = used.coarse * budget + used.coarse_rounding
-    assert spent == max(low * eps + off, low * budget)
+    assert used.coarse == low
+    spent = low * budget + used.coarse_rounding
+    # A constant network is asked at eps 0.
+    assert spent == max(low * (eps if value else 0) + off, low * budget)
     left = lessened(budget, both)
     assert left is not None
     assert low * F(left) + off <= spent
