@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
-from robspec.kernels.coarse import CoarsePrepared
+from robspec.kernels.coarse import CoarseClass, CoarsePrepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
 from robspec.semantics.constant import Constant
 
+if TYPE_CHECKING:
+    from robspec.bounds.context import Context
+
 
 class FullSize(Protocol):
-    """The bound over full-size logits."""
+    """A bound over full-size logits."""
 
     def clean(self) -> list[Fraction | None]:
         """Clean values."""
-        ...
-
-    def counts(self) -> list[tuple[int, int]]:
-        """Items, and pixels that count."""
         ...
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
@@ -38,6 +38,14 @@ class FullSize(Protocol):
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Radii."""
+        ...
+
+
+class Counted(FullSize, Protocol):
+    """One that counts items."""
+
+    def counts(self) -> list[tuple[int, int]]:
+        """Items, and pixels that count."""
         ...
 
     def flips_needed(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[list[int]]:
@@ -54,7 +62,7 @@ class Bound:
         constant: of coarse logits too, in l2.
     """
 
-    def __init__(self, full: FullSize, read: CoarsePrepared, constant: Constant) -> None:
+    def __init__(self, full: Counted, read: CoarsePrepared, constant: Constant) -> None:
         self._full, self._cells, self._constant = full, read, constant
 
     def clean(self) -> list[Fraction | None]:
@@ -183,7 +191,13 @@ def level(right: CoarsePrepared, every: CoarsePrepared, rounding: Fraction) -> l
     return [int(n) for n in (every.full.flips([reach]) - right.full.flips([reach]))[:, 0]]
 
 
-def budget_of(cells: CoarsePrepared, constant: Constant, eps: Fraction) -> Budget:
+def looked_at(context: Context, constant: Constant) -> Constant:
+    """Leave out what is known of coarse logits where bounds are not to look at them."""
+    known = context.coarse is not None and context.by_cells and constant.output_norm.p == 2
+    return constant if known else replace(constant, coarse=None)
+
+
+def budget_of(cells: CoarsePrepared | CoarseClass, constant: Constant, eps: Fraction) -> Budget:
     """A budget of the coarse logits, their rounding included."""
     if constant.coarse is None:
         raise ValueError("nothing is known of coarse logits")

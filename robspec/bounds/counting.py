@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
-from robspec.bounds import cells, ratio
+from robspec.bounds import cell_ratios, cells, ratio
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import Accuracy, Rate, Stability
@@ -26,15 +25,14 @@ _OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
 
 def open_bound(
     metric: Metric, context: Context, constant: Constant
-) -> Bound | cells.Bound | cells.Rated | ratio.Bound:
+) -> Bound | cells.Bound | cells.Rated | ratio.Bound | cell_ratios.Bound:
     """Open a counting metric on a batch."""
-    if not context.by_cells or constant.output_norm.p != 2:
-        constant = replace(constant, coarse=None)
+    constant = cells.looked_at(context, constant)
     if isinstance(metric.plan, Rate):
         if context.coarse is not None and has_cells(metric):
             read, others = context.cells_of(metric, metric.classes[0])
             return cells.Rated(metric, read, others, constant)
-        return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
+        return ratio.open_bound(metric, context, constant, without=_OTHER[metric.plan.flips])
     if context.coarse is None or metric.rank > 1:
         return Bound(metric, context, constant)
     read = context.cells(metric, _items(metric))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.bounds import cell_ratios
 from robspec.bounds.counting import has_cells
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.errors import NotFinite
@@ -173,7 +174,8 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
     if not gains_by_cells(program, found):
         raise OptionValueError(
             "--coarse",
-            "cells are looked at for pixel_accuracy, stability, recall and fnr of images with a proved constant only",
+            "cells are looked at for pixel_accuracy, stability and ratios of counts of a class of images only, and "
+            "with a proved constant",
             "leave it out: every property is bounded by its full-size logits",
         )
     tail = find(graph)
@@ -216,7 +218,7 @@ def _over_cells(prop: Property, constant: Constant) -> bool:
     """Whether a property has a bound over cells."""
     if constant.status is not ConstantStatus.PROVED or constant.output_norm != L2:
         return False
-    return not is_pooled(prop) and any(map(has_cells, metrics_of(prop.query)))
+    return not is_pooled(prop) and any(has_cells(m) or cell_ratios.has_cells(m) for m in metrics_of(prop.query))
 
 
 def _with_samples(program: Program, found: Established, graph: AnyProgram) -> Established:

@@ -149,10 +149,43 @@ def test_a_network_without_such_an_end_is_refused(project: Project, robspec: Run
 
 def test_a_specification_without_such_a_property_is_refused(project: Project, upsampled: Path, robspec: Run) -> None:
     only = "property found {" + PROPERTIES.split("property found {")[1]
-    project.write_spec(only.replace("recall[bright]", "iou[bright]"), claim="100")
+    project.write_spec(only.replace("recall[bright]", "mean_iou"), claim="100")
     result = robspec("check", upsampled, project.spec, "--coarse")
     assert result.status == 2
-    assert "pixel_accuracy, stability, recall and fnr of images" in " ".join(result.err.split())
+    assert "pixel_accuracy, stability and ratios of counts of a class" in " ".join(result.err.split())
+
+
+RATIOS = """
+property overlap {
+  metric iou[bright]
+  norm l2
+  budget 1
+  require mean(worst_case) >= 0.01
+}
+property lost {
+  metric fpr[bright]
+  norm l2
+  degraded when h >= 0.1
+  require min(radius) >= 0.01
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_ratios_are_bounded_by_cells_too(
+    project: Project, upsampled: Path, robspec: Run, tmp_path: Path, backend: str
+) -> None:
+    project.write_spec(RATIOS, claim="100")
+    found = []
+    for extra in (("--coarse",), ()):
+        path = tmp_path / f"{len(extra)}.json"
+        given = ("--backend", backend, "--format", "json", "--output", path)
+        result = robspec("check", upsampled, project.spec, *extra, *given)
+        assert result.status == 0, result.err
+        found.append(certified(path))
+    more, less = found
+    assert all(a >= b for p in more for x, y in zip(more[p], less[p], strict=True) for a, b in zip(x, y, strict=True))
+    assert [sum(map(sum, more[p])) > sum(map(sum, less[p])) for p in more] == [True] * len(more)
 
 
 def test_lipschitz_names_the_coarse_node(upsampled: Path, robspec: Run) -> None:

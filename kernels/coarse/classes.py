@@ -1,0 +1,155 @@
+"""Both kinds of flips of a class set on the CPU: what cells give up, as sums over arrays of items sorted by cell.
+
+Pixels are interpolated some rows at a time, so that full-size logits are not in memory here; of pixels there is a key
+each, and only those that a budget reaches are sorted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from robspec.kernels.coarse import ClassBatch
+from robspec.kernels.coarse.grid import Axis, Grid
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
+from robspec.kernels.knapsack.budget import Budget
+
+_AT_ONCE = 1 << 20
+"""Logits of a strip of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """Items within a budget, those of a cell together and by cost, leaves before enters that cost the same.
+
+    Args:
+        costs: int64 [n], grid units.
+        leaves: int64 [n], leaves of the cell up to each.
+        enters: int64 [n], enters.
+        starts: int64 [cells], where each cell begins.
+        cell: int64 [n], which cell each belongs to, from 0 on.
+        colours: int64 [cells].
+    """
+
+    costs: IntArray
+    leaves: IntArray
+    enters: IntArray
+    starts: IntArray
+    cell: IntArray
+    colours: IntArray
+
+
+class ArrayClass:
+    """The images of a batch, read for one class set."""
+
+    def __init__(self, batch: ClassBatch) -> None:
+        grid = batch.grid
+        self.pixels, self.single, self.colours = math.prod(grid.shape), batch.logits.shape[1] == 1, grid.colours
+        maps = batch.logits.detach().cpu().to(torch.float64).numpy()
+        labels = batch.labels.detach().cpu().numpy()
+        inside = np.isin(np.arange(batch.classes), batch.inside)
+        self._images = [_Image(z, grid, asked, inside) for z, asked in zip(maps, labels, strict=True)]
+        self.counts: IntArray = np.array([image.counts for image in self._images], dtype=np.int64)
+
+    def given_up(self, image: int, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
+        """See `CoarseClass.given_up`."""
+        return self._images[image].given_up(budget, leave, enter)
+
+
+class _Image:
+    """Keys of an image's items, in the order of its pixels.
+
+    Args:
+        z: float64 [K, h, w].
+        grid: how pixels are made of them.
+        labels: int64 [H, W].
+        inside: bool [K or 2], which classes are in the set.
+    """
+
+    def __init__(self, z: FloatArray, grid: Grid, labels: IntArray, inside: BoolArray) -> None:
+        self._grid = grid
+        slack = grid.slack(float(np.abs(z).max()))
+        across = np.array(grid.columns.inverse)
+        strip = max(1, _AT_ONCE // (len(z) * grid.shape[1]))
+        parts, counts = [], np.zeros(4, np.int64)
+        for begin in range(0, grid.shape[0], strip):
+            lines = np.arange(begin, min(begin + strip, grid.shape[0]))
+            values = _blend(_blend(z, grid.rows, lines, 1), grid.columns, np.arange(grid.shape[1]), 2)
+            chosen, gaps = _apart(values, inside)
+            asked = labels[lines]
+            there = (asked >= 0) & (asked < len(inside))
+            right = inside[np.where(there, asked, 0)]
+            for place, (wanted, found) in enumerate(((True, True), (False, True), (True, False), (False, False))):
+                counts[place] += np.count_nonzero(there & (right == wanted) & (chosen == found))
+            margins = np.maximum(gaps - slack, 0.0)
+            keys = margins * margins * np.array(grid.rows.inverse)[lines, None] * across
+            row, column = np.nonzero(there & (right == chosen))
+            parts.append((keys[row, column], ~right[row, column], row + begin, column))
+        self.counts = counts
+        kept = zip(*parts, strict=True)
+        self._keys, self._enters, rows, columns = (np.concatenate(part) for part in kept)
+        self._rows = np.array(grid.rows.cells)[rows]
+        self._columns = np.array(grid.columns.cells)[columns]
+        self._last: tuple[Budget, _Items] | None = None
+
+    def _within(self, budget: Budget) -> _Items:
+        """Sort the items that a budget reaches; those of the last one are kept, as many prices are asked of it."""
+        if self._last is None or self._last[0] != budget:
+            with np.errstate(over="ignore"):
+                units = self._keys * budget.scale if budget.exponent else np.where(self._keys == 0, 0.0, 1.0)
+            near = np.flatnonzero(units < budget.limit + 1)
+            costs, enters = units[near].astype(np.int64), self._enters[near]
+            rows, columns = self._rows[near], self._columns[near]
+            name = rows * self._grid.columns.nodes + columns
+            order = np.lexsort((enters, costs, name))
+            name, enters = name[order], enters[order].astype(np.int64)
+            first = np.diff(name, prepend=-1) != 0
+            starts = np.flatnonzero(first)
+            cell = np.cumsum(first) - 1
+            sums = np.cumsum(enters)
+            # Enters up to each item, of its own cell.
+            mine = sums - (sums[starts] - enters[starts])[cell] if len(starts) else sums
+            place = np.arange(len(name)) - starts[cell] + 1 if len(starts) else np.arange(0)
+            tall, wide = self._grid.rows.colours, self._grid.columns.colours
+            colours = (rows[order] % tall * wide + columns[order] % wide)[starts]
+            self._last = budget, _Items(costs[order], place - mine, mine, starts, cell, colours)
+        return self._last[1]
+
+    def given_up(self, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
+        """See `CoarseClass.given_up`."""
+        items, found = self._within(budget), np.zeros((4, self._grid.colours), np.int64)
+        if not len(items.costs):
+            return found
+        of = items.colours[items.cell]
+        worth = items.leaves * leave[of] + items.enters * enter[of] - items.costs
+        best = np.maximum.reduceat(worth, items.starts)
+        # The first of the best, where that is worth anything.
+        places = np.where(worth == best[items.cell], np.arange(len(worth)), len(worth))
+        chosen = np.minimum.reduceat(places, items.starts)[best > 0]
+        colours = items.colours[best > 0]
+        for row, values in enumerate((worth, items.costs, items.leaves, items.enters)):
+            np.add.at(found[row], colours, values[chosen])
+        return found
+
+
+def _blend(z: FloatArray, axis: Axis, lines: IntArray, dim: int) -> FloatArray:
+    """Interpolate along one dimension, products added up from the first on."""
+    weights, cells = np.array(axis.weights)[lines], np.array(axis.cells)[lines]
+    shape = [1, 1, 1]
+    shape[dim] = len(lines)
+    total: FloatArray = weights[:, 0].reshape(shape) * z.take(cells, axis=dim)
+    for s in range(1, axis.span):
+        total = total + weights[:, s].reshape(shape) * z.take(cells + s, axis=dim)
+    return total
+
+
+def _apart(values: FloatArray, inside: BoolArray) -> tuple[BoolArray, FloatArray]:
+    """Tell of each pixel whether the set is predicted, and how far its largest logit is from that of all others."""
+    if len(values) == 1:
+        return (values[0] > 0) == inside[1], np.abs(values[0])
+    chosen: BoolArray = inside[values.argmax(axis=0)]
+    gaps: FloatArray = np.abs(values[inside].max(axis=0) - values[~inside].max(axis=0))
+    return chosen, gaps
