@@ -8,15 +8,17 @@ full-size logits are never in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
 from robspec.kernels.coarse.grid import Grid
-from robspec.kernels.knapsack import BoolArray, IntArray, Items, Prepared
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
+
+Keep: TypeAlias = Callable[[FloatArray], Callable[[], FloatArray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,19 @@ class CoarseClass(Protocol):
             int64 [4, colours]: worth less cost, cost, leaves, enters. The same integers on every backend.
 
         Source: RESOLUTION.md R1.
+        """
+        ...
+
+    def stored(self, image: int, largest: Budget | None, keep: Keep) -> Callable[[], CoarseClass]:
+        """Put what is read of one image aside, so that it is not in memory while others are looked at.
+
+        Args:
+            image: which one.
+            largest: the largest budget that will be asked, None where that is not known.
+            keep: puts an array of float64 aside, and gives what reads it again.
+
+        Returns:
+            What reads the image again, as the only one of its batch.
         """
         ...
 

@@ -6,13 +6,15 @@ each, and only those that a budget reaches are sorted.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from robspec.kernels.coarse import ClassBatch
+from robspec.kernels.coarse import ClassBatch, Keep
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget
@@ -43,7 +45,11 @@ class _Items:
 
 
 class ArrayClass:
-    """The images of a batch, read for one class set."""
+    """The images of a batch, read for one class set.
+
+    Args:
+        batch: coarse logits and labels.
+    """
 
     def __init__(self, batch: ClassBatch) -> None:
         grid = batch.grid
@@ -51,76 +57,108 @@ class ArrayClass:
         maps = batch.logits.detach().cpu().to(torch.float64).numpy()
         labels = batch.labels.detach().cpu().numpy()
         inside = np.isin(np.arange(batch.classes), batch.inside)
-        self._images = [_Image(z, grid, asked, inside) for z, asked in zip(maps, labels, strict=True)]
-        self.counts: IntArray = np.array([image.counts for image in self._images], dtype=np.int64)
+        read = [_read(z, grid, asked, inside) for z, asked in zip(maps, labels, strict=True)]
+        self.counts: IntArray = np.array([counts for counts, _, _ in read], dtype=np.int64)
+        self._images = [_Image(grid, keys, places) for _, keys, places in read]
 
     def given_up(self, image: int, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
         """See `CoarseClass.given_up`."""
         return self._images[image].given_up(budget, leave, enter)
 
+    def stored(self, image: int, largest: Budget | None, keep: Keep) -> Callable[[], ArrayClass]:
+        """See `CoarseClass.stored`."""
+        one = self._images[image]
+        near = slice(None) if largest is None else _reached(one.keys, largest)[0]
+        # Places are integers far below 2^53.
+        keys, places = keep(one.keys[near]), keep(one.places[near].astype(np.float64))
+        found = copy.copy(self)
+        found._images, found.counts = [], self.counts[image : image + 1]
 
-class _Image:
-    """Keys of an image's items, in the order of its pixels.
+        def again() -> ArrayClass:
+            opened = copy.copy(found)
+            opened._images = [_Image(one.grid, keys(), places().astype(np.int64))]
+            return opened
+
+        return again
+
+
+def _read(z: FloatArray, grid: Grid, labels: IntArray, inside: BoolArray) -> tuple[IntArray, FloatArray, IntArray]:
+    """Interpolate an image, some rows at a time.
 
     Args:
         z: float64 [K, h, w].
         grid: how pixels are made of them.
         labels: int64 [H, W].
         inside: bool [K or 2], which classes are in the set.
+
+    Returns:
+        TP, FP, FN and TN; the keys of items; and of each its cell, twice over, and 1 more if it enters.
+    """
+    slack = grid.slack(float(np.abs(z).max()))
+    across, down = np.array(grid.columns.inverse), np.array(grid.rows.inverse)
+    rows, columns = np.array(grid.rows.cells), np.array(grid.columns.cells)
+    strip = max(1, _AT_ONCE // (len(z) * grid.shape[1]))
+    keys, places, counts = [], [], np.zeros(4, np.int64)
+    for begin in range(0, grid.shape[0], strip):
+        lines = np.arange(begin, min(begin + strip, grid.shape[0]))
+        values = _blend(_blend(z, grid.rows, lines, 1), grid.columns, np.arange(grid.shape[1]), 2)
+        chosen, gaps = _apart(values, inside)
+        asked = labels[lines]
+        there = (asked >= 0) & (asked < len(inside))
+        right = inside[np.where(there, asked, 0)]
+        for place, (wanted, found) in enumerate(((True, True), (False, True), (True, False), (False, False))):
+            counts[place] += np.count_nonzero(there & (right == wanted) & (chosen == found))
+        margins = np.maximum(gaps - slack, 0.0)
+        items = there & (right == chosen)
+        cells = rows[lines, None] * grid.columns.nodes + columns
+        keys.append((margins * margins * down[lines, None] * across)[items])
+        places.append((2 * cells + ~right)[items])
+    return counts, np.concatenate(keys), np.concatenate(places)
+
+
+def _reached(keys: FloatArray, budget: Budget) -> tuple[IntArray, IntArray]:
+    """Find the items that a budget may pay for, and what they cost."""
+    with np.errstate(over="ignore"):
+        units = keys * budget.scale if budget.exponent else np.where(keys == 0, 0.0, 1.0)
+    near = np.flatnonzero(units < budget.limit + 1)
+    return near, units[near].astype(np.int64)
+
+
+class _Image:
+    """Keys of an image's items.
+
+    Args:
+        grid: how pixels are made of nodes.
+        keys: float64 [n], as `_read` gives them.
+        places: int64 [n].
     """
 
-    def __init__(self, z: FloatArray, grid: Grid, labels: IntArray, inside: BoolArray) -> None:
-        self._grid = grid
-        slack = grid.slack(float(np.abs(z).max()))
-        across = np.array(grid.columns.inverse)
-        strip = max(1, _AT_ONCE // (len(z) * grid.shape[1]))
-        parts, counts = [], np.zeros(4, np.int64)
-        for begin in range(0, grid.shape[0], strip):
-            lines = np.arange(begin, min(begin + strip, grid.shape[0]))
-            values = _blend(_blend(z, grid.rows, lines, 1), grid.columns, np.arange(grid.shape[1]), 2)
-            chosen, gaps = _apart(values, inside)
-            asked = labels[lines]
-            there = (asked >= 0) & (asked < len(inside))
-            right = inside[np.where(there, asked, 0)]
-            for place, (wanted, found) in enumerate(((True, True), (False, True), (True, False), (False, False))):
-                counts[place] += np.count_nonzero(there & (right == wanted) & (chosen == found))
-            margins = np.maximum(gaps - slack, 0.0)
-            keys = margins * margins * np.array(grid.rows.inverse)[lines, None] * across
-            row, column = np.nonzero(there & (right == chosen))
-            parts.append((keys[row, column], ~right[row, column], row + begin, column))
-        self.counts = counts
-        kept = zip(*parts, strict=True)
-        self._keys, self._enters, rows, columns = (np.concatenate(part) for part in kept)
-        self._rows = np.array(grid.rows.cells)[rows]
-        self._columns = np.array(grid.columns.cells)[columns]
+    def __init__(self, grid: Grid, keys: FloatArray, places: IntArray) -> None:
+        self.grid, self.keys, self.places = grid, keys, places
         self._last: tuple[Budget, _Items] | None = None
 
     def _within(self, budget: Budget) -> _Items:
         """Sort the items that a budget reaches; those of the last one are kept, as many prices are asked of it."""
         if self._last is None or self._last[0] != budget:
-            with np.errstate(over="ignore"):
-                units = self._keys * budget.scale if budget.exponent else np.where(self._keys == 0, 0.0, 1.0)
-            near = np.flatnonzero(units < budget.limit + 1)
-            costs, enters = units[near].astype(np.int64), self._enters[near]
-            rows, columns = self._rows[near], self._columns[near]
-            name = rows * self._grid.columns.nodes + columns
+            near, costs = _reached(self.keys, budget)
+            name, enters = np.divmod(self.places[near], 2)
             order = np.lexsort((enters, costs, name))
-            name, enters = name[order], enters[order].astype(np.int64)
+            name, enters = name[order], enters[order]
             first = np.diff(name, prepend=-1) != 0
-            starts = np.flatnonzero(first)
-            cell = np.cumsum(first) - 1
+            starts, cell = np.flatnonzero(first), np.cumsum(first) - 1
+            # Enters, and items, up to each, of its own cell.
             sums = np.cumsum(enters)
-            # Enters up to each item, of its own cell.
-            mine = sums - (sums[starts] - enters[starts])[cell] if len(starts) else sums
-            place = np.arange(len(name)) - starts[cell] + 1 if len(starts) else np.arange(0)
-            tall, wide = self._grid.rows.colours, self._grid.columns.colours
-            colours = (rows[order] % tall * wide + columns[order] % wide)[starts]
-            self._last = budget, _Items(costs[order], place - mine, mine, starts, cell, colours)
+            mine = sums - (sums[starts] - enters[starts])[cell]
+            number = np.arange(len(name)) - starts[cell] + 1
+            rows, columns = np.divmod(name[starts], self.grid.columns.nodes)
+            tall, wide = self.grid.rows.colours, self.grid.columns.colours
+            colours = rows % tall * wide + columns % wide
+            self._last = budget, _Items(costs[order], number - mine, mine, starts, cell, colours)
         return self._last[1]
 
     def given_up(self, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
         """See `CoarseClass.given_up`."""
-        items, found = self._within(budget), np.zeros((4, self._grid.colours), np.int64)
+        items, found = self._within(budget), np.zeros((4, self.grid.colours), np.int64)
         if not len(items.costs):
             return found
         of = items.colours[items.cell]

@@ -5,15 +5,16 @@ Slow on purpose and short enough to check by eye; every other backend must equal
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from robspec.kernels.coarse import ClassBatch, CoarseBatch
+from robspec.kernels.coarse import ClassBatch, CoarseBatch, Keep
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import IntArray, Items
 from robspec.kernels.knapsack.budget import Budget
@@ -211,6 +212,13 @@ class ReferenceClass:
             self._keys.append(found)
             counts.append(tally)
         self.counts = np.array(counts, dtype=np.int64)
+
+    def stored(self, image: int, largest: Budget | None, keep: Keep) -> Callable[[], ReferenceClass]:
+        """See `CoarseClass.stored`; it stays in memory."""
+        del largest, keep
+        found = copy.copy(self)
+        found._keys, found.counts = [self._keys[image]], self.counts[image : image + 1]
+        return lambda: found
 
     def given_up(self, image: int, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
         """See `CoarseClass.given_up`."""

@@ -8,7 +8,7 @@ most, and what cells of one colour are worth in that way has a bound at every pr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -41,15 +41,16 @@ class Spread:
     """What cells may give up within a budget, each kind of flip being worth something.
 
     Args:
-        read: the batch.
+        read: gives the batch; it is let go of after each question.
         image: which one.
         budget: of the coarse logits in l2.
     """
 
-    def __init__(self, read: CoarseClass, image: int, budget: Budget) -> None:
+    def __init__(self, read: Callable[[], CoarseClass], image: int, budget: Budget) -> None:
         self._read, self._image, self._budget = read, image, budget
-        every = np.full(read.colours, budget.limit + 1)
-        _, spent, leaves, enters = self._at(every, every)
+        opened = read()
+        every = np.full(opened.colours, budget.limit + 1)
+        _, spent, leaves, enters = opened.given_up(image, budget, every, every)
         self._most = leaves, enters
         self._short = spent > budget.limit
 
@@ -57,9 +58,6 @@ class Spread:
     def nothing(self) -> bool:
         """Whether no pixel is within reach."""
         return not any(part.any() for part in self._most)
-
-    def _at(self, leave: IntArray, enter: IntArray) -> IntArray:
-        return self._read.given_up(self._image, self._budget, leave, enter)
 
     def worth(self, leave: Fraction, enter: Fraction) -> tuple[Fraction, tuple[Fraction, Fraction]]:
         """Bound what all flips within reach are worth together.
@@ -79,7 +77,7 @@ class Spread:
             return Fraction(0), (Fraction(0), Fraction(0))
         low, high, ends = self._enclosed(leave / unit, enter / unit)
         total, sums = Fraction(0), [Fraction(0), Fraction(0)]
-        for colour in range(self._read.colours):
+        for colour in range(len(self._short)):
             a, b = (int(part[colour]) for part in self._most)
             found, point = leave * a + enter * b, (Fraction(a), Fraction(b))
             if self._short[colour]:
@@ -93,13 +91,14 @@ class Spread:
 
     def _enclosed(self, leave: Fraction, enter: Fraction) -> tuple[IntArray, IntArray, tuple[IntArray, IntArray]]:
         """Enclose in every colour the price at which the budget runs out; give what is given up at both ends."""
+        read = self._read()
 
         def at(prices: IntArray) -> IntArray:
             # Rounded up: every flip is worth at least what it should be.
             rows = [[-(-share.numerator * int(p) // share.denominator) for p in prices] for share in (leave, enter)]
-            return self._at(*(np.array(row, dtype=np.int64) for row in rows))
+            return read.given_up(self._image, self._budget, *(np.array(row, dtype=np.int64) for row in rows))
 
-        colours, limit = self._read.colours, self._budget.limit
+        colours, limit = read.colours, self._budget.limit
         low, high = np.ones(colours, np.int64), np.full(colours, limit + 1)
         ends = at(low), at(high)
         while (wide := self._short & (high - low > np.maximum(low >> _CLOSE, 1))).any():
@@ -243,7 +242,8 @@ class Bound:
         return self._sign * max(self._sign * known, min(found, self._sign * clean))
 
     def _attack(self, image: int, eps: Fraction) -> Attack:
-        spread = Spread(self._read, image, budget_of(self._read, self._constant, eps))
+        read = self._read
+        spread = Spread(lambda: read, image, budget_of(read.pixels, self._constant, eps, single=read.single))
         return Attack(Sums(self._metric, self._read.counts[image].tolist()), [spread])
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -263,16 +263,27 @@ class Bound:
         def certifies(eps: Fraction) -> bool:
             return self._attack(image, eps).beyond(self._sign * gamma, strict=strict)
 
-        if isinstance(known, float):
-            return known
-        if self._constant.coarse == 0:
-            return math.inf if certifies(Fraction(0)) else known
-        low, high = known, max(known, _NEAR) * (1 + Fraction(1, 2**20))
-        step = high - low
-        while high < _FAR and certifies(high):
-            step *= 4
-            low, high = high, high + step
-        while high - low > low / 2**20 and high > _NEAR:
-            middle = (low + high) / 2
-            low, high = (middle, high) if certifies(middle) else (low, middle)
-        return max(known, Fraction(round_down(low)))
+        return farther(certifies, known, self._constant)
+
+
+def farther(certifies: Callable[[Fraction], bool], known: Fraction | float, constant: Constant) -> Fraction | float:
+    """Look for a larger radius than one that is known, by bisection, to one part in 2^20.
+
+    Args:
+        certifies: whether cells certify a budget.
+        known: what is certified already.
+        constant: of coarse logits.
+    """
+    if isinstance(known, float):
+        return known
+    if constant.coarse == 0:
+        return math.inf if certifies(Fraction(0)) else known
+    low, high = known, max(known, _NEAR) * (1 + Fraction(1, 2**20))
+    step = high - low
+    while high < _FAR and certifies(high):
+        step *= 4
+        low, high = high, high + step
+    while high - low > low / 2**20 and high > _NEAR:
+        middle = (low + high) / 2
+        low, high = (middle, high) if certifies(middle) else (low, middle)
+    return max(known, Fraction(round_down(low)))

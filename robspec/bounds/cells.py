@@ -16,7 +16,7 @@ import numpy as np
 
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
-from robspec.kernels.coarse import CoarseClass, CoarsePrepared
+from robspec.kernels.coarse import CoarsePrepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
 from robspec.semantics.constant import Constant
@@ -97,7 +97,7 @@ class Bound:
         return radius_of(self._cells, self._constant, image, wanted, known)
 
     def _budget(self, eps: Fraction) -> Budget:
-        return budget_of(self._cells, self._constant, eps)
+        return _asked(self._cells, self._constant, eps)
 
 
 class Rated:
@@ -136,7 +136,7 @@ class Rated:
         asked = [Budget.of(eps, self._constant.value, norm, read.pixels, single=read.single) for eps in budgets]
         flips = read.full.flips(asked)
         if self._constant.coarse is not None:
-            flips = np.minimum(flips, read.flips([budget_of(read, self._constant, eps) for eps in budgets]))
+            flips = np.minimum(flips, read.flips([_asked(read, self._constant, eps) for eps in budgets]))
         return [tuple(self._value(image, n) for n in row) for image, row in enumerate(flips.tolist())]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -197,12 +197,16 @@ def looked_at(context: Context, constant: Constant) -> Constant:
     return constant if known else replace(constant, coarse=None)
 
 
-def budget_of(cells: CoarsePrepared | CoarseClass, constant: Constant, eps: Fraction) -> Budget:
-    """A budget of the coarse logits, their rounding included."""
+def budget_of(pixels: int, constant: Constant, eps: Fraction, *, single: bool) -> Budget:
+    """A budget of the coarse logits, their rounding included; see `Budget.of`."""
     if constant.coarse is None:
         raise ValueError("nothing is known of coarse logits")
     reach = constant.coarse * eps + constant.coarse_rounding
-    return Budget.of(reach, Fraction(1), Fraction(2), cells.pixels, single=cells.single)
+    return Budget.of(reach, Fraction(1), Fraction(2), pixels, single=single)
+
+
+def _asked(cells: CoarsePrepared, constant: Constant, eps: Fraction) -> Budget:
+    return budget_of(cells.pixels, constant, eps, single=cells.single)
 
 
 def radius_of(
@@ -220,9 +224,9 @@ def radius_of(
     if known == math.inf or wanted > int(cells.items[image]):
         return math.inf
     if constant.coarse == 0:
-        return math.inf if cells.flips_of(image, budget_of(cells, constant, Fraction(0))) < wanted else 0
+        return math.inf if cells.flips_of(image, _asked(cells, constant, Fraction(0))) < wanted else 0
 
     def certifies(eps: float) -> bool:
-        return cells.flips_of(image, budget_of(cells, constant, Fraction(eps))) < wanted
+        return cells.flips_of(image, _asked(cells, constant, Fraction(eps))) < wanted
 
     return Fraction(largest_certifying(certifies, float(known)))

@@ -15,7 +15,10 @@ import numpy as np
 
 from robspec.bounds import search
 from robspec.bounds._spooled import Lists
-from robspec.bounds.confusion import Confusion, worst_value
+from robspec.bounds.cell_pools import CellPool
+from robspec.bounds.cell_ratios import farther
+from robspec.bounds.cells import looked_at
+from robspec.bounds.confusion import Confusion, value_at, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import OverCounts
@@ -57,6 +60,8 @@ class Pool:
         self._parts = metric.each(classes)
         self._lists = Lists()
         self._kept: list[list[Confusion]] = [[] for _ in self._parts]
+        self._cells = [CellPool(constant, largest, self._lists) for _ in self._parts]
+        self._by_cells = False
 
     def add(self, context: Context) -> None:
         """Read one batch; no image is excluded."""
@@ -64,6 +69,9 @@ class Pool:
             batch = context.one_class(part, part.classes, water=self.constant.output_norm.p == 2)
             for i in range(len(context)):
                 self._kept[p].append(self._spooled(Confusion.of(batch, i)))
+            if looked_at(context, self.constant).coarse is not None:
+                self._by_cells = True
+                self._cells[p].add(context.cells_of_set(part, part.classes))
         self.images += len(context)
 
     def clean(self) -> Fraction | None:
@@ -96,21 +104,36 @@ class Pool:
             return None
         found = self._mean(Confusion.everything) if self.constant.value else self._worst(Fraction(1))
         hopeless = worst_value(self.metric) if found is None else found
-        return search.radius(self.metric, clean, hopeless, gamma, self._worst, strict=strict)
+        known = search.radius(
+            self.metric, clean, hopeless, gamma, lambda eps: self._worst(eps, by_cells=False), strict=strict
+        )
+        if not self._by_cells or search.meets(self.metric, clean, gamma, strict=strict):
+            return known
+
+        def certifies(eps: Fraction) -> bool:
+            return not search.meets(self.metric, self._worst(eps), gamma, strict=strict)
+
+        return farther(certifies, known, self.constant)
 
     def close(self) -> None:
         """Delete the spooled lists."""
         self._kept = []
         self._lists.close()
 
-    def _worst(self, eps: Fraction) -> Fraction:
-        value = self._mean(lambda c: c.reachable(eps, self.constant))
+    def _worst(self, eps: Fraction, *, by_cells: bool = True) -> Fraction:
+        looked_at = eps if by_cells and self._by_cells else None
+        value = self._mean(lambda c: c.reachable(eps, self.constant), looked_at)
         return worst_value(self.metric) if value is None else value
 
-    def _mean(self, flips: _Flips) -> Fraction | None:
-        """The worst pooled value over the flips of every image, averaged over the parts the annotation defines."""
+    def _mean(self, flips: _Flips, eps: Fraction | None = None) -> Fraction | None:
+        """The worst pooled value over the flips of every image, averaged over the parts the annotation defines.
+
+        Args:
+            flips: pairs of flips of an image.
+            eps: the budget that is looked at by cells too; None for no look at these.
+        """
         values = []
-        for part, images in zip(self._parts, self._kept, strict=True):
+        for part, images, few in zip(self._parts, self._kept, self._cells, strict=True):
             cells = [sum(cell) for cell in zip(*((c.tp, c.fp, c.fn, c.tn) for c in images), strict=True)]
             needed = part.formula.defined
             if not cells or not (sum(cells) if needed is None else needed.at(*cells)):
@@ -118,7 +141,11 @@ class Pool:
             value = pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
             if value is None and part.worst is None:
                 return None
-            values.append(worst_value(part) if value is None else value)
+            value = worst_value(part) if value is None else value
+            if eps is not None:
+                clean = value_at(part, *cells)
+                value = few.better(part, eps, value, clean)
+            values.append(value)
         return sum(values, Fraction(0)) / len(values) if values else None
 
     def _spooled(self, confusion: Confusion) -> Confusion:

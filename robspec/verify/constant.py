@@ -15,6 +15,7 @@ from robspec.bounds.counting import has_cells
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.errors import NotFinite
 from robspec.function.program import AnyProgram
+from robspec.ir.plans import Pooled, PooledMean
 from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
 from robspec.lipschitz import overflow
 from robspec.lipschitz.cache import cached
@@ -174,8 +175,8 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
     if not gains_by_cells(program, found):
         raise OptionValueError(
             "--coarse",
-            "cells are looked at for pixel_accuracy, stability and ratios of counts of a class of images only, and "
-            "with a proved constant",
+            "cells are looked at for pixel_accuracy, stability and ratios of counts of a class, pooled or not, where "
+            "the constant is proved, and for nothing else",
             "leave it out: every property is bounded by its full-size logits",
         )
     tail = find(graph)
@@ -218,7 +219,10 @@ def _over_cells(prop: Property, constant: Constant) -> bool:
     """Whether a property has a bound over cells."""
     if constant.status is not ConstantStatus.PROVED or constant.output_norm != L2:
         return False
-    return not is_pooled(prop) and any(has_cells(m) or cell_ratios.has_cells(m) for m in metrics_of(prop.query))
+    metrics = list(metrics_of(prop.query))
+    if is_pooled(prop):
+        return any(isinstance(m.plan, Pooled | PooledMean) and not m.weighted for m in metrics)
+    return any(has_cells(m) or cell_ratios.has_cells(m) for m in metrics)
 
 
 def _with_samples(program: Program, found: Established, graph: AnyProgram) -> Established:

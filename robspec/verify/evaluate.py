@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from robspec.bounds import FamilyBound, counting, open_bound, weighted
@@ -193,7 +194,7 @@ class PooledEvaluator:
             p.name: open_dataset_bound(
                 _pooled_metric(p),
                 arithmetic.plane_in_favour(_pooled_metric(p), plane, c),
-                exact,
+                replace(exact, coarse=None),
                 _largest(p.query),
             )
             for p, exact, c in asked

@@ -7,6 +7,7 @@ import math
 import random
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from robspec.bounds import cell_ratios, open_bound
 from robspec.bounds.cell_ratios import Spread
 from robspec.bounds.context import Coarse, Context
+from robspec.bounds.pooled import Pool
 from robspec.ir.types import Metric
 from robspec.kernels import coarse
 from robspec.kernels.coarse import ClassBatch
@@ -74,7 +76,7 @@ def test_what_flips_are_worth_is_never_less_than_the_best_choice(seed: int) -> N
     read = coarse.prepare_class("reference", batch)
     budget = Budget.of(F(rng.choice(["0.2", "0.7", "2"])), F(1), F(2), read.pixels, single=read.single)
     leave, enter = F(rng.randint(0, 4), 4), F(rng.randint(0, 5), 3)
-    found, _ = Spread(read, 0, budget).worth(leave, enter)
+    found, _ = Spread(lambda: read, 0, budget).worth(leave, enter)
     choices: dict[int, dict[tuple[int, int], list[tuple[int, Fraction]]]] = {}
     for row, column, key, enters in read._keys[0]:  # type: ignore[attr-defined]
         cost = coarse_cost(key, budget)
@@ -134,7 +136,7 @@ class Problem:
         self.predicted = (self.margins > 0).astype(np.int64)
         self.labels = np.where(dice.random(len(self.margins)) < 0.8, self.predicted, 1 - self.predicted)
 
-    def context(self) -> Context:
+    def context(self, backend: str = "cpu") -> Context:
         logits = torch.from_numpy(self.low).reshape(1, -1, *self.grid.sides)
         labels = torch.from_numpy(self.labels).reshape(1, *self.grid.shape)
         u = torch.from_numpy(self.u)
@@ -142,8 +144,9 @@ class Problem:
         def enlarge(z: torch.Tensor) -> torch.Tensor:
             return (z.reshape(1, z.shape[1], -1) @ u.T).reshape(1, z.shape[1], *self.grid.shape)
 
-        return Context(backends()["cpu"], Coarse(logits, self.grid, enlarge), labels, None)
+        return Context(backends()[backend], Coarse(logits, self.grid, enlarge), labels, None)
 
+    @cached_property
     def attacks(self) -> list[tuple[float, np.ndarray]]:
         """Of every set of right pixels how short a change levels it, and what is predicted then."""
         right = np.flatnonzero(self.predicted == self.labels).tolist()
@@ -179,7 +182,7 @@ def constant(full: Fraction, low: Fraction | None) -> Constant:
 def test_no_change_of_coarse_logits_does_worse(text: str, seed: int) -> None:
     it = Problem(seed)
     asked = metric(text, 2, single=it.single)
-    attacks = it.attacks()
+    attacks = it.attacks
     sign = -1 if asked.lower_is_better else 1
     budgets = [F(k, 8) for k in range(14)]
     norm = F(math.ceil(1000 * np.linalg.norm(it.u, 2)), 1000)
@@ -263,6 +266,94 @@ def _dense(axis: Axis) -> np.ndarray:
     for w, (cell, weights) in enumerate(zip(axis.cells, axis.weights, strict=True)):
         found[w, cell : cell + len(weights)] = weights
     return found
+
+
+POOLED = ("pooled iou[c1]", "pooled dice[c0]", "pooled precision[c1]", "pooled mean_iou", "pooled m[c1]")
+DEFINED = "metric m(k) lower_is_better = (FP[k] + FN[k]) / (TP[k] + FP[k] + FN[k])"
+
+
+@pytest.mark.parametrize("text", POOLED)
+@pytest.mark.parametrize("seed", range(6))
+def test_no_changes_of_several_images_do_worse_together(text: str, seed: int) -> None:
+    """Every choice of one set of pixels for each image that its own budget reaches."""
+    problems = [Problem(seed + 3 * i) for i in range(3)]
+    asked = metric(text, 2, DEFINED, single=problems[0].single)
+    parts, sign = asked.each(2), -1 if asked.lower_is_better else 1
+    budgets = [F(k, 8) for k in (0, 1, 3, 5, 9)]
+    found, known = (
+        _pooled(asked, problems, replace(constant(FAR, low), coarse_rounding=F(0)), max(budgets))
+        for low in (F(1), None)
+    )
+    (rows, radius), (less, before) = (
+        (pool.worst_case(budgets), _radius(asked, problems, low)) for pool, low in ((found, F(1)), (known, None))
+    )
+    clean = found.clean()
+    assert clean is not None
+    for eps, value_, other in zip(budgets, rows, less, strict=True):
+        assert value_ is not None
+        assert other is not None
+        worst = _worst_of_all(parts, problems, eps)
+        assert sign * other <= sign * value_ <= sign * worst
+        if radius[0] != math.inf and eps < F(radius[0]):
+            assert sign * worst > sign * radius[1]
+    assert radius[0] >= before[0]
+
+
+def _pooled(asked: Metric, problems: list[Problem], stands_on: Constant, largest: Fraction | None) -> Pool:
+    pool = Pool(asked, 2, stands_on, largest)
+    for it in problems:
+        pool.add(it.context())
+    return pool
+
+
+def _radius(asked: Metric, problems: list[Problem], low: Fraction | None) -> tuple[Fraction | float, Fraction]:
+    pool = _pooled(asked, problems, constant(FAR, low), None)
+    clean = pool.clean()
+    assert clean is not None
+    gamma = clean + F(1, 5) if asked.lower_is_better else clean - F(1, 5)
+    found = pool.radius(gamma, strict=False)
+    assert found is not None
+    return found, gamma
+
+
+def _worst_of_all(parts: tuple[Metric, ...], problems: list[Problem], eps: Fraction) -> Fraction:
+    values = []
+    for part in parts:
+        (k,) = part.classes
+        reached = []
+        for it in problems:
+            mine, some = it.labels == k, set()
+            for far, after in it.attacks:
+                if far <= float(eps) * (1 - 1e-9):
+                    said = after == k
+                    some.add(tuple(int(np.sum(s)) for s in (mine & said, ~mine & said, mine & ~said, ~mine & ~said)))
+            reached.append(some)
+        found = []
+        for choice in itertools.product(*reached):
+            counts = [sum(n) for n in zip(*choice, strict=True)]
+            v = part.formula.ratio.at(*counts)
+            found.append(part.worst if v is None else v)
+        known = [v for v in found if v is not None]
+        values.append(max(known) if part.lower_is_better else min(known))
+    # Each part at its own worst: the mean is at least that.
+    return sum(values, F(0)) / len(values)
+
+
+def test_pooled_cells_certify_more_and_backends_agree() -> None:
+    problems = [Problem(seed) for seed in (0, 12, 24)]
+    budgets = [F(k, 8) for k in range(1, 6)]
+    asked = metric("pooled iou[c1]", 2, single=True)
+    rows = []
+    for name, low in (("cpu", F(1)), ("reference", F(1)), ("cpu", None)):
+        for largest in (max(budgets), None):
+            pool = Pool(asked, 2, constant(FAR, low), largest)
+            for it in problems:
+                pool.add(it.context(name))
+            rows.append(pool.worst_case(budgets))
+            pool.close()
+    assert rows[0] == rows[1] == rows[2] == rows[3]
+    assert rows[4] == rows[5]
+    assert sum(a > b for a, b in zip(rows[0], rows[4], strict=True) if a is not None and b is not None) >= 2
 
 
 def test_cells_certify_more_where_pixels_move_together() -> None:

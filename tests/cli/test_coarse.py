@@ -162,6 +162,12 @@ property overlap {
   budget 1
   require mean(worst_case) >= 0.01
 }
+property together {
+  metric pooled iou[bright]
+  norm l2
+  budget 1
+  require worst_case >= 0.01
+}
 property lost {
   metric fpr[bright]
   norm l2
