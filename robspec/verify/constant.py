@@ -183,13 +183,20 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
         raise OptionValueError(
             "--coarse",
-            "the network does not end in a bilinear or nearest up-sampling, with nothing but crops after it",
+            "the network does not end in a bilinear or nearest up-sampling, with nothing but crops and 1 x 1 "
+            "convolutions after it",
             "leave it out, or export the network so that a bilinear or nearest F.interpolate is the last it does",
         )
     tightest, _ = scales(program.model.normalize)
     norms = {c.input_norm for p, c in zip(program.properties, found.constants, strict=True) if _over_cells(p, c)}
     values = {norm: _prove(tail.coarse, norm, L2).value / tightest for norm in norms}
     delta = Fraction(0) if arithmetic == "exact" else rounding_of(program, tail.coarse, arithmetic).delta
+    if arithmetic != "exact" and tail.moved is not None:
+        # What is run is another program for the same function: both are within the larger of two bounds.
+        other = rounding_of(program, tail.moved, arithmetic)
+        if any(c.rounding < other.delta for c in found.constants):
+            larger = tuple(replace(c, rounding=max(c.rounding, other.delta)) for c in found.constants)
+            found = replace(found, constants=larger, arithmetic=other.said)
     constants = tuple(
         replace(c, coarse=values[c.input_norm], coarse_rounding=delta) if _over_cells(p, c) else c
         for p, c in zip(program.properties, found.constants, strict=True)

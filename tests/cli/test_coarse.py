@@ -155,6 +155,45 @@ def test_a_specification_without_such_a_property_is_refused(project: Project, up
     assert "pixel_accuracy, stability and ratios of counts of a class" in " ".join(result.err.split())
 
 
+class Mixed(Coarse):
+    """The same, and only then brought to two classes, pixel by pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Conv2d(2, 2, 1)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.tensor([[0.75, -0.25], [-0.25, 0.75]])[:, :, None, None])
+            self.mix.bias.copy_(torch.tensor([0.01, -0.01]))  # type: ignore[union-attr]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.mix(super().forward(image))
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "exact"])
+def test_a_convolution_of_single_pixels_after_the_end_is_moved_before_it(
+    project: Project, robspec: Run, tmp_path: Path, arithmetic: str
+) -> None:
+    model = export(Mixed(), tmp_path / "mixed.pt2")
+    project.write_spec(PROPERTIES, claim="100")
+    reports = []
+    for extra in (("--coarse", "--attack", "5"), ()):
+        given = ("--arithmetic", arithmetic, "--no-store", "--format", "json")
+        result = robspec("check", model, project.spec, *extra, *given)
+        assert result.status in (0, 3), result.err
+        reports.append(json.loads(result.out))
+    line = next(note for note in reports[0]["notes"] if note.startswith("coarse: cut at "))
+    assert "bilinear x2, the 1 x 1 convolution after it moved before it, 4 x 4 to 8 x 8, 9 cells" in line
+    for more, less in zip(*(r["properties"] for r in reports), strict=True):
+        pairs = list(zip(more["images"], less["images"], strict=True))
+        assert all(a["clean"] == b["clean"] for a, b in pairs)
+        # No less but for what the other order of sums may round.
+        sums = [[image["certified"][0]["approx"] for image in side] for side in zip(*pairs, strict=True)]
+        assert all(a >= b * (1 - 1e-9) for a, b in zip(*sums, strict=True))
+        assert sum(sums[0]) > sum(sums[1])
+        if arithmetic == "real":
+            assert more["lipschitz"]["rounding"]["approx"] >= less["lipschitz"]["rounding"]["approx"]
+
+
 RATIOS = """
 property overlap {
   metric iou[bright]
