@@ -27,7 +27,7 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     if any(isinstance(plan, PooledComponents) for plan in plans):
         refuse(options, "it does not cover pooled object_recall yet", "leave it out")
     if options.coarse:
-        only = replace(options, attack=None)
+        only = replace(options, attack=None, cross_check=None)
         refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
     if any(isinstance(plan, Components) for plan in plans):
         refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")

@@ -133,6 +133,7 @@ class Problem:
         self.single = seed % 3 == 0
         self.low = np.round(dice.normal(size=(1 if self.single else 2, h * w)) * 8) / 8
         self.margins = (self.low[-1] - (0 if self.single else self.low[0])) @ self.u.T
+        self.pixels = len(self.margins)
         self.predicted = (self.margins > 0).astype(np.int64)
         self.labels = np.where(dice.random(len(self.margins)) < 0.8, self.predicted, 1 - self.predicted)
 

@@ -128,7 +128,6 @@ def test_workers_hand_over_coarse_logits(project: Project, upsampled: Path, robs
     ("options", "words"),
     [
         (("--certificate", "c.json"), "it does not cover cells of coarse logits yet"),
-        (("--cross-check", "1"), "it does not cover cells of coarse logits yet"),
         (("--arithmetic", "deployed"), "what float32 rounds after the up-sampling moves full-size logits"),
     ],
 )
@@ -192,6 +191,23 @@ def test_a_convolution_of_single_pixels_after_the_end_is_moved_before_it(
         assert sum(sums[0]) > sum(sums[1])
         if arithmetic == "real":
             assert more["lipschitz"]["rounding"]["approx"] >= less["lipschitz"]["rounding"]["approx"]
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "exact"])
+def test_an_integer_program_finds_nothing_that_cells_exclude(
+    project: Project, upsampled: Path, robspec: Run, arithmetic: str
+) -> None:
+    project.write_spec(PROPERTIES + RATIOS, claim="100")
+    given = ("--coarse", "--arithmetic", arithmetic, "--cross-check", "2", "--format", "json")
+    result = robspec("check", upsampled, project.spec, *given)
+    assert result.status in (0, 3), result.err
+    found = json.loads(result.out)["cross_check"]["comparisons"]
+    assert all(item["agreed"] is not False for item in found)
+    by_cells = [item for item in found if item["what"].endswith("by cells")]
+    assert {item["property"] for item in by_cells} >= {"accurate", "found", "overlap"}
+    assert all(item["agreed"] and "integer program over energies of nodes" in item["method"] for item in by_cells)
+    # What full-size logits certify is compared beside it, as ever.
+    assert any("whole image: worst case" in item["what"] and not item["what"].endswith("by cells") for item in found)
 
 
 RATIOS = """
