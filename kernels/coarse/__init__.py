@@ -8,15 +8,17 @@ full-size logits are never in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from robspec import arrays
 from robspec.arrays import Array
 from robspec.kernels.coarse.grid import Grid
-from robspec.kernels.knapsack import BoolArray, IntArray, Items, Prepared
+from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
+
+Keep: TypeAlias = Callable[[FloatArray], Callable[[], FloatArray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,33 @@ class CoarseBatch:
             return
         if labels is None or arrays.kind(labels) != "int64" or tuple(labels.shape) != (shape[0], *self.grid.shape):
             raise ValueError(f"labels must be int64 {[shape[0], *self.grid.shape]}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassBatch:
+    """A validated batch of coarse logits and full-size labels, read for one class set.
+
+    Args:
+        logits: as in `CoarseBatch`.
+        grid: as there.
+        labels: int64 [B, H, W]; what is no class is left out.
+        inside: the classes of the set, some and not all; of a single logit 0 or 1.
+    """
+
+    logits: Array
+    grid: Grid
+    labels: Array
+    inside: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        CoarseBatch(self.logits, self.grid, self.labels, Items.CORRECT)
+        if not 0 < len(set(self.inside) & set(range(self.classes))) < self.classes:
+            raise ValueError(f"some classes of {self.classes}, and not all, make a set: {self.inside}")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 2 for a single logit."""
+        return max(int(self.logits.shape[1]), 2)
 
 
 class CoarsePrepared(Protocol):
@@ -89,6 +118,68 @@ class CoarsePrepared(Protocol):
     def flips_of(self, image: int, budget: Budget) -> int:
         """Bound how many pixels of one image a budget can flip; see `flips`."""
         ...
+
+
+class CoarseClass(Protocol):
+    """A batch whose coarse logits have been read for one class set, cell by cell.
+
+    True positives can leave the set and true negatives enter it. Margins are lessened as those of `CoarsePrepared`,
+    and entering is priced by the pair bound: the set has to come level with what is predicted.
+
+    Attributes:
+        pixels: pixels of one image.
+        single: True for a single-logit head.
+        colours: in how many classes the cells fall, each of cells that share no node.
+        counts: int64 [B, 4], TP, FP, FN and TN as they are in doubles.
+    """
+
+    pixels: int
+    single: bool
+    colours: int
+    counts: IntArray
+
+    def given_up(self, image: int, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
+        """Add up what the cells of each colour give up at prices for the flips of both kinds.
+
+        With the energy of its k-th cheapest item a cell gives up all items that are as cheap, whichever their kind.
+        It does so where that is worth most, less what it costs: the cheapest of what is worth as much.
+
+        Args:
+            image: which one.
+            budget: of the coarse logits in l2; items above its limit are out of reach.
+            leave: int64 [colours], what a pixel that leaves is worth, in grid units, at most the limit and 1.
+            enter: int64 [colours], what one that enters is worth.
+
+        Returns:
+            int64 [4, colours]: worth less cost, cost, leaves, enters. The same integers on every backend.
+
+        Source: RESOLUTION.md R1.
+        """
+        ...
+
+    def stored(self, image: int, largest: Budget | None, keep: Keep) -> Callable[[], CoarseClass]:
+        """Put what is read of one image aside, so that it is not in memory while others are looked at.
+
+        Args:
+            image: which one.
+            largest: the largest budget that will be asked, None where that is not known.
+            keep: puts an array of float64 aside, and gives what reads it again.
+
+        Returns:
+            What reads the image again, as the only one of its batch.
+        """
+        ...
+
+
+def prepare_class(backend: str, batch: ClassBatch) -> CoarseClass:
+    """Read a batch for one class set; see `prepare`."""
+    if backend == "reference":
+        from robspec.kernels.coarse.reference import ReferenceClass
+
+        return ReferenceClass(batch)
+    from robspec.kernels.coarse.classes import ArrayClass
+
+    return ArrayClass(batch)
 
 
 def prepare(backend: str, batch: CoarseBatch) -> CoarsePrepared:

@@ -5,15 +5,16 @@ Slow on purpose and short enough to check by eye; every other backend must equal
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
 from robspec import arrays
-from robspec.kernels.coarse import CoarseBatch
+from robspec.kernels.coarse import ClassBatch, CoarseBatch, Keep
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import IntArray, Items
 from robspec.kernels.knapsack.budget import Budget
@@ -181,3 +182,68 @@ class ReferenceCoarse:
     def flips_of(self, image: int, budget: Budget) -> int:
         """See `CoarsePrepared.flips_of`."""
         return count_flips(self._keys[image], self._colours, budget)
+
+
+class ReferenceClass:
+    """Keys of both kinds as lists of doubles."""
+
+    def __init__(self, batch: ClassBatch) -> None:
+        grid, inside = batch.grid, set(batch.inside)
+        self.pixels, self.single = grid.shape[0] * grid.shape[1], batch.logits.shape[1] == 1
+        self._grid, self.colours = grid, grid.colours
+        self._keys: list[list[tuple[int, int, float, bool]]] = []
+        counts = []
+        for i, image in enumerate(arrays.doubles(batch.logits).tolist()):
+            slack = grid.slack(max(abs(value) for plane in image for line in plane for value in line))
+            planes = [interpolated(plane, grid) for plane in image]
+            found, tally = [], [0, 0, 0, 0]
+            for y in range(grid.shape[0]):
+                for x in range(grid.shape[1]):
+                    logits, label = [plane[y][x] for plane in planes], int(batch.labels[i, y, x])
+                    if not 0 <= label < batch.classes:
+                        continue
+                    chosen, right = prediction(logits) in inside, label in inside
+                    tally[(0 if right else 1) if chosen else (2 if right else 3)] += 1
+                    if chosen != right:
+                        continue
+                    d = max(_gap(logits, inside) - slack, 0.0)
+                    price = key(d, grid.rows.inverse[y], grid.columns.inverse[x])
+                    found.append((grid.rows.cells[y], grid.columns.cells[x], price, not right))
+            self._keys.append(found)
+            counts.append(tally)
+        self.counts = np.array(counts, dtype=np.int64)
+
+    def stored(self, image: int, largest: Budget | None, keep: Keep) -> Callable[[], ReferenceClass]:
+        """See `CoarseClass.stored`; it stays in memory."""
+        del largest, keep
+        found = copy.copy(self)
+        found._keys, found.counts = [self._keys[image]], self.counts[image : image + 1]
+        return lambda: found
+
+    def given_up(self, image: int, budget: Budget, leave: IntArray, enter: IntArray) -> IntArray:
+        """See `CoarseClass.given_up`."""
+        found = np.zeros((4, self.colours), dtype=np.int64)
+        by_cell: dict[tuple[int, int], list[tuple[int, bool]]] = defaultdict(list)
+        for row, column, price, enters in self._keys[image]:
+            units = (0 if price == 0 else 1) if budget.exponent == 0 else cost(price, budget)
+            if units <= budget.limit:
+                by_cell[row, column].append((units, enters))
+        tall, wide = self._grid.rows.colours, self._grid.columns.colours
+        for (row, column), items in by_cell.items():
+            colour = row % tall * wide + column % wide
+            best, a, b = (0, 0, 0, 0), 0, 0
+            for units, enters in sorted(items):
+                a, b = a + (not enters), b + enters
+                worth = a * int(leave[colour]) + b * int(enter[colour]) - units
+                if worth > best[0]:
+                    best = worth, units, a, b
+            found[:, colour] += np.array(best, dtype=np.int64)
+        return found
+
+
+def _gap(logits: Sequence[float], inside: set[int]) -> float:
+    """How far the largest logit of a set and the largest of all others are apart."""
+    if len(logits) == 1:
+        return abs(logits[0])
+    sides = [[v for k, v in enumerate(logits) if (k in inside) == side] for side in (True, False)]
+    return abs(max(sides[0]) - max(sides[1]))

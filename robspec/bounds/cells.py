@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,19 +21,15 @@ from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
 from robspec.semantics.constant import Constant
 
-_LEVEL = Budget(0, 0.0, 0)
-"""Nothing moves."""
+if TYPE_CHECKING:
+    from robspec.bounds.context import Context
 
 
 class FullSize(Protocol):
-    """The bound over full-size logits."""
+    """A bound over full-size logits."""
 
     def clean(self) -> list[Fraction | None]:
         """Clean values."""
-        ...
-
-    def counts(self) -> list[tuple[int, int]]:
-        """Items, and pixels that count."""
         ...
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
@@ -41,6 +38,14 @@ class FullSize(Protocol):
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
         """Radii."""
+        ...
+
+
+class Counted(FullSize, Protocol):
+    """One that counts items."""
+
+    def counts(self) -> list[tuple[int, int]]:
+        """Items, and pixels that count."""
         ...
 
     def flips_needed(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[list[int]]:
@@ -54,10 +59,10 @@ class Bound:
     Args:
         full: the bound over full-size logits.
         read: the batch, cell by cell.
-        constant: of the coarse logits, in l2.
+        constant: of coarse logits too, in l2.
     """
 
-    def __init__(self, full: FullSize, read: CoarsePrepared, constant: Fraction) -> None:
+    def __init__(self, full: Counted, read: CoarsePrepared, constant: Constant) -> None:
         self._full, self._cells, self._constant = full, read, constant
 
     def clean(self) -> list[Fraction | None]:
@@ -92,7 +97,7 @@ class Bound:
         return radius_of(self._cells, self._constant, image, wanted, known)
 
     def _budget(self, eps: Fraction) -> Budget:
-        return budget_of(self._cells, self._constant, eps)
+        return _asked(self._cells, self._constant, eps)
 
 
 class Rated:
@@ -102,15 +107,12 @@ class Rated:
         metric: its plan is a `Rate` of one class whose flips leave it.
         read: the batch, cell by cell, with the labels of that class alone.
         others: of each image, how many pixels are annotated with another class.
-        constant: of the full-size logits.
-        coarse: of the coarse logits, in l2; None for no look at cells.
+        constant: of the full-size logits, and in l2 of the coarse ones; without these for no look at cells.
     """
 
-    def __init__(
-        self, metric: Metric, read: CoarsePrepared, others: Sequence[int], constant: Constant, coarse: Fraction | None
-    ) -> None:
+    def __init__(self, metric: Metric, read: CoarsePrepared, others: Sequence[int], constant: Constant) -> None:
         self._metric, self._read, self._others = metric, read, list(others)
-        self._constant, self._coarse = constant, coarse
+        self._constant = constant
         self._counts: list[tuple[int, int]] = list(
             zip(read.full.items.tolist(), read.full.valid.tolist(), strict=True)
         )
@@ -120,17 +122,21 @@ class Rated:
         # Whether the others are false positives or true negatives makes no difference.
         return self._metric.formula.ratio.at(items - flips, 0, valid - items + flips, self._others[image])
 
-    def clean(self) -> list[Fraction | None]:
-        """See `counting.Bound.clean`."""
-        return [self._value(image, 0) for image in range(len(self._counts))]
+    def clean(self, more: Sequence[int] | None = None) -> list[Fraction | None]:
+        """See `counting.Bound.clean`.
+
+        Args:
+            more: of each image, how many pixels that are missed to count as found; None for none.
+        """
+        return [self._value(image, -n) for image, n in enumerate(more or [0] * len(self._counts))]
 
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """See `counting.Bound.worst_case`."""
         read, norm = self._read, self._constant.output_norm.p
         asked = [Budget.of(eps, self._constant.value, norm, read.pixels, single=read.single) for eps in budgets]
         flips = read.full.flips(asked)
-        if self._coarse is not None:
-            flips = np.minimum(flips, read.flips([budget_of(read, self._coarse, eps) for eps in budgets]))
+        if self._constant.coarse is not None:
+            flips = np.minimum(flips, read.flips([_asked(read, self._constant, eps) for eps in budgets]))
         return [tuple(self._value(image, n) for n in row) for image, row in enumerate(flips.tolist())]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -149,9 +155,9 @@ class Rated:
         asked = np.full((len(self._counts), 1), wanted, dtype=np.int64)
         found = float(self._read.full.radii(asked, self._constant.value, self._constant.output_norm.p)[image, 0])
         known = found if found == math.inf else Fraction(found)
-        return (
-            known if self._coarse is None else max(known, radius_of(self._read, self._coarse, image, wanted, known))
-        )
+        if self._constant.coarse is None:
+            return known
+        return max(known, radius_of(self._read, self._constant, image, wanted, known))
 
     def _needed(self, image: int, gamma: Fraction, *, strict: bool) -> int:
         """Fewest flips that meet an objective, one more than there are items where none do."""
@@ -170,29 +176,57 @@ class Rated:
         return high
 
 
-def budget_of(cells: CoarsePrepared, constant: Fraction, eps: Fraction) -> Budget:
-    """A budget of the coarse logits."""
-    return Budget.of(eps, constant, Fraction(2), cells.pixels, single=cells.single)
+def level(right: CoarsePrepared, every: CoarsePrepared, rounding: Fraction) -> list[int]:
+    """Count pixels that are wrong, of which rounding leaves open whether they are.
+
+    Args:
+        right: the batch, whose items are the pixels that are right.
+        every: the same, with all pixels for items.
+        rounding: bound of the l2 norm of the error of the full-size logits of one image, rounded up.
+
+    Returns:
+        Of each image, how many there are at most: no entry is off by more than the norm.
+    """
+    reach = Budget.of(rounding, Fraction(1), None, right.pixels, single=right.single)
+    return [int(n) for n in (every.full.flips([reach]) - right.full.flips([reach]))[:, 0]]
+
+
+def looked_at(context: Context, constant: Constant) -> Constant:
+    """Leave out what is known of coarse logits where bounds are not to look at them."""
+    known = context.coarse is not None and context.by_cells and constant.output_norm.p == 2
+    return constant if known else replace(constant, coarse=None)
+
+
+def budget_of(pixels: int, constant: Constant, eps: Fraction, *, single: bool) -> Budget:
+    """A budget of the coarse logits, their rounding included; see `Budget.of`."""
+    if constant.coarse is None:
+        raise ValueError("nothing is known of coarse logits")
+    reach = constant.coarse * eps + constant.coarse_rounding
+    return Budget.of(reach, Fraction(1), Fraction(2), pixels, single=single)
+
+
+def _asked(cells: CoarsePrepared, constant: Constant, eps: Fraction) -> Budget:
+    return budget_of(cells.pixels, constant, eps, single=cells.single)
 
 
 def radius_of(
-    cells: CoarsePrepared, constant: Fraction, image: int, wanted: int, known: Fraction | float
+    cells: CoarsePrepared, constant: Constant, image: int, wanted: int, known: Fraction | float
 ) -> Fraction | float:
     """Find the largest double within which cells let fewer pixels flip than wanted, where it is larger than known.
 
     Args:
         cells: the batch.
-        constant: of the coarse logits, in l2.
+        constant: of the coarse logits, in l2, with their rounding.
         image: which one.
         wanted: at least 1.
         known: a radius that is certified already.
     """
     if known == math.inf or wanted > int(cells.items[image]):
         return math.inf
-    if constant == 0:
-        return math.inf if cells.flips_of(image, _LEVEL) < wanted else 0
+    if constant.coarse == 0:
+        return math.inf if cells.flips_of(image, _asked(cells, constant, Fraction(0))) < wanted else 0
 
     def certifies(eps: float) -> bool:
-        return cells.flips_of(image, budget_of(cells, constant, Fraction(eps))) < wanted
+        return cells.flips_of(image, _asked(cells, constant, Fraction(eps))) < wanted
 
     return Fraction(largest_certifying(certifies, float(known)))

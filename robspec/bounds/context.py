@@ -13,7 +13,7 @@ from robspec.arrays import Array, library
 from robspec.bounds.scene import Scene
 from robspec.ir.types import Detector, Metric
 from robspec.kernels import coarse
-from robspec.kernels.coarse import CoarseBatch, CoarsePrepared
+from robspec.kernels.coarse import ClassBatch, CoarseBatch, CoarseClass, CoarsePrepared
 from robspec.kernels.coarse.grid import Grid
 from robspec.kernels.knapsack import Backend, FloatArray, Items, LogitsBatch, OneClass, Prepared
 
@@ -76,6 +76,7 @@ class Context:
         self._seen: dict[tuple[tuple[int, ...], bool, bool], Array | None] = {}
         self._prepared: dict[object, Prepared] = {}
         self._coarse: dict[object, CoarsePrepared] = {}
+        self._coarse_sets: dict[object, CoarseClass] = {}
         self._one_class: dict[object, OneClass] = {}
         self._ranked: list[object] = []
         self._counted: dict[Hashable, Any] = {}
@@ -261,6 +262,39 @@ class Context:
             batch = CoarseBatch(self._few.logits, self._few.grid, own, Items.CORRECT, LEFT_OUT)
             self._coarse[key] = coarse.prepare(self.backend.name, batch)
         return self._coarse[key], [int(n) for n in others.reshape(len(others), -1).sum(1)]
+
+    def every(self, metric: Metric, inside: int | None = None) -> CoarsePrepared:
+        """Read coarse logits for all annotated pixels, right or wrong.
+
+        Args:
+            metric: it decides what is left out.
+            inside: a class, for the pixels annotated with it; None for any.
+        """
+        labels = self.seen(metric)
+        if labels is None:
+            raise ValueError("the metric needs labels")
+        key = (metric.region, metric.region_mask, inside, "every")
+        if key not in self._coarse:
+            asked = labels if inside is None else library(labels).where(labels == inside, labels, LEFT_OUT)
+            batch = CoarseBatch(self._few.logits, self._few.grid, asked, Items.PREDICTED, LEFT_OUT)
+            self._coarse[key] = coarse.prepare(self.backend.name, batch)
+        return self._coarse[key]
+
+    def cells_of_set(self, metric: Metric, inside: tuple[int, ...]) -> CoarseClass:
+        """Read coarse logits for one class set, both kinds of flips.
+
+        Args:
+            metric: it decides what is left out.
+            inside: the classes of the set.
+        """
+        labels = self.seen(metric)
+        if labels is None:
+            raise ValueError("the metric needs labels")
+        key = (metric.region, metric.region_mask, inside)
+        if key not in self._coarse_sets:
+            batch = ClassBatch(self._few.logits, self._few.grid, labels, inside)
+            self._coarse_sets[key] = coarse.prepare_class(self.backend.name, batch)
+        return self._coarse_sets[key]
 
     def predicted(self) -> list[int]:
         """List the classes that are predicted anywhere; the second of a single logit where it is positive."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from robspec.bounds import cells, ratio
+from robspec.bounds import cell_ratios, cells, ratio
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import Accuracy, Rate, Stability
@@ -16,7 +16,8 @@ from robspec.ir.types import Metric
 from robspec.kernels.knapsack import Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
 from robspec.semantics.classify import Flip
-from robspec.semantics.constant import Constant
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L2
 
 _OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
 """The flips a rate does not depend on."""
@@ -24,21 +25,19 @@ _OTHER = {Flip.LEAVE: Flip.ENTER, Flip.ENTER: Flip.LEAVE}
 
 def open_bound(
     metric: Metric, context: Context, constant: Constant
-) -> Bound | cells.Bound | cells.Rated | ratio.Bound:
+) -> Bound | cells.Bound | cells.Rated | ratio.Bound | cell_ratios.Bound:
     """Open a counting metric on a batch."""
-    by_cells = context.by_cells and constant.output_norm.p == 2
+    constant = cells.looked_at(context, constant)
     if isinstance(metric.plan, Rate):
         if context.coarse is not None and has_cells(metric):
             read, others = context.cells_of(metric, metric.classes[0])
-            return cells.Rated(metric, read, others, constant, constant.coarse if by_cells else None)
-        return ratio.Bound(metric, context, constant, without=_OTHER[metric.plan.flips])
+            return cells.Rated(metric, read, others, constant)
+        return ratio.open_bound(metric, context, constant, without=_OTHER[metric.plan.flips])
     if context.coarse is None or metric.rank > 1:
         return Bound(metric, context, constant)
     read = context.cells(metric, _items(metric))
     bound = Bound(metric, context, constant, read.full)
-    if not by_cells or constant.coarse is None:
-        return bound
-    return cells.Bound(bound, read, constant.coarse)
+    return bound if constant.coarse is None else cells.Bound(bound, read, constant)
 
 
 def has_cells(metric: Metric) -> bool:
@@ -48,6 +47,33 @@ def has_cells(metric: Metric) -> bool:
     plan = metric.plan
     leaves = isinstance(plan, Rate) and plan.flips is Flip.LEAVE and len(plan.classes) == 1
     return leaves or isinstance(plan, Accuracy | Stability)
+
+
+def at_best(metric: Metric, context: Context, rounding: Fraction) -> list[Fraction | None]:
+    """Say what images are worth at most over the reals, from coarse logits alone.
+
+    A pixel that is wrong as computed, with a margin that rounding may use up, is taken for one that is right.
+
+    Args:
+        metric: one that `has_cells`.
+        context: a batch of coarse logits.
+        rounding: bound of the l2 norm of the error of the full-size logits of one image, rounded up.
+    """
+    if isinstance(metric.plan, Stability):
+        return Bound(metric, context, _UNMOVED, context.cells(metric, Items.PREDICTED).full).clean()
+    if isinstance(metric.plan, Rate):
+        inside = metric.classes[0]
+        read, others = context.cells_of(metric, inside)
+        more = cells.level(read, context.every(metric, inside), rounding)
+        return cells.Rated(metric, read, others, _UNMOVED).clean(more)
+    read = context.cells(metric, Items.CORRECT)
+    more = cells.level(read, context.every(metric), rounding)
+    counts = zip(read.full.items.tolist(), read.full.valid.tolist(), more, strict=True)
+    return [Fraction(items + n, valid) if valid else None for items, valid, n in counts]
+
+
+_UNMOVED = Constant(Fraction(0), L2, L2, ConstantStatus.PROVED)
+"""For what is asked of the images alone."""
 
 
 def _items(metric: Metric) -> Items:

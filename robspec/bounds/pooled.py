@@ -16,7 +16,10 @@ import numpy as np
 from robspec.bounds import _carried, search
 from robspec.bounds._carried import Array
 from robspec.bounds._spooled import Lists
-from robspec.bounds.confusion import Confusion, worst_value
+from robspec.bounds.cell_pools import CellPool
+from robspec.bounds.cell_ratios import farther
+from robspec.bounds.cells import looked_at
+from robspec.bounds.confusion import Confusion, value_at, worst_value
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
 from robspec.ir.plans import OverCounts
@@ -59,10 +62,12 @@ class Pool:
         self._parts = metric.each(classes)
         self._lists: Lists | None = None
         self._kept: list[list[Confusion]] = [[] for _ in self._parts]
+        self._cells: list[CellPool] = []
 
     def add(self, context: Context) -> None:
         """Read one batch; no image is excluded."""
         self.take(self.read(context))
+        self.look(context)
 
     def read(self, context: Context) -> Iterator[Array]:
         """Give what is kept of a batch: of each part counts, and lists as far as the largest budget reaches."""
@@ -79,6 +84,15 @@ class Pool:
             images = _carried.confusions_of(arrays)
             kept += [self._spooled(self._lists, *image) for image in images]
         self.images += len(images)
+
+    def look(self, context: Context) -> None:
+        """Look at the cells of a batch that was taken, where it has some."""
+        if self._lists is None or looked_at(context, self.constant).coarse is None:
+            return
+        if not self._cells:
+            self._cells = [CellPool(self.constant, self._largest, self._lists) for _ in self._parts]
+        for cells, part in zip(self._cells, self._parts, strict=True):
+            cells.add(context.cells_of_set(part, part.classes))
 
     def clean(self) -> Fraction | None:
         """Compute the clean pooled value, None where the annotation of all images together does not define it."""
@@ -110,7 +124,16 @@ class Pool:
             return None
         found = self._mean(Confusion.everything) if self.constant.value else self._worst(Fraction(1))
         hopeless = worst_value(self.metric) if found is None else found
-        return search.radius(self.metric, clean, hopeless, gamma, self._worst, strict=strict)
+        known = search.radius(
+            self.metric, clean, hopeless, gamma, lambda eps: self._worst(eps, by_cells=False), strict=strict
+        )
+        if not self._cells or search.meets(self.metric, clean, gamma, strict=strict):
+            return known
+
+        def certifies(eps: Fraction) -> bool:
+            return not search.meets(self.metric, self._worst(eps), gamma, strict=strict)
+
+        return farther(certifies, known, self.constant)
 
     def close(self) -> None:
         """Delete the spooled lists."""
@@ -118,14 +141,22 @@ class Pool:
         if self._lists is not None:
             self._lists.close()
 
-    def _worst(self, eps: Fraction) -> Fraction:
-        value = self._mean(lambda c: c.reachable(eps, self.constant))
+    def _worst(self, eps: Fraction, *, by_cells: bool = True) -> Fraction:
+        few = eps if by_cells and self._cells else None
+        value = self._mean(lambda c: c.reachable(eps, self.constant), few)
         return worst_value(self.metric) if value is None else value
 
-    def _mean(self, flips: _Flips) -> Fraction | None:
-        """The worst pooled value over the flips of every image, averaged over the parts the annotation defines."""
+    def _mean(self, flips: _Flips, eps: Fraction | None = None) -> Fraction | None:
+        """The worst pooled value over the flips of every image, averaged over the parts the annotation defines.
+
+        Args:
+            flips: pairs of flips of an image.
+            eps: the budget that is looked at by cells too; None for no look at these.
+        """
         values = []
-        for part, images in zip(self._parts, self._kept, strict=True):
+        if any(few.images != self.images for few in self._cells):
+            raise ValueError("cells were looked at on some images only")
+        for p, (part, images) in enumerate(zip(self._parts, self._kept, strict=True)):
             cells = [sum(cell) for cell in zip(*((c.tp, c.fp, c.fn, c.tn) for c in images), strict=True)]
             needed = part.formula.defined
             if not cells or not (sum(cells) if needed is None else needed.at(*cells)):
@@ -133,7 +164,11 @@ class Pool:
             value = pooled_extreme(part, [_frontier(part, c, *flips(c)) for c in images])
             if value is None and part.worst is None:
                 return None
-            values.append(worst_value(part) if value is None else value)
+            value = worst_value(part) if value is None else value
+            if eps is not None:
+                clean = value_at(part, *cells)
+                value = self._cells[p].better(part, eps, value, clean)
+            values.append(value)
         return sum(values, Fraction(0)) / len(values) if values else None
 
     def _reach(self, confusion: Confusion) -> tuple[Budget | None, Budget | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from robspec.bounds import search
+from robspec.bounds import cell_ratios, cells, search
 from robspec.bounds.confusion import Confusion
 from robspec.bounds.context import Context
 from robspec.bounds.search import Found
@@ -14,9 +14,14 @@ from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
 
 
-def open_bound(metric: Metric, context: Context, constant: Constant) -> Bound:
-    """Open a one-class ratio on a batch."""
-    return Bound(metric, context, constant)
+def open_bound(
+    metric: Metric, context: Context, constant: Constant, without: Flip | None = None
+) -> Bound | cell_ratios.Bound:
+    """Open a one-class ratio on a batch, by cells too where coarse logits are known; see `Bound` for `without`."""
+    bound = Bound(metric, context, constant, without)
+    if cells.looked_at(context, constant).coarse is None or not cell_ratios.has_cells(metric):
+        return bound
+    return cell_ratios.Bound(metric, bound, context.cells_of_set(metric, metric.classes), constant)
 
 
 class Bound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from torch.export.graph_signature import OutputSpec, TensorArgument
 
 from robspec.function.layout import read
 from robspec.function.nodes import arguments, operation, plain
-from robspec.function.program import GraphProgram, declared
+from robspec.function.program import Declared, GraphProgram, declared
 
 COPIES = frozenset({"clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh"})
 _DIMENSIONS = (2, 4)
@@ -113,25 +114,31 @@ def _under(node: fx.Node, *, single: bool) -> tuple[str, fx.Node] | None:
     return None
 
 
-def ending_at(program: GraphProgram, node: fx.Node) -> GraphProgram:
-    """Write the program that returns an earlier node.
+def ending_at(program: GraphProgram, node: fx.Node, then: Sequence[fx.Node] = ()) -> GraphProgram:
+    """Write the program that returns an earlier node, or what some later ones make of it.
 
     Args:
         program: a settled program.
         node: one of its nodes.
+        then: nodes of one result each, that work on the first of their arguments: the first of them on the node, each
+            on the one before, and all else that they take is a weight.
     """
     # Only what the node is computed from: a sigmoid in place would go on overwriting the logits.
-    needed, queue = {node}, [node]
+    weights = {source for later in then for source in later.all_input_nodes if source is not later.args[0]}
+    needed, queue = {node, *weights}, [node, *weights]
     while queue:
         sources = set(queue.pop().all_input_nodes) - needed
         needed |= sources
         queue += sources
-    graph = fx.Graph()
+    graph, after = fx.Graph(), [f"then {later.name}" for later in then]
     copies: dict[fx.Node, fx.Node] = {}
     for old in program.graph.nodes:
         if old in needed or old.op == "placeholder":
             copies[old] = graph.node_copy(old, copies.__getitem__)
-    closing = graph.output((copies[node],))
+    last = copies[node]
+    for later in then:
+        last = _working_on(last, later, graph, copies)
+    closing = graph.output((last,))
     closing.meta.update(next(n for n in program.graph.nodes if n.op == "output").meta)
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.meta.update(program.graph_module.meta)
@@ -139,11 +146,25 @@ def ending_at(program: GraphProgram, node: fx.Node) -> GraphProgram:
     # A copy is named anew where torch keeps the name for Python, as the `input` of an nn.Sequential.
     names = {old.name: copy.name for old, copy in copies.items()}
     begins = [replace(s, arg=replace(s.arg, name=names.get(s.arg.name, s.arg.name))) for s in signature.input_specs]
-    ends = [OutputSpec(s.kind, TensorArgument(copies[node].name), s.target) for s in signature.output_specs]
+    ends = [OutputSpec(s.kind, TensorArgument(last.name), s.target) for s in signature.output_specs]
     return GraphProgram(
         graph_module=module,
         graph_signature=type(signature)(begins, ends),
         state_dict=program.state_dict,
         constants=program.constants,
-        identity=None if program.identity is None else f"{program.identity} up to {node.name}",
+        identity=None if program.identity is None else " ".join([f"{program.identity} up to {node.name}", *after]),
     )
+
+
+def _working_on(source: fx.Node, later: fx.Node, graph: fx.Graph, copies: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    """Copy a node into another graph, to work on another source, whose sides it keeps where it keeps sides."""
+    copy = graph.node_copy(later, lambda old: source if old is later.args[0] else copies[old])
+    given, before, after = (
+        declared(node.meta.get("val")) if isinstance(node, fx.Node) else None
+        for node in (source, later.args[0], later)
+    )
+    if given is None or before is None or after is None or not given.dim() == before.dim() == after.dim():
+        raise ValueError(f"nothing is known of what {later.name} makes of its argument")
+    sides = zip(given.shape[1:], before.shape[1:], after.shape[1:], strict=True)
+    copy.meta["val"] = Declared(after.dtype, (given.shape[0], *(g if b == a else a for g, b, a in sides)))
+    return copy

@@ -36,12 +36,13 @@ class Tail:
 
     Args:
         coarse: the program that ends in the coarse logits.
-        node: the node that computes these.
+        node: the node that computes these; or, where convolutions are moved, what these work on.
         module: the module it was exported from; empty where that is not known.
         kind: what follows it, in words.
         sides: height and width of the coarse logits.
         grid: how pixels are made of them, by the definition of the interpolation.
         nodes: the up-sampling and the crops after it, in their order.
+        moved: the whole program, the convolutions after the up-sampling moved before it; None where there are none.
     """
 
     coarse: GraphProgram
@@ -51,6 +52,7 @@ class Tail:
     sides: tuple[int, int]
     grid: Grid
     nodes: tuple[fx.Node, ...]
+    moved: GraphProgram | None = None
 
     def enlarge(self, logits: torch.Tensor) -> torch.Tensor:
         """Compute full-size logits, [B, K, H, W], as the network does from coarse ones, [B, K, h, w]."""
@@ -68,7 +70,10 @@ class Tail:
 
 
 def find(program: AnyProgram) -> Tail | None:
-    """Find the last up-sampling of a program, where only copies and crops follow it.
+    """Find the last up-sampling of a program, where only copies, crops and 1 x 1 convolutions follow it.
+
+    A convolution of single pixels makes of a mean of nodes the mean of what it makes of the nodes, its bias included:
+    over the reals it may as well come first.
 
     The weights are those of the definition. What torch's own index arithmetic makes of them in float32 is rounding of
     the forward pass, like every other; that it is the same map is tried in float64. Nearest neighbours jump: there
@@ -82,12 +87,14 @@ def find(program: AnyProgram) -> Tail | None:
     """
     program = settle(program)
     layout = read(program)
-    node, crops, nodes = layout.output, [], []
-    while (under := _under(node)) is not None:
+    node, crops, nodes, convolutions = layout.output, [], list[fx.Node](), list[fx.Node]()
+    while (under := _under(node) or _mixed(node, layout.image)) is not None:
         above, (node, crop) = node, under
         if crop is not None:
             crops.append(crop)
             nodes.append(above)
+        elif _mixed(above, layout.image):
+            convolutions.append(above)
     name = operation(node)
     if name not in (*_NEAREST, _BILINEAR) or not node.args or not isinstance(node.args[0], fx.Node):
         return None
@@ -105,14 +112,49 @@ def find(program: AnyProgram) -> Tail | None:
     for dim, bounds in reversed(crops):
         lines = tuple(line[bounds] if dim == d else line for d, line in enumerate(lines, start=2))  # type: ignore[assignment]
     final = _shape(layout.output)
-    if final != (after[0], len(lines[0]), len(lines[1])) or not all(lines):
+    if final is None or final[1:] != (len(lines[0]), len(lines[1])) or not all(lines):
+        return None
+    if not convolutions and final[0] != after[0]:
         return None
     grid = Grid(Axis.of(lines[0], sides[0]), Axis.of(lines[1], sides[1]))
+    if convolutions and not grid.convex:
+        return None
     kind = "nearest" if name in _NEAREST else "bilinear" + (", corners aligned" if rest.get("align_corners") else "")
     kind += f" x{after[1] / sides[0]:.4g}" + (", cropped" if crops else "")
     chain = tuple(reversed([*nodes, node]))
     module = module_path(source, layout.owners)
-    return Tail(ending_at(program, source), source.name, module, kind, sides, grid, chain)
+    before_it = convolutions[::-1]
+    moved = ending_at(program, source, [*before_it, *chain]) if convolutions else None
+    if convolutions:
+        kind += ", the 1 x 1 convolution after it moved before it"
+    return Tail(ending_at(program, source, before_it), source.name, module, kind, sides, grid, chain, moved)
+
+
+def _mixed(node: fx.Node, image: fx.Node) -> tuple[fx.Node, None] | None:
+    """Look under a convolution of single pixels with fixed weights: what it works on."""
+    if node.op != "call_function" or operation(node) not in ("conv2d", "convolution") or len(node.args) < 2:
+        return None
+    given = {key: item for key, _, item in arguments(node)}
+    source, weight = node.args[:2]
+    before, after = (declared(n.meta.get("val")) if isinstance(n, fx.Node) else None for n in (source, node))
+    if before is None or after is None or before.dim() != 4 or before.dtype != after.dtype:
+        return None
+    fixed = [n for n in node.all_input_nodes if n is not source]
+    if any(n.op not in ("placeholder", "get_attr") or n is image for n in fixed) or source is weight:
+        return None
+    taps = declared(weight.meta.get("val")) if isinstance(weight, fx.Node) else None
+    if taps is None or tuple(taps.shape[2:]) != (1, 1) or given.get("transposed") is True:
+        return None
+    steps = (given.get("stride"), given.get("padding"), given.get("output_padding"))
+    if any(n is not None and n != wanted for n, wanted in zip(map(_alike, steps), (1, 0, 0), strict=True)):
+        return None
+    return source, None  # type: ignore[return-value]
+
+
+def _alike(numbers: object) -> object:
+    """The number that a list repeats; what is no such list is given back."""
+    listed = list(numbers) if isinstance(numbers, list | tuple) else [numbers]
+    return listed[0] if listed and all(n == listed[0] for n in listed) else numbers
 
 
 def _shape(node: fx.Node) -> tuple[int, int, int] | None:

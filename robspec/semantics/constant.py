@@ -35,6 +35,7 @@ class Constant:
         rounding: what computed logits may be off by in the norm q, rounded up; 0 where they are taken as exact.
         coarse: of a network that ends in a fixed up-sampling, a proved constant of the logits before it, in the same
             norms, normalisation included; None where bounds do not look at these.
+        coarse_rounding: what computed coarse logits may be off by in l2, rounded up; 0 where they are taken as exact.
         boxes_rounding: what a computed coordinate of a box may be off by, rounded up; 0 where it is taken as exact.
     """
 
@@ -48,6 +49,7 @@ class Constant:
     chance: str = ""
     rounding: Fraction = Fraction(0)
     coarse: Fraction | None = None
+    coarse_rounding: Fraction = Fraction(0)
     boxes_rounding: Fraction = Fraction(0)
 
     def refuse_samples(self) -> None:

@@ -318,7 +318,7 @@ class Check:
 
             gallery = Gallery(*shown)
         observers = [o.observe for o in (collected, self._written, gallery) if o is not None]
-        near = bool(observers) or not portable(program)
+        near = bool(observers) or not portable(program, coarse=options.coarse)
 
         def observe(context: Context, names: Sequence[str], answers: Answers) -> None:
             for look in observers:

@@ -27,7 +27,7 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     if any(isinstance(plan, PooledComponents) for plan in plans):
         refuse(options, "it does not cover pooled object_recall yet", "leave it out")
     if options.coarse:
-        only = replace(options, attack=None)
+        only = replace(options, attack=None, cross_check=None)
         refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
     if any(isinstance(plan, Components) for plan in plans):
         refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
@@ -64,9 +64,11 @@ def refuse_rounding(program: Program, options: Options) -> None:
         )
     for prop in program.properties:
         refuse_steep(prop)
-    if options.coarse:
-        what = "rounding moves full-size logits by themselves, which cells do not cover"
-        raise OptionValueError("--coarse", what, mend)
+    if options.coarse and options.arithmetic == "deployed":
+        what = (
+            "what float32 rounds after the up-sampling moves full-size logits by themselves, which cells do not cover"
+        )
+        raise OptionValueError("--coarse", what, "leave it out, or say --arithmetic real")
 
 
 def refuse(options: Options, why: str, mend: str) -> None:

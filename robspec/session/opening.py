@@ -272,7 +272,7 @@ def _opened(
         established = replace(established, notes=(*established.notes, text))
     short = None
     if coarse:
-        established = with_coarse(program, established, loaded.program)
+        established = with_coarse(program, established, loaded.program, stated)
         short = before_tail(loaded)
     times.prove = time.perf_counter() - began
     times.total = times.load + times.prove

@@ -136,10 +136,21 @@ def asked(prop: Property, constant: Constant) -> tuple[Property, Constant]:
 def bare(constant: Constant) -> Constant:
     """Give the constant that bounds are asked with: without rounding, and never 0 where something is rounded.
 
-    Beside rounding a constant that is out of all proportion is made larger, which keeps quotients within doubles.
+    Beside rounding a constant that is out of all proportion is made larger, which keeps quotients within doubles. Of
+    the rounding of coarse logits is left what a budget for that of full-size ones does not hold already.
     """
     if not _rounded(constant):
         return constant
+    value, boxes = _slopes(constant)
+    found = replace(constant, rounding=Fraction(0), boxes_rounding=Fraction(0), value=value, boxes=boxes)
+    if constant.coarse is None:
+        return replace(found, coarse_rounding=Fraction(0))
+    left = constant.coarse_rounding - constant.coarse * reach(constant)
+    return replace(found, coarse_rounding=max(left, Fraction(0)))
+
+
+def _slopes(constant: Constant) -> tuple[Fraction, Fraction]:
+    """The constants of `bare`, of logits and of boxes."""
     value, boxes = _beside(constant.value, constant.rounding), _beside(constant.boxes, constant.boxes_rounding)
     if not constant.value and not constant.boxes:
         value, boxes = (Fraction(1) if part else part for part in (constant.rounding, constant.boxes_rounding))
@@ -148,7 +159,7 @@ def bare(constant: Constant) -> Constant:
         boxes = constant.boxes_rounding / max(constant.rounding / value, _NEGLIGIBLE)
     elif not constant.value and constant.rounding:
         value = constant.rounding / max(constant.boxes_rounding / boxes, _NEGLIGIBLE)
-    return replace(constant, rounding=Fraction(0), boxes_rounding=Fraction(0), value=value, boxes=boxes)
+    return value, boxes
 
 
 def lessened(radius: Value | None, constant: Constant) -> Value | None:
@@ -169,8 +180,8 @@ def lessened(radius: Value | None, constant: Constant) -> Value | None:
 
 def reach(constant: Constant) -> Fraction:
     """Rounding as a budget of what `bare` gives: a distance of images, rounded up to a double."""
-    exact = bare(constant)
-    parts = ((constant.rounding, exact.value), (constant.boxes_rounding, exact.boxes))
+    slopes = _slopes(constant)
+    parts = zip((constant.rounding, constant.boxes_rounding), slopes, strict=True)
     return Fraction(directed.ceil_float(max((off / slope for off, slope in parts if off), default=Fraction(0))))
 
 
@@ -180,7 +191,7 @@ def shift(constant: Constant) -> Fraction:
 
 
 def _rounded(constant: Constant) -> bool:
-    return bool(constant.rounding or constant.boxes_rounding)
+    return bool(constant.rounding or constant.boxes_rounding or constant.coarse_rounding)
 
 
 def _beside(value: Fraction, rounding: Fraction) -> Fraction:

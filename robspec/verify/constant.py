@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.bounds import cell_ratios
 from robspec.bounds.counting import has_cells
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.errors import NotFinite
 from robspec.function.program import AnyProgram
+from robspec.ir.plans import Pooled, PooledMean
 from robspec.ir.types import LipschitzClaim, Normalize, Program, Property
 from robspec.lipschitz import overflow
 from robspec.lipschitz.cache import cached
@@ -127,44 +129,62 @@ def rounded(
     return replace(found, constants=constants, arithmetic=stated.said, notes=notes)
 
 
-def with_coarse(program: Program, found: Established, graph: AnyProgram) -> Established:
+def with_coarse(program: Program, found: Established, graph: AnyProgram, arithmetic: str = "exact") -> Established:
     """Prove a constant of the logits before a fixed up-sampling, beside each constant that is proved.
+
+    Over the reals the up-sampling is exact, so that its coarse logits bring their own rounding. Full-size logits that
+    are made of them, by torch or exactly, are covered by the rounding of the whole: a node need not err as far as it
+    may.
 
     Args:
         program: the compiled specification.
-        found: the constants of the full-size logits.
+        found: the constants of the full-size logits, with their rounding.
         graph: the exported program these come from, without the specification's normalisation.
+        arithmetic: "exact", or "real", what verdicts are about.
 
     Returns:
         The same with `tail`, and with `coarse` in every proved constant.
 
     Raises:
         OptionValueError: E0601, the network does not end so, or no property gains by it.
+        NotProvableError: E0403, some operation has no bound of its rounding.
     """
     if not gains_by_cells(program, found):
         raise OptionValueError(
             "--coarse",
-            "cells are looked at for pixel_accuracy, stability, recall and fnr of images with a proved constant only",
+            "cells are looked at for pixel_accuracy, stability and ratios of counts of a class, pooled or not, where "
+            "the constant is proved, and for nothing else",
             "leave it out: every property is bounded by its full-size logits",
         )
     tail = find(graph)
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
         raise OptionValueError(
             "--coarse",
-            "the network does not end in a bilinear or nearest up-sampling, with nothing but crops after it",
+            "the network does not end in a bilinear or nearest up-sampling, with nothing but crops and 1 x 1 "
+            "convolutions after it",
             "leave it out, or export the network so that a bilinear or nearest F.interpolate is the last it does",
         )
     tightest, _ = scales(program.model.normalize)
     norms = {c.input_norm for p, c in zip(program.properties, found.constants, strict=True) if _over_cells(p, c)}
     values = {norm: _prove(tail.coarse, norm, L2).value / tightest for norm in norms}
+    delta = Fraction(0) if arithmetic == "exact" else rounding_of(program, tail.coarse, arithmetic).delta
+    if arithmetic != "exact" and tail.moved is not None:
+        # What is run is another program for the same function: both are within the larger of two bounds.
+        other = rounding_of(program, tail.moved, arithmetic)
+        if any(c.rounding < other.delta for c in found.constants):
+            larger = tuple(replace(c, rounding=max(c.rounding, other.delta)) for c in found.constants)
+            found = replace(found, constants=larger, arithmetic=other.said)
     constants = tuple(
-        replace(c, coarse=values[c.input_norm]) if _over_cells(p, c) else c
+        replace(c, coarse=values[c.input_norm], coarse_rounding=delta) if _over_cells(p, c) else c
         for p, c in zip(program.properties, found.constants, strict=True)
     )
     notes = [
         f"coarse: cut at {tail.text}; L = {directed_text(v, 9, up=True)}, {norm} to l2, proved there"
         for norm, v in values.items()
     ]
+    if delta:
+        off = directed_text(delta, 12, up=True)
+        notes.append(f"coarse: logits there in float64 are within {off} of the function's (l2), proved")
     return replace(found, constants=constants, tail=tail, notes=(*found.notes, *notes))
 
 
@@ -181,9 +201,12 @@ def before_tail(model: LoadedModel) -> LoadedModel:
 
 def _over_cells(prop: Property, constant: Constant) -> bool:
     """Whether a property has a bound over cells."""
-    if constant.status is not ConstantStatus.PROVED or constant.rounding or constant.output_norm != L2:
+    if constant.status is not ConstantStatus.PROVED or constant.output_norm != L2:
         return False
-    return not is_pooled(prop) and any(map(has_cells, metrics_of(prop.query)))
+    metrics = list(metrics_of(prop.query))
+    if is_pooled(prop):
+        return any(isinstance(m.plan, Pooled | PooledMean) and not m.weighted for m in metrics)
+    return any(has_cells(m) or cell_ratios.has_cells(m) for m in metrics)
 
 
 def _with_samples(program: Program, found: Established, graph: AnyProgram) -> Established:

@@ -17,10 +17,12 @@ from robspec.bounds.context import Context
 from robspec.ir.types import Metric, Program, Property, RadiusQuery, WorstCaseQuery
 from robspec.kernels.knapsack import Backend
 from robspec.oracle import linear, ratio
+from robspec.oracle.cells import Nodes
 from robspec.oracle.compare import Comparison, Subject
 from robspec.oracle.moves import reach_for
 from robspec.semantics.constant import Constant
 from robspec.verify.case import Case, Kind
+from robspec.verify.crosscheck_cells import by_cells, nodes_of
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.piece import Piece, pieces
 from robspec.verify.result import ImageResult, PropertyResult, Value
@@ -55,6 +57,7 @@ class CrossCheck:
         self._wanted = {i * total // few for i in range(few)} if few else set()
         self._seen = 0
         self._kept: dict[str, Piece] = {}
+        self._nodes: dict[str, Nodes] = {}
         self._priced: set[object] = set()
 
     def observe(self, context: Context, names: Sequence[str], _: object = None) -> None:
@@ -63,6 +66,8 @@ class CrossCheck:
         if chosen:
             found = pieces(context)
             self._kept.update({names[i]: found[i] for i in chosen})
+            if context.coarse is not None:
+                self._nodes.update({names[i]: nodes_of(context.coarse, i) for i in chosen})
         self._seen += len(names)
 
     @property
@@ -78,7 +83,7 @@ class CrossCheck:
 
     def run(
         self, results: Sequence[PropertyResult], progress: Callable[[int], None] = lambda _: None
-    ) -> Iterator[tuple[Case, Comparison]]:
+    ) -> Iterator[tuple[Case | None, Comparison]]:
         """Compare everything.
 
         Args:
@@ -86,7 +91,8 @@ class CrossCheck:
             progress: told of finished steps.
 
         Returns:
-            Each question with its comparison, in the order of the specification.
+            Each question with its comparison, in the order of the specification; no question of what a reproducer
+            cannot hold, coarse logits.
         """
         for result, constant in zip(results, self._constants, strict=True):
             if is_pooled(result.source):
@@ -100,13 +106,18 @@ class CrossCheck:
 
     def _image(
         self, prop: Property, constant: Constant, name: str, piece: Piece, found: ImageResult
-    ) -> Iterator[tuple[Case, Comparison]]:
+    ) -> Iterator[tuple[Case | None, Comparison]]:
         whole = Case(
             Kind.OPTIMUM, Subject(name, prop.name, "whole image"), prop, constant, self._ignore, (piece,), False
         )
         for point in points_of(prop):
             case = replace(whole, prop=_at(prop, point))
             certified = found.certified[point]
+            if constant.coarse is not None:
+                case = replace(case, constant=replace(constant, coarse=None, coarse_rounding=Fraction(0)))
+                ordinary = case.bound(self.backend)
+                yield from by_cells(replace(case, constant=constant), self._nodes[name], certified, ordinary)
+                certified = ordinary
             yield case, case.run(self.backend, certified, known=True)
             if self._relaxes(case, certified):
                 relaxed = replace(case, kind=Kind.RELAXATION)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
-from robspec.bounds import FamilyBound, open_bound, weighted
+from robspec.bounds import FamilyBound, counting, open_bound, weighted
 from robspec.bounds._carried import Array
 from robspec.bounds.context import Context
 from robspec.bounds.dataset import DatasetBound, Readable, open_dataset_bound
+from robspec.bounds.pooled import Pool
 from robspec.bounds.scene import Scene
 from robspec.ir.plans import (
     Accuracy,
@@ -140,9 +142,11 @@ class BatchEvaluator:
         if isinstance(metric.plan, Sum):
             rows = zip(*(self._best(part, constant) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]
+        context = self._context
+        if context.coarse is not None and counting.has_cells(metric):
+            return counting.at_best(metric, context, constant.rounding)
         key = (metric, constant.rounding)
         if key not in self._favoured:
-            context = self._context
             better = arithmetic.in_favour(context, metric, constant)
             self._favoured[key] = self if better is context else BatchEvaluator(better, self._names)
         return self._favoured[key]._clean_values(metric, exact)
@@ -192,7 +196,7 @@ class PooledEvaluator:
             p.name: open_dataset_bound(
                 _pooled_metric(p),
                 arithmetic.plane_in_favour(_pooled_metric(p), plane, c),
-                exact,
+                replace(exact, coarse=None),
                 _largest(p.query),
             )
             for p, exact, c in asked
@@ -220,12 +224,14 @@ class PooledEvaluator:
 
         Args:
             arrays: what `read` gave.
-            context: the batch; may be None where `portable`.
+            context: the batch, None where it is elsewhere; needed of coarse logits, and where not `portable`.
         """
         sees = None if context is None else _Seen(context)
         for pool, asked in self._each():
             if isinstance(pool, Readable):
                 pool.take(arrays)
+                if sees is not None and isinstance(pool, Pool):
+                    pool.look(sees.by(asked))
             elif sees is not None:
                 pool.add(sees.by(asked))
             else:

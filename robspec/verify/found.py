@@ -100,7 +100,12 @@ def pools_of(program: Program, constants: Sequence[Constant]) -> PooledEvaluator
     return PooledEvaluator([(p, c) for p, c in pairs if is_pooled(p) and p.smoothing is None], program.model.plane)
 
 
-def portable(program: Program) -> bool:
-    """Whether what is found of a batch says all that a check keeps of it; if not, its logits are needed too."""
+def portable(program: Program, *, coarse: bool = False) -> bool:
+    """Whether what is found of a batch says all that a check keeps of it; if not, its logits are needed too.
+
+    Args:
+        program: the compiled specification.
+        coarse: whether pooled properties look at cells of coarse logits, which are kept as they are.
+    """
     pooled = [p for p in program.properties if is_pooled(p) and p.smoothing is None]
-    return all(readable(metric) for p in pooled for metric in metrics_of(p.query))
+    return all(readable(metric) and not coarse for p in pooled for metric in metrics_of(p.query))

@@ -11,7 +11,7 @@ from robspec.ir.types import Property, WorstCaseQuery
 from robspec.notes import Figure, Note
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import decimal_text, directed_text
-from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.evaluate import BatchEvaluator, is_pooled
 from robspec.verify.result import ImageResult
 
 
@@ -19,11 +19,11 @@ class Gained:
     """Sums over the images of a check.
 
     Args:
-        properties: each with its constant; those without one of coarse logits are passed over.
+        properties: each with its constant; pooled ones, and those without one of coarse logits, are passed over.
     """
 
     def __init__(self, properties: Sequence[tuple[Property, Constant]]) -> None:
-        self._asked = [(i, p, c) for i, (p, c) in enumerate(properties) if c.coarse is not None]
+        self._asked = [(i, p, c) for i, (p, c) in enumerate(properties) if c.coarse is not None and not is_pooled(p)]
         self._found: dict[int, list[tuple[ImageResult, ImageResult]]] = {i: [] for i, _, _ in self._asked}
 
     def read(self, context: Context, names: Sequence[str]) -> list[list[ImageResult]]:

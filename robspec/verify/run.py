@@ -213,7 +213,8 @@ def check(
     found: list[list[ImageResult]] = [[] for _ in program.properties]
     pairs = list(zip(program.properties, constants, strict=True))
     whole = pools_of(program, constants)
-    finder, near = Finder(program, constants, pair_bound=pair_bound, pools=whole), not portable(program)
+    finder = Finder(program, constants, pair_bound=pair_bound, pools=whole)
+    near = not portable(program, coarse=established.tail is not None)
     smoothed = SmoothedEvaluator(
         program,
         cast("sampling.Model", sampled or model),

@@ -92,7 +92,7 @@ class Cells:
 
 
 def bound(full: Full, found: Cells, low: Fraction = F(1, 2)) -> cells.Bound:
-    return cells.Bound(full, found, low)  # type: ignore[arg-type]
+    return cells.Bound(full, found, constant(F(1), low))  # type: ignore[arg-type]
 
 
 def test_the_better_of_two_values_that_both_hold() -> None:

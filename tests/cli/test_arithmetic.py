@@ -214,10 +214,21 @@ def test_where_rounding_alone_is_too_much_the_report_says_so(robspec: Run, tmp_p
     assert "rounding alone" not in exact.out
 
 
-def test_cells_of_coarse_logits_are_of_the_logits_as_computed(project: Project, robspec: Run) -> None:
+def test_cells_of_coarse_logits_are_of_the_function_too(project: Project, robspec: Run) -> None:
+    """Full-size logits are certified as ever beside them, and what float32 does after them is not."""
     model = export(Coarse(), project.root / "coarse.pt2")
     project.write_spec(COARSE, claim="4")
-    found = robspec("check", model, project.spec, "--coarse", "--allow", "unknown")
-    said = " ".join(found.out.split())
-    assert f"{WHY}rounding moves full-size logits by themselves" in said, found.err
-    assert "(--coarse)" in said
+    asked = ("check", model, project.spec, "--coarse", "--allow", "unknown", "--format", "json")
+    found, named, full = (
+        json.loads(robspec(*given).out)
+        for given in (asked, (*asked, "--arithmetic", "real"), (a for a in asked if a != "--coarse"))
+    )
+    assert (found["arithmetic"], found["forward"]) == ("real", "float64")
+    assert found["properties"] == named["properties"]
+    assert [p["lipschitz"] for p in found["properties"]] == [p["lipschitz"] for p in full["properties"]]
+    for more, less in zip(found["properties"], full["properties"], strict=True):
+        for one, other in zip(more["images"], less["images"], strict=True):
+            assert one["attained"] == other["attained"]
+            assert all(a["approx"] >= b["approx"] for a, b in zip(one["certified"], other["certified"], strict=True))
+    refused = robspec(*asked, "--arithmetic", "deployed")
+    assert (refused.status, "E0601" in refused.err) == (2, True)

@@ -144,8 +144,7 @@ def test_workers_hand_over_coarse_logits(project: Project, upsampled: Path, robs
     ("options", "words"),
     [
         (("--certificate", "c.json"), "it does not cover cells of coarse logits yet"),
-        (("--cross-check", "1"), "it does not cover cells of coarse logits yet"),
-        (("--arithmetic", "real"), "rounding moves full-size logits by themselves"),
+        (("--arithmetic", "deployed"), "what float32 rounds after the up-sampling moves full-size logits"),
     ],
 )
 def test_what_does_not_cover_cells_is_refused(
@@ -165,10 +164,105 @@ def test_a_network_without_such_an_end_is_refused(project: Project, robspec: Run
 
 def test_a_specification_without_such_a_property_is_refused(project: Project, upsampled: Path, robspec: Run) -> None:
     only = "property found {" + PROPERTIES.split("property found {")[1]
-    project.write_spec(only.replace("recall[bright]", "iou[bright]"), claim="100")
+    project.write_spec(only.replace("recall[bright]", "mean_iou"), claim="100")
     result = robspec("check", upsampled, project.spec, "--coarse")
     assert result.status == 2
-    assert "pixel_accuracy, stability, recall and fnr of images" in " ".join(result.err.split())
+    assert "pixel_accuracy, stability and ratios of counts of a class" in " ".join(result.err.split())
+
+
+class Mixed(Coarse):
+    """The same, and only then brought to two classes, pixel by pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Conv2d(2, 2, 1)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.tensor([[0.75, -0.25], [-0.25, 0.75]])[:, :, None, None])
+            self.mix.bias.copy_(torch.tensor([0.01, -0.01]))  # type: ignore[union-attr]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.mix(super().forward(image))
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "exact"])
+def test_a_convolution_of_single_pixels_after_the_end_is_moved_before_it(
+    project: Project, robspec: Run, tmp_path: Path, arithmetic: str
+) -> None:
+    model = export(Mixed(), tmp_path / "mixed.pt2")
+    project.write_spec(PROPERTIES, claim="100")
+    reports = []
+    for extra in (("--coarse", "--attack", "5"), ()):
+        given = ("--arithmetic", arithmetic, "--no-store", "--format", "json")
+        result = robspec("check", model, project.spec, *extra, *given)
+        assert result.status in (0, 3), result.err
+        reports.append(json.loads(result.out))
+    line = next(note for note in reports[0]["notes"] if note.startswith("coarse: cut at "))
+    assert "bilinear x2, the 1 x 1 convolution after it moved before it, 4 x 4 to 8 x 8, 9 cells" in line
+    for more, less in zip(*(r["properties"] for r in reports), strict=True):
+        pairs = list(zip(more["images"], less["images"], strict=True))
+        assert all(a["clean"] == b["clean"] for a, b in pairs)
+        # No less but for what the other order of sums may round.
+        sums = [[image["certified"][0]["approx"] for image in side] for side in zip(*pairs, strict=True)]
+        assert all(a >= b * (1 - 1e-9) for a, b in zip(*sums, strict=True))
+        assert sum(sums[0]) > sum(sums[1])
+        if arithmetic == "real":
+            assert more["lipschitz"]["rounding"]["approx"] >= less["lipschitz"]["rounding"]["approx"]
+
+
+@pytest.mark.parametrize("arithmetic", ["real", "exact"])
+def test_an_integer_program_finds_nothing_that_cells_exclude(
+    project: Project, upsampled: Path, robspec: Run, arithmetic: str
+) -> None:
+    project.write_spec(PROPERTIES + RATIOS, claim="100")
+    given = ("--coarse", "--arithmetic", arithmetic, "--cross-check", "2", "--format", "json")
+    result = robspec("check", upsampled, project.spec, *given)
+    assert result.status in (0, 3), result.err
+    found = json.loads(result.out)["cross_check"]["comparisons"]
+    assert all(item["agreed"] is not False for item in found)
+    by_cells = [item for item in found if item["what"].endswith("by cells")]
+    assert {item["property"] for item in by_cells} >= {"accurate", "found", "overlap"}
+    assert all(item["agreed"] and "integer program over energies of nodes" in item["method"] for item in by_cells)
+    # What full-size logits certify is compared beside it, as ever.
+    assert any("whole image: worst case" in item["what"] and not item["what"].endswith("by cells") for item in found)
+
+
+RATIOS = """
+property overlap {
+  metric iou[bright]
+  norm l2
+  budget 1
+  require mean(worst_case) >= 0.01
+}
+property together {
+  metric pooled iou[bright]
+  norm l2
+  budget 1
+  require worst_case >= 0.01
+}
+property lost {
+  metric fpr[bright]
+  norm l2
+  degraded when h >= 0.1
+  require min(radius) >= 0.01
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_ratios_are_bounded_by_cells_too(
+    project: Project, upsampled: Path, robspec: Run, tmp_path: Path, backend: str
+) -> None:
+    project.write_spec(RATIOS, claim="100")
+    found = []
+    for extra in (("--coarse",), ()):
+        path = tmp_path / f"{len(extra)}.json"
+        given = ("--backend", backend, "--format", "json", "--output", path)
+        result = robspec("check", upsampled, project.spec, *extra, *given)
+        assert result.status == 0, result.err
+        found.append(certified(path))
+    more, less = found
+    assert all(a >= b for p in more for x, y in zip(more[p], less[p], strict=True) for a, b in zip(x, y, strict=True))
+    assert [sum(map(sum, more[p])) > sum(map(sum, less[p])) for p in more] == [True] * len(more)
 
 
 def test_lipschitz_names_the_coarse_node(upsampled: Path, robspec: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -149,3 +150,79 @@ def test_weights_are_exact_and_sum_to_one(side: int, outputs: int, align: bool) 
     axis = Axis.of(rows, side)
     assert axis.colours == (2 if len(set(axis.cells)) > 1 else 1)
     assert all(Fraction(i) <= 2 for i in axis.inverse)
+
+
+class Mixed(nn.Module):
+    """Features of 4 channels at half the size, enlarged, and mixed into 3 classes pixel by pixel."""
+
+    def __init__(self, enlarge: Callable[[Tensor], Tensor], *, bias: bool = True, twice: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.convolution = nn.Conv2d(3, 4, 2, stride=2)
+        mixes = [nn.Conv2d(4, 6, 1, groups=2, bias=bias)] if twice else []
+        self.mix = nn.Sequential(*mixes, nn.Conv2d(6 if twice else 4, 3, 1, bias=bias))
+        self.enlarge = enlarge
+
+    def features(self, image: Tensor) -> Tensor:
+        return torch.relu(self.convolution(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.mix(self.enlarge(self.features(image)))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", ["x8", "aligned", "odd", "nearest odd", "crop", "copies"])
+def test_a_convolution_of_single_pixels_may_as_well_come_first(
+    name: str, bias: bool, twice: bool, export: Export
+) -> None:
+    """Of the coarse logits that are cut the exact matrix of the end makes what the network computes."""
+    end, pixels, colours = ENDS[name]
+    network = Mixed(end, bias=bias, twice=twice)
+    program = export(network, SHAPE)
+    found = find(program)
+    assert found is not None
+    assert (found.grid.shape, found.sides, found.grid.colours) == (pixels, (5, 6), colours)
+    assert found.moved is not None
+    assert "the 1 x 1 convolution after it moved before it" in found.text
+    images = torch.rand(2, *SHAPE, dtype=torch.float64)
+    network = copy.deepcopy(network).double()
+    with torch.no_grad():
+        meant, coarse = network(images), network.mix(network.features(images))
+    assert torch.equal(Replay(found.coarse)(images), coarse)
+    assert (Replay(found.moved)(images) - meant).abs().max() < 1e-12
+    assert torch.equal(found.enlarge(coarse), Replay(found.moved)(images))
+    basis = torch.eye(30, dtype=torch.float64).reshape(30, 1, 5, 6)
+    dense = end(basis).reshape(30, -1)
+    assert ((coarse.reshape(2, 3, 30) @ dense).reshape(2, 3, *pixels) - meant).abs().max() < 1e-12
+    # Mixed before or after: one constant holds of either, and the coarse one of what is cut.
+    whole, moved = (prove(p, input_norm=L2, output_norm=L2).value for p in (program, found.moved))
+    low = prove(found.coarse, input_norm=L2, output_norm=L2).value
+    assert moved == pytest.approx(float(whole), rel=1e-6)  # type: ignore[comparison-overlap]
+    gain = float(np.linalg.norm(dense.numpy(), 2))
+    assert float(low) * gain <= float(moved) * (1 + 1e-6)
+
+
+def test_convolutions_keep_their_place_where_pixels_do_not_only_mix(export: Export) -> None:
+    """A window of 3, a stride, a border of zeros, a weight made of the image: each is left where it is."""
+
+    class After(nn.Module):
+        def __init__(self, last: nn.Module) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolution, self.last = nn.Conv2d(3, 4, 2, stride=2), last
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.last(functional.interpolate(self.convolution(image), scale_factor=4, mode="bilinear"))
+
+    for last in (
+        nn.Conv2d(4, 3, 3, padding=1),
+        nn.Conv2d(4, 3, 1, stride=2),
+        nn.Conv2d(4, 3, 1, padding=1),
+        nn.Conv2d(4, 3, (1, 3)),
+        nn.ConvTranspose2d(4, 3, 1),
+        nn.Sequential(nn.Conv2d(4, 3, 1), nn.ReLU()),
+        nn.Sequential(nn.ReLU(), nn.Conv2d(4, 3, 1)),
+    ):
+        assert find(export(After(last), SHAPE)) is None
+    assert find(export(After(nn.Conv2d(4, 3, 1)), SHAPE)) is not None

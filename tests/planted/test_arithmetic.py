@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from tests.cli.conftest import Run, export
 from tests.tasks.detecting import SPEC as DETECTOR
@@ -78,6 +79,50 @@ def test_what_rounding_decides_is_proved_only_of_what_is_taken_as_exact(
     assert right["lipschitz"]["rounding"]["approx"] > 0
     # In float64 the first is found out for what it is; of the second rounding leaves everything open.
     assert right["verdict"] == ("REFUTED" if big < 1e10 else "UNKNOWN")
+
+
+class Enlarged(nn.Module):
+    """The same at half the size, brought back."""
+
+    def __init__(self, big: float, mode: str) -> None:
+        super().__init__()
+        self.inner, self.mode = Cancels(big), mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(self.inner(functional.max_pool2d(x, 2)), scale_factor=2, mode=self.mode)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("big", "forward"), [(1e9, "model"), (1e18, "float64")], ids=["float32", "float64"])
+def test_cells_of_rounded_coarse_logits_prove_no_more(
+    big: float, forward: str, mode: str, robspec: Run, tmp_path: Path
+) -> None:
+    model, spec = export(Enlarged(big, mode), tmp_path / "m.pt2", 4), write(tmp_path)
+    given = ("--coarse", "--no-store", "--format", "json")
+    taken = json.loads(robspec("check", model, spec, "--forward", forward, "--arithmetic", "exact", *given).out)
+    assert [p["verdict"] for p in taken["properties"]] == ["PROVED", "PROVED"]
+    for named in ((), ("--arithmetic", "real")):
+        real = robspec("check", model, spec, *named, *given)
+        report = json.loads(real.out)
+        assert (report["arithmetic"], report["forward"]) == ("real", "float64")
+        right, far = report["properties"]
+        assert right["verdict"] == ("REFUTED" if big < 1e10 else "UNKNOWN")
+        assert far["verdict"] != "PROVED"
+        assert any(note.startswith("coarse: logits there in float64 are within") for note in report["notes"])
+
+
+def test_what_is_not_lost_is_proved_by_cells_of_the_reals(robspec: Run, tmp_path: Path) -> None:
+    """Target everywhere, by a margin of 1/2 that no rounding reaches: certified as if nothing were rounded."""
+    model, spec = export(Enlarged(0.25, "bilinear"), tmp_path / "m.pt2", 4), write(tmp_path)
+    np.save(tmp_path / "masks" / "0.npy", np.ones((4, 4), np.uint8))
+    found = {}
+    for arithmetic in ("real", "exact"):
+        given = ("--coarse", "--forward", "float64", "--arithmetic", arithmetic, "--format", "json")
+        report = json.loads(robspec("check", model, spec, *given).out)
+        assert [p["verdict"] for p in report["properties"]] == ["PROVED", "PROVED"]
+        found[arithmetic] = report["properties"][1]["images"][0]["certified"][0]["approx"]
+    # Rounding takes delta / L off a radius, of coarse logits what is proved of them.
+    assert 0 < found["exact"] - found["real"] < 1e-3 * found["exact"]
 
 
 def test_whatever_looks_again_sees_the_same_ties(robspec: Run, tmp_path: Path) -> None:
