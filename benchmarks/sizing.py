@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import pickle
 import platform
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from robspec.data.content import digest
 from robspec.kernels.knapsack import Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
 from robspec.session.answer import packed, unpacked
+from robspec.session.worker import Task
 
 HEIGHT, WIDTH, CLASSES = 1024, 2048, 19
 
@@ -69,6 +71,7 @@ def main() -> None:
     labels, cpu = torch.from_numpy(regions)[None], backends()["cpu"]
     budget = Budget.of(Fraction(1), Fraction(20), Fraction(2), HEIGHT * WIDTH, single=False)
     ranked, sent = cpu.rank(logits), packed([logits.numpy()])
+    task = Task(pixels[None].numpy(), False, names=("scene.png",), labels=labels.numpy())
 
     def one_class() -> object:
         given = LogitsBatch(logits, labels, Items.CLASS, inside=(1,), water=True, ranked=ranked)
@@ -79,6 +82,8 @@ def main() -> None:
         f"mask decoded, {len(mask) / 2**20:.1f} MiB": lambda: np.asarray(Image.open(io.BytesIO(mask))),
         "pixels to float32": lambda: (torch.from_numpy(scene).permute(2, 0, 1).float() / 255).contiguous(),
         "digest of the pixels": lambda: digest(pixels),
+        "batch named, every bit of it": lambda: task.tie(""),
+        "batch pickled": lambda: pickle.dumps(task),
         f"logits packed, {logits.nbytes / 2**20:.0f} MiB": lambda: packed([logits.numpy()]),
         "logits unpacked": lambda: unpacked(sent),
         "pixel accuracy, one budget": lambda: cpu.prepare(LogitsBatch(logits, labels, Items.CORRECT)).flips([budget]),

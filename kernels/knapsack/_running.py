@@ -31,7 +31,8 @@ def counts(ascending: FloatArray, budgets: Sequence[Budget], exact: Callable[[Bu
     for exponent in {budget.exponent for budget in budgets}:
         places = [m for m, budget in enumerate(budgets) if budget.exponent == exponent]
         with np.errstate(all="ignore"):
-            running = np.cumsum(ascending * ascending if exponent == 2 else ascending)
+            running = ascending * ascending if exponent == 2 else ascending.copy()
+            np.cumsum(running, out=running)
             scales = np.array([budgets[m].scale for m in places])
             limits = np.array([budgets[m].limit for m in places], dtype=np.float64)
             error = (len(ascending) + 16) * 2.0**-52

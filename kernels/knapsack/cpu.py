@@ -134,26 +134,28 @@ class CpuPrepared(Sorted):
         """Answer many budgets by the cheapest margins of each image, in order."""
         from robspec.kernels.knapsack._histogram import ends
 
+        room = np.empty(self._margins.shape[1] + 1)
         for i, (rank, edge) in enumerate(ends(self._histogram, budgets)):
             if self.finite[i]:
-                cheapest = self._below(i, rank, edge)
+                cheapest = self._below(i, rank, edge, room)
                 out[i, places] = counts(cheapest, budgets, partial(self._fitting, cheapest))
 
     def _fitting(self, ascending: FloatArray, budget: Budget) -> int:
         return int(self._count_in_prefix(ascending, [budget])[0])
 
-    def _below(self, image: int, rank: int, edge: float) -> FloatArray:
-        """The margins below an edge, `rank` of them as they were counted (or more), ascending."""
+    def _below(self, image: int, rank: int, edge: float, room: FloatArray) -> FloatArray:
+        """The margins below an edge, `rank` of them as they were counted (or more), ascending; perhaps in `room`."""
         from robspec.kernels.knapsack import _select
 
         row = self._margins[image]
         if self._ascending[image] or rank >= row.size // 2 or not math.isfinite(edge):
             return self._prefix(image, rank)
-        room = np.empty(row.size + 1)
         found = _select.between(row, row.view(np.int64), 0.0, edge, room)
         if found != rank:
             raise RuntimeError("the margins are not those that were counted")
-        return np.sort(room[:found])
+        cheapest = room[:found]
+        cheapest.sort()
+        return cheapest
 
     def _prefix(self, image: int, rank: int) -> FloatArray:
         """The `rank` smallest margins (or more), ascending, sorted in place and remembered."""

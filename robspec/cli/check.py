@@ -85,7 +85,10 @@ from robspec.syntax.source import read_source
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward pass.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), metavar="N", help="Run the model in N processes of one thread each."
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Run the model and find bounds in N processes of one thread each.",
 )
 @click.option("--ray", metavar="auto|ADDRESS", help="Run the model in actors of a Ray cluster, --workers N of them.")
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
