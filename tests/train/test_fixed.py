@@ -365,3 +365,21 @@ def test_exponentials() -> None:
         assert abs(_samples._exp(float(value)) / exact - 1) <= 2.0**-31
     assert _samples._exp(0.0) == 1.0
     assert math.exp(-40) * 1.001 > _samples._exp(-math.inf) > 0
+
+
+@pytest.mark.parametrize(("size", "module"), [(0, MaxMin()), (2, GroupSort(2)), (3, GroupSort(3))])
+def test_sorting_is_what_the_layer_does_and_ties_stay_where_they_are(size: int, module: nn.Module) -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.integers(-2, 3, (50, 6)) * 2.0**26
+    sums[:5] += 2.0**25  # halves, which go to even
+    found, back, route = np.empty((50, 6)), np.empty((50, 6)), np.empty((50, 6), dtype=np.int16)
+    _samples.sort(sums, 2.0**-26, size, found, route)
+    rounded = np.rint(sums * 2.0**-26)
+    wanted = module(torch.from_numpy(rounded)[:, :, None, None])[:, :, 0, 0].numpy()
+    assert np.array_equal(found, wanted)
+    assert np.array_equal(np.take_along_axis(rounded, route.astype(np.int64), 1), found)
+    _samples.unsort(found * 2.0**26, 2.0**-26, route, back)
+    assert np.array_equal(back, rounded)
+    same = np.zeros((1, 6))
+    _samples.sort(same, 1.0, size, found[:1], route[:1])
+    assert route[0].tolist() == list(range(6))
