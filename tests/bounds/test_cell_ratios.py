@@ -418,3 +418,46 @@ def test_a_denominator_that_may_vanish_is_left_to_full_size_logits() -> None:
 )
 def test_which_metrics_are_ratios_by_cells(text: str, covered: bool) -> None:
     assert cell_ratios.has_cells(metric(text, 3)) is covered
+
+
+def test_a_budget_that_runs_out_pays_for_the_cells_that_are_worth_most() -> None:
+    """Forty cells of two pixels, a price each: the fractional knapsack in rationals, to a part in a thousand."""
+    dice = np.random.default_rng(5)
+    margins = dice.uniform(0.2, 1, 40)
+    logits = torch.zeros(1, 2, 1, 40, dtype=torch.float64)
+    logits[0, 1, 0] = torch.from_numpy(margins)
+    grid = Grid(Axis.of([{0: F(1)}], 1), Axis.of([{o // 2: F(1)} for o in range(80)], 40))
+    labels = torch.from_numpy(np.tile([1, 0], 40).reshape(1, 1, 80))
+    read = coarse.prepare_class("cpu", ClassBatch(logits, grid, labels, (1,)))
+    # One pixel of each cell is right, and the other a false alarm, which stays one.
+    assert read.counts.tolist() == [[40, 40, 0, 0]]
+    for reach in (F(1, 2), F(1), F(2)):
+        budget = Budget.of(reach, F(1), F(2), read.pixels, single=False)
+        left, best = reach**2, F(0)
+        for key in sorted(F(d) ** 2 / 2 for d in margins):
+            part = min(left, key)
+            left, best = left - part, best + part / key
+        found, (leaves, enters) = Spread(lambda: read, 0, budget).worth(F(3), F(1))
+        assert 3 * best * F(999999, 1000000) <= found <= 3 * best * F(1001, 1000)
+        assert best * F(9, 10) <= leaves <= best * F(11, 10)
+        assert enters == 0
+
+
+def test_nothing_is_certified_that_the_image_itself_is_not_worth() -> None:
+    """Full-size logits of the network are a little off its definition: of a level pixel they see less."""
+    logits = torch.tensor([[[[0.0, 0.0, 0.0]], [[1e-9, 1.0, 1.0]]]], dtype=torch.float64)
+    grid = Grid(Axis.of([{0: F(1)}], 1), Axis.of([{o: F(1)} for o in range(3)], 3))
+    off = torch.tensor([[[[2e-9, 0.0, 0.0]], [[0.0, 0.0, 0.0]]]], dtype=torch.float64)
+    seen = Context(backends()["cpu"], Coarse(logits, grid, lambda z: z + off), torch.tensor([[[1, 1, 1]]]), None)
+    for text in ("iou[c1]", "pooled iou[c1]"):
+        asked = metric(text, 2)
+        stands_on = constant(F(10), F(1, 10**12))
+        if text == "iou[c1]":
+            bound = open_bound(asked, seen, stands_on)
+            ((found,),), (clean,) = bound.worst_case([F(1)]), bound.clean()
+        else:
+            pool = Pool(asked, 2, stands_on)
+            pool.add(seen)
+            (found,), clean = pool.worst_case([F(1)]), pool.clean()
+        assert clean == F(2, 3)
+        assert found == clean

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
+from robspec.function.program import GraphProgram
+from robspec.ir.types import Program
 from robspec.kernels import _jit, coarse
+from robspec.lipschitz.rounding.statement import Statement
 from robspec.lipschitz.tail import Tail
 from robspec.models.loading import LoadedModel
+from robspec.verify import constant
 from tests.cli.conftest import Brightness, Project, Run, export
 
 PROPERTIES = """
@@ -224,6 +230,30 @@ def test_an_integer_program_finds_nothing_that_cells_exclude(
     assert all(item["agreed"] and "integer program over energies of nodes" in item["method"] for item in by_cells)
     # What full-size logits certify is compared beside it, as ever.
     assert any("whole image: worst case" in item["what"] and not item["what"].endswith("by cells") for item in found)
+
+
+def test_of_two_programs_the_larger_rounding_counts(
+    project: Project, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is run has its convolution elsewhere: whichever rounds more, its bound is the one that is used."""
+    model, prove = export(Mixed(), tmp_path / "mixed.pt2"), constant.rounding_of
+    project.write_spec(PROPERTIES, claim="100")
+    for factor in (4, Fraction(1, 4)):
+
+        def scaled(program: Program, graph: GraphProgram, *rest: Any, by: Any = factor, **named: Any) -> Statement:
+            found = prove(program, graph, *rest, **named)
+            moved = "then upsample" in (graph.identity or "")
+            return replace(found, delta=found.delta * by) if moved else found
+
+        monkeypatch.setattr(constant, "rounding_of", scaled)
+        given = ("--no-store", "--format", "json", "--allow", "unknown")
+        alone, found = (
+            json.loads(robspec("check", model, project.spec, *extra, *given).out) for extra in ((), ("--coarse",))
+        )
+        before, after = (r["properties"][0]["lipschitz"]["rounding"]["approx"] for r in (alone, found))
+        assert after > 2 * before if factor == 4 else after == before
+        lines = [next(n for n in r["notes"] if n.startswith("arithmetic")) for r in (alone, found)]
+        assert (lines[0] == lines[1]) == (factor != 4)
 
 
 RATIOS = """

@@ -226,3 +226,16 @@ def test_convolutions_keep_their_place_where_pixels_do_not_only_mix(export: Expo
     ):
         assert find(export(After(last), SHAPE)) is None
     assert find(export(After(nn.Conv2d(4, 3, 1)), SHAPE)) is not None
+
+
+def test_a_convolution_whose_weights_follow_the_image_stays(export: Export) -> None:
+    class Follows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.weight = nn.Conv2d(3, 4, 2, stride=2), nn.Parameter(torch.randn(3, 4, 1, 1))
+
+        def forward(self, image: Tensor) -> Tensor:
+            enlarged = functional.interpolate(self.convolution(image), scale_factor=4, mode="bilinear")
+            return functional.conv2d(enlarged, self.weight * image.mean())
+
+    assert find(export(Follows(), SHAPE)) is None
