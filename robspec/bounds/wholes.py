@@ -80,8 +80,9 @@ class Wholes:
             part.squared, part.single = (bool(first), bool(second)), bool(single)
             values = next(arrays)
             leave, enter = _carried.split(values, [leaves, len(values) - leaves])
-            part.leave += [leave] if len(leave) else []
-            part.enter += [enter] if len(enter) else []
+            # One array alone is taken for ascending.
+            part.leave += [np.sort(leave)] if len(leave) else []
+            part.enter += [np.sort(enter)] if len(enter) else []
         self.images += images
 
     def clean(self) -> Fraction | None:

@@ -140,8 +140,8 @@ class Dataset:
     noted: tuple[Note, ...] = ()
     files: tuple[Pair, ...] = ()
     objects: tuple[Objects, ...] = ()
-    _seen: dict[Path, bytes] = field(default_factory=dict, compare=False, repr=False)
-    _headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
+    _seen: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    _headers: dict[str, Header] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -209,7 +209,7 @@ class Dataset:
         """
         total = hashlib.sha256()
         for p in self.pairs:
-            for path, name in ((p.image, p.name), (p.mask, p.mask_name)):
+            for path, name in ((p.image_at, p.name), (p.mask_at, p.mask_name)):
                 if path is None:
                     continue
                 if path not in self._seen:
@@ -219,15 +219,17 @@ class Dataset:
                 total.update(self._noticed(p.drawn, p))
         coco = self.data.objects if self.data.objects_format == "coco" else ""
         named = [(name, self.root / name) for name in (self.data.labels, self.data.pairs, coco) if name]
-        for name, path in (*named, *self.tables):
-            blob = reading.file_bytes(path, name)
+        for name, table in (*named, *self.tables):
+            blob = reading.file_bytes(table, name)
             for part in (name.encode(), hashlib.sha256(blob).digest()):
                 total.update(len(part).to_bytes(8, "big") + part)
         for p in (*self.regions, *self.weights, *self.files):
-            if p.mask is not None:
-                if p.mask not in self._seen:
-                    self._read(p.mask, p.mask_name)
-                total.update(len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self._seen[p.mask])
+            if p.mask_at is not None:
+                if p.mask_at not in self._seen:
+                    self._read(p.mask_at, p.mask_name)
+                total.update(
+                    len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self._seen[p.mask_at]
+                )
         return total.hexdigest()
 
     def contents(self, low: Fraction, high: Fraction) -> Iterator[tuple[str, str]]:
@@ -261,7 +263,7 @@ class Dataset:
         """That images are not as they are stored, where they are cropped or resized."""
         if not self.data.steps:
             return ()
-        sizes = sorted({self._headers[p.image].upright for p in self.pairs})
+        sizes = sorted({self._headers[p.image_at].upright for p in self.pairs})
         shown = listed(tuple(f"{height} x {width}" for height, width in sizes))
         done = ", then ".join(step_text(step).replace(": ", " ") for step in self.data.steps)
         text = f"images of {shown} are brought to size ({done}); budgets and radii are about the result"
@@ -273,7 +275,7 @@ class Dataset:
 
     @property
     def _turned(self) -> tuple[Note, ...]:
-        turned = {p.name: h.orientation for p in self.pairs if (h := self._headers[p.image]).orientation != 1}
+        turned = {p.name: h.orientation for p in self.pairs if (h := self._headers[p.image_at]).orientation != 1}
         if not turned:
             return ()
         shown = listed(tuple(f"{name} ({k})" for name, k in turned.items()))
@@ -292,15 +294,15 @@ class Dataset:
         """
         declared, free = self.model.input_shape, bool(self.data.steps)
         for p in self.pairs:
-            self._headers[p.image] = reading.image_header(p.image, p.name, declared, free=free)
-            if self.data.objects and self._headers[p.image].orientation != 1:
+            self._headers[p.image_at] = reading.image_header(p.image, p.name, declared, free=free)
+            if self.data.objects and self._headers[p.image_at].orientation != 1:
                 raise OrientationUnclear(
                     p.name,
                     "EXIF turns it, and boxes may be meant for the image before or after it is turned",
                     "turn the pixels once, save the image without EXIF, and annotate that",
                 )
         for p in (*self.pairs, *self.regions, *self.weights):
-            image, sides = self._headers[p.image], self._sides(p)
+            image, sides = self._headers[p.image_at], self._sides(p)
             if p.mask is not None:
                 reading.plane_header(p, image, sides, colours=self._colours and p.noun == "mask")
             elif p.drawn is not None and p.drawn.sides != sides:
@@ -308,7 +310,7 @@ class Dataset:
 
     def _sides(self, p: Pair) -> tuple[int, int]:
         """Height and width that a mask must have as it is stored."""
-        return self._headers[p.image].upright if self.data.steps else self.model.plane[1:]
+        return self._headers[p.image_at].upright if self.data.steps else self.model.plane[1:]
 
     @property
     def _colours(self) -> bool:
@@ -328,7 +330,7 @@ class Dataset:
         return scaling.to_range(stored, self.model.low, self.model.high, p.name, wide=self.wide)
 
     def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
-        blob, header = self._read(p.image, p.name), self._headers[p.image]
+        blob, header = self._read(p.image_at, p.name), self._headers[p.image_at]
         stored = reading.image(blob, p, header, (self.model.input_shape[0], *self._of(header)), self._most(header))
         return steps.image(stored, self.data.steps, p.name)
 
@@ -337,14 +339,14 @@ class Dataset:
         return header.upright if self.data.steps else self.model.input_shape[1:]
 
     def _plane(self, p: Pair) -> Plane:
-        header = self._headers[p.image]
+        header = self._headers[p.image_at]
         if p.drawn is not None:
             values = p.drawn.values()
             self._noticed(p.drawn, p)
             return Plane(steps.plane(values, self.data.steps, p.mask_name))
-        if p.mask is None:
+        if p.mask_at is None:
             raise ValueError("an unpaired file")
-        blob = self._read(p.mask, p.mask_name)
+        blob = self._read(p.mask_at, p.mask_name)
         if self._colours and p.noun == "mask":
             found = reading.colours(blob, p, header, self._sides(p))
         else:
@@ -392,20 +394,20 @@ class Dataset:
 
     def bytes_of(self, p: Pair) -> bytes:
         """Read the file that belongs to an image."""
-        if p.mask is None:
+        if p.mask_at is None:
             raise ValueError("an unpaired file")
-        return self._read(p.mask, p.mask_name)
+        return self._read(p.mask_at, p.mask_name)
 
-    def _read(self, path: Path, where: str) -> bytes:
-        blob = reading.file_bytes(path, where)
+    def _read(self, path: str, where: str) -> bytes:
+        blob = reading.file_bytes(Path(path), where)
         self._same(path, hashlib.sha256(blob).digest(), where)
         return blob
 
     def _noticed(self, drawn: Drawn, p: Pair) -> bytes:
         """The digest of a drawn mask, the same whenever it is asked for."""
-        return self._same(p.image / ":mask", drawn.digest(), p.mask_name)
+        return self._same(f"{p.image_at}/:mask", drawn.digest(), p.mask_name)
 
-    def _same(self, key: Path, digest: bytes, where: str) -> bytes:
+    def _same(self, key: str, digest: bytes, where: str) -> bytes:
         if self._seen.setdefault(key, digest) != digest:
             raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
         return digest

