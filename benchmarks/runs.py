@@ -119,9 +119,11 @@ def memory(given: argparse.Namespace, folder: Path, archive: Path) -> Table:
     few: list[Any] = []
     # A proof and a forward pass take more memory than all else: every batch there is, before anything is measured.
     length = len(list((given.folder / "images").glob("*.png")))
-    warm = project(folder, "warm", given.folder, math.lcm(length, 8), _TWO_CLASSES, both)
-    check(archive, warm, "--store", folder / "logits.sqlite", cache=folder / "cache")
-    for count in sorted(given.images or [100, 1000, 10_000]):
+    period, counts = math.lcm(length, 8), sorted(given.images or [100, 1000, 10_000])
+    for count in sorted({period, *(min(n, period + n % period) for n in counts)}):
+        warm = project(folder, f"warm{count}", given.folder, count, _TWO_CLASSES, both)
+        check(archive, warm, "--store", folder / "logits.sqlite", cache=folder / "cache")
+    for count in counts:
         spec = project(folder, f"n{count}", given.folder, count, _TWO_CLASSES, both)
         run = check(archive, spec, "--store", folder / "logits.sqlite", cache=folder / "cache")
         values = [[(i["clean"], i["certified"]) for i in p["images"]] for p in run.report["properties"]]

@@ -17,6 +17,8 @@ from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, wo
 from robspec.kernels.knapsack.budget import Budget, costs
 
 AnyArray: TypeAlias = npt.NDArray[Any]
+_WORTH = 48
+"""Logits for each pixel, read to price items, that take as long as picking its largest ones out."""
 _CERTAIN = 1 - 2.0**-32
 """A pair bound computed in doubles may exceed the water filling's cost by its rounding, far less than this."""
 
@@ -47,17 +49,23 @@ class Ranked:
         share(ranked.rank, bad.size, self.z, self.widen, self.first, self.second, bad)
         self.finite: BoolArray = bad.sum(axis=1) == 0
         self._near: AnyArray | None = None
+        self._read = 0
 
-    @property
-    def near(self) -> AnyArray:
-        """The largest logits of each pixel in class order, [B, M, H * W]; none where classes are few."""
-        if self._near is None:
-            b, classes, h, w = self.logits.shape
-            many = ranked.MANY <= classes <= ranked.MOST
-            self._near = np.empty((b, ranked.NEAREST if many else 0, h * w), dtype=self.widen.dtype)
-            if many:
-                share(ranked.nearest, b * h, self.z, self.widen, self._near)
-        return self._near
+    def near(self, items: int) -> AnyArray:
+        """Give the largest logits of each pixel in class order, as soon as picking them out is worth it.
+
+        Args:
+            items: how many are priced next.
+
+        Returns:
+            [B, M, H * W], M = 0 where classes are few, and until as much has been read as that takes.
+        """
+        b, classes, h, w = self.logits.shape
+        if self._near is None and ranked.MANY <= classes <= ranked.MOST and self._read > _WORTH * b * h * w:
+            self._near = np.empty((b, ranked.NEAREST, h * w), dtype=self.widen.dtype)
+            share(ranked.nearest, b * h, self.z, self.widen, self._near)
+        self._read += items * classes
+        return np.empty((b, 0, h * w), dtype=self.widen.dtype) if self._near is None else self._near
 
 
 class SingleClass:
@@ -123,7 +131,7 @@ class SingleClass:
         )
         starts = np.cumsum(per_worker, axis=0) - per_worker
         leave, enter = (np.empty(n) for n in per_worker.sum(axis=0).tolist())
-        near = self._ranked.near if self._priced[0] else np.empty((1, 0, 0), dtype=self._ranked.widen.dtype)
+        near = self._ranked.near(len(enter) if self._priced[0] else 0)
         places = (image, np.array(ends), starts, near, leave, enter)
         share(ranked.collect, len(starts), *self._source, *self._priced, self._whole, *places)
         if ends[1] < BUCKETS:

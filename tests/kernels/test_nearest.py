@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robspec.kernels.knapsack import Items, LogitsBatch, _ranked, backends
-from robspec.kernels.knapsack._cpu_classes import Ranked
+from robspec.kernels.knapsack._cpu_classes import AnyArray, Ranked
 
 
 def drawn(kind: str, classes: int, seed: int) -> torch.Tensor:
@@ -31,6 +31,13 @@ def drawn(kind: str, classes: int, seed: int) -> torch.Tensor:
     }[kind]
 
 
+def picked(z: torch.Tensor) -> AnyArray:
+    """The largest logits, worth it or not."""
+    ranked = Ranked(z)
+    ranked.near(10**9)
+    return ranked.near(0)
+
+
 @pytest.mark.parametrize("kind", ["normal", "whole", "plateau", "level", "many", "tiny", "huge", "low"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("classes", [_ranked.MANY - 1, _ranked.MANY, 70])
@@ -39,6 +46,8 @@ def test_equal_to_the_reference(kind: str, dtype: torch.dtype, classes: int) -> 
     labels = torch.randint(0, classes, (2, 5, 6), generator=torch.Generator().manual_seed(2))
     cpu, reference = backends()["cpu"], backends()["reference"]
     ranked = cpu.rank(z)
+    assert isinstance(ranked, Ranked)
+    ranked.near(10**9)
     for k in (0, classes // 2, classes - 1):
         for share, whole in ((1.0, False), (0.5, True)):
             how = {"inside": (k,), "water": True, "share": share, "whole_when_wrong": whole}
@@ -54,7 +63,7 @@ def test_equal_to_the_reference(kind: str, dtype: torch.dtype, classes: int) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_largest_in_class_order(kind: str, dtype: torch.dtype) -> None:
     z = drawn(kind, 40, 7).to(dtype)
-    near = Ranked(z).near
+    near = picked(z)
     rows = z.double().numpy().reshape(2, 40, 30)
     for b in range(2):
         for p in range(30):
@@ -65,13 +74,19 @@ def test_the_largest_in_class_order(kind: str, dtype: torch.dtype) -> None:
 
 
 def test_few_classes_have_none() -> None:
-    assert Ranked(drawn("normal", _ranked.MANY - 1, 1)).near.shape == (2, 0, 30)
+    assert picked(drawn("normal", _ranked.MANY - 1, 1)).shape == (2, 0, 30)
+
+
+def test_they_are_picked_out_once_it_is_worth_it() -> None:
+    ranked = Ranked(drawn("normal", 40, 1))
+    # 48 for each of 60 pixels, 40 for an item.
+    assert [ranked.near(n).shape[1] for n in (72, 1, 0)] == [0, 0, _ranked.NEAREST]
 
 
 def test_most_pixels_are_settled_by_their_largest_logits() -> None:
     """Where they were not, nothing would be gained, and no other test would notice."""
     z = drawn("normal", 70, 3).double().numpy()
-    near = Ranked(torch.from_numpy(z)).near
+    near = picked(torch.from_numpy(z))
     settled = 0
     for p in range(30):
         gaps = np.sort(near[0, :, p].astype(np.float64) - z.reshape(2, 70, 30)[0, 5, p])[::-1]
