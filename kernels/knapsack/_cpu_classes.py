@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from robspec.arrays import Array
 from robspec.kernels._threads import share
@@ -13,6 +16,9 @@ from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
 from robspec.kernels.knapsack.budget import Budget, costs
 
+AnyArray: TypeAlias = npt.NDArray[Any]
+_WORTH = 48
+"""Logits for each pixel, read to price items, that take as long as picking its largest ones out."""
 _CERTAIN = 1 - 2.0**-32
 """A pair bound computed in doubles may exceed the water filling's cost by its rounding, far less than this."""
 
@@ -42,6 +48,24 @@ class Ranked:
         bad = np.empty((b, workers(h * w, CHUNK)), dtype=np.int64)
         share(ranked.rank, bad.size, self.z, self.widen, self.first, self.second, bad)
         self.finite: BoolArray = bad.sum(axis=1) == 0
+        self._near: AnyArray | None = None
+        self._read = 0
+
+    def near(self, items: int) -> AnyArray:
+        """Give the largest logits of each pixel in class order, as soon as picking them out is worth it.
+
+        Args:
+            items: how many are priced next.
+
+        Returns:
+            [B, M, H * W], M = 0 where classes are few, and until as much has been read as that takes.
+        """
+        b, classes, h, w = self.logits.shape
+        if self._near is None and ranked.MANY <= classes <= ranked.MOST and self._read > _WORTH * b * h * w:
+            self._near = np.empty((b, ranked.NEAREST, h * w), dtype=self.widen.dtype)
+            share(ranked.nearest, b * h, self.z, self.widen, self._near)
+        self._read += items * classes
+        return np.empty((b, 0, h * w), dtype=self.widen.dtype) if self._near is None else self._near
 
 
 class SingleClass:
@@ -64,6 +88,7 @@ class SingleClass:
         self.leave_squared, self.enter_squared = squared_lists(batch)
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         labels = label_view(batch.labels, b, self.pixels)
+        self._ranked = found
         self._source = (found.z, found.widen, found.first, found.second, labels, ignore, batch.inside[0])
         self._priced = (batch.water, batch.share)
         self._whole = batch.whole_when_wrong
@@ -106,7 +131,8 @@ class SingleClass:
         )
         starts = np.cumsum(per_worker, axis=0) - per_worker
         leave, enter = (np.empty(n) for n in per_worker.sum(axis=0).tolist())
-        places = (image, np.array(ends), starts, leave, enter)
+        near = self._ranked.near(len(enter) if self._priced[0] else 0)
+        places = (image, np.array(ends), starts, near, leave, enter)
         share(ranked.collect, len(starts), *self._source, *self._priced, self._whole, *places)
         if ends[1] < BUCKETS:
             # Beyond the last edge items are missing: among those that are there, the dearer may come after them.

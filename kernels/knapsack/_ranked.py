@@ -19,6 +19,14 @@ from robspec.kernels.knapsack._margins import BUCKETS, CHUNK, all_finite, bucket
 
 _NARROW = 512
 """Pixels a thread prices exactly at once."""
+NEAREST = 8
+"""Logits of a pixel that nearly always hold all that are above the level of water filling."""
+MANY = 2 * NEAREST
+"""Classes from which on it pays to pick these out."""
+MOST = 2**12
+"""Classes up to which sums of as many rounded numbers are within 2^-40 of what they are."""
+_NEAR = 2.0**-20
+_NORMAL = 2.0**-900
 
 
 @compiled()
@@ -56,6 +64,56 @@ def rank(begin: int, end: int, z: Any, widen: Any, first: Any, second: Any, bad:
             if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
                 seen += 1
         bad[b, worker] = seen
+
+
+@compiled()
+def nearest(begin: int, end: int, z: Any, widen: Any, near: Any) -> None:
+    """Write the largest logits of each pixel in class order; of those that tie for the last place the first.
+
+    Args:
+        begin: the first task to do, a row of an image.
+        end: the task after the last.
+        z: [B, K, H, W] logits, as in `rank`.
+        widen: as there.
+        near: [B, M, H * W], M < K, dtype of `widen`, overwritten.
+    """
+    classes, height, width = z.shape[1], z.shape[2], z.shape[3]
+    most = near.shape[1]
+    block = np.empty((classes, _NARROW), widen.dtype)
+    buffer = np.empty(_NARROW, widen.dtype)
+    top = np.empty(most, widen.dtype)
+    for task in range(begin, end):
+        b = task // height
+        line = (task - b * height) * width
+        for start in range(line, line + width, _NARROW):
+            stop = min(start + _NARROW, line + width)
+            for k in range(classes):
+                row = fetch(z, widen, b, k, start, stop, buffer)
+                for i in range(stop - start):
+                    block[k, i] = row[i]
+            for i in range(stop - start):
+                kept = 0
+                for k in range(classes):
+                    v = block[k, i]
+                    if kept == most and not v > top[most - 1]:
+                        continue
+                    at = kept if kept < most else most - 1
+                    kept = min(kept + 1, most)
+                    while at > 0 and v > top[at - 1]:
+                        top[at] = top[at - 1]
+                        at -= 1
+                    top[at] = v
+                last = top[most - 1]
+                level = 0
+                for m in range(most):
+                    level += 1 if top[m] == last else 0
+                m = 0
+                for k in range(classes):
+                    v = block[k, i]
+                    if v > last or (v == last and level > 0):
+                        level -= 0 if v > last else 1
+                        near[b, m, start + i] = v
+                        m += 1
 
 
 @compiled(inline="always")
@@ -167,6 +225,7 @@ def collect(
     b: int,
     ends: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
+    near: Any,
     leave: npt.NDArray[np.float64],
     enter: npt.NDArray[np.float64],
 ) -> None:
@@ -180,6 +239,7 @@ def collect(
         b: the image.
         ends: [2], the first bucket left out, of leave and of enter items.
         starts: [workers, 2], where each worker's items go.
+        near: [B, M, H * W], from `nearest`, or M = 0.
         leave: overwritten, in no order.
         enter: overwritten, in no order.
     """
@@ -188,7 +248,6 @@ def collect(
     workers = starts.shape[0]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
-    width = z.shape[3]
     for worker in range(begin, end):
         buffer = np.empty(CHUNK, widen.dtype)
         scratch = np.empty(1, widen.dtype)
@@ -197,6 +256,7 @@ def collect(
         level = np.empty(_NARROW, np.float64)
         number = np.empty(_NARROW, np.float64)
         gaps = np.empty((classes - 1, _NARROW), np.float64)
+        few = np.empty((near.shape[1], _NARROW), np.float64)
         a, e = starts[worker]
         count = 0
         for c in range(worker * span, min((worker + 1) * span, chunks)):
@@ -233,11 +293,73 @@ def collect(
                 count += 1
                 # Few at a time are so few that nothing but their number would take time: those of many chunks wait.
                 if count == _NARROW:
-                    _price(z, widen, b, k, width, waiting, part, count, gaps, level, number, enter, e)
+                    prices = enter[e : e + count]
+                    _settle(z, widen, near, b, k, waiting, part, count, few, gaps, level, number, prices)
                     e += count
                     count = 0
         if count:
-            _price(z, widen, b, k, width, waiting, part, count, gaps, level, number, enter, e)
+            prices = enter[e : e + count]
+            _settle(z, widen, near, b, k, waiting, part, count, few, gaps, level, number, prices)
+
+
+@compiled()
+def _settle(
+    z: Any,
+    widen: Any,
+    near: Any,
+    b: int,
+    k: int,
+    waiting: npt.NDArray[np.int64],
+    part: npt.NDArray[np.float64],
+    count: int,
+    few: npt.NDArray[np.float64],
+    gaps: npt.NDArray[np.float64],
+    level: npt.NDArray[np.float64],
+    number: npt.NDArray[np.float64],
+    enter: npt.NDArray[np.float64],
+) -> None:
+    """Write what it costs some pixels to enter class k, by their largest logits alone where these decide it.
+
+    The level that others are lowered to is the largest value of sum / (number + 1) over any of them, and is taken
+    over those above it. Where no logit is near the level that the largest ones have, and the least of these is below
+    it, the others are below it too: whichever the search begins with, rounding then drops and keeps the same ones,
+    and it ends with the same sum in class order. What is nearer than 2^-20 of the level is left to all classes: one
+    that far below it lowers it by 2^-32 when it is taken in, and rounding is 2^-40 of it.
+    """
+    left = 0
+    if few.shape[0]:
+        for m in range(few.shape[0]):
+            for n in range(count):
+                # Class k itself has a gap of 0, which is above no level.
+                few[m, n] = np.float64(near[b, m, waiting[n]]) - np.float64(
+                    pick(z, widen, b, k, waiting[n] // z.shape[3], waiting[n] % z.shape[3])
+                )
+        water_levels(few, count, level, number)
+        for n in range(count):
+            t = level[n]
+            least, clear = np.inf, t > _NORMAL
+            for m in range(few.shape[0]):
+                d = few[m, n]
+                least = d if d < least else least
+                clear = clear and abs(d - t) > t * _NEAR
+            if clear and least < t:
+                enter[n] = water_cost(few, n, t) * part[n]
+            else:
+                enter[n] = -1.0
+                left += 1
+        if not left:
+            return
+    where = np.empty(count, np.int64)
+    at = 0
+    for n in range(count):
+        if not few.shape[0] or enter[n] == -1.0:
+            where[at] = n
+            waiting[at], part[at] = waiting[n], part[n]
+            at += 1
+    prices = np.empty(at, np.float64)
+    _price(z, widen, b, k, z.shape[3], waiting, part, at, gaps, level, number, prices, 0)
+    for n in range(at):
+        enter[where[n]] = prices[n]
 
 
 @compiled()

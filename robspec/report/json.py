@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any
 
@@ -32,7 +34,31 @@ SCHEMA_VERSION = 1
 
 def render(report: CheckReport, _width: int, _colour: bool) -> str:
     """Write the whole report, every per-image value included, as one JSON document."""
-    return json.dumps(document(report), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # All images as one object would take ten times the memory of the text.
+    marks = {secrets.token_hex(16): _images(prop, 8) for prop in report.properties}
+    found = document(replace(report, properties=tuple(replace(p, images=()) for p in report.properties)))
+    for entry, prop, mark in zip(found["properties"], report.properties, marks, strict=True):
+        entry.update(_property(prop, report.program.model.classes, images=mark))
+    text = _text(found, 0)
+    parts = [text]
+    for mark, images in marks.items():
+        before, after = parts.pop().split(f'"{mark}"')
+        parts += [before, *images, after]
+    return "".join([*parts, "\n"])
+
+
+def _text(value: object, margin: int) -> str:
+    """Write a value whose lines after the first begin with so many blanks."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    return text.replace("\n", "\n" + " " * margin)
+
+
+def _images(prop: PropertyResult, margin: int) -> Iterator[str]:
+    """Write the list of a property's images, one at a time."""
+    lines = "\n" + " " * margin
+    for place, image in enumerate(prop.images):
+        yield ("[" if not place else ",") + lines + _text(_image(image), margin)
+    yield lines[:-2] + "]" if prop.images else "[]"
 
 
 def document(report: CheckReport) -> dict[str, Any]:
@@ -146,7 +172,8 @@ def _privacy(found: PrivacyResult | None) -> dict[str, Any] | None:
     }
 
 
-def _property(result: PropertyResult, classes: tuple[str, ...]) -> dict[str, Any]:
+def _property(result: PropertyResult, classes: tuple[str, ...], images: str | None = None) -> dict[str, Any]:
+    """Build a property's entry; its images, or what stands for them."""
     return {
         "name": result.source.name,
         "query": asked_text(result.source, classes),
@@ -156,7 +183,7 @@ def _property(result: PropertyResult, classes: tuple[str, ...]) -> dict[str, Any
         "label": result.label,
         "excluded": list(result.excluded),
         "requirements": [_requirement(result, r, classes) for r in result.requirements],
-        "images": [_image(i) for i in result.images],
+        "images": [_image(i) for i in result.images] if images is None else images,
         **({} if result.data is None else {"data": asdict(result.data)}),
     }
 

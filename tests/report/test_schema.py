@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from robspec.report import json as as_json
 from robspec.report import render
 from robspec.semantics.constant import ConstantStatus
 from robspec.verify.result import Verdict
@@ -107,3 +108,14 @@ def test_a_result_without_a_place_or_too_many_do_not_follow_it() -> None:
         run["results"] = [{**whole[0], "locations": empty}]
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(log, schema)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("verdict", list(Verdict), ids=lambda v: v.value)
+def test_a_report_written_piece_by_piece_is_its_document(verdict: Verdict, count: int) -> None:
+    found = finished(ConstantStatus.PROVED, verdict)
+    (prop,) = found.properties
+    images = tuple(replace(prop.images[0], image=f'{n}"\n\\') for n in range(count))
+    report = replace(found, properties=(replace(prop, images=images), prop))
+    text = json.dumps(as_json.document(report), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    assert render("json", report) == text

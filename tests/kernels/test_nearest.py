@@ -1,0 +1,95 @@
+"""Entering a class priced by a pixel's largest logits: what all classes give, also where they do not decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from robspec.kernels.knapsack import Items, LogitsBatch, _ranked, backends
+from robspec.kernels.knapsack._cpu_classes import AnyArray, Ranked
+
+
+def drawn(kind: str, classes: int, seed: int) -> torch.Tensor:
+    """Logits [2, K, 5, 6], some of them so that levels are met exactly or nothing stands out."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, classes, 5, 6, generator=generator, dtype=torch.float64)
+    plateau = torch.zeros_like(z)
+    plateau[:, ::2] = 1
+    # Sums of n ones over n + 1, and a logit at that height.
+    level = plateau.clone()
+    level[:, 1::4] = (classes // 2) / (classes // 2 + 1)
+    return {
+        "normal": z,
+        "whole": (2 * z).round(),
+        "plateau": plateau,
+        "level": level,
+        "many": z * 1e-3 + (z > 0) * 3,
+        "tiny": z * 1e-310,
+        "huge": z.abs() * 1e30,
+        "low": -(z.abs() ** 8),
+    }[kind]
+
+
+def picked(z: torch.Tensor) -> AnyArray:
+    """The largest logits, worth it or not."""
+    ranked = Ranked(z)
+    ranked.near(10**9)
+    return ranked.near(0)
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "plateau", "level", "many", "tiny", "huge", "low"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("classes", [_ranked.MANY - 1, _ranked.MANY, 70])
+def test_equal_to_the_reference(kind: str, dtype: torch.dtype, classes: int) -> None:
+    z = drawn(kind, classes, classes).to(dtype)
+    labels = torch.randint(0, classes, (2, 5, 6), generator=torch.Generator().manual_seed(2))
+    cpu, reference = backends()["cpu"], backends()["reference"]
+    ranked = cpu.rank(z)
+    assert isinstance(ranked, Ranked)
+    ranked.near(10**9)
+    for k in (0, classes // 2, classes - 1):
+        for share, whole in ((1.0, False), (0.5, True)):
+            how = {"inside": (k,), "water": True, "share": share, "whole_when_wrong": whole}
+            batch = LogitsBatch(z, labels, Items.CLASS, 255, **how)  # type: ignore[arg-type]
+            expected = reference.prepare_class(batch)
+            found = cpu.prepare_class(LogitsBatch(z, labels, Items.CLASS, 255, **how, ranked=ranked))  # type: ignore[arg-type]
+            for i in range(2):
+                for mine, other in zip(found.lists(i), expected.lists(i), strict=True):
+                    assert np.array_equal(mine, other)
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "plateau", "low"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_largest_in_class_order(kind: str, dtype: torch.dtype) -> None:
+    z = drawn(kind, 40, 7).to(dtype)
+    near = picked(z)
+    rows = z.double().numpy().reshape(2, 40, 30)
+    for b in range(2):
+        for p in range(30):
+            column = rows[b, :, p]
+            # Stable: of equal ones the first.
+            chosen = np.sort(np.argsort(-column, kind="stable")[: _ranked.NEAREST])
+            assert np.array_equal(near[b, :, p].astype(np.float64), column[chosen])
+
+
+def test_few_classes_have_none() -> None:
+    assert picked(drawn("normal", _ranked.MANY - 1, 1)).shape == (2, 0, 30)
+
+
+def test_they_are_picked_out_once_it_is_worth_it() -> None:
+    ranked = Ranked(drawn("normal", 40, 1))
+    # 48 for each of 60 pixels, 40 for an item.
+    assert [ranked.near(n).shape[1] for n in (72, 1, 0)] == [0, 0, _ranked.NEAREST]
+
+
+def test_most_pixels_are_settled_by_their_largest_logits() -> None:
+    """Where they were not, nothing would be gained, and no other test would notice."""
+    z = drawn("normal", 70, 3).double().numpy()
+    near = picked(torch.from_numpy(z))
+    settled = 0
+    for p in range(30):
+        gaps = np.sort(near[0, :, p].astype(np.float64) - z.reshape(2, 70, 30)[0, 5, p])[::-1]
+        level = max(gaps[: n + 1].sum() / (n + 2) for n in range(len(gaps)))
+        settled += gaps[-1] < level
+    assert settled >= 24
