@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,18 +180,30 @@ def check_witness_folder(folder: Path) -> None:
         raise WitnessPathError(str(folder), "the witness folder is not writable", "name another with --witness-dir")
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
     """Write a file so that readers see the old content or the whole new one.
+
+    Args:
+        path: the file.
+        content: all of it, or one piece after another.
 
     Raises:
         OutputPathError: the file system refuses (E0602).
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                if isinstance(content, bytes):
+                    stream.write(content)
+                else:
+                    parts = [content] if isinstance(content, str) else content
+                    stream.writelines(piece.encode() for piece in parts)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise OutputPathError(str(path), f"cannot write: {error.strerror}", "choose another path") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -221,7 +222,7 @@ def command(
     from robspec.api import load_report
     from robspec.models.choice import read_choice
     from robspec.recheck.document import MOST
-    from robspec.report import _images, render
+    from robspec.report import _images, pieces
     from robspec.session.baseline import compare
     from robspec.session.check import Options
     from robspec.session.progress import silent
@@ -275,22 +276,24 @@ def command(
         report, derived = finished.report, finished.certificate
         compared = None if earlier is None else compare(report, earlier)
         report = report if compared is None else compared.report
-        text = render(form, report, width=_options.terminal_width(), colour=output is None and sys.stdout.isatty())
+        shown = output is None and sys.stdout.isatty()
+        text = pieces(form, report, width=_options.terminal_width(), colour=shown)
         if form == "text" and verbose:
-            text += "".join(f"{line}\n" for line in ("", *_images.lines(report)))
+            text = itertools.chain(text, (f"{line}\n" for line in ("", *_images.lines(report))))
         if output is not None:
             _options.write_atomically(output, text)
         elif not quiet:
-            click.echo(text, nl=False)
+            for piece in text:
+                click.echo(piece, nl=False)
         for other, path in others:
-            _options.write_atomically(path, render(other, report))
+            _options.write_atomically(path, pieces(other, report))
         if pictures is not None:
             beside.forget(pictures, {panel.large for p in report.pictures for panel in p.panels})
         if compared is not None:
             for line in (*compared.regressions, *compared.moved):
                 click.echo(f"baseline: {line}", err=True)
         if update_baseline and baseline is not None and report.complete and report.exit_status() != 4:
-            _options.write_atomically(baseline, render("json", report))
+            _options.write_atomically(baseline, pieces("json", report))
             click.echo(f"baseline written: {baseline}", err=True)
         try:
             for witness in write_witnesses(report, witness_dir):

@@ -1,12 +1,13 @@
 """What a finished check looks like, one output format per file.
 
 Each module is a format, named as `--format` names it; its `render` takes the report, a width in columns and whether
-colours may be used.
+colours may be used. A format whose reports are long has `pieces`, too.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from robspec import registry
 from robspec.verify.result import CheckReport
@@ -29,6 +30,13 @@ def render(name: str, report: CheckReport, *, width: int = 100, colour: bool = F
     Returns:
         The text, ending in a newline.
     """
-    text: str = registry.load(sys.modules[__name__], name).render(report, width, colour)
-    # A file's name need not be text; what is not becomes a question mark, so that every report can be written.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(pieces(name, report, width=width, colour=colour))
+
+
+def pieces(name: str, report: CheckReport, *, width: int = 100, colour: bool = False) -> Iterator[str]:
+    """Render a report piece by piece, for one that is long; see `render`."""
+    form = registry.load(sys.modules[__name__], name)
+    found = form.pieces(report) if hasattr(form, "pieces") else [form.render(report, width, colour)]
+    for text in found:
+        # A file's name need not be text; what is not becomes a question mark, so that every report can be written.
+        yield text.encode("utf-8", "replace").decode("utf-8")

@@ -34,17 +34,21 @@ SCHEMA_VERSION = 1
 
 def render(report: CheckReport, _width: int, _colour: bool) -> str:
     """Write the whole report, every per-image value included, as one JSON document."""
-    # All images as one object would take ten times the memory of the text.
+    return "".join(pieces(report))
+
+
+def pieces(report: CheckReport) -> Iterator[str]:
+    """Write the same in pieces: all images as one object would take ten times the memory of the text."""
     marks = {secrets.token_hex(16): _images(prop, 8) for prop in report.properties}
     found = document(replace(report, properties=tuple(replace(p, images=()) for p in report.properties)))
     for entry, prop, mark in zip(found["properties"], report.properties, marks, strict=True):
         entry.update(_property(prop, report.program.model.classes, images=mark))
-    text = _text(found, 0)
-    parts = [text]
+    left = _text(found, 0)
     for mark, images in marks.items():
-        before, after = parts.pop().split(f'"{mark}"')
-        parts += [before, *images, after]
-    return "".join([*parts, "\n"])
+        before, left = left.split(f'"{mark}"')
+        yield before
+        yield from images
+    yield f"{left}\n"
 
 
 def _text(value: object, margin: int) -> str:
