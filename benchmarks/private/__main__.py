@@ -145,8 +145,10 @@ def main() -> None:
 def _machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     named = digits.results._processor()
-    return f"Measured on {named} with {cores} shared cores, one thread; torch {torch.__version__}, Python " + (
-        f"{platform.python_version()}."
+    load = f", load {os.getloadavg()[2]:.0f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"Measured on {named} with {cores} shared cores{load}, one thread; torch {torch.__version__}, "
+        f"Python {platform.python_version()}."
     )
 
 
