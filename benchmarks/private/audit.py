@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from benchmarks.private.digits import Digits, classifier, configured
-from robspec.models.lipnets.patches import LipPatchClassifier
-from robspec.train.private import PrivateSteps, sample_losses
+from robspec.train.private import PrivateSteps
 
 RATE = 2.0
 
@@ -118,8 +116,8 @@ def run(
     attacker = _Attacker(private, canaries)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
     for _ in range(steps):
-        expected = [part.sum(dim=0) for part in gradients(network, private, data.images, data.labels)]
-        each = gradients(network, private, odd, wrong)
+        expected = [part.sum(dim=0) for part in gradients(private, data.images, data.labels)]
+        each = gradients(private, odd, wrong)
         private.gradients(take)
         noisy = [p.grad.double() * config.run.batch for p in network.parameters() if p.grad is not None]
         attacker.see(noisy, expected, each)
@@ -155,18 +153,9 @@ class _Attacker:
         return found
 
 
-def gradients(network: LipPatchClassifier, private: PrivateSteps, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """The gradient of each sample by itself, [B, entries] for each layer: its patches are disjoint."""
-    seen: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
-    layers = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(lambda own, read, out: seen.append((own, read[0], out))) for layer in layers]
-    losses = sample_losses(network, private._config, images, labels)
-    for hook in hooks:
-        hook.remove()
-    arriving = torch.autograd.grad(losses.sum(), [out for _, _, out in seen])
-    found = []
-    for (layer, read, _), slope in zip(seen, arriving, strict=True):
-        side = layer.kernel_size[0]
-        patches = functional.unfold(read.detach().double(), side, stride=side)
-        found.append(torch.einsum("bol,bpl->bop", slope.double().flatten(2), patches).flatten(1))
-    return found
+def gradients(private: PrivateSteps, images: Tensor, labels: Tensor) -> list[Tensor]:
+    """What each sample by itself adds to a step before there is noise, [B, entries] for each layer."""
+    grid = private.grid()
+    one = [slice(k, k + 1) for k in range(len(images))]
+    rows = np.stack([grid.decoded(private.summed(images[k], labels[k], grid)) for k in one])
+    return list(torch.from_numpy(rows).split(list(grid.sizes), dim=1))

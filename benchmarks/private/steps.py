@@ -1,5 +1,4 @@
-"""Time of a step: ordinary, with noise from bounds, sample by sample and in a batch, and with clipped gradients, one
-after the other in one run."""
+"""Time of a step: ordinary, with noise from bounds, and with clipped gradients, one after the other in one run."""
 
 from __future__ import annotations
 
@@ -18,7 +17,8 @@ from benchmarks.private import clipped
 from robspec.models.lipnets.patches import LipPatches
 from robspec.train.building import build
 from robspec.train.config import Config, read_config
-from robspec.train.private import PrivateSteps, sample_losses
+from robspec.train.losses import loss
+from robspec.train.private import PrivateSteps
 
 CONFIG = """[run]
 epochs = 1
@@ -36,7 +36,6 @@ val_scenes = 1
 [privacy]
 noise = 1000
 norm_bound = 12
-rounding = "{rounding}"
 """
 _WARM = 3
 
@@ -48,16 +47,14 @@ class Times:
     Args:
         what: the network.
         ordinary: forward, backward and optimizer.
-        proved: the same with charge, noise, retraction and its check, each sample's gradient by itself.
-        trusted: with the rounding of sums on trust.
+        bounds: charge, gradients in whole numbers, noise, optimizer, retraction and its check.
         clipped: by opacus, or None.
         ratios: medians over ordinary ones next to them, in the same order.
     """
 
     what: str
     ordinary: float
-    proved: float
-    trusted: float
+    bounds: float
     clipped: float | None
     ratios: tuple[float, ...]
 
@@ -66,15 +63,11 @@ def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Ti
     """Time steps of a segmenter on random images, each sample drawn with probability 1."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        configs = {}
-        for rounding in ("proved", "trusted"):
-            path = folder / f"{rounding}.toml"
-            depths = [1] * len(channels)
-            values = {"batch": batch, "channels": list(channels), "depths": depths, "side": side}
-            path.write_text(CONFIG.format(rounding=rounding, **values))
-            configs[rounding] = read_config(path)
+        values = {"batch": batch, "channels": list(channels), "depths": [1] * len(channels), "side": side}
+        (folder / "steps.toml").write_text(CONFIG.format(**values))
+        config = read_config(folder / "steps.toml")
         torch.manual_seed(0)
-        network = build(configs["proved"])
+        network = build(config)
         if not isinstance(network, LipPatches):
             raise TypeError("not the network of the configuration")
         images = torch.rand(batch, 3, side, side)
@@ -84,13 +77,11 @@ def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Ti
 
         def ordinary() -> None:
             plain.zero_grad()
-            sample_losses(other, configs["proved"], images, labels).mean().backward()
+            loss(other(images), labels, config.loss).backward()  # type: ignore[no-untyped-call]
             plain.step()
 
         rounds: list[Callable[[], None]] = [ordinary]
-        for rounding, config in configs.items():
-            (folder / rounding).mkdir()
-            rounds.append(_private(config, copy.deepcopy(network), images, labels, folder / rounding))
+        rounds.append(_private(config, copy.deepcopy(network), images, labels, folder))
         if clipped.installed():
             rounds.append(_clipped(third, images, labels))
         taken: list[list[float]] = [[] for _ in rounds]
@@ -103,7 +94,7 @@ def measure(channels: tuple[int, ...], side: int, batch: int, repeat: int) -> Ti
     ratios = [statistics.median(a / b for a, b in zip(part, taken[0], strict=True)) for part in taken[1:]]
     medians = [*map(statistics.median, taken), None]
     what = f"{' and '.join(map(str, channels))} channels, {batch} images of {side} x {side}"
-    return Times(what, medians[0] or 0, medians[1] or 0, medians[2] or 0, medians[3], tuple(ratios))
+    return Times(what, medians[0] or 0, medians[1] or 0, medians[2], tuple(ratios))
 
 
 def _private(config: Config, network: LipPatches, images: Tensor, labels: Tensor, folder: Path) -> Callable[[], None]:

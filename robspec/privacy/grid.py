@@ -70,19 +70,6 @@ class Grid:
         limit = float(self.limits[position])
         samples.add(gradients, unit / self.steps[position], limit, self._most[position], total)
 
-    def together(self, gradient: npt.NDArray[np.floating]) -> Integers:
-        """Turn the summed gradient of samples into integers, which nothing limits.
-
-        Args:
-            gradient: of all parameters, one behind the other; what is not finite counts as nothing.
-
-        Returns:
-            int64, cut off towards 0.
-        """
-        with np.errstate(over="ignore"):
-            found = gradient.astype(np.float64) / self._each
-        return np.trunc(np.where(np.isfinite(found), found, 0.0)).astype(np.int64)
-
     def noisy(self, summed: Integers, bits: Bits) -> Vector:
         """Add noise to a sum of integers, and bring it back to the scale of gradients.
 
@@ -93,8 +80,19 @@ class Grid:
         Returns:
             float64; from here on nothing is secret.
         """
-        released: Vector = (summed + rounded_normal(len(summed), bits)) * self._each
-        return released
+        return self.decoded(summed + rounded_normal(len(summed), bits))
+
+    def decoded(self, whole: Integers) -> Vector:
+        """Bring integers back to the scale of gradients.
+
+        Args:
+            whole: int64, of all parameters, one behind the other.
+
+        Returns:
+            float64.
+        """
+        found: Vector = whole * self._each
+        return found
 
     @cached_property
     def _each(self) -> Vector:

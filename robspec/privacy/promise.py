@@ -22,13 +22,14 @@ from robspec.privacy.losses import Loss
 from robspec.privacy.sensitivity import ALLOWANCE, sensitivity
 
 _TRAIN = "train with a section [privacy], and keep card and model as they were written"
+PROVED, TRUSTED = "proved", "trusted"
 ROUNDING = {
-    "proved": "an image, its label and the weights alone decide which gradient is computed of it, as float64 adds up "
+    PROVED: "an image, its label and the weights alone decide which gradient is computed of it, as float64 adds up "
     "integers below 2^53 exactly in any order, and that the operating system's bytes are random",
-    "trusted": f"sums of gradients in float32 exceed the bounds of samples by less than {ALLOWANCE - 1:.1%}, "
+    TRUSTED: f"sums of gradients in float32 exceed the bounds of samples by less than {ALLOWANCE - 1:.1%}, "
     "whatever the batch",
 }
-"""What of the arithmetic is on trust, by how a run rounded."""
+"""What of the arithmetic is on trust, by how a run rounded; it was trusted by earlier versions alone."""
 _AGREE = 1 + 1e-9
 """Noise and multiplier were rounded one after the other when the card was written."""
 _MOST_LAYERS = 100_000
@@ -135,7 +136,7 @@ def _promise(path: Path, found: dict[str, Any]) -> Promise:
             loss=Loss(str(loss["kind"]), _number(loss["tau"], "loss.tau")),
             noise={str(row["parameter"]): _number(row["noise"], "noise") for row in layers},
             # Cards from before this was said trusted it.
-            rounding="proved" if entry.get("rounding") == "proved" else "trusted",
+            rounding=PROVED if entry.get("rounding") == PROVED else TRUSTED,
             log=_log(path, entry["training_log"], entry["steps_charged"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

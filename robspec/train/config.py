@@ -153,7 +153,6 @@ class Privacy:
     norm_bound: float = rule("number", 1.0, low=0, above=True, high=1e6)
     bias_bound: float = rule("number", 0.0, low=0, high=1e3)
     accounting: str = rule("text", "layers", choices=("layers", "global"))
-    rounding: str = rule("text", "proved", choices=("proved", "trusted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +224,8 @@ _SECTIONS = {
     "privacy": Privacy,
 }
 _NEEDED = ("run", "model", "data")
+_GONE = {"privacy": {"rounding": "leave it out: the rounding of private steps is always proved"}}
+"""Keys that earlier versions took, and the mend."""
 
 
 def read_config(path: Path) -> Config:
@@ -262,7 +263,7 @@ def read_config(path: Path) -> Config:
         if name not in tables:
             raise ConfigKey(where, f"the section [{name}] is missing", "add it")
     found: dict[str, Any] = {
-        name: read_table(cls, tables.get(name, {}), name, where) for name, cls in _SECTIONS.items()
+        name: read_table(cls, tables.get(name, {}), name, where, _GONE.get(name)) for name, cls in _SECTIONS.items()
     }
     if "metrics" not in tables.get("validation", {}):
         metric = "recall" if found["model"].architecture == DETECTING else "pixel_accuracy"

@@ -33,11 +33,14 @@ def locked(folder: Path) -> Iterator[None]:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         handle = _held(folder)
+    except BlockingIOError:
+        what = "another process trains in this folder, and both would share one checkpoint and one count of steps"
+        raise FolderInUse(str(folder), what, "wait until it has ended, or name another --out") from None
     except OSError as error:
+        if missing:
+            with suppress(OSError):
+                (folder / NAME).unlink()
         _remove(missing)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK) and (folder / NAME).exists():
-            what = "another process trains in this folder, and both would share one checkpoint and one count of steps"
-            raise FolderInUse(str(folder), what, "wait until it has ended, or name another --out") from None
         what = f"it cannot be used: {error.strerror or error}"
         raise UnwritableOutput(str(folder), what, "name another --out") from error
     try:
@@ -65,7 +68,7 @@ def _held(folder: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
-    raise OSError(errno.EAGAIN, "other runs come and go in it")
+    raise BlockingIOError(errno.EAGAIN, "other runs come and go in it")
 
 
 def _is(handle: int, path: Path) -> bool:
@@ -98,7 +101,10 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(errno.EAGAIN, "it is locked") from error
 else:
     import fcntl
 

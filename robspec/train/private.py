@@ -2,8 +2,7 @@
 
 A sample's gradient is computed in whole numbers, so that it follows from its image, its label and the weights, and
 becomes integers within the limit that the noise is for; these are summed, and noise is added, without rounding. So
-what one sample changes is bounded as it is computed. With `rounding = "trusted"` a batch's gradients are computed and
-summed in float32.
+what one sample changes is bounded as it is computed.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from robspec.lipschitz import directed
 from robspec.lipschitz.norms import matrix_norm
@@ -31,12 +28,11 @@ from robspec.privacy.ledger import NAME as LOG
 from robspec.privacy.ledger import Ledger
 from robspec.privacy.losses import Loss
 from robspec.privacy.normal import Bits, coins
-from robspec.privacy.promise import ROUNDING
+from robspec.privacy.promise import PROVED, ROUNDING
 from robspec.privacy.sensitivity import ALLOWANCE, Sensitivity, sensitivity
 from robspec.semantics.norm import L2
 from robspec.train.config import Config
 from robspec.train.fixed import FixedPoint
-from robspec.train.losses import IGNORED
 
 OPERATOR = 1.0 + 1e-5
 """What orthogonal weights in float32 stay within; checked after every step."""
@@ -129,15 +125,22 @@ class PrivateSteps:
         summed = np.zeros(self.table.entries, dtype=np.int64)
         for begin in range(0, len(drawn), self._config.run.batch):
             images, labels = take(drawn[begin : begin + self._config.run.batch])
-            summed += self._sum(images, labels, grid)
+            summed += self.summed(images, labels, grid)
         noisy = torch.from_numpy(grid.noisy(summed, self._bits) / self._config.run.batch)
         for parameter, part in zip(self._parameters(), torch.split(noisy, list(grid.sizes)), strict=True):
             parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
 
-    def _sum(self, images: Tensor, labels: Tensor, grid: Grid) -> Integers:
-        """The sum of integers of samples, or the integers of their sum, where its rounding is trusted."""
-        if self._config.privacy.rounding == "trusted":
-            return grid.together(self._gradient(images, labels))
+    def summed(self, images: Tensor, labels: Tensor, grid: Grid) -> Integers:
+        """Sum the integers of samples, before there is noise.
+
+        Args:
+            images: [B, C, H, W].
+            labels: [B, H, W].
+            grid: of `grid`.
+
+        Returns:
+            int64, of all parameters in the order of the table; exact.
+        """
         fixed = self._fixed
 
         def part(begin: int) -> Integers:
@@ -160,12 +163,6 @@ class PrivateSteps:
         finally:
             torch.set_num_threads(before)
 
-    def _gradient(self, images: Tensor, labels: Tensor) -> npt.NDArray[np.float32]:
-        value = sample_losses(self._network, self._config, images, labels).sum()
-        found = torch.autograd.grad(value, list(self._parameters()))
-        gradient: npt.NDArray[np.float32] = torch.cat([part.reshape(-1) for part in found]).numpy()
-        return gradient
-
     def _parameters(self) -> Iterator[nn.Parameter]:
         """In the order of the table."""
         named = dict(_Body(self._network).named_parameters())
@@ -179,10 +176,9 @@ class PrivateSteps:
 
     def told(self) -> str:
         """What is drawn and hidden in each step, in a line."""
-        how = "in whole numbers" if self._config.privacy.rounding == "proved" else "rounding of sums trusted"
         return (
             f"private: {self.ledger.left} of {self.ledger.planned} steps left, noise {self.sigma:.4g} times what one "
-            f"image can change, {how}"
+            "image can change, in whole numbers"
         )
 
     def retract(self) -> None:
@@ -228,9 +224,9 @@ class PrivateSteps:
                 }
                 for row in self.table.rows
             ],
-            "rounding": how.rounding,
+            "rounding": PROVED,
             "on_trust": [
-                ROUNDING[how.rounding],
+                ROUNDING[PROVED],
                 "the number of training images, the configuration and the validation set are public",
                 "checkpoint.pt and privacy.json are kept from readers of the model",
             ],
@@ -245,28 +241,3 @@ def bounds(config: Config, network: PlainWeights, envelope: Envelope) -> Sensiti
     program = torch.export.export(_Body(network).eval(), (sample,), dynamic_shapes={"image": {0: batch}})
     network.train()
     return sensitivity(program, Loss(LOSS, config.loss.tau), config.privacy.norm_bound, envelope)
-
-
-def sample_losses(network: PlainWeights, config: Config, images: Tensor, labels: Tensor) -> Tensor:
-    """The loss of each sample: cross-entropy of tau z over tau, the mean over all its pixels.
-
-    Pixels without a label count as 0, so that the divisor is public. Images are projected after the normalisation.
-
-    Args:
-        network: its weights are trained.
-        config: `loss` and `privacy`.
-        images: [B, C, H, W].
-        labels: int64 [B, H, W].
-
-    Returns:
-        [B].
-    """
-    found = (images - network.mean) * network.inverse
-    size = found.double().flatten(1).norm(dim=1).clamp_min(1e-30)
-    scale = ((1 - 1e-6) * config.privacy.norm_bound / size).clamp_max(1.0)
-    logits = network.body(found * scale.to(found.dtype)[:, None, None, None])
-    kept = labels != IGNORED
-    right = functional.one_hot(labels.clamp_min(0), logits.shape[1]).movedim(-1, 1)
-    lowered = logits - config.loss.margin * right
-    each = functional.cross_entropy(config.loss.tau * lowered, labels.clamp_min(0), reduction="none")
-    return (each * kept).flatten(1).mean(dim=1) / config.loss.tau

@@ -44,7 +44,7 @@ def rule(kind: str, default: Any = dataclasses.MISSING, **options: Any) -> Any:
     return dataclasses.field(default=default, metadata={"rule": Rule(kind, **options)})
 
 
-def read_table(cls: type[_T], table: object, section: str, where: str) -> _T:
+def read_table(cls: type[_T], table: object, section: str, where: str, gone: Mapping[str, str] | None = None) -> _T:
     """Read one section.
 
     Args:
@@ -52,6 +52,7 @@ def read_table(cls: type[_T], table: object, section: str, where: str) -> _T:
         table: what TOML gave for it.
         section: its name.
         where: the file, for errors.
+        gone: the mend of keys that are no longer known.
 
     Returns:
         The dataclass.
@@ -66,7 +67,8 @@ def read_table(cls: type[_T], table: object, section: str, where: str) -> _T:
     for key in table:
         if key not in fields:
             otherwise = f"[{section}] takes {', '.join(fields)}"
-            raise ConfigKey(where, f"[{section}] has no key `{key[:60]}`", did_you_mean(key, fields, otherwise))
+            mend = (gone or {}).get(key) or did_you_mean(key, fields, otherwise)
+            raise ConfigKey(where, f"[{section}] has no key `{key[:60]}`", mend)
     values = {}
     for name, field in fields.items():
         if name in table:

@@ -96,16 +96,6 @@ def test_several_add_what_each_adds(gradients: np.ndarray) -> None:  # type: ign
     assert np.array_equal(np.concatenate(totals), 3 + sum(alone))
 
 
-def test_what_is_on_trust_is_cut_off_and_not_limited() -> None:
-    gradient = np.array([30.0, 40.0, 0.0, -0.2, 1e-3, np.nan, np.inf, 0], dtype=np.float32)
-    whole = GRID.together(gradient)
-    steps = np.repeat(GRID.steps, SIZES)[:5]
-    exact = [int(Fraction(float(v)) / Fraction(float(s))) for v, s in zip(gradient[:5], steps, strict=True)]
-    assert np.abs(whole[:5] - exact).max() <= 2**-52 * np.abs(whole).max() + 1
-    assert whole[5:].tolist() == [0, 0, 0]
-    assert squares(whole)[0] > GRID.limits[0] ** 2
-
-
 def test_noise_has_the_deviation_that_was_asked_for() -> None:
     rng = np.random.default_rng(0)
     grid = Grid.of((20_000, 20_000), (10.0, 0.5), (1.0, 1.0))

@@ -21,7 +21,8 @@ from robspec.train import fixed
 from robspec.train.building import build
 from robspec.train.config import Config, read_config
 from robspec.train.fixed import FixedPoint
-from robspec.train.private import OPERATOR, sample_losses
+from robspec.train.private import OPERATOR
+from tests.train.autograd import sample_losses
 
 TEXT = """
 [run]

@@ -16,6 +16,7 @@ import pytest
 from robspec import extras
 from robspec.data.errors import EmptyDataSet
 from robspec.models.errors import UnwritableOutput
+from robspec.train import locking
 from robspec.train.checkpoint import NAME as CHECKPOINT
 from robspec.train.config import read_config
 from robspec.train.errors import FolderInUse, SceneGenerator
@@ -175,6 +176,23 @@ def test_a_part_of_a_drawn_set_is_removed(folder: Path) -> None:
     with pytest.raises(SceneGenerator, match="no scene"):
         train(read_config(folder / "drawn.toml"), folder / "out", scene, Lines())
     assert not (folder / "out").exists()
+
+
+def test_a_lock_that_cannot_be_opened_or_had_is_not_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of another user's run that was killed, or on a file system without locks."""
+    (tmp_path / "run" / NAME).mkdir(parents=True)
+    with pytest.raises(UnwritableOutput, match="cannot be used"), locked(tmp_path / "run"):
+        pass
+
+    def unsupported(_: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(locking, "_lock", unsupported)
+    with pytest.raises(UnwritableOutput, match="not supported"), locked(tmp_path / "other"):
+        pass
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

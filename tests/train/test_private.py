@@ -22,11 +22,12 @@ from robspec.privacy.ledger import Ledger
 from robspec.syntax import format_file, parse
 from robspec.train.building import build
 from robspec.train.certify import compiled, specification
-from robspec.train.config import Config, read_config
-from robspec.train.errors import ConfigValue
+from robspec.train.config import Config, as_json, read_config
+from robspec.train.errors import ConfigKey, ConfigValue
 from robspec.train.fixed import Floats
 from robspec.train.loop import Trainer, deterministic
-from robspec.train.private import PrivateSteps, sample_losses
+from robspec.train.private import PrivateSteps
+from tests.train.autograd import sample_losses
 
 TEXT = """
 [run]
@@ -173,7 +174,7 @@ class Kept(PrivateSteps):
 
     def sums(self, chosen: list[int]) -> npt.NDArray[np.int64]:
         images, labels = Samples().take(chosen)
-        return self._sum(images, labels, self.grid())
+        return self.summed(images, labels, self.grid())
 
 
 def test_a_sample_adds_the_same_integers_whatever_it_is_with(tmp_path: Path) -> None:
@@ -201,16 +202,6 @@ def test_threads_make_no_difference(tmp_path: Path) -> None:
             sums.append(private.sums(list(range(16))))
             assert torch.get_num_threads() == threads
     assert np.array_equal(*sums)
-
-
-def test_sums_in_float32_are_not_like_that(tmp_path: Path) -> None:
-    """What is trusted with the other choice does happen: the rounding of a sum depends on who is in it."""
-    found = config(tmp_path, TEXT.replace("[privacy]", '[privacy]\nrounding = "trusted"'))
-    private = Kept(found, network(found), 16, 8, tmp_path, 0, {})
-    whole, without = private.sums(list(range(16))), private.sums(list(range(15)))
-    alone = private.sums([15])
-    assert not np.array_equal(whole - without, alone)
-    assert np.abs(whole - without - alone).max() < 1e-4 * np.abs(whole).max()
 
 
 def test_a_gradient_that_is_too_large_or_no_number_hides_behind_the_same_noise(
@@ -301,6 +292,22 @@ def test_steps_that_were_charged_at_another_price_are_not_gone_on_with(tmp_path:
     (tmp_path / "privacy.json").write_text('{"charged": 3, "planned": 8, "identity": {}}')
     with pytest.raises(NoBudget, match="cannot be read"):
         Ledger.open(tmp_path, 8, 0, run)
+
+
+@pytest.mark.parametrize("said", ['"proved"', '"trusted"', "3"])
+def test_rounding_is_no_choice_any_more(said: str, tmp_path: Path) -> None:
+    """An earlier version's configuration is told so, and its steps are not gone on with once the key is left out."""
+    with pytest.raises(ConfigKey) as caught:
+        config(tmp_path, TEXT.replace("[privacy]", f"[privacy]\nrounding = {said}"))
+    assert caught.value.what == "[privacy] has no key `rounding`"
+    assert caught.value.mend == "leave it out: the rounding of private steps is always proved"
+    with pytest.raises(ConfigKey) as caught:
+        config(tmp_path, TEXT.replace("tau = 10", f"tau = 10\nrounding = {said}"))
+    assert caught.value.mend.startswith("[loss] takes kind, tau")
+    found = config(tmp_path)
+    assert "rounding" not in as_json(found)["privacy"]  # type: ignore[operator]
+    if not extras.missing("private"):
+        assert PrivateSteps(found, network(found), 16, 8, tmp_path, 0, {}).card()["rounding"] == "proved"
 
 
 @pytest.mark.parametrize(
