@@ -185,6 +185,7 @@ def main() -> None:
         bound: Callable[[Any], float] = lambda report: report["seconds"]["bound"]  # noqa: E731
         rows: list[tuple[str, Callable[[Build], tuple[float, int, Any]], Callable[[Any], float] | None]] = [
             ("warm check, 10 images", lambda b: b.check(archive, ten), None),
+            ("warm check, 10 images, logits computed", lambda b: b.check(archive, ten, *_forgetful(b)), None),
             ("first check after an install", fresh, None),
             ("60 images", lambda b: b.check(archive, sixty, *_forgetful(b)), None),
             ("bare loop over them", lambda b: (*b.run(loop, archive, sixty.parent / "images"), None), None),
