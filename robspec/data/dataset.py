@@ -293,9 +293,11 @@ class Dataset:
             RobspecError: E0304, E0305, E0307, E0308, E0309, E0311 or E0315, naming the file.
         """
         declared, free = self.model.input_shape, bool(self.data.steps)
+        kept: dict[Header, Header] = {}  # most images have the same
         for p in self.pairs:
-            self._headers[p.image_at] = reading.image_header(p.image, p.name, declared, free=free)
-            if self.data.objects and self._headers[p.image_at].orientation != 1:
+            header = reading.image_header(p.image, p.name, declared, free=free)
+            self._headers[p.image_at] = kept.setdefault(header, header)
+            if self.data.objects and header.orientation != 1:
                 raise OrientationUnclear(
                     p.name,
                     "EXIF turns it, and boxes may be meant for the image before or after it is turned",

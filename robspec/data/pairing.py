@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol, TypeAlias
 
@@ -38,14 +38,14 @@ class Drawn(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One image and its mask, region file or weight file; paths are kept as text, a sixth of what `Path` takes.
 
     Args:
         name: the image's path as the glob matched it, with forward slashes.
-        image: where to read the image.
-        mask: where to read the other file, or None when the data set declares none.
+        image_at: where to read the image.
+        mask_at: where to read the other file, or None when the data set declares none.
         mask_name: its path as the glob matched it; empty for none.
         noun: what messages call it.
         drawn: the mask, where it is not a file.
@@ -53,23 +53,10 @@ class Pair:
 
     name: str
     image_at: str
-    mask_at: str | None
-    mask_name: str
-    noun: str
-    drawn: Drawn | None
-
-    def __init__(
-        self,
-        name: str,
-        image: Path,
-        mask: Path | None = None,
-        mask_name: str = "",
-        noun: str = "mask",
-        drawn: Drawn | None = None,
-    ) -> None:
-        given = (name, str(image), None if mask is None else str(mask), mask_name, noun, drawn)
-        for field, value in zip(fields(self), given, strict=True):
-            object.__setattr__(self, field.name, value)
+    mask_at: str | None = None
+    mask_name: str = ""
+    noun: str = "mask"
+    drawn: Drawn | None = None
 
     @property
     def image(self) -> Path:
@@ -107,7 +94,7 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
     if not masks:
         if unique:
             _by_key(found, images)
-        return tuple(Pair(name, root / name) for name in found)
+        return tuple(Pair(name, str(root / name)) for name in found)
     noun = _NOUNS[statement]
     by_key = _by_key(_match(root, masks, statement), masks)
     keys = _by_key(found, images)
@@ -120,7 +107,9 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
             f"{len(orphans)} of {len(found)} images have no {noun} under {masks!r}: {shown}{more}",
             f"add the {noun}s, or narrow the image glob",
         )
-    return tuple(Pair(name, root / name, root / by_key[key], by_key[key], noun) for key, name in keys.items())
+    return tuple(
+        Pair(name, str(root / name), str(root / by_key[key]), by_key[key], noun) for key, name in keys.items()
+    )
 
 
 def _match(root: Path, pattern: str, what: str) -> list[str]:

@@ -72,12 +72,12 @@ measure.measure = lambda *args, **kwargs: waits()
 """,
     "finishing": """
 import robspec.report
-before = robspec.report.render
-def render(*args, **kwargs):
+before = robspec.report.pieces
+def pieces(*args, **kwargs):
     print("READY", flush=True)
     sys.stdin.readline()
     return before(*args, **kwargs)
-robspec.report.render = render
+robspec.report.pieces = pieces
 """,
 }
 

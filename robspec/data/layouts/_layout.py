@@ -122,7 +122,7 @@ def listed(folder: Path, stems: Sequence[str], images: str, masks: str, where: s
         for path in (image, mask):
             if not (folder / path).is_file():
                 raise MissingMask(where, f"it names {stem}, and there is no file {path}", "unpack the whole data set")
-        found.append(Pair(image, folder / image, folder / mask, mask))
+        found.append(Pair(image, str(folder / image), str(folder / mask), mask))
     return tuple(found)
 
 
