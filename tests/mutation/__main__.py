@@ -52,7 +52,9 @@ TESTS = {
     "robspec/kernels/knapsack": [
         *(
             f"tests/kernels/test_{name}.py"
-            for name in ("budget", "chunks", "direct", "knapsack", "one_class", "tiered", "whole")
+            for name in (
+                *("budget", "chunks", "direct", "knapsack", "nearest", "one_class", "running", "tiered", "whole"),
+            )
         ),
         "tests/kernels/test_reference.py",
     ],
