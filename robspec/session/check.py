@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from robspec import extras, stopping
 from robspec.bounds.context import Context
@@ -31,6 +32,7 @@ from robspec.session.covered import refuse, refuse_uncovered, unreal
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.remembered import identity
+from robspec.session.reopening import reopened
 from robspec.session.warned import warned
 from robspec.store import Store
 from robspec.store.remembering import Remembering
@@ -212,26 +214,31 @@ class Check:
             )
         self._program, self._source, self._diagnostics = program, source, tuple(diagnostics)
         self._model, self._spec, self._options = model, spec, options
-        self._session: Session = open_session(
+        told: dict[str, Any] = {
+            "data": options.data,
+            "backend": options.backend,
+            "forward": options.forward,
+            "arithmetic": options.arithmetic,
+            "unreal": beside or unreal(program, options),
+            "limit": options.limit,
+            "choice": options.choice,
+        }
+        opening = partial(
+            open_session,
             program,
             model,
             spec,
-            data=options.data,
+            **told,
             arch=options.arch,
             key=options.key,
             prefix=options.prefix,
             assume=options.assume,
-            backend=options.backend,
-            forward=options.forward,
-            arithmetic=options.arithmetic,
-            unreal=beside or unreal(program, options),
             certified=options.certificate,
-            limit=options.limit,
-            choice=options.choice,
             like=None if after is None else after._session,
             coarse=options.coarse,
-            remembered=_simple(program, options),
         )
+        simple = _simple(program, options)
+        self._session: Session = reopened(opening, program, model, spec, **told) if simple else opening()
         self._promised = None
         if program.privacy is not None:
             from robspec.session import promised

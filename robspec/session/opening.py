@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,9 +18,7 @@ from robspec.ir.types import Program
 from robspec.kernels.knapsack import Backend
 from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import refuse_statements_about_the_file
-from robspec.models.inspect import Kind, read_file, recognise
 from robspec.models.names import listed
-from robspec.session import remembered as memory
 from robspec.verify.arithmetic import statement
 from robspec.verify.backend import choose
 from robspec.verify.errors import OptionValueError
@@ -99,7 +95,6 @@ def open_session(
     choice: Choice = WHOLE,
     like: Session | None = None,
     coarse: bool = False,
-    remembered: bool = False,
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -122,7 +117,6 @@ def open_session(
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
         coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
-        remembered: whether a model that is remembered need not be opened, and others are to be remembered.
 
     Returns:
         The session.
@@ -130,91 +124,6 @@ def open_session(
     Raises:
         RobspecError: the model, the data or an option is wrong.
     """
-    opening = partial(
-        _opened,
-        program,
-        model,
-        spec,
-        data=data,
-        arch=arch,
-        key=key,
-        prefix=prefix,
-        assume=assume,
-        backend=backend,
-        forward=forward,
-        arithmetic=arithmetic,
-        unreal=unreal,
-        certified=certified,
-        limit=limit,
-        choice=choice,
-        coarse=coarse,
-    )
-    shared = None if like is None or like.identity is not None else like.model
-    if not remembered:
-        return opening(shared)
-    began = time.perf_counter()
-    blob = read_file(model)
-    if recognise(blob, str(model)) is not Kind.EXPORTED:
-        return opening(shared)
-    sha256 = hashlib.sha256(blob).hexdigest()
-    del blob
-    name = memory.key(program, sha256, choice, forward=forward, arithmetic=arithmetic, unreal=unreal)
-    found = memory.recall(name)
-    if found is None:
-        session = opening(shared)
-        if session.model.sha256 == sha256:
-            notes = weights_notes(session.model, key, prefix)
-            wide = session.arithmetic != "exact" or forward == "float64"
-            memory.remember(name, session, wide, notes)
-        return session
-    unopened = memory.Unopened(model, sha256, found, partial(opening, None))
-    images, notes, left = _images(program, spec, data, limit)
-    return Session(
-        cast("LoadedModel", unopened),
-        replace(images, wide=found.wide and found.arithmetic == "exact"),
-        choose(backend),
-        found.established,
-        (*found.notes, images.scaling, *notes),
-        Times(load=time.perf_counter() - began, total=time.perf_counter() - began),
-        left,
-        arithmetic=found.arithmetic,
-        identity=found.identity,
-    )
-
-
-def _images(
-    program: Program, spec: Path, data: Path | None, limit: int | None
-) -> tuple[Dataset, tuple[str, ...], int]:
-    """Open the images that are looked at; with what is to be said of the others, and their number."""
-    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
-    whole = len(images)
-    if limit is None or limit >= whole:
-        return images, (), 0
-    note = f"limit: the first {limit} of {whole} images; no verdict is about the others"
-    return images.only(range(limit)), (note,), whole - limit
-
-
-def _opened(
-    program: Program,
-    model: Path,
-    spec: Path,
-    shared: LoadedModel | None,
-    *,
-    data: Path | None,
-    arch: str | None,
-    key: str | None,
-    prefix: str,
-    assume: Fraction | None,
-    backend: str,
-    forward: str,
-    arithmetic: str | None,
-    unreal: str,
-    certified: bool,
-    limit: int | None,
-    choice: Choice,
-    coarse: bool,
-) -> Session:
-    """Open everything; see `open_session`. `shared` is a model that is open already, or None."""
     import torch
 
     from robspec.models.kernels import refuse_other_kernels
@@ -235,10 +144,11 @@ def _opened(
         "detector": program.model.detector,
         "boxes": bool(program.model.boxes_name),
     }
+    shared = None if like is None or like.identity is not None else like.model
     loaded = load(model, **wanted) if shared is None else shared
     match_shapes(program, loaded, str(model))
     refuse_statements_about_the_file(loaded, claims=program.model.claim is not None, assumes=assume is not None)
-    images, about, left = _images(program, spec, data, limit)
+    images, about, left = images_of(program, spec, data, limit)
     times = Times(load=time.perf_counter() - began)
     began = time.perf_counter()
     graphs = (loaded.program, None if loaded.second is None else loaded.second.program)
@@ -278,6 +188,18 @@ def _opened(
     times.total = times.load + times.prove
     notes = (*weights_notes(loaded, key, prefix), images.scaling, *about)
     return Session(loaded, images, chosen, established, notes, times, left, wanted, short, stated)
+
+
+def images_of(
+    program: Program, spec: Path, data: Path | None, limit: int | None
+) -> tuple[Dataset, tuple[str, ...], int]:
+    """Open the images that are looked at; with what is to be said of the others, and their number."""
+    images = open_dataset(program.data, program.model, spec.parent if data is None else data)
+    whole = len(images)
+    if limit is None or limit >= whole:
+        return images, (), 0
+    note = f"limit: the first {limit} of {whole} images; no verdict is about the others"
+    return images.only(range(limit)), (note,), whole - limit
 
 
 def weights_notes(model: LoadedModel, key: str | None, prefix: str) -> tuple[str, ...]:
