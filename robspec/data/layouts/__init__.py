@@ -10,7 +10,6 @@ from robspec import registry
 from robspec.data.errors import ClassNotPublished, LayoutMismatch, UnknownLayout
 from robspec.data.labels import Meaning
 from robspec.data.layouts._layout import Found, Layout, plain
-from robspec.data.pairing import Pair
 from robspec.diagnostics.suggest import did_you_mean
 from robspec.ir.types import Data, Mapped, Model
 
@@ -72,7 +71,7 @@ def find(data: Data, root: Path) -> Found:
     return replace(
         found,
         pairs=tuple(
-            Pair(f"{prefix}/{p.name}", p.image, p.mask, p.mask_name and f"{prefix}/{p.mask_name}", p.noun, p.drawn)
+            replace(p, name=f"{prefix}/{p.name}", mask_name=f"{prefix}/{p.mask_name}" if p.mask_name else "")
             for p in found.pairs
         ),
         tables=tuple((f"{prefix}/{name}", path) for name, path in found.tables),
