@@ -15,6 +15,10 @@ STATUS = 130
 """Exit status of a command that was stopped."""
 
 
+class Said(KeyboardInterrupt):
+    """A stop of which it was said already what is finished."""
+
+
 @contextmanager
 def as_interrupt() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt, unless whoever started the program has it ignored."""

@@ -70,12 +70,20 @@ def shown(error: RobspecError) -> str:
     return str(error) if page in error.mend else f"{error}\n\n1 error; {page} says more"
 
 
+def _path() -> str:
+    """The command that was called: click does not tell of an option that lacks its value."""
+    called = sys.argv[1:2]
+    return (
+        " ".join(["robspec", *called]) if called and called[0] in registry.names(sys.modules[__name__]) else "robspec"
+    )
+
+
 def _command_line_error(error: click.ClickException) -> str:
     """A command line click cannot read, in the form of every other error."""
     from robspec.verify.errors import CommandLineError
 
     context = getattr(error, "ctx", None)
-    path = "robspec" if context is None else context.command_path
+    path = _path() if context is None else context.command_path
     what = error.format_message().strip().removesuffix(".")
     return shown(CommandLineError(path, what[:1].lower() + what[1:], f"`{path} --help` lists what it takes"))
 
@@ -102,8 +110,9 @@ def _run() -> None:
     except click.ClickException as error:
         click.echo(_command_line_error(error), err=True)
         sys.exit(2)
-    except click.exceptions.Abort:
-        click.echo("interrupted: nothing was finished", err=True)
+    except click.exceptions.Abort as stop:
+        if not isinstance(stop.__cause__, stopping.Said):
+            click.echo("interrupted: nothing was finished", err=True)
         sys.exit(stopping.STATUS)
     except SystemExit as stop:
         # On a closed pipe click wraps the streams and exits with 1, which would read as REFUTED.

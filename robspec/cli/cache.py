@@ -14,7 +14,9 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 @click.command(short_help="List, prune or clear what is kept between runs.")
 @click.option(
-    "--prune", metavar="SIZE", help="Keep at most so much, such as 200M; what was used least recently goes."
+    "--prune",
+    metavar="SIZE",
+    help="Keep at most so much of logits and attacks, such as 200M or 1G; what was used least recently goes.",
 )
 @click.option("--clear", is_flag=True, help="Remove logits, attacks, proofs and compiled kernels.")
 @click.option("--store", type=click.Path(path_type=Path), help="Another store than the user's.")
@@ -28,6 +30,7 @@ def command(prune: str | None, clear: bool, store: Path | None) -> None:
 
     from robspec.store import Store, default_path
 
+    most = None if prune is None else _bytes(prune)
     root = Path(platformdirs.user_cache_dir("robspec"))
     path = store or default_path()
     if clear:
@@ -39,20 +42,20 @@ def command(prune: str | None, clear: bool, store: Path | None) -> None:
     if store is not None and not path.exists():
         raise OptionValueError("--store", f"there is no store at {path}", "name the file that `check --store` wrote")
     opened = Store(path) if path.exists() else None
-    if prune is not None and opened is not None:
-        click.echo(f"dropped {opened.prune(_bytes(prune))} batches")
+    if most is not None and opened is not None:
+        click.echo(f"dropped {opened.prune(most)} batches")
     kept = {} if opened is None else opened.summary()
     if opened is not None and opened.trouble:
         raise click.UsageError(f"{path} cannot be used: {opened.trouble}")
     for kind in sorted(kept):
         count, size = kept[kind]
         click.echo(f"{kind}: {count} batches, {_size(size)}, in {path}")
-    if store is None:
-        for folder in sorted(p for p in root.glob("*") if p.is_dir()):
-            files = [f for f in folder.rglob("*") if f.is_file()]
-            click.echo(
-                f"{folder.name}: {len(files)} files, {_size(sum(f.stat().st_size for f in files))}, in {folder}"
-            )
+    folders = sorted(p for p in root.glob("*") if p.is_dir()) if store is None else []
+    if not kept and not folders:
+        click.echo(f"nothing is kept in {root if store is None else path}")
+    for folder in folders:
+        files = [f for f in folder.rglob("*") if f.is_file()]
+        click.echo(f"{folder.name}: {len(files)} files, {_size(sum(f.stat().st_size for f in files))}, in {folder}")
     if opened is not None:
         opened.close()
 
@@ -72,10 +75,10 @@ def _clear(paths: list[Path]) -> int:
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text, re.ASCII)
+    match = re.fullmatch(r"([0-9]{1,12}) ?([KMG]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
     if match is None:
-        raise click.UsageError(f"{text[:20]!r} is no size; write one such as 200M")
-    return int(match[1]) * _UNITS[match[2]]
+        raise click.UsageError(f"{text[:20]!r} is no size; write whole numbers of K, M or G, such as 200M")
+    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def _size(count: int) -> str:

@@ -52,9 +52,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: float) ->
     "--range",
     "within",
     type=(float, float),
-    default=(0.0, 1.0),
-    show_default=True,
-    help="Of images as the network takes them, for --rounding.",
+    help="Of images as the network takes them, for --rounding.  [0 1]",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, metavar="N", help="Find norms of nodes in N threads.  [1]"
@@ -73,7 +71,7 @@ def command(
     pair_path: Path | None,
     everything: bool,
     rounding: bool,
-    within: tuple[float, float],
+    within: tuple[float, float] | None,
     workers: int,
     style: str,
 ) -> int:
@@ -89,6 +87,9 @@ def command(
     from robspec.lipschitz.tail import find
     from robspec.models.choice import read_choice
 
+    if within is not None and not rounding:
+        raise click.UsageError("--range is for --rounding alone")
+    within = within or (0.0, 1.0)
     p, q = _NORMS[input_norm or norm], _NORMS[output_norm or norm]
     program, shape = _load(model, read_choice(model_output, given, fixed))
     with proving():

@@ -182,7 +182,8 @@ class Dataset:
         """
         for start in range(0, len(self.pairs), size):
             chosen = self.pairs[start : start + size]
-            images = np.stack([self._image(p) for p in chosen])
+            # Pixel files are decoded channels last, and what a convolution rounds depends on the order in memory.
+            images = np.stack([np.ascontiguousarray(self._image(p)) for p in chosen])
             masks = None
             if self.data.masked:
                 masks = np.stack([self._labels(p) for p in chosen])

@@ -17,6 +17,14 @@ from robspec import extras
 from robspec.kernels.knapsack import backends
 
 _CORE = ("torch", "numpy", "numba", "pillow", "lark", "sympy", "click", "rich")
+_KEPT = (
+    ("store.sqlite", "logits, and what attacks tried"),
+    ("lipschitz", "finished proofs"),
+    ("opened", "what is known of models that were opened"),
+    ("shapes", "models whose shapes were compared"),
+    ("kernels", "compiled kernels"),
+)
+"""Names in the user's cache."""
 _PACKAGES = {"sklearn": "scikit-learn"}
 
 
@@ -47,9 +55,9 @@ def lines() -> Iterator[str]:
     for feature, said in (("jpg", "JPEG"), ("zlib", "PNG"), ("webp", "WebP"), ("libtiff", "compressed TIFF")):
         yield f"  {said}: {'read' if features.check(feature) else 'not read: this Pillow was built without it'}"
     yield ""
-    yield "caches, safe to delete"
+    yield "caches, safe to delete (`robspec cache`)"
     root = Path(platformdirs.user_cache_dir("robspec"))
-    for name, what in (("lipschitz", "finished proofs"), ("kernels", "compiled kernels")):
+    for name, what in _KEPT:
         count, size = measured(root / name)
         yield f"  {root / name}: {what}, {count} files, {size / (1 << 20):.1f} MiB"
 
@@ -63,8 +71,10 @@ def version(package: str) -> str | None:
 
 
 def measured(folder: Path) -> tuple[int, int]:
-    """How many files lie below a folder, and their bytes; links are not followed."""
+    """How many files lie below a folder, or are it, and their bytes; links are not followed."""
     count = size = 0
+    if folder.is_file():
+        return 1, folder.stat().st_size
     for place, _, names in os.walk(folder):
         for name in names:
             try:

@@ -94,7 +94,11 @@ def _text(model: Path, data: Path, loaded: LoadedModel, block: _Block, count: in
     score = len(shape) == 1 and shape[0] == 1
     names = block.classes or tuple(f"class_{k}" for k in range(count))
     classes = ", ".join(write.class_name(ClassName(name)) for name in names)
-    known = "as the data call them" if block.classes else "the model does not name its classes: correct these"
+    known = (
+        "as the data call them: put them in the order of the model's outputs"
+        if block.classes
+        else "the model does not name its classes: correct these"
+    )
     judged = f"classes {classes} # {known}"
     if score:
         sides = sorted(names, key=lambda name: (name.lower() not in _LOW, name)) if block.classes else _SIDES

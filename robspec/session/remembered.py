@@ -172,7 +172,7 @@ def identity(model: LoadedModel) -> dict[str, str]:
     from robspec.semantics.norm import L2
 
     return {
-        "revision": "3",  # one more whenever the same model may give other logits than before
+        "revision": "4",  # one more whenever the same model may give other logits than before
         "model": model.sha256,
         "program": key_of(model.program, L2, L2),
         "normalize": repr(model.normalize),

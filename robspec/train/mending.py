@@ -44,7 +44,10 @@ def _classes(config: Config, mend: str) -> str:
     if mend == labels.MARKED:
         return f"write `binary = true` in {where}; `ignore = 255` would leave out every pixel that is marked"
     if mend == labels.FROM_ONE:
-        return f"number the classes from 0 in the masks, or add a class in front in `classes = [...]` in {where}"
+        return (
+            f"add the class that `classes = [...]` in {where} lacks: at its end, or in front where masks number "
+            "classes from 1; or number them from 0 in the masks"
+        )
     if mend == labels.UNDECLARED:
         return (
             f"add the class to `classes = [...]` in {where}, write the label as `ignore = ...`, or correct the mask"

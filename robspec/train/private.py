@@ -98,7 +98,8 @@ class PrivateSteps:
         multipliers = [directed.floor_float(each) for each in self.grid().multipliers]
         if effective(multipliers) < self.sigma:
             raise ArithmeticError("the noise of the layers is less than was calibrated")
-        network.retract(how.bias_bound)
+        if not done:  # of a checkpoint they were brought back after its last step; once more would change bits
+            network.retract(how.bias_bound)
         self._check()
 
     def _scales(self) -> dict[str, float]:

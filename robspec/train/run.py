@@ -114,7 +114,7 @@ def _trained(config: Config, out: Path, generator: Scene | None, console: Consol
                 trainer.run(told, lambda entry: console.line(_epoch_line(config, entry)), stopped)
         except KeyboardInterrupt:
             console.line(f"stopped at step {trainer.progress.step} of {trainer.steps}: the same command goes on")
-            raise
+            raise stopping.Said from None
         archive = _export(config, trainer.network, out)
     console.line(f"wrote {out / MODEL}: {len(archive):,} bytes")
     card = task.proved(out / MODEL, console)

@@ -140,12 +140,18 @@ def test_labels_have_names(
     assert expected in " ".join((tmp_path / "out.rspec").read_text().split())
 
 
-def test_doctor(robspec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor(robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+    (tmp_path / "robspec" / "opened").mkdir(parents=True)
+    (tmp_path / "robspec" / "store.sqlite").write_bytes(bytes(1 << 20))
+    (tmp_path / "robspec" / "opened" / "one.json").write_text("{}")
     monkeypatch.setitem(extras.EXTRAS, "plots", ("no_such_module",))
     done = robspec("doctor")
     assert done.status == 0
     for said in (package.__version__, "torch ", "reference: available", "caches", "MiB"):
         assert said in done.out
+    assert f"{tmp_path / 'robspec' / 'store.sqlite'}: logits, and what attacks tried, 1 files, 1.0 MiB" in done.out
+    assert "opened, 1 files, 0.0 MiB" in done.out
     assert "plots: not installed (no_such_module): pip install 'robspec[plots]'" in done.out
 
 

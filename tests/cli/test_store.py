@@ -91,8 +91,12 @@ def test_the_cache_is_listed_pruned_and_cleared(project: Project, robspec: Run) 
     checked(robspec, project, "a.json", "--store", store, "--batch-size", 2)
     assert robspec("cache", "--store", store).out.startswith("logits: 3 batches, ")  # and one image by itself
     assert robspec("cache", "--store", store, "--prune", "1G").out.startswith("dropped 0 batches")
+    for size in ("1g", "1 GiB", "1GB"):
+        assert robspec("cache", "--store", store, "--prune", size).out.startswith("dropped 0 batches")
     assert robspec("cache", "--store", store, "--prune", "0").out.startswith("dropped 3 batches")
+    assert robspec("cache", "--store", store).out == f"nothing is kept in {store}\n"
     assert robspec("cache", "--store", store, "--prune", "some").status == 2
+    assert "--> robspec cache" in robspec("cache", "--prune").err
     assert robspec("cache", "--store", store, "--clear").out.startswith("removed ")
     assert not store.exists()
     assert f"there is no store at {store}" in robspec("cache", "--store", store).err

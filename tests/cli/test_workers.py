@@ -30,7 +30,7 @@ from robspec.smoothing.sampling import sample
 from robspec.store import Store
 from robspec.verify.errors import WorkerLost
 from robspec.verify.smoothed import asked, chunk
-from tests.cli.conftest import PROVED, SPEC, Project, Run
+from tests.cli.conftest import PROVED, SPEC, Project, Run, export
 from tests.cli.test_store import checked
 
 EVERYTHING = (
@@ -69,6 +69,23 @@ def test_the_same_document_from_any_number(project: Project, robspec: Run) -> No
     given = ("--batch-size", 1, "--workers", 2, "--arithmetic", "exact")
     _, told = checked(robspec, project, "again.json", *store, *given)
     assert "logits of 4 batches" in told
+
+
+def test_the_same_bits_of_images_in_colour(project: Project, robspec: Run, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    convolved = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 3, padding=1)
+    )
+    project = replace(project, model=export(convolved.eval(), tmp_path / "convolved.pt2"))
+    asked = (
+        "property far {\n metric stability\n norm l2\n degraded when h <= 0.5\n require radius >= 0 for all images\n}"
+    )
+    project.spec.write_text(SPEC.format(claim=100, properties=asked))
+    for arithmetic in ("exact", "real"):
+        given = ("--no-store", "--arithmetic", arithmetic)
+        alone, _ = checked(robspec, project, "alone.json", *given)
+        found, _ = checked(robspec, project, "found.json", *given, "--workers", 1)
+        assert found == alone
 
 
 def test_an_image_that_cannot_be_read_stops_the_run_where_it_lies(project: Project, robspec: Run) -> None:

@@ -63,7 +63,8 @@ def mask(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:  # t
     [
         (lambda m: m + 4, "add the class to `classes = [...]` in [data] of "),
         (lambda m: 255 * m, "write `binary = true` in [data] of "),
-        (lambda m: m + 1, "number the classes from 0 in the masks, or add a class in front in `classes = [...]`"),
+        (lambda m: m + 1, "in front where masks number classes from 1; or number them from 0 in the masks"),
+        (lambda m: 2 * m, "add the class that `classes = [...]` in [data] of "),
         (lambda m: 3 * m, "`binary = true` in [data] of "),
     ],
 )

@@ -272,6 +272,15 @@ def test_a_killed_step_is_charged_and_the_run_ends_earlier(tmp_path: Path) -> No
         assert len(told["layers"]) == 8
 
 
+def test_a_run_that_is_over_stays_as_it_is(tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    first.run(lambda _: None, lambda _: None)
+    again = trainer(tmp_path)
+    assert again.resumed
+    for mine, other in zip(first.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_a_ledger_that_knows_less_than_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(NoBudget, match="checkpoint of 3"):
         Ledger.open(tmp_path, 8, 3, {})
