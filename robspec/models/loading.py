@@ -177,7 +177,8 @@ class LoadedModel:
 
     def _run(self, images: Tensor) -> Tensor:
         count = images.shape[0]
-        given = images.to(device=self.device, dtype=self.forward_dtype)
+        # What a convolution rounds depends on the order in memory, and kernels are asked about in this one.
+        given = images.to(device=self.device, dtype=self.forward_dtype).contiguous()
         if count < self.batch.low:
             given = torch.cat([given, given[-1:].expand(self.batch.low - count, -1, -1, -1)])
         if self.normalize is not None:
