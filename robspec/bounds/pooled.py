@@ -131,7 +131,11 @@ class Pool:
             return known
 
         def certifies(eps: Fraction) -> bool:
-            return not search.meets(self.metric, self._worst(eps), gamma, strict=strict)
+            # Cells whose logits do not move answer every budget alike; rounded full-size logits answer none.
+            still = self.constant.coarse == 0
+            value = self._mean(Confusion.everything, eps) if still else self._worst(eps)
+            worst = worst_value(self.metric) if value is None else value
+            return not search.meets(self.metric, worst, gamma, strict=strict)
 
         return farther(certifies, known, self.constant)
 

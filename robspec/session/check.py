@@ -29,6 +29,7 @@ from robspec.models.conduct_scores import DetectorConduct
 from robspec.notes import Note
 from robspec.session import trained
 from robspec.session.covered import refuse, refuse_uncovered, unreal
+from robspec.session.errors import ModelIsAnother
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
 from robspec.session.remembered import identity
@@ -239,6 +240,8 @@ class Check:
         )
         simple = _simple(program, options)
         self._session: Session = reopened(opening, program, model, spec, **told) if simple else opening()
+        if after is not None and after._session.model.sha256 != self._session.model.sha256:
+            raise ModelIsAnother(str(model), f"it changed after it was read for data {after.data_name}")
         self._promised = None
         if program.privacy is not None:
             from robspec.session import promised

@@ -36,11 +36,11 @@ class UnsuitableData(RobspecError):
 
 
 class ModelIsAnother(RobspecError):
-    """The model file that had to be opened is not what an earlier check remembers of it.
+    """The model file that had to be opened is not what was read before, or what an earlier check remembers of it.
 
     A check whose logits are all kept does not open the model. Where it has to after all, what comes of that must be
-    what was remembered of the very same bytes: the constants, and the program. Something changed the file while the
-    check ran, or what is kept.
+    what was remembered of the very same bytes: the constants, and the program. Of several data sets each part reads
+    the file, and all must find the same. Something changed the file while the check ran, or what is kept.
 
     Example: a training that writes `model.pt2` again while it is checked.
 
@@ -50,8 +50,7 @@ class ModelIsAnother(RobspecError):
     code = "E0608"
     title = "the model changed meanwhile"
 
-    def __init__(self, where: str) -> None:
-        what = "it is not what an earlier check of the same bytes remembers of it"
+    def __init__(self, where: str, what: str = "it is not what an earlier check of the same bytes remembers") -> None:
         super().__init__(where, what, "check again; if it stays so, run `robspec cache --clear`")
 
 

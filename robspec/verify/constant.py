@@ -165,7 +165,8 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
             "leave it out, or export the network so that a bilinear or nearest F.interpolate is the last it does",
         )
     tightest, _ = scales(program.model.normalize)
-    norms = {c.input_norm for p, c in zip(program.properties, found.constants, strict=True) if _over_cells(p, c)}
+    pairs = zip(program.properties, found.constants, strict=True)
+    norms = dict.fromkeys(c.input_norm for p, c in pairs if _over_cells(p, c))
     values = {norm: _prove(tail.coarse, norm, L2).value / tightest for norm in norms}
     delta = Fraction(0) if arithmetic == "exact" else rounding_of(program, tail.coarse, arithmetic).delta
     if arithmetic != "exact" and tail.moved is not None:

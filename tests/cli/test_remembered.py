@@ -30,6 +30,18 @@ try:
 finally:
     print("torch:", "torch" in sys.modules, file=sys.stderr)
 """
+CHANGING = """
+import shutil
+from robspec.session import check
+opened, calls = check.open_session, []
+def opening(program, model, *rest, **given):
+    calls.append(model)
+    if len(calls) == 2:
+        shutil.copy("other.pt2", model)
+    return opened(program, model, *rest, **given)
+check.open_session = opening
+"""
+"""Another file takes the model's place between the first data set and the second."""
 ASKED = {
     "accurate": ("pixel_accuracy", "l2", "mean(worst_case) >= 0.5"),
     "steady": ("stability", "linf", "mean(worst_case) >= 0"),
@@ -73,13 +85,19 @@ class Runs:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
 
-    def __call__(self, *options: object, **variables: str) -> tuple[Any, bool, str]:
-        """Check; the report but for seconds, whether torch was imported, and what was said."""
+    def __call__(self, *options: object, before: str = "", **variables: str) -> tuple[Any, bool, str]:
+        """Check; the report but for seconds, whether torch was imported, and what was said.
+
+        Args:
+            options: of the command.
+            before: what Python does first.
+            variables: of the environment.
+        """
         path = self.project.root / "report.json"
         path.unlink(missing_ok=True)
         asked = ["check", self.project.model, self.project.spec, "-q", "--output", f"json={path}", "--resume"]
         asked = [*asked[:-1], *options] if "--no-store" in options else [*asked, *options]
-        command = [sys.executable, "-c", PROGRAM, *map(str, asked)]
+        command = [sys.executable, "-c", before + PROGRAM, *map(str, asked)]
         done = subprocess.run(
             command, env=self._environment | variables, capture_output=True, text=True, cwd=self.project.root
         )
@@ -138,6 +156,32 @@ def test_another_model_at_the_same_place_is_opened(runs: Runs) -> None:
     assert opened, told
     assert found["properties"] != first["properties"]
     assert found == mine("--no-store")[0]
+
+
+def test_all_data_sets_are_of_one_model(runs: Runs) -> None:
+    """What is remembered for one data set says nothing of a file that has taken the model's place since."""
+    root = runs.project.root
+    mine = Runs(replace(runs.project, model=export(Brightness(), root / "own.pt2")))
+    export(Brightness(2 * 6**-0.5), root / "other.pt2")
+    text = runs.project.write_spec("", claim="2").read_text()
+    block = text[text.index("data ") :]
+    asked = [
+        f"property {use} {{\n  use {use}\n  metric pixel_accuracy\n  norm l2\n  budget 0.1\n"
+        "  require mean(worst_case) >= 0.5\n}\n"
+        for use in ("val", "again")
+    ]
+    both = "".join([text, block.replace("val", "again"), *asked])
+    runs.project.spec.write_text(both)
+    first, opened, told = mine()
+    assert opened, told
+    assert first is not None, told
+    for _ in range(2):  # the second part is remembered once the first is
+        found, _, told = mine(before=CHANGING)
+        assert found is None
+        assert "E0608" in told
+        export(Brightness(), root / "own.pt2")
+        assert mine()[0] == first
+    assert not mine()[1]
 
 
 def test_what_is_unknown_opens_the_model_to_say_why(runs: Runs) -> None:

@@ -18,13 +18,14 @@ from robspec.ir.types import Degraded, Property, RadiusQuery, WorstCaseQuery
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
 from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
 from robspec.verify.arithmetic import asked, bare, lessened
-from robspec.verify.evaluate import BatchEvaluator
+from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator
 from robspec.verify.result import ImageResult
 from tests.kernels.test_coarse import least_energy
-from tests.verify.test_arithmetic import compiled
+from tests.verify.test_arithmetic import TEXT, compiled
 
 F = Fraction
 OFF = F(1, 10)
@@ -93,9 +94,10 @@ class Problem:
         self.labels = np.where(dice.random(len(self.margins)) < 0.7, self.predicted, 1 - self.predicted)
         self.pixels = len(self.margins)
 
-    def context(self, backend: str = "cpu") -> Context:
+    def context(self, backend: str = "cpu", *, enlarged: bool = False) -> Context:
         def enlarge(_: torch.Tensor) -> torch.Tensor:
-            raise AssertionError("full-size logits are made")
+            assert enlarged, "full-size logits are made"
+            return torch.from_numpy(self.low @ self.u.T).reshape(1, 2, *self.grid.shape)
 
         logits = torch.from_numpy(self.low).reshape(1, 2, *self.grid.sides)
         labels = torch.from_numpy(self.labels).reshape(1, *self.grid.shape)
@@ -209,3 +211,46 @@ def test_a_radius_is_where_the_budget_of_the_sum_certifies_no_more(metric: str, 
             assert radius == 0 or (certified[0] is not None and certified[0] > F(1, 2))
             assert certified[1] is not None
             assert certified[1] <= F(1, 2)
+
+
+def ratio_of(it: Problem, flipped: tuple[int, ...]) -> Fraction:
+    """The IoU of class b once some pixels have changed class; 0 where neither has any."""
+    predicted = it.predicted.copy()
+    predicted[list(flipped)] = 1 - predicted[list(flipped)]
+    mine, theirs = predicted == 1, it.labels == 1
+    return F(int((mine & theirs).sum()), max(int((mine | theirs).sum()), 1))
+
+
+@pytest.mark.parametrize("metric", ["pooled iou[b]", "iou[b]", "pixel_accuracy"])
+def test_no_radius_of_a_network_that_does_not_move_hides_its_rounding(metric: str) -> None:
+    """Over the reals it may be any of what is within its rounding: no attack is needed where one of these is bad."""
+    finite, infinite = 0, 0
+    for seed in range(24):
+        it = Problem(seed)
+        text = TEXT.format(metric=metric, channels=2, classes="a, b")
+        if metric.startswith("pooled"):
+            text = text.replace(" for all images", "").replace("mean(worst_case)", "worst_case")
+        program, diagnostics = compile_text(text)
+        assert program is not None, diagnostics
+        (prop,) = [p for p in program.properties if isinstance(p.query, RadiusQuery)]
+        for off in (F(1, 100), OFF, F(1, 2), F(1)):
+            stands_on = constant(F(0), FAR * off, F(0), off)
+            if metric.startswith("pooled"):
+                evaluator = PooledEvaluator([(prop, stands_on)], (2, *it.grid.shape))
+                evaluator.add(it.context(enlarged=True))
+                (found,) = evaluator.answer(prop.name)
+                evaluator.close()
+            else:
+                (found,) = BatchEvaluator(it.context(enlarged=True), ("x",)).answer(prop, stands_on)
+            (radius,) = found.certified
+            if radius != math.inf:
+                finite += radius is not None
+                continue
+            infinite += 1
+            right = it.predicted == it.labels
+            near = [s for n in range(1, 4) for s in itertools.combinations(np.flatnonzero(right).tolist(), n)]
+            for flipped in ((), *(s for s in near if it.change(s) <= float(off) * (1 - 1e-9))):
+                kept = F(int(right.sum()) - len(flipped), it.pixels)
+                assert (kept if metric == "pixel_accuracy" else ratio_of(it, flipped)) > F(1, 2)
+    assert finite
+    assert infinite
