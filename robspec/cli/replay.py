@@ -46,6 +46,8 @@ def command(witness: Path, model: Path, spec: Path, data: Path | None, use: str 
             click.echo(f"{found.result.source.name}, {item.requirement.text}: violated")
     if found.differing:
         click.echo(f"not the files that the witness was written about: {', '.join(found.differing)}", err=True)
+    if found.part:
+        click.echo(found.part)
     click.echo(found.about)
     click.echo("the violation is there again" if found.violated else "the violation is not there")
     return 0 if found.violated else 1

@@ -53,12 +53,14 @@ class Replayed:
         shown: the stored images.
         differing: which files are not those that the witness was written about.
         about: the line of a report that says what the verdict is about.
+        part: of how many images it is, where the witness is about the first of them only; else empty.
     """
 
     result: PropertyResult
     shown: tuple[Shown, ...]
     differing: tuple[str, ...]
     about: str
+    part: str = ""
 
     @property
     def violated(self) -> bool:
@@ -100,6 +102,8 @@ def replay(
     statement = found.get("arithmetic", "exact")
     if statement not in KINDS:
         raise BadWitness(str(witness), "it does not say what it is about", written)
+    # So many images were looked at, the first by name.
+    first = found.get("images")
     session = open_session(
         program,
         model,
@@ -112,6 +116,7 @@ def replay(
         backend="auto",
         forward="model",
         arithmetic=statement,
+        limit=first if isinstance(first, int) and first > 0 else None,
     )
     report = check(program, session.model, session.data, session.backend, session.established, batch_size=1)
     attacker = Attacker(program, session.model, session.backend, Effort(0), witness.parent, witness.parent)
@@ -120,7 +125,9 @@ def replay(
     now = {"spec": spec_sha256, "model": session.model.sha256, "data": session.data.digest()}
     differing = tuple(k for k, v in now.items() if isinstance(hashes, dict) and v and hashes.get(k) != v)
     about = next(line for line in report.notes if line.startswith("arithmetic:"))
-    return Replayed(result, shown, differing, about)
+    seen, left = len(session.data), session.left_out
+    part = f"of the first {seen} of {seen + left} images" if left else ""
+    return Replayed(result, shown, differing, about, part)
 
 
 def _judged(

@@ -98,6 +98,7 @@ def _document(report: CheckReport, prop: PropertyResult) -> dict[str, object]:
         "schema_version": 1,
         "property": prop.source.name,
         "arithmetic": report.arithmetic,
+        "images": report.images if prop.data is None else prop.data.images,
         "files": dict(report.files),
         "sha256": {**report.hashes, **({} if prop.data is None else {"data": prop.data.sha256})},
         "violations": [_violation(prop, r) for r in prop.requirements if r.verdict is Verdict.REFUTED],

@@ -45,6 +45,18 @@ def test_shown_again_from_another_folder(project: Project, robspec: Run, witness
     assert result.err == ""
 
 
+def test_a_part_of_the_images_is_shown_again_and_said(project: Project, robspec: Run) -> None:
+    project.write_spec(BODY)
+    folder = project.root / "w"
+    given = ("--attack", 40, "--witness-dir", folder, "--limit", 2)
+    result = robspec("check", project.model, project.spec, *given)
+    assert result.status == 1, result.err
+    result = robspec("replay", folder / "accurate.witness.json", project.model, project.spec)
+    assert result.status == 0, result.err
+    assert "of the first 2 of 4 images" in result.out
+    assert result.err == ""
+
+
 def test_what_it_says_is_not_believed(project: Project, robspec: Run, witness: Path) -> None:
     document = json.loads(witness.read_text())
     for entry in document["violations"][0]["images"]:
