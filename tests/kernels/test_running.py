@@ -111,3 +111,16 @@ def test_the_end_is_that_of_the_largest_budget() -> None:
     for row, (count, edge) in zip(rows, ends(rows, asked), strict=True):
         last = max(window(row, b)[1] for b in asked)
         assert (count, edge) == (row[: last + 1].sum(), edges()[last + 1])
+
+
+@pytest.mark.parametrize("exponent", [1, 2])
+def test_items_within_reach_are_picked_out(exponent: int) -> None:
+    """Also where nothing is compiled: budgets of which the largest reaches fewer than half of the pixels."""
+    rng = np.random.default_rng(exponent)
+    logits = torch.from_numpy(rng.normal(size=(2, 3, 8, 8)))
+    batch = LogitsBatch(logits, logits.argmax(1), Items.CORRECT)
+    eps = [Fraction(n, 20) for n in (0, 1, 3, 7, 12, 20)]
+    asked = [Budget.of(e, Fraction(1), Fraction(exponent), 64, single=False) for e in eps]
+    found = backends()["cpu"].prepare(batch).flips(asked)
+    assert found.tolist() == backends()["reference"].prepare(batch).flips(asked).tolist()
+    assert 0 < found[:, -1].max() < 32
