@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from robspec.session.opening import Session
 
 _REVISION = 1
+_SETTLED = 10.0
+"""Seconds after a change of robspec's own files in which nothing is remembered."""
 _LIBRARIES = (
     *("ATEN_", "BLIS_", "CUDA_", "DNNL_", "GOMP_", "KMP_", "LD_", "MKL_", "NUMBA_", "OMP_", "ONEDNN_"),
     *("OPENBLAS_", "PYTORCH_", "TORCH"),
@@ -105,8 +108,10 @@ class Unopened:
         return getattr(self.session.model, name)
 
 
-def key(program: Program, sha256: str, choice: Choice, *, forward: str, arithmetic: str | None, unreal: str) -> str:
-    """Hash everything that decides what is remembered.
+def key(
+    program: Program, sha256: str, choice: Choice, *, forward: str, arithmetic: str | None, unreal: str
+) -> str | None:
+    """Hash everything that decides what is remembered; None where robspec's own files have just changed.
 
     Args:
         program: the compiled specification.
@@ -121,7 +126,10 @@ def key(program: Program, sha256: str, choice: Choice, *, forward: str, arithmet
     for prop in program.properties:
         metrics = [serialise.encoded(metric) for metric in metrics_of(prop.query)]
         asked.append([type(prop.query).__name__, str(prop.query.norm), metrics])
-    parts = [_REVISION, _code(), versions(), _machine(), sha256, asked, forward, arithmetic, unreal]
+    code = _code()
+    if code is None:
+        return None
+    parts = [_REVISION, code, versions(), _machine(), sha256, asked, forward, arithmetic, unreal]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -186,14 +194,16 @@ def _path(name: str) -> Path:
     return directory("opened") / f"{name}.json"
 
 
-def _code() -> str:
-    """What robspec's own files are, by size and time of change."""
+def _code() -> str | None:
+    """What robspec's own files are, by size and time of change; None where one changed within seconds."""
     root, found = Path(robspec.__file__).parent, []
     for folder, _, names in os.walk(root, followlinks=True):  # a checkout holds its kernels beside it
         paths = (Path(folder) / name for name in names if name.endswith(".py"))
         found += [(str(p.relative_to(root)), p.stat()) for p in paths]
     listed = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in found)
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+    # What has just changed may not be what was imported.
+    settled = time.time() - max((stat.st_mtime for _, stat in found), default=0.0) > _SETTLED
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest() if settled else None
 
 
 def _machine() -> list[str]:

@@ -65,6 +65,8 @@ def reopened(
     sha256 = hashlib.sha256(blob).hexdigest()
     del blob
     name = remembered.key(program, sha256, choice, forward=forward, arithmetic=arithmetic, unreal=unreal)
+    if name is None:
+        return opening()
     found = remembered.recall(name)
     if found is None:
         session = opening()

@@ -248,6 +248,18 @@ def test_entries_that_cannot_be_read_are_left_aside(runs: Runs) -> None:
         assert runs()[:2] == (whole, True)
 
 
+def test_nothing_is_remembered_of_code_that_has_just_changed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, _ = compile_source(read_source(project.spec), {}, None)
+    assert program is not None
+    given: dict[str, Any] = {"forward": "model", "arithmetic": None, "unreal": ""}
+    assert remembered.key(program, "a", WHOLE, **given) is not None
+    newest = max(p.stat().st_mtime for p in Path(remembered.__file__).parents[1].rglob("*.py"))
+    monkeypatch.setattr(remembered.time, "time", lambda: newest + 1.0)
+    assert remembered.key(program, "a", WHOLE, **given) is None
+
+
 def test_everything_a_constant_depends_on_is_part_of_the_key(project: Project) -> None:
     program, _ = compile_source(read_source(project.spec), {}, None)
     assert program is not None
