@@ -796,7 +796,7 @@ def read_class_ranked(
     bucket = _bucket(d.to(tl.int64, bitcast=True), BITS)
     ones = tl.full([BLOCK], 1, tl.int32)
     row = histogram + (image * 2 + enters.to(tl.int64)) * BUCKETS
-    tl.atomic_add(row + bucket, ones, mask=(leaves | enters) & (d == d), sem="relaxed")
+    tl.atomic_add(row + bucket, ones, mask=leaves | enters, sem="relaxed")
     tl.atomic_add(counts + image * 4, tl.sum(leaves.to(tl.int64)), sem="relaxed")
     false_in = counted & (mine == 0) & ahead
     false_out = counted & mine & (ahead == 0)

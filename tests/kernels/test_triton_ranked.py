@@ -33,6 +33,7 @@ def scene(classes: int, dtype: torch.dtype, layout: str = "contiguous") -> tuple
     z = torch.randn(2, classes, 5, 15, generator=generator).mul(4).round().div(2)
     z[:, :, 2] = torch.where(torch.rand(2, classes, 15, generator=generator) < 0.5, 0.0, -0.0)
     z[:, :, 3] += torch.randn(2, classes, 15, generator=generator) * 1e-3
+    z[:, :2, 4] = 9
     z = z.to(dtype)
     if layout == "channels_last":
         z = z.to(memory_format=torch.channels_last)
@@ -48,6 +49,8 @@ def scene(classes: int, dtype: torch.dtype, layout: str = "contiguous") -> tuple
     labels[:, 0, ::4] = 2
     labels[:, 1, ::5] = torch.tensor([-3, classes, 2**40])
     labels[:, 1, 1] = 255
+    # Labels whose logit is the largest, and not the first that is.
+    labels[:, 4, ::2] = 1
     return z, labels
 
 
