@@ -61,10 +61,10 @@ class Ranked:
         b, k, h, w = logits.shape
         self.logits = logits
         self.z = _triton_launch.logits_on_device(logits)
-        self._narrow = torch.uint8 if k <= _SMALL else torch.int32
+        self._block = block
         self.first = _triton_launch.scratch((b, h * w), self.z.dtype, self.z.device)
         self.second = _triton_launch.scratch((b, h * w), self.z.dtype, self.z.device)
-        self.best = _triton_launch.scratch((b, h * w), self._narrow, self.z.device)
+        self.best = _triton_launch.scratch((b, h * w), torch.uint8 if k <= _SMALL else torch.int32, self.z.device)
         self._bad = torch.zeros(b, dtype=torch.int64, device=self.z.device)
         self._labels: tuple[Array | None, int | None, torch.Tensor] | None = None
         _triton_launch.launch(
@@ -90,12 +90,18 @@ class Ranked:
             [B, H * W]: K where a pixel is left out or its label is that of no class.
         """
         if self._labels is None or self._labels[0] is not batch.labels or self._labels[1] != batch.ignore:
-            classes = batch.logits.shape[1]
-            given = _triton_launch.labels_on_device(batch.labels)[0].reshape(self.best.shape)
-            none = (given < 0) | (given >= classes)
-            if batch.ignore is not None:
-                none |= given == batch.ignore
-            self._labels = batch.labels, batch.ignore, given.masked_fill(none, classes).to(self._narrow)
+            given, strides = _triton_launch.labels_on_device(batch.labels)
+            few = _triton_launch.scratch(self.best.shape, self.best.dtype, given.device)
+            pixels = self.best.shape[1]
+            _triton_launch.launch(
+                "narrow_labels",
+                (-(-pixels // self._block), len(few)),
+                *(given, *strides, 0 if batch.ignore is None else batch.ignore, few, self.z.shape[3], pixels),
+                CLASSES=self.z.shape[1],
+                IGNORING=batch.ignore is not None,
+                BLOCK=self._block,
+            )
+            self._labels = batch.labels, batch.ignore, few
         return self._labels[2]
 
 

@@ -719,6 +719,36 @@ def rank_pixels(
 
 
 @triton.jit
+def narrow_labels(
+    labels: tl.tensor,
+    y_image: tl.tensor,
+    y_row: tl.tensor,
+    y_column: tl.tensor,
+    ignore: tl.tensor,
+    out: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    IGNORING: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write labels in few bytes, and CLASSES where a pixel does not count.
+
+    Args:
+        labels, ignore: as in `read_pixels`; IGNORING too.
+        out: an integer dtype that holds CLASSES, [B, P], overwritten.
+    """
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    label = tl.load(labels + image * y_image + (at // width) * y_row + (at % width) * y_column, mask=live, other=-1)
+    counted = (label >= 0) & (label < CLASSES)
+    if IGNORING:
+        counted = counted & (label != ignore)
+    tl.store(out + image * pixels + at, tl.where(counted, label, CLASSES).to(out.dtype.element_ty), mask=live)
+
+
+@triton.jit
 def read_class_ranked(
     z: tl.tensor,
     plane: tl.tensor,
@@ -754,7 +784,7 @@ def read_class_ranked(
         z: [B, K, H, W] logits, K >= 2, as in `read_pixels`.
         plane: the same from class k on.
         first, second, best: [B, P], from `rank_pixels`.
-        labels: dtype of `best`, [B, P]; K where a pixel is not counted.
+        labels: [B, P], from `narrow_labels`.
         k: the class.
         share, LEAVE_SQUARED, ENTER_SQUARED, WHOLE_WHEN_WRONG: as in `read_class`.
         prices: float64 [B, P], overwritten: +price to leave (TP), -price to enter (TN), else NaN; the sign bit tells

@@ -75,7 +75,7 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds_or_spills(
             _ = triton_cuda.BACKEND.prepare_class(batch).tp
             triton_cuda.BACKEND.prepare_class(replace(batch, ranked=triton_cuda.BACKEND.rank(logits))).lists(0)
     names = {"read_pixels", "below", "add_below", "finish", "spend", "read_class"}
-    names |= {"rank_pixels", "read_class_ranked", "collect_class", "price_class"}
+    names |= {"rank_pixels", "narrow_labels", "read_class_ranked", "collect_class", "price_class"}
     assert {e["kernel"] for e in launches.values()} >= names
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(

@@ -197,9 +197,9 @@ def test_logits_are_read_whole_once_for_all_classes(monkeypatch: pytest.MonkeyPa
             got = BACKEND.prepare_class(batch)
             got.lists(0, budget, budget)
             enters += int(got.tn[0])
-        assert names.count("rank_pixels") == 1
+        assert names.count("rank_pixels") == names.count("narrow_labels") == 1
         assert names.count("read_class_ranked") == 5
-        others = set(names) - {"rank_pixels", "read_class_ranked", "collect_class"}
+        others = set(names) - {"rank_pixels", "narrow_labels", "read_class_ranked", "collect_class"}
         assert others == ({"price_class"} if water else set())
     assert 0 < sum(priced) < enters / 2
 
