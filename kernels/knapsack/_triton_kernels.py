@@ -81,7 +81,7 @@ def _level_squares(
 ) -> tl.tensor:
     """Compute the squared distance to where `behind` is level with all of the side ahead, by water filling.
 
-    It reads the pixel's logits again for every step of its level; they are in the cache by then. Sums run in class
+    It reads a pixel's logits again for every step of its level; they are in the cache by then. Sums run in class
     order as everywhere (MATH.md section 6); launch with `enable_fp_fusion=False`.
 
     Args:
@@ -93,21 +93,23 @@ def _level_squares(
     """
     level = tl.full([BLOCK], 0, tl.float64)
     number = tl.full([BLOCK], -1.0, tl.float64)
-    moving = tl.sum(deep.to(tl.int32))
+    rising = deep
+    moving = tl.sum(rising.to(tl.int32))
     while moving > 0:
         total = tl.full([BLOCK], 0, tl.float64)
         above = tl.full([BLOCK], 0, tl.float64)
         for k in range(CLASSES):
-            v = _logits(place + k * z_class, deep, WIDE)
+            v = _logits(place + k * z_class, rising, WIDE)
             gap = v.to(tl.float64) - behind
-            hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+            hit = rising & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
             total = tl.where(hit, total + gap, total)
             above = tl.where(hit, above + 1.0, above)
-        changed = deep & (above != number)
-        number = tl.where(changed, above, number)
+        # A pixel whose level has as many above it as before is done.
+        rising = rising & (above != number)
+        number = tl.where(rising, above, number)
         raised = total / (above + 1.0)
-        level = tl.where(changed & (raised > level), raised, level)
-        moving = tl.sum(changed.to(tl.int32))
+        level = tl.where(rising & (raised > level), raised, level)
+        moving = tl.sum(rising.to(tl.int32))
     cost = level * level
     for k in range(CLASSES):
         v = _logits(place + k * z_class, deep, WIDE)
