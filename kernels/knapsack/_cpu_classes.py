@@ -11,16 +11,14 @@ from robspec.arrays import Array
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
 from robspec.kernels.knapsack import _ranked as ranked
-from robspec.kernels.knapsack._histogram import edges, reach
 from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
-from robspec.kernels.knapsack.budget import Budget, costs
+from robspec.kernels.knapsack._within import Within
+from robspec.kernels.knapsack.budget import Budget
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 _WORTH = 48
 """Logits for each pixel, read to price items, that take as long as picking its largest ones out."""
-_CERTAIN = 1 - 2.0**-32
-"""A pair bound computed in doubles may exceed the water filling's cost by its rounding, far less than this."""
 
 
 def prepare_class(batch: LogitsBatch) -> OneClass:
@@ -68,7 +66,7 @@ class Ranked:
         return np.empty((b, 0, h * w), dtype=self.widen.dtype) if self._near is None else self._near
 
 
-class SingleClass:
+class SingleClass(Within):
     """One class: a histogram of its items at once, the items themselves as far as a budget reaches.
 
     Args:
@@ -82,6 +80,8 @@ class SingleClass:
         found = batch.ranked if isinstance(batch.ranked, Ranked) else Ranked(batch.logits)
         if found.logits is not batch.logits:
             raise ValueError("the ranks are of other logits")
+        # Water filling costs less than twice the pair bound, and an item charged whole 1 / share times its share.
+        super().__init__((2.0 if batch.water else 1.0) / (batch.share if batch.whole_when_wrong else 1.0))
         b, _, h, w = batch.logits.shape
         self.pixels = h * w
         self.finite = found.finite
@@ -98,31 +98,13 @@ class SingleClass:
         share(ranked.cells, b * pieces, *self._source, *self._priced, self._histogram, counts)
         totals: IntArray = np.add.reduce(counts, axis=1)
         self.tp, self.fp, self.fn, self.tn = (totals[:, j] for j in range(4))
-        # Water filling costs less than twice the pair bound, and an item charged whole 1 / share times its share.
-        self._stretch = (2.0 if batch.water else 1.0) / (batch.share if batch.whole_when_wrong else 1.0)
-        self._asked: dict[int, tuple[Budget | None, Budget | None]] = {}
-        self._kept: dict[int, tuple[tuple[int, int], tuple[FloatArray, FloatArray]]] = {}
 
-    def lists(
-        self, image: int, leave: Budget | None = None, enter: Budget | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """See `OneClass.lists`."""
-        if not self.finite[image]:
-            return np.empty(0), np.empty(0)
-        if image in self._asked and all(map(_covers, self._asked[image], (leave, enter))):
-            return self._kept[image][1]
-        self._asked[image] = leave, enter
+    def _readable(self, image: int) -> bool:
+        return bool(self.finite[image])
+
+    def _count(self, image: int) -> IntArray:
         count: IntArray = np.add.reduce(self._histogram[image], axis=0, dtype=np.int64)
-        ends = reach(count[0], leave, 1.0), reach(count[1], enter, self._stretch)
-        known, lists = self._kept.get(image, ((-1, -1), (np.empty(0), np.empty(0))))
-        if ends[0] > known[0] or ends[1] > known[1]:
-            known = max(ends[0], known[0]), max(ends[1], known[1])
-            lists = self._collect(image, known)
-        if known[1] < BUCKETS and enter is not None and not _exceeds(lists[1], enter):
-            known = known[0], BUCKETS
-            lists = self._collect(image, known)
-        self._kept[image] = known, lists
-        return lists
+        return count
 
     def _collect(self, image: int, ends: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         per_worker = np.stack(
@@ -134,26 +116,9 @@ class SingleClass:
         near = self._ranked.near(len(enter) if self._priced[0] else 0)
         places = (image, np.array(ends), starts, near, leave, enter)
         share(ranked.collect, len(starts), *self._source, *self._priced, self._whole, *places)
-        if ends[1] < BUCKETS:
-            # Beyond the last edge items are missing: among those that are there, the dearer may come after them.
-            enter = enter[enter < edges()[ends[1]] * _CERTAIN]
         leave.sort()
         enter.sort()
         return leave, enter
-
-
-def _covers(large: Budget | None, small: Budget | None) -> bool:
-    """Tell whether items that are enough for one budget are enough for another."""
-    if large is None or small is None:
-        return large is None
-    if (large.exponent, large.limit) != (small.exponent, small.limit):
-        return False
-    return small.scale >= large.scale if large.exponent else small.scale <= large.scale
-
-
-def _exceeds(ascending: FloatArray, budget: Budget) -> bool:
-    """Tell whether items cost more than a budget together; where they flip alone, all it flips are there anyway."""
-    return not budget.exponent or int(costs(ascending, budget).sum()) > budget.limit
 
 
 class ClassSet:

@@ -67,9 +67,71 @@ def _logits(place: tl.tensor, live: tl.tensor, WIDE: tl.constexpr) -> tl.tensor:
     return raw.to(tl.float64 if WIDE else tl.float32)
 
 
+@triton.jit
+def _level_squares(
+    place: tl.tensor,
+    z_class: tl.tensor,
+    inside: tl.tensor,
+    ahead: tl.tensor,
+    deep: tl.tensor,
+    behind: tl.tensor,
+    CLASSES: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """Compute the squared distance to where `behind` is level with all of the side ahead, by water filling.
+
+    It reads a pixel's logits again for every step of its level; they are in the cache by then. Sums run in class
+    order as everywhere (MATH.md section 6); launch with `enable_fp_fusion=False`.
+
+    Args:
+        place: addresses of the pixels' first logits.
+        inside: int32 [K], 1 for the classes of the set.
+        ahead: not 0 where the set is the side ahead.
+        deep: which pixels are asked for; others get 0.
+        behind: float64, the best logit of the side behind.
+    """
+    level = tl.full([BLOCK], 0, tl.float64)
+    number = tl.full([BLOCK], -1.0, tl.float64)
+    rising = deep
+    moving = tl.sum(rising.to(tl.int32))
+    while moving > 0:
+        total = tl.full([BLOCK], 0, tl.float64)
+        above = tl.full([BLOCK], 0, tl.float64)
+        for k in range(CLASSES):
+            v = _logits(place + k * z_class, rising, WIDE)
+            gap = v.to(tl.float64) - behind
+            hit = rising & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+            total = tl.where(hit, total + gap, total)
+            above = tl.where(hit, above + 1.0, above)
+        # A pixel whose level has as many above it as before is done.
+        rising = rising & (above != number)
+        number = tl.where(rising, above, number)
+        raised = total / (above + 1.0)
+        level = tl.where(rising & (raised > level), raised, level)
+        moving = tl.sum(rising.to(tl.int32))
+    cost = level * level
+    for k in range(CLASSES):
+        v = _logits(place + k * z_class, deep, WIDE)
+        gap = v.to(tl.float64) - behind
+        hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
+        cost = tl.where(hit, cost + (gap - level) * (gap - level), cost)
+    return cost
+
+
+@triton.jit
+def _store_logits(place: tl.tensor, value: tl.tensor, live: tl.tensor) -> None:
+    """Store what `_logits` loaded in the dtype it had, exactly."""
+    if place.dtype.element_ty == tl.int16:
+        tl.store(place, (value.to(tl.int32, bitcast=True) >> 16).to(tl.int16), mask=live)
+    else:
+        tl.store(place, value.to(place.dtype.element_ty), mask=live)
+
+
 if INTERPRETED:
     # The interpreter prepares the whole language anew for every call of a compiled function.
     _bucket, _edge, _units, _logits = _bucket.fn, _edge.fn, _units.fn, _logits.fn
+    _level_squares, _store_logits = _level_squares.fn, _store_logits.fn
 
 
 @triton.jit
@@ -529,8 +591,7 @@ def read_class(
 ) -> None:
     """Write what flipping each pixel costs: +value to leave the class set (TP), -value to enter it (TN), else NaN.
 
-    Water filling reads the pixel's logits again for every step of its level; they are in the cache by then. Sums run
-    in class order as everywhere (MATH.md section 6); launch it with `enable_fp_fusion=False`.
+    Launch it with `enable_fp_fusion=False`.
 
     Args:
         z, labels, ignore: as in `read_pixels`.
@@ -592,29 +653,7 @@ def read_class(
             deep = squared
             if ALONE:
                 deep = deep & enters
-            level = tl.full([BLOCK], 0, tl.float64)
-            number = tl.full([BLOCK], -1.0, tl.float64)
-            moving = tl.sum(deep.to(tl.int32))
-            while moving > 0:
-                total = tl.full([BLOCK], 0, tl.float64)
-                above = tl.full([BLOCK], 0, tl.float64)
-                for k in range(CLASSES):
-                    v = _logits(place + k * z_class, deep, WIDE)
-                    gap = v.to(tl.float64) - behind
-                    hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
-                    total = tl.where(hit, total + gap, total)
-                    above = tl.where(hit, above + 1.0, above)
-                changed = deep & (above != number)
-                number = tl.where(changed, above, number)
-                raised = total / (above + 1.0)
-                level = tl.where(changed & (raised > level), raised, level)
-                moving = tl.sum(changed.to(tl.int32))
-            cost = level * level
-            for k in range(CLASSES):
-                v = _logits(place + k * z_class, deep, WIDE)
-                gap = v.to(tl.float64) - behind
-                hit = deep & ((tl.load(inside + k) != 0) == (ahead != 0)) & (gap > level)
-                cost = tl.where(hit, cost + (gap - level) * (gap - level), cost)
+            cost = _level_squares(place, z_class, inside, ahead, deep, behind, CLASSES, WIDE, BLOCK)
             d = tl.where(deep, cost * SAFE, d)
     d = d * charged
     value = tl.where(leaves, d, tl.where(enters, d * -1.0, float("nan")))
@@ -626,3 +665,252 @@ def read_class(
     tl.atomic_add(counts + image * 5 + 2, tl.sum(false_out.to(tl.int64)), sem="relaxed")
     tl.atomic_add(counts + image * 5 + 3, tl.sum(enters.to(tl.int64)), sem="relaxed")
     tl.atomic_add(counts + image * 5 + 4, tl.sum(bad), sem="relaxed")
+
+
+@triton.jit
+def rank_pixels(
+    z: tl.tensor,
+    z_image: tl.tensor,
+    z_class: tl.tensor,
+    z_row: tl.tensor,
+    z_column: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    best: tl.tensor,
+    bad: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    FLAT: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Read a batch of logits once and write the two largest of each pixel and the first class that has the largest.
+
+    Args:
+        z: [B, K, H, W] logits, K >= 2, as in `read_pixels`; FLAT and WIDE too.
+        first: [B, P], dtype of z, overwritten with the largest.
+        second: as `first`, overwritten with the second largest; equal where they tie.
+        best: an integer dtype that holds K, [B, P], overwritten: the first class that has the largest.
+        bad: int64 [B], added to: non-finite logits.
+    """
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    if FLAT:
+        place = z + image * z_image + at * z_column
+    else:
+        place = z + image * z_image + (at // width) * z_row + (at % width) * z_column
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    one = tl.full([BLOCK], float("-inf"), dtype)
+    two = tl.full([BLOCK], float("-inf"), dtype)
+    which = tl.full([BLOCK], 0, tl.int32)
+    seen = tl.full([BLOCK], 0, tl.int64)
+    for k in range(CLASSES):
+        v = _logits(place + k * z_class, live, WIDE)
+        seen += tl.where(tl.abs(v) < float("inf"), 0, 1)
+        ahead = v > one
+        two = tl.where(ahead, one, tl.where(v > two, v, two))
+        which = tl.where(ahead, k, which)
+        one = tl.where(ahead, v, one)
+    out = image * pixels + at
+    _store_logits(first + out, one, live)
+    _store_logits(second + out, two, live)
+    tl.store(best + out, which.to(best.dtype.element_ty), mask=live)
+    tl.atomic_add(bad + image, tl.sum(seen), sem="relaxed")
+
+
+@triton.jit
+def narrow_labels(
+    labels: tl.tensor,
+    y_image: tl.tensor,
+    y_row: tl.tensor,
+    y_column: tl.tensor,
+    ignore: tl.tensor,
+    out: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    IGNORING: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write labels in few bytes, and CLASSES where a pixel does not count.
+
+    Args:
+        labels, ignore: as in `read_pixels`; IGNORING too.
+        out: an integer dtype that holds CLASSES, [B, P], overwritten.
+    """
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    label = tl.load(labels + image * y_image + (at // width) * y_row + (at % width) * y_column, mask=live, other=-1)
+    counted = (label >= 0) & (label < CLASSES)
+    if IGNORING:
+        counted = counted & (label != ignore)
+    tl.store(out + image * pixels + at, tl.where(counted, label, CLASSES).to(out.dtype.element_ty), mask=live)
+
+
+@triton.jit
+def read_class_ranked(
+    z: tl.tensor,
+    plane: tl.tensor,
+    z_image: tl.tensor,
+    z_class: tl.tensor,
+    z_row: tl.tensor,
+    z_column: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    best: tl.tensor,
+    labels: tl.tensor,
+    k: tl.tensor,
+    share: tl.tensor,
+    prices: tl.tensor,
+    histogram: tl.tensor,
+    counts: tl.tensor,
+    width: tl.tensor,
+    pixels: tl.tensor,
+    CLASSES: tl.constexpr,
+    LEAVE_SQUARED: tl.constexpr,
+    ENTER_SQUARED: tl.constexpr,
+    WHOLE_WHEN_WRONG: tl.constexpr,
+    WIDE: tl.constexpr,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write what flipping each pixel of one class costs at least, from its ranks and the class's own logit.
+
+    Leaving is exact, and so is entering unless ENTER_SQUARED, where it is the pair bound and `price_class` gives the
+    distance. A logit is read where a pixel can enter, the second largest where it can leave.
+
+    Args:
+        z: [B, K, H, W] logits, K >= 2, as in `read_pixels`.
+        plane: the same from class k on.
+        first, second, best: [B, P], from `rank_pixels`.
+        labels: [B, P], from `narrow_labels`.
+        k: the class.
+        share, LEAVE_SQUARED, ENTER_SQUARED, WHOLE_WHEN_WRONG: as in `read_class`.
+        prices: float64 [B, P], overwritten: +price to leave (TP), -price to enter (TN), else NaN; the sign bit tells
+            the list, also of 0.
+        histogram: int32 [B, 2, BUCKETS], added to: leave items, enter items.
+        counts: int64 [B, 4], added to: TP, FP, FN, TN.
+    """
+    BUCKETS: tl.constexpr = OCTAVES << BITS
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = at < pixels
+    rank = image * pixels + at
+    pixel = image * z_image + (at // width) * z_row + (at % width) * z_column
+    label = tl.load(labels + rank, mask=live, other=CLASSES).to(tl.int32)
+    leader = tl.load(best + rank, mask=live, other=0).to(tl.int32)
+    counted = label < CLASSES
+    mine = label == k
+    ahead = leader == k
+    leaves = counted & mine & ahead
+    enters = counted & (mine == 0) & (ahead == 0)
+    one = _logits(first + rank, leaves | enters, WIDE)
+    two = _logits(second + rank, leaves, WIDE)
+    own = _logits(plane + pixel, enters, WIDE)
+    # A difference of zeros may be -0; its sign is to tell the list.
+    d = tl.abs(one.to(tl.float64) - tl.where(leaves, two, own).to(tl.float64))
+    charged = tl.full([BLOCK], 0, tl.float64) + tl.load(share)
+    if WHOLE_WHEN_WRONG:
+        # The label's logit can be the largest without being the first of them.
+        wrong = enters & (leader != label)
+        at_label = _logits(z + pixel + tl.where(wrong, label, 0).to(tl.int64) * z_class, wrong, WIDE)
+        charged = tl.where(wrong & (at_label != one), 1.0, charged)
+    if ENTER_SQUARED:
+        squared = enters
+        if LEAVE_SQUARED:
+            squared = squared | leaves
+        d = tl.where(squared, d * d * 0.5 * SAFE, d)
+    d = d * charged
+    tl.store(prices + rank, tl.where(leaves, d, tl.where(enters, d * -1.0, float("nan"))), mask=live)
+    bucket = _bucket(d.to(tl.int64, bitcast=True), BITS)
+    ones = tl.full([BLOCK], 1, tl.int32)
+    row = histogram + (image * 2 + enters.to(tl.int64)) * BUCKETS
+    tl.atomic_add(row + bucket, ones, mask=leaves | enters, sem="relaxed")
+    tl.atomic_add(counts + image * 4, tl.sum(leaves.to(tl.int64)), sem="relaxed")
+    false_in = counted & (mine == 0) & ahead
+    false_out = counted & mine & (ahead == 0)
+    tl.atomic_add(counts + image * 4 + 1, tl.sum(false_in.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 4 + 2, tl.sum(false_out.to(tl.int64)), sem="relaxed")
+    tl.atomic_add(counts + image * 4 + 3, tl.sum(enters.to(tl.int64)), sem="relaxed")
+
+
+@triton.jit
+def collect_class(
+    prices: tl.tensor,
+    leave_end: tl.tensor,
+    enter_end: tl.tensor,
+    cursors: tl.tensor,
+    items: tl.tensor,
+    where: tl.tensor,
+    pixels: tl.tensor,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Gather the items of one image in the buckets before the ends, each block's side by side.
+
+    Args:
+        prices: float64 [P], of this image, from `read_class_ranked`.
+        leave_end, enter_end: the first bucket left out.
+        cursors: int32 [2], where leave and enter items begin; added to.
+        items: float64, overwritten with prices, all positive.
+        where: int32, overwritten with the pixel of each.
+    """
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    signed = tl.load(prices + at, mask=at < pixels, other=float("nan"))
+    price = tl.abs(signed)
+    bucket = _bucket(price.to(tl.int64, bitcast=True), BITS)
+    entering = signed.to(tl.int64, bitcast=True) < 0
+    for side in range(2):
+        end = tl.where(side == 0, leave_end, enter_end)
+        within = (signed == signed) & (entering == (side == 1)) & (bucket < end)
+        nth = tl.cumsum(within.to(tl.int32), 0)
+        begin = tl.atomic_add(cursors + side, tl.sum(within.to(tl.int32)), sem="relaxed")
+        tl.store(items + begin + nth - 1, price, mask=within)
+        tl.store(where + begin + nth - 1, at.to(tl.int32), mask=within)
+
+
+@triton.jit
+def price_class(
+    z: tl.tensor,
+    plane: tl.tensor,
+    z_class: tl.tensor,
+    z_row: tl.tensor,
+    z_column: tl.tensor,
+    first: tl.tensor,
+    labels: tl.tensor,
+    inside: tl.tensor,
+    share: tl.tensor,
+    where: tl.tensor,
+    items: tl.tensor,
+    width: tl.tensor,
+    number: tl.tensor,
+    CLASSES: tl.constexpr,
+    WHOLE_WHEN_WRONG: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write what it costs some pixels of an image to enter class k, by water filling over all classes.
+
+    Args:
+        z, plane, first, labels: of this image, as in `read_class_ranked`; share and WHOLE_WHEN_WRONG too.
+        inside: int32 [K], 1 for class k alone.
+        where: int32 [number], the pixels.
+        items: float64 [number], overwritten.
+    """
+    nth = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    asked = nth < number
+    at = tl.load(where + nth, mask=asked, other=0).to(tl.int64)
+    pixel = (at // width) * z_row + (at % width) * z_column
+    behind = _logits(plane + pixel, asked, WIDE).to(tl.float64)
+    charged = tl.full([BLOCK], 0, tl.float64) + tl.load(share)
+    if WHOLE_WHEN_WRONG:
+        label = tl.load(labels + at, mask=asked, other=0).to(tl.int64)
+        one = _logits(first + at, asked, WIDE)
+        at_label = _logits(z + pixel + label * z_class, asked, WIDE)
+        charged = tl.where(at_label != one, 1.0, charged)
+    ahead = tl.full([BLOCK], 0, tl.int32)
+    cost = _level_squares(z + pixel, z_class, inside, ahead, asked, behind, CLASSES, WIDE, BLOCK)
+    tl.store(items + nth, cost * SAFE * charged, mask=asked)

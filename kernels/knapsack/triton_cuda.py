@@ -21,18 +21,20 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from robspec import arrays
 from robspec.arrays import Array
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, squared_lists
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, _triton_launch
 from robspec.kernels.knapsack.budget import Budget, grid_bits, round_down
 from robspec.kernels.knapsack.reference import item_cost
 from robspec.kernels.knapsack.search import largest_certifying, largest_certifying_each
+
+if TYPE_CHECKING:
+    from robspec.kernels.knapsack._triton_classes import ClassSet, SingleClass
 
 CANDIDATES = 64
 """Radii tried in one launch."""
@@ -42,43 +44,8 @@ INTERPRETED_TOGETHER = (16, 16384)
 """The same in the interpreter, where one program does as much as it can."""
 _TILE = 128
 """Pixels a program of `spend` works on at once; a tile holds this many times `CANDIDATES` costs."""
-_CLASS_TILE = 512
-"""Pixels a program of `read_class` works on at once: with 1024 float64 logits do not fit a thread's registers."""
 _LISTED = 512
 """Listed pixels of one program of `add_below`: one warp, so that its sums need no shared memory and no barrier."""
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _scratch(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Memory that a kernel overwrites before anything reads it."""
-    return torch.empty(shape, dtype=dtype, device=device)
-
-
-def _launch(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
-    """Start a kernel, fused multiply-adds off; the interpreter's float64 may overflow to infinity, as the GPU's."""
-    from robspec.kernels.knapsack import _triton_kernels
-
-    kernel = getattr(_triton_kernels, name)
-    if _triton_kernels.INTERPRETED:
-        with np.errstate(all="ignore"):
-            kernel[grid](*arguments, **constants)
-    else:
-        kernel[grid](*arguments, **constants, enable_fp_fusion=False)
-
-
-def _on_device(batch: LogitsBatch) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
-    """Bring logits and labels to the device, with the labels' strides; no labels become one that is never read."""
-    device = _device()
-    logits = arrays.tensor(batch.logits).detach().to(device)
-    if logits.dtype is torch.bfloat16:
-        logits = logits.view(torch.int16)
-    if batch.labels is None:
-        return logits, torch.zeros(1, dtype=torch.int64, device=device), (0, 0, 0)
-    labels = arrays.tensor(batch.labels).detach().to(device)
-    return logits, labels, labels.stride()
 
 
 class TritonPrepared:
@@ -106,13 +73,14 @@ class TritonPrepared:
         self._buckets = _triton_kernels.OCTAVES.value << bits
         self._group, chunk = INTERPRETED_TOGETHER if _triton_kernels.INTERPRETED else TOGETHER
         self._chunk = min(self._buckets, chunk)
-        logits, labels, label_strides = _on_device(batch)
+        logits = _triton_launch.logits_on_device(batch.logits)
+        labels, label_strides = _triton_launch.labels_on_device(batch.labels)
         self._device = logits.device
-        self._margins = _scratch((b, self.pixels), torch.float64, self._device)
+        self._margins = _triton_launch.scratch((b, self.pixels), torch.float64, self._device)
         self._histogram = torch.zeros((b, self._buckets), dtype=torch.int32, device=self._device)
         self._counts = torch.zeros((b, 3), dtype=torch.int64, device=self._device)
         self._labelled = batch.labels is not None
-        _launch(
+        _triton_launch.launch(
             "read_pixels",
             (-(-self.pixels // block), b),
             logits,
@@ -267,14 +235,14 @@ class TritonPrepared:
         listing = int((kinds > 0).sum(axis=1).max()) > self._many
         k, s, m = (torch.from_numpy(a).to(on, non_blocking=True) for a in (kinds, scales, limits))
         needed = torch.zeros((b, self._buckets), dtype=torch.int32, device=on)
-        places = _scratch((b, self._buckets), torch.int32, on)
-        cursors = _scratch((b, self._buckets), torch.int32, on)
-        indices = _scratch((b, self.pixels), torch.int32, on)
-        state = _scratch((5, b * asks), torch.int64, on)
-        answers = _scratch((3, b * asks), torch.int64, on)
+        places = _triton_launch.scratch((b, self._buckets), torch.int32, on)
+        cursors = _triton_launch.scratch((b, self._buckets), torch.int32, on)
+        indices = _triton_launch.scratch((b, self.pixels), torch.int32, on)
+        state = _triton_launch.scratch((5, b * asks), torch.int64, on)
+        answers = _triton_launch.scratch((3, b * asks), torch.int64, on)
         sizes = {"BITS": self._bits, "CHUNK": self._chunk}
         tiles = {"BITS": self._bits, "BLOCK": self._block}
-        _launch(
+        _triton_launch.launch(
             "bracket",
             (b, -(-asks // self._group)),
             *(self._histogram, k, s, m, needed, state, asks),
@@ -282,9 +250,9 @@ class TritonPrepared:
             GROUP=self._group,
             **sizes,
         )
-        _launch("offsets", (b,), self._histogram, needed, places, cursors, **sizes)
+        _triton_launch.launch("offsets", (b,), self._histogram, needed, places, cursors, **sizes)
         blocks = -(-self.pixels // self._block)
-        _launch(
+        _triton_launch.launch(
             "below",
             (blocks, b),
             *(self._margins, needed, cursors, indices, k, s, state, self.pixels, asks),
@@ -294,7 +262,7 @@ class TritonPrepared:
         listed = min(self._block, _LISTED)
         for exponent in (1, 2):
             if listing and (kinds == exponent).any():
-                _launch(
+                _triton_launch.launch(
                     "add_below",
                     (-(-self.pixels // listed), b),
                     *(self._margins, places, indices, k, s, state, self.pixels, asks),
@@ -303,7 +271,7 @@ class TritonPrepared:
                     BLOCK=listed,
                     num_warps=1,
                 )
-        _launch(
+        _triton_launch.launch(
             "finish",
             (b, asks),
             *(self._margins, self._histogram, places, indices, k, s, m, state, answers, self.pixels, asks),
@@ -316,7 +284,7 @@ class TritonPrepared:
         b, targets, candidates = scales.shape
         sums = torch.zeros((b, targets, candidates), dtype=torch.int64, device=self._device)
         tile = min(self._block, _TILE)
-        _launch(
+        _triton_launch.launch(
             "spend",
             (-(-self.pixels // tile), b),
             *(self._margins, edges, torch.from_numpy(scales).to(self._device), limit, sums, self.pixels, targets),
@@ -326,92 +294,6 @@ class TritonPrepared:
         )
         result: IntArray = sums.cpu().numpy()
         return result
-
-
-class TritonOneClass:
-    """Signed items of a batch on the device, float64 [B, P]: leave items positive, enter items negative.
-
-    Args:
-        batch: what to read.
-        block: pixels of one program; no answer depends on it.
-    """
-
-    backend = "triton"
-
-    def __init__(self, batch: LogitsBatch, block: int) -> None:
-        b, k, h, w = batch.logits.shape
-        self.pixels = h * w
-        self.single = k == 1
-        self.leave_squared, self.enter_squared = squared_lists(batch)
-        logits, labels, label_strides = _on_device(batch)
-        device = logits.device
-        inside = torch.zeros(max(k, 2), dtype=torch.int32)
-        inside[list(batch.inside)] = 1
-        self._items = _scratch((b, self.pixels), torch.float64, device)
-        self._counts = torch.zeros((b, 5), dtype=torch.int64, device=device)
-        tile = min(block, _CLASS_TILE)
-        _launch(
-            "read_class",
-            (-(-self.pixels // tile), b),
-            logits,
-            *logits.stride(),
-            labels,
-            *label_strides,
-            0 if batch.ignore is None else batch.ignore,
-            inside.to(device),
-            torch.tensor([batch.share], dtype=torch.float64, device=device),
-            self._items,
-            self._counts,
-            w,
-            self.pixels,
-            CLASSES=k,
-            IGNORING=batch.ignore is not None,
-            LEAVE_SQUARED=self.leave_squared,
-            ENTER_SQUARED=self.enter_squared,
-            ALONE=len(batch.inside) == 1,
-            WHOLE_WHEN_WRONG=batch.whole_when_wrong and batch.share != 1.0,
-            WIDE=logits.dtype is torch.float64,
-            BLOCK=tile,
-        )
-
-    @cached_property
-    def _totals(self) -> IntArray:
-        totals: IntArray = self._counts.cpu().numpy()
-        return totals
-
-    @cached_property
-    def tp(self) -> IntArray:
-        """See `OneClass`; reading it waits for the device, as for the other counts."""
-        return self._totals[:, 0]
-
-    @cached_property
-    def fp(self) -> IntArray:
-        """See `OneClass`."""
-        return self._totals[:, 1]
-
-    @cached_property
-    def fn(self) -> IntArray:
-        """See `OneClass`."""
-        return self._totals[:, 2]
-
-    @cached_property
-    def tn(self) -> IntArray:
-        """See `OneClass`."""
-        return self._totals[:, 3]
-
-    @cached_property
-    def finite(self) -> npt.NDArray[np.bool_]:
-        """See `OneClass`."""
-        finite: npt.NDArray[np.bool_] = self._totals[:, 4] == 0
-        return finite
-
-    def lists(
-        self, image: int, leave: Budget | None = None, enter: Budget | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """See `OneClass.lists`: whole; this image alone is sorted, on the device."""
-        row: FloatArray = torch.sort(self._items[image]).values.cpu().numpy()
-        enters, leaves = int(self.tn[image]), int(self.tp[image])
-        return row[enters : enters + leaves], -row[:enters][::-1]
 
 
 class TritonBackend:
@@ -450,12 +332,17 @@ class TritonBackend:
         """See `Backend.prepare`."""
         return TritonPrepared(batch, self._block, self._bits, self._many)
 
-    def prepare_class(self, batch: LogitsBatch) -> TritonOneClass:
+    def prepare_class(self, batch: LogitsBatch) -> SingleClass | ClassSet:
         """See `Backend.prepare_class`."""
-        return TritonOneClass(batch, self._block)
+        from robspec.kernels.knapsack._triton_classes import prepare_class
 
-    def rank(self, logits: Array) -> None:
-        """See `Backend.rank`: nothing is shared."""
+        return prepare_class(batch, self._block)
+
+    def rank(self, logits: Array) -> object:
+        """See `Backend.rank`."""
+        from robspec.kernels.knapsack._triton_classes import Ranked
+
+        return Ranked(logits, self._block) if logits.shape[1] > 1 else None
 
 
 BACKEND = TritonBackend()

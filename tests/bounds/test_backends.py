@@ -15,6 +15,7 @@ from robspec.kernels.knapsack import backends
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
 from tests.bounds.language import metric
+from tests.kernels.available import TRITON
 
 K = 5
 METRICS = ["iou[c1]", "dice[c0, c3]", "recall[c2]", "fpr[c4]", "mean_iou", "mean_dice", "frequency_weighted_iou"]
@@ -48,6 +49,20 @@ def test_the_fast_backend_answers_as_the_reference_does(text: str, norm: Norm) -
         answers.append(
             (bound.worst_case(BUDGETS), bound.radius(gammas, strict=False), bound.worst_case(BUDGETS[3:5]))
         )
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.skipif(not TRITON, reason="triton cannot run here")
+@pytest.mark.parametrize("norm", [L1, L2, LINF], ids=str)
+def test_mean_iou_on_triton_answers_as_on_the_reference(norm: Norm) -> None:
+    """One ranking of the logits serves all classes, and lists grow from budget to budget."""
+    constant = Constant(Fraction(5, 4), norm, norm, ConstantStatus.PROVED)
+    logits, labels = scene(3)
+    answers = []
+    for backend in (*TRITON, backends()["reference"]):
+        bound = open_bound(metric("mean_iou", K), Context(backend, logits, labels, 255), constant)
+        gammas = [(None if h is None else h * Fraction(9, 10), None) for h in bound.clean()]
+        answers.append([bound.worst_case([budget]) for budget in BUDGETS] + [bound.radius(gammas, strict=False)])
     assert answers[0] == answers[1]
 
 

@@ -155,6 +155,13 @@ def test_triton_equals_the_reference(batch: LogitsBatch) -> None:
     assert_equal(batch, TRITON)
 
 
+@settings(phases=UNTRACED, max_examples=FEW)
+@given(batches(), st.fractions(0, 200, max_denominator=50))
+def test_triton_on_ranked_logits_reaches_as_far_as_the_budget(batch: LogitsBatch, eps: Fraction) -> None:
+    squared = batch.water or batch.share != 1.0
+    assert_reaches(batch, [(eps, q) for q in ([Fraction(2)] if squared else [Fraction(1), None])], TRITON)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 @pytest.mark.parametrize("inside", [(0,), (1, 3), (0, 2, 4, 5)])
 def test_larger_images_and_strides(layout: str, inside: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robspec.kernels.knapsack import Items, LogitsBatch, triton_cuda
+from robspec.kernels.knapsack import Items, LogitsBatch, _triton_launch, triton_cuda
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.triton_cuda import TritonBackend
 from robspec.models.loading import load
@@ -122,7 +122,7 @@ def test_scratch_is_written_before_it_is_read(
         fill = poison if dtype.is_floating_point else 7 if poison == 1.0 else -(2**30)
         return torch.full(shape, fill, dtype=dtype, device=device)
 
-    monkeypatch.setattr(triton_cuda, "_scratch", poisoned)
+    monkeypatch.setattr(_triton_launch, "scratch", poisoned)
     backend = TritonBackend(block=256, bits=3, many=many)
     assert answers(backend, batch) == truth
     assert set(made) == {torch.float64, torch.int64, torch.int32}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from robspec.kernels.knapsack import Items, LogitsBatch, _triton_kernels, triton_cuda
+from robspec.kernels.knapsack import Items, LogitsBatch, _triton_kernels, _triton_launch, triton_cuda
 from robspec.kernels.knapsack.budget import Budget
 from tests.kernels.available import TRITON
 
@@ -25,6 +26,7 @@ POINTERS = {
     torch.int16: "*i16",
     torch.int32: "*i32",
     torch.int64: "*i64",
+    torch.uint8: "*u8",
 }
 
 
@@ -48,7 +50,7 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds_or_spills(
 ) -> None:
     """Only multiplications follow the subtraction, so nothing can contract into a fused multiply-add."""
     launches: dict[str, dict[str, Any]] = {}
-    interpreted = triton_cuda._launch
+    interpreted = _triton_launch.launch
 
     def recorded(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
         given = {k: GPU_SIZES.get(k, v) for k, v in constants.items()}
@@ -56,7 +58,7 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds_or_spills(
         launches[json.dumps(entry)] = entry
         interpreted(name, grid, *arguments, **constants)
 
-    monkeypatch.setattr(triton_cuda, "_launch", recorded)
+    monkeypatch.setattr(_triton_launch, "launch", recorded)
     labels = torch.randint(0, 3, (1, 6, 7))
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         logits = torch.randn(1, 3, 6, 7).to(dtype)
@@ -71,7 +73,9 @@ def test_every_launch_compiles_for_a_gpu_without_fused_multiply_adds_or_spills(
                 logits, labels, Items.CLASS, inside=(1,), water=True, share=share, whole_when_wrong=share != 1.0
             )
             _ = triton_cuda.BACKEND.prepare_class(batch).tp
+            triton_cuda.BACKEND.prepare_class(replace(batch, ranked=triton_cuda.BACKEND.rank(logits))).lists(0)
     names = {"read_pixels", "below", "add_below", "finish", "spend", "read_class"}
+    names |= {"rank_pixels", "narrow_labels", "read_class_ranked", "collect_class", "price_class"}
     assert {e["kernel"] for e in launches.values()} >= names
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(

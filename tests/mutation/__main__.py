@@ -60,7 +60,7 @@ TESTS = {
     ],
 }
 """What tests each part; errors and everything beyond a part have tests of their own, which would notice more."""
-SKIPPED = ["_jit.py", "_triton_kernels.py", "triton_cuda.py"]
+SKIPPED = ["_jit.py", "_triton_classes.py", "_triton_kernels.py", "_triton_launch.py", "triton_cuda.py"]
 """Compiling, which is off, and Triton, whose kernels are read from their source text."""
 WORK = Path("build/mutants")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.mutation.changes import copied, difference
 
 KERNELS = Path("kernels/knapsack/_triton_kernels.py")
-TESTS = ["tests/kernels/test_triton.py", "tests/kernels/test_knapsack.py", "tests/kernels/test_one_class.py"]
+TESTS = [f"tests/kernels/test_{name}.py" for name in ("triton", "triton_ranked", "knapsack", "one_class")]
 WORK = Path("build/mutants/triton")
 DECORATOR = "@triton.jit\n"
 LIMIT = 300.0
