@@ -33,13 +33,13 @@ finally:
 CHANGING = """
 import shutil
 from robspec.session import check
-opened, calls = check.open_session, []
-def opening(program, model, *rest, **given):
+reopened, calls = check.reopened, []
+def reopening(opening, program, model, *rest, **given):
     calls.append(model)
     if len(calls) == 2:
         shutil.copy("other.pt2", model)
-    return opened(program, model, *rest, **given)
-check.open_session = opening
+    return reopened(opening, program, model, *rest, **given)
+check.reopened = reopening
 """
 """Another file takes the model's place between the first data set and the second."""
 ASKED = {
