@@ -23,9 +23,9 @@ from robspec.kernels.coarse import ClassBatch
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation, matrix
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
+from tests.bounds.grids import upsampling
 from tests.bounds.language import metric
 from tests.kernels.test_coarse import least_energy, lines
 
@@ -122,14 +122,7 @@ class Problem:
             ("nearest", (2, 2), (2, 4)),
             ("bilinear", (1, 4), (1, 9)),
         ][seed % 4]
-        made = [
-            [{o * a // b: F(1)} for o in range(b)]
-            if kind == "nearest"
-            else [dict(r) for r in interpolation(a, b, kind == "aligned", None)]
-            for a, b in zip((h, w), sides, strict=True)
-        ]
-        self.grid = Grid(*(Axis.of(rows, a) for rows, a in zip(made, (h, w), strict=True)))
-        self.u = np.kron(matrix(made[0], h).numpy(), matrix(made[1], w).numpy())
+        self.grid, self.u = upsampling(kind, (h, w), sides)
         self.single = seed % 3 == 0
         self.low = np.round(dice.normal(size=(1 if self.single else 2, h * w)) * 8) / 8
         self.margins = (self.low[-1] - (0 if self.single else self.low[0])) @ self.u.T

@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 
 from robspec.bounds.context import Coarse, Context
 from robspec.ir.types import Degraded, Property, RadiusQuery, WorstCaseQuery
-from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
-from robspec.lipschitz.tail import interpolation, matrix
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
 from robspec.verify.arithmetic import asked, bare, lessened
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator
 from robspec.verify.result import ImageResult
+from tests.bounds.grids import upsampling
 from tests.kernels.test_coarse import least_energy
 from tests.verify.test_arithmetic import TEXT, compiled
 
@@ -80,14 +79,7 @@ class Problem:
             ("nearest", (2, 2), (2, 4)),
             ("bilinear", (1, 4), (1, 8)),
         ][seed % 4]
-        lines = [
-            [{o * a // b: F(1)} for o in range(b)]
-            if kind == "nearest"
-            else [dict(r) for r in interpolation(a, b, kind == "aligned", None)]
-            for a, b in zip((h, w), sides, strict=True)
-        ]
-        self.grid = Grid(*(Axis.of(rows, a) for rows, a in zip(lines, (h, w), strict=True)))
-        self.u = np.kron(matrix(lines[0], h).numpy(), matrix(lines[1], w).numpy())
+        self.grid, self.u = upsampling(kind, (h, w), sides)
         self.low = np.round(dice.normal(size=(2, h * w)) * 8) / 8
         self.margins = (self.low[1] - self.low[0]) @ self.u.T
         self.predicted = (self.margins > 0).astype(np.int64)
