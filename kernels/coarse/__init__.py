@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias
 from robspec import arrays
 from robspec.arrays import Array
 from robspec.kernels.coarse.grid import Grid
+from robspec.kernels.coarse.shares import Reached, Shared
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, Prepared
 from robspec.kernels.knapsack.budget import Budget
 
@@ -87,6 +88,7 @@ class CoarsePrepared(Protocol):
         backend: the name of the backend that holds it.
         pixels: pixels of one image.
         single: True for a single-logit head.
+        grid: what pixels are made of.
         items: int64[B], how many pixels can be flipped.
         predicted: bool[B, K or 2], which classes are predicted somewhere.
     """
@@ -94,6 +96,7 @@ class CoarsePrepared(Protocol):
     backend: str
     pixels: int
     single: bool
+    grid: Grid
     items: IntArray
     predicted: BoolArray
 
@@ -117,6 +120,25 @@ class CoarsePrepared(Protocol):
 
     def flips_of(self, image: int, budget: Budget) -> int:
         """Bound how many pixels of one image a budget can flip; see `flips`."""
+        ...
+
+    def reached(self, image: int, budget: Budget) -> Reached:
+        """List the items of one image that a budget could pay for by itself.
+
+        Args:
+            image: which one.
+            budget: of the coarse logits in l2, with exponent 2.
+        """
+        ...
+
+    def shared(self, reached: Reached, parts: IntArray, top: Budget) -> Shared:
+        """Price items at given parts of their nodes.
+
+        Args:
+            reached: as `reached` gives them.
+            parts: as `shares.divided` gives them.
+            top: the budget that they were looked for with.
+        """
         ...
 
 
@@ -207,6 +229,6 @@ def to_compile(backend: str) -> bool:
     if backend == "reference":
         return False
     from robspec.kernels import _jit
-    from robspec.kernels.coarse import _cells, _open
+    from robspec.kernels.coarse import _cells, _open, _shares
 
-    return _jit.to_compile(_open.look, _open.survey, _open.unfold, _cells.choose)
+    return _jit.to_compile(_open.look, _open.survey, _open.unfold, _cells.choose, _shares.divide)

@@ -19,6 +19,7 @@ from robspec.kernels._threads import share
 from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse._slopes import Table, enclosed, flips_at
 from robspec.kernels.coarse.layout import Layout, layout_of
+from robspec.kernels.coarse.shares import CpuShared, Reached
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items
 from robspec.kernels.knapsack._views import NO_LABEL
 from robspec.kernels.knapsack.budget import Budget, costs
@@ -33,7 +34,7 @@ class CpuCoarse:
     def __init__(self, batch: CoarseBatch) -> None:
         b, k, _, _ = batch.logits.shape
         height, width = batch.grid.shape
-        self.pixels, self.single = height * width, k == 1
+        self.pixels, self.single, self.grid = height * width, k == 1, batch.grid
         wide = arrays.doubles(batch.logits)
         maps, nodes = (np.ascontiguousarray(layout) for layout in (wide, wide.transpose(0, 2, 3, 1)))
         labels = [np.empty((0, 0), np.int64)] * b
@@ -58,6 +59,14 @@ class CpuCoarse:
     def flips_of(self, image: int, budget: Budget) -> int:
         """See `CoarsePrepared.flips_of`."""
         return self._images[image].flips(budget)
+
+    def reached(self, image: int, budget: Budget) -> Reached:
+        """See `CoarsePrepared.reached`."""
+        return self._images[image].reached(budget)
+
+    def shared(self, reached: Reached, parts: IntArray, top: Budget) -> CpuShared:
+        """See `CoarsePrepared.shared`."""
+        return CpuShared(reached, self.grid, parts, top)
 
 
 class _Image:
@@ -104,6 +113,7 @@ class _Image:
             self.items, self.valid = int(sizes[decided >= 0].sum()), self.pixels
         self._tables: list[Table] = []
         self._margins: FloatArray = np.empty((len(self._floors), layout.size))
+        self._cells: IntArray = np.empty(len(self._floors), np.int64)
         self._number = 0
         self._histogram: IntArray = np.zeros(_margins.BUCKETS, np.int64)
         self._prepared: CpuPrepared | None = None
@@ -154,6 +164,7 @@ class _Image:
             met,
         )
         self._closed[cells] = False
+        self._cells[self._number : self._number + len(cells)] = cells
         self._tables.append(Table(keys, np.repeat(np.arange(colours), blocks)))
         self._number += len(cells)
         self._histogram = self._histogram + histogram.sum(axis=0, dtype=np.int64)
@@ -202,6 +213,31 @@ class _Image:
                 some = np.flatnonzero(may & (of == colour))
                 chosen.append(self._lowest(units, some, int(prices.left[colour])))
             self._open(np.sort(np.concatenate(chosen)))
+
+    def reached(self, budget: Budget) -> Reached:
+        """List what a budget may pay for; every cell that it may reach is open then."""
+        from robspec.kernels.coarse import _reach
+
+        self._open(np.flatnonzero(self._closed & (costs(self._floors, budget) <= budget.limit)))
+        cells, layout = self._cells[: self._number], self._layout
+        order = np.argsort(cells)
+        counts, size = np.empty(len(cells), np.int64), len(cells) * layout.size
+        found, slots = np.empty(size), np.empty(size, np.int64)
+        given = (layout.inverse_down, layout.inverse_along, budget.scale, budget.limit)
+        number = int(_reach.reach(self._margins, cells, order, *given, counts, found, slots))
+        there = np.flatnonzero(counts)
+        named = cells[order[there]]
+        r, c = np.divmod(named, len(layout.columns.first))
+        down, along = np.divmod(slots[:number], layout.columns.most)
+        sizes = counts[there]
+        return Reached(
+            found[:number],
+            np.repeat(layout.rows.starts[r], sizes) + down,
+            np.repeat(layout.columns.starts[c], sizes) + along,
+            np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
+            layout.rows.first[r],
+            layout.columns.first[c],
+        )
 
     def prepared(self) -> CpuPrepared:
         """The margins of all open cells."""

@@ -16,7 +16,8 @@ import numpy as np
 from robspec import arrays
 from robspec.kernels.coarse import ClassBatch, CoarseBatch, Keep
 from robspec.kernels.coarse.grid import Grid
-from robspec.kernels.knapsack import IntArray, Items
+from robspec.kernels.coarse.shares import PARTS, Reached, nodes_of, validate, within
+from robspec.kernels.knapsack import FloatArray, IntArray, Items
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.reference import ReferencePrepared, margin, prediction
 
@@ -144,15 +145,16 @@ class ReferenceCoarse:
         b, k, _, _ = batch.logits.shape
         height, width = grid.shape
         self.pixels, self.single = height * width, k == 1
-        self._colours = grid.rows.colours, grid.columns.colours
+        self.grid, self._colours = grid, (grid.rows.colours, grid.columns.colours)
         self._keys: list[list[tuple[int, int, float]]] = []
+        self._pixels: list[list[tuple[int, int, float]]] = []
         self.predicted = np.zeros((b, max(k, 2)), dtype=np.bool_)
         margins: list[list[float]] = []
         valid = []
         for i, image in enumerate(arrays.doubles(batch.logits).tolist()):
             slack = grid.slack(max(abs(value) for plane in image for line in plane for value in line))
             planes = [interpolated(plane, grid) for plane in image]
-            found, kept, counted = [], [], 0
+            found, kept, places, counted = [], [], [], 0
             for y in range(height):
                 for x in range(width):
                     logits = [plane[y][x] for plane in planes]
@@ -168,7 +170,9 @@ class ReferenceCoarse:
                     kept.append(d)
                     price = key(d, grid.rows.inverse[y], grid.columns.inverse[x])
                     found.append((grid.rows.cells[y], grid.columns.cells[x], price))
+                    places.append((y, x, d))
             self._keys.append(found)
+            self._pixels.append(places)
             margins.append(kept)
             valid.append(counted)
         self.items = np.array([len(found) for found in self._keys], dtype=np.int64)
@@ -182,6 +186,55 @@ class ReferenceCoarse:
     def flips_of(self, image: int, budget: Budget) -> int:
         """See `CoarsePrepared.flips_of`."""
         return count_flips(self._keys[image], self._colours, budget)
+
+    def reached(self, image: int, budget: Budget) -> Reached:
+        """See `CoarsePrepared.reached`."""
+        by_cell: dict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
+        for (row, column, price), pixel in zip(self._keys[image], self._pixels[image], strict=True):
+            if cost(price, budget) <= budget.limit:
+                by_cell[row, column].append(pixel)
+        cells = sorted(by_cell)
+        items = [pixel for cell in cells for pixel in by_cell[cell]]
+        return Reached(
+            np.array([d for _, _, d in items], dtype=np.float64),
+            np.array([y for y, _, _ in items], dtype=np.int64),
+            np.array([x for _, x, _ in items], dtype=np.int64),
+            np.cumsum([0, *(len(by_cell[cell]) for cell in cells)], dtype=np.int64),
+            np.array([row for row, _ in cells], dtype=np.int64),
+            np.array([column for _, column in cells], dtype=np.int64),
+        )
+
+    def shared(self, reached: Reached, parts: IntArray, top: Budget) -> ReferenceShared:
+        """See `CoarsePrepared.shared`."""
+        return ReferenceShared(reached, self.grid, parts, top)
+
+
+class ReferenceShared:
+    """Keys at given parts as lists of doubles; see `shares`."""
+
+    def __init__(self, reached: Reached, grid: Grid, parts: IntArray, top: Budget) -> None:
+        validate(parts, nodes_of(reached, grid), grid.sides[0] * grid.sides[1])
+        self._top, wide = top, grid.columns.span
+        self._cells: list[list[float]] = []
+        for cell, (begin, end) in enumerate(pairwise(reached.starts.tolist())):
+            inverse = [PARTS / part for part in parts[cell].tolist()]
+            keys = []
+            for d, y, x in zip(*(line[begin:end].tolist() for line in _items(reached)), strict=True):
+                total = 0.0
+                for a, down in enumerate(grid.rows.weights[y]):
+                    for b, along in enumerate(grid.columns.weights[x]):
+                        total += down * down * (along * along) * inverse[a * wide + b]
+                keys.append(d * d / total)
+            self._cells.append(keys)
+
+    def flips(self, budget: Budget) -> int:
+        """See `Shared.flips`."""
+        within(budget, self._top)
+        return most([[cost(of, budget) for of in keys] for keys in self._cells], budget.limit)
+
+
+def _items(reached: Reached) -> tuple[FloatArray | IntArray, ...]:
+    return reached.margins, reached.rows, reached.columns
 
 
 class ReferenceClass:

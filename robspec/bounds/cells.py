@@ -16,13 +16,20 @@ import numpy as np
 
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
-from robspec.kernels.coarse import CoarsePrepared
+from robspec.kernels.coarse import CoarsePrepared, shares
+from robspec.kernels.knapsack import IntArray
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
 from robspec.semantics.constant import Constant
 
 if TYPE_CHECKING:
     from robspec.bounds.context import Context
+
+_AHEAD = Fraction(3, 2)
+"""How much larger a radius parts of nodes are made for."""
+_AGAIN, _HALVINGS = 6, 12
+_WORTH_IT = Fraction(1, 2**9)
+"""Parts are looked for again where a radius has grown by more."""
 
 
 class FullSize(Protocol):
@@ -72,7 +79,7 @@ class Bound:
     def worst_case(self, budgets: Sequence[Fraction]) -> list[tuple[Fraction | None, ...]]:
         """See `counting.Bound.worst_case`; never less than what it certifies."""
         rows = self._full.worst_case(budgets)
-        flips = self._cells.flips([self._budget(eps) for eps in budgets]).tolist()
+        flips = flips_within(self._cells, [self._budget(eps) for eps in budgets]).tolist()
         return [
             tuple(
                 None if known is None else max(known, Fraction(items - n, valid))
@@ -136,7 +143,7 @@ class Rated:
         asked = [Budget.of(eps, self._constant.value, norm, read.pixels, single=read.single) for eps in budgets]
         flips = read.full.flips(asked)
         if self._constant.coarse is not None:
-            flips = np.minimum(flips, read.flips([_asked(read, self._constant, eps) for eps in budgets]))
+            flips = np.minimum(flips, flips_within(read, [_asked(read, self._constant, eps) for eps in budgets]))
         return [tuple(self._value(image, n) for n in row) for image, row in enumerate(flips.tolist())]
 
     def radius(self, gammas: Sequence[Sequence[Fraction | None]], *, strict: bool) -> list[tuple[Found, ...]]:
@@ -209,10 +216,28 @@ def _asked(cells: CoarsePrepared, constant: Constant, eps: Fraction) -> Budget:
     return budget_of(cells.pixels, constant, eps, single=cells.single)
 
 
+def flips_within(cells: CoarsePrepared, budgets: Sequence[Budget]) -> IntArray:
+    """Bound how many pixels each budget flips: a budget for each colour of cells, or one for all and parts of nodes.
+
+    Args:
+        cells: the batch.
+        budgets: of the coarse logits.
+
+    Returns:
+        int64 [B, M], the smaller of two bounds that both hold.
+    """
+    flips = cells.flips(budgets)
+    for image, row in enumerate(flips):
+        for at, budget in enumerate(budgets):
+            if row[at] and budget.exponent == 2 and shares.is_shared(cells.grid):
+                row[at] = min(row[at], shares.share_out(cells, image, budget, budget).flips(budget))
+    return flips
+
+
 def radius_of(
     cells: CoarsePrepared, constant: Constant, image: int, wanted: int, known: Fraction | float
 ) -> Fraction | float:
-    """Find the largest double within which cells let fewer pixels flip than wanted, where it is larger than known.
+    """Find a radius within which cells let fewer pixels flip than wanted, where it is larger than known.
 
     Args:
         cells: the batch.
@@ -220,6 +245,9 @@ def radius_of(
         image: which one.
         wanted: at least 1.
         known: a radius that is certified already.
+
+    Returns:
+        The largest double with a budget for each colour, or what parts of nodes add to it.
     """
     if known == math.inf or wanted > int(cells.items[image]):
         return math.inf
@@ -229,4 +257,27 @@ def radius_of(
     def certifies(eps: float) -> bool:
         return cells.flips_of(image, _asked(cells, constant, Fraction(eps))) < wanted
 
-    return Fraction(largest_certifying(certifies, float(known)))
+    found = max(Fraction(largest_certifying(certifies, float(known))), Fraction(known))
+    return _farther(cells, constant, image, wanted, found) if shares.is_shared(cells.grid) else found
+
+
+def _farther(cells: CoarsePrepared, constant: Constant, image: int, wanted: int, known: Fraction) -> Fraction:
+    """Look for a larger radius, with parts of nodes that are looked for anew at each that is found."""
+    for _ in range(_AGAIN):
+        low, high = known, known * _AHEAD
+        spent, top = (_asked(cells, constant, eps) for eps in (low, high))
+        if spent.exponent != 2:
+            break
+        shared = shares.share_out(cells, image, top, spent)
+        for _ in range(_HALVINGS):
+            middle = Fraction(float((low + high) / 2))
+            if not low < middle < high:
+                break
+            if shared.flips(_asked(cells, constant, middle)) < wanted:
+                low = middle
+            else:
+                high = middle
+        if low - known <= known * _WORTH_IT:
+            return low
+        known = low
+    return known

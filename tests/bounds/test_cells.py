@@ -76,6 +76,7 @@ class Cells:
     """Flips two pixels from a squared reach on, none before; counts in units of its own constant."""
 
     pixels, single, items = 4, False, np.array([3])
+    grid = Grid(Axis.of([{0: F(1)}] * 2, 1), Axis.of([{0: F(1)}] * 2, 1))
 
     def __init__(self, reach: Fraction, level: int = 0) -> None:
         self._reach = Budget.of(reach, F(1), F(2), 4, single=False)
