@@ -242,7 +242,8 @@ class _Image:
     def prepared(self) -> CpuPrepared:
         """The margins of all open cells."""
         if self._prepared is None:
-            margins = self._margins[: self._number].reshape(1, -1)
+            # A copy: they are put in another order there, and here each stands for its pixel.
+            margins = self._margins[: self._number].reshape(1, -1).copy()
             histogram = self._histogram.astype(np.int32)[None, None]
             items = np.array([int(self._histogram.sum())])
             given = (histogram, items, np.array([self.valid]), margins.size)

@@ -1,11 +1,9 @@
-"""The end of a network that is a fixed up-sampling: where it begins, and how it makes pixels of coarse nodes."""
+"""The end of a network that is a fixed up-sampling: where it begins, and what may follow it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import fx
@@ -17,17 +15,11 @@ from robspec.function.program import AnyProgram, GraphProgram, declared
 from robspec.function.running import FLOATS
 from robspec.function.settle import settle
 from robspec.kernels.coarse.grid import Axis, Grid
-from robspec.lipschitz.rules.resample import ramps
+from robspec.lipschitz.upsampling import is_usual, rows_of
 
-_NEAREST = ("upsample_nearest2d", "_upsample_nearest_exact2d")
-_BILINEAR = "upsample_bilinear2d"
 _MOST = 1 << 12
 """Sides from here on are not covered by the rounding analysis of resampling."""
-_AGREEMENT = 2.0**-30
-"""How far an interpolation in float64 may be from its definition; weights that mean something else are farther."""
 _WHOLE = 2**63 - 1
-
-Rows = tuple[Mapping[int, Fraction], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +34,7 @@ class Tail:
         sides: height and width of the coarse logits.
         grid: how pixels are made of them, by the definition of the interpolation.
         nodes: the up-sampling and the crops after it, in their order.
+        fixed: what these take beside logits, by name.
         moved: the whole program, the convolutions after the up-sampling moved before it; None where there are none.
     """
 
@@ -52,21 +45,26 @@ class Tail:
     sides: tuple[int, int]
     grid: Grid
     nodes: tuple[fx.Node, ...]
+    fixed: Mapping[str, torch.Tensor]
     moved: GraphProgram | None = None
 
     def enlarge(self, logits: torch.Tensor) -> torch.Tensor:
         """Compute full-size logits, [B, K, H, W], as the network does from coarse ones, [B, K, h, w]."""
+        fixed = {name: weight.to(logits.dtype) for name, weight in self.fixed.items()}
         with torch.no_grad():
             for node in self.nodes:
-                logits = node.target(logits, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+                rest, named = fx.node.map_arg((node.args[1:], node.kwargs), lambda n: fixed[n.name])
+                logits = node.target(logits, *rest, **named)  # type: ignore[operator]
         return logits
 
     @property
     def text(self) -> str:
         """Where the network is cut and what follows."""
         (h, w), (height, width) = self.sides, self.grid.shape
+        cells = self.grid.cells
+        counted = "1 cell" if cells == 1 else f"{cells} cells"
         at = f"{self.node} ({self.module})" if self.module else self.node
-        return f"{at}: {self.kind}, {h} x {w} to {height} x {width}, {self.grid.cells} cells"
+        return f"{at}: {self.kind}, {h} x {w} to {height} x {width}, {counted}"
 
 
 def find(program: AnyProgram) -> Tail | None:
@@ -77,7 +75,8 @@ def find(program: AnyProgram) -> Tail | None:
 
     The weights are those of the definition. What torch's own index arithmetic makes of them in float32 is rounding of
     the forward pass, like every other; that it is the same map is tried in float64. Nearest neighbours jump: there
-    the node itself is run on numbered pixels, in every element type and layout, which must all agree.
+    the node itself is run on numbered pixels, in every element type and layout, which must all agree. A transposed
+    convolution is one where it treats all channels alike, by taps that are a product of a column and a row.
 
     Args:
         program: a loaded program whose output is [B, K, H, W].
@@ -95,31 +94,30 @@ def find(program: AnyProgram) -> Tail | None:
             nodes.append(above)
         elif _mixed(above, layout.image):
             convolutions.append(above)
-    name = operation(node)
-    if name not in (*_NEAREST, _BILINEAR) or not node.args or not isinstance(node.args[0], fx.Node):
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node):
         return None
-    source = node.args[0]
     before, after = _shape(source), _shape(node)
     if before is None or after is None or before[0] != after[0] or max(*before, *after) >= _MOST:
         return None
     sides = before[1:]
-    rest = {key: item for key, _, item in list(arguments(node))[1:]}
-    if any(isinstance(item, fx.Node) for item in torch.utils._pytree.tree_leaves(rest)):
+    fixed = {n.name: item for n in node.all_input_nodes if (item := _stored(n, layout.constants)) is not None}
+    if any(n is not source and n.name not in fixed for n in node.all_input_nodes):
         return None
-    lines = _nearest(node, sides) if name in _NEAREST else _linear(node, sides, after[1:], rest)
-    if lines is None:
+    read_off = rows_of(node, sides, after[1:], fixed)
+    if read_off is None:
         return None
+    lines, kind = read_off
     for dim, bounds in reversed(crops):
         lines = tuple(line[bounds] if dim == d else line for d, line in enumerate(lines, start=2))  # type: ignore[assignment]
     final = _shape(layout.output)
-    if final is None or final[1:] != (len(lines[0]), len(lines[1])) or not all(lines):
+    if final is None or final[1:] != (len(lines[0]), len(lines[1])) or not all(map(is_usual, lines)):
         return None
     if not convolutions and final[0] != after[0]:
         return None
     grid = Grid(Axis.of(lines[0], sides[0]), Axis.of(lines[1], sides[1]))
-    if convolutions and not grid.convex:
+    if convolutions and (fixed or not grid.affine):
         return None
-    kind = "nearest" if name in _NEAREST else "bilinear" + (", corners aligned" if rest.get("align_corners") else "")
     kind += f" x{after[1] / sides[0]:.4g}" + (", cropped" if crops else "")
     chain = tuple(reversed([*nodes, node]))
     module = module_path(source, layout.owners)
@@ -127,7 +125,13 @@ def find(program: AnyProgram) -> Tail | None:
     moved = ending_at(program, source, [*before_it, *chain]) if convolutions else None
     if convolutions:
         kind += ", the 1 x 1 convolution after it moved before it"
-    return Tail(ending_at(program, source, before_it), source.name, module, kind, sides, grid, chain, moved)
+    return Tail(ending_at(program, source, before_it), source.name, module, kind, sides, grid, chain, fixed, moved)
+
+
+def _stored(node: fx.Node, constants: Mapping[str, object]) -> torch.Tensor | None:
+    """Give the weight that a node stands for, None where it is none."""
+    found = constants.get(node.name)
+    return found if isinstance(found, torch.Tensor) and found.is_floating_point() else None
 
 
 def _mixed(node: fx.Node, image: fx.Node) -> tuple[fx.Node, None] | None:
@@ -191,72 +195,3 @@ def _under(node: fx.Node) -> tuple[fx.Node, tuple[int, slice] | None] | None:
     if (first, by) == (0, 1) and last == _WHOLE:
         return source, None
     return (source, (dim, slice(first, last, by))) if dim >= 2 and by > 0 else None
-
-
-def _linear(
-    node: fx.Node, sides: tuple[int, int], outputs: tuple[int, int], rest: Mapping[str, object]
-) -> tuple[Rows, Rows] | None:
-    listed = rest.get("scale_factors") or [rest.get("scales_h"), rest.get("scales_w")]
-    scales = list(listed) if isinstance(listed, list | tuple) else []
-    if len(scales) != 2:
-        return None
-    align = rest.get("align_corners") is True
-    first, second = (
-        interpolation(side, out, align, float(s) if isinstance(s, int | float) else None)
-        for side, out, s in zip(sides, outputs, scales, strict=True)
-    )
-    # Numbers without a pattern, the same in every run.
-    trial = torch.frac(torch.arange(1, 1 + math.prod(sides), dtype=torch.float64) * 0.6180339887498949)
-    trial = trial.reshape(1, 1, *sides)
-    given = node.target(trial, *node.args[1:], **node.kwargs)[0, 0]  # type: ignore[operator]
-    meant = matrix(first, sides[0]) @ trial[0, 0] @ matrix(second, sides[1]).T
-    if given.shape != meant.shape or not bool(((given - meant).abs() <= _AGREEMENT).all()):
-        return None
-    return first, second
-
-
-def interpolation(side: int, outputs: int, align: bool, scale: float | None) -> Rows:
-    """Write one-dimensional linear interpolation in exact rationals.
-
-    Source: the definition in the documentation of torch.nn.functional.interpolate.
-    """
-    if align:
-        step = Fraction(side - 1, outputs - 1) if outputs > 1 else Fraction(0)
-    else:
-        step = 1 / Fraction(scale) if scale is not None and scale > 0 else Fraction(side, outputs)
-    rows = []
-    for o in range(outputs):
-        position = step * o if align else max(step * (o + Fraction(1, 2)) - Fraction(1, 2), Fraction(0))
-        base = min(math.floor(position), side - 1)
-        part = position - base if base + 1 < side else Fraction(0)
-        rows.append({base: 1 - part, base + 1: part} if part else {base: Fraction(1)})
-    return tuple(rows)
-
-
-def matrix(rows: Rows, nodes: int) -> torch.Tensor:
-    matrix = torch.zeros(len(rows), nodes, dtype=torch.float64)
-    for o, row in enumerate(rows):
-        for node, weight in row.items():
-            matrix[o, node] = float(weight)
-    return matrix
-
-
-def _nearest(node: fx.Node, sides: tuple[int, int]) -> tuple[Rows, Rows] | None:
-    count = math.prod(sides)
-    if count >= 1 << 24:
-        return None
-    known: torch.Tensor | None = None
-    for ramp in ramps(count, list(sides)):
-        output = node.target(ramp, *node.args[1:], **node.kwargs).to(torch.int64)  # type: ignore[operator]
-        if known is None:
-            known = output[0, 0]
-        if not bool((output == known).all()):
-            return None
-    if known is None:
-        return None
-    down, across = known // sides[1], known % sides[1]
-    if not bool((down == down[:, :1]).all()) or not bool((across == across[:1]).all()):
-        return None
-    rows = tuple({index: Fraction(1)} for index in down[:, 0].tolist())
-    columns = tuple({index: Fraction(1)} for index in across[0].tolist())
-    return rows, columns

@@ -56,6 +56,59 @@ class Coarse(torch.nn.Module):
         )
 
 
+class Cubic(Coarse):
+    """The same, by cubic interpolation, whose weights are not all positive."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        few = 2 * functional.avg_pool2d(self.inner(image), 2)
+        return functional.interpolate(few, scale_factor=2, mode="bicubic")
+
+
+class Transposed(Coarse):
+    """The same, by the transposed convolution in which fully convolutional networks end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+        self.register_buffer("taps", torch.outer(line, line).expand(2, 1, 4, 4).contiguous())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        few = 2 * functional.avg_pool2d(self.inner(image), 2)
+        return functional.conv_transpose2d(few, self.taps, stride=2, padding=1, groups=2)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Cubic, "bicubic x2, 4 x 4 to 8 x 8, 1 cell"),
+        (Transposed, "transposed convolution of 4 x 4 taps x2, 4 x 4 to 8 x 8, 9 cells"),
+    ],
+)
+@pytest.mark.parametrize("arithmetic", ["exact", "real"])
+def test_other_ends(
+    project: Project, robspec: Run, tmp_path: Path, network: type[Coarse], said: str, arithmetic: str
+) -> None:
+    """Both backends certify the same, and more than full-size logits do somewhere."""
+    model = export(network(), tmp_path / "other.pt2")
+    project.write_spec(PROPERTIES, claim="100")
+    found = []
+    for options in (("--coarse",), ("--coarse", "--backend", "reference"), ()):
+        path = tmp_path / "report.json"
+        asked = ("--arithmetic", arithmetic, "--format", "json", "--output", path)
+        result = robspec("check", model, project.spec, *options, *asked)
+        assert path.exists(), result.err
+        if options:
+            assert any(said in note for note in json.loads(path.read_text())["notes"])
+        found.append(certified(path))
+        path.unlink()
+    cells, reference, full = found
+    assert cells == reference
+    pairs = [(a, b) for p in cells for x, y in zip(cells[p], full[p], strict=True) for a, b in zip(x, y, strict=True)]
+    # Full-size logits are in float32 without --coarse, and those of the definition with it.
+    assert all(a >= b * (1 - 1e-6) for a, b in pairs)
+    assert any(a > b * (1 + 1e-6) for a, b in pairs)
+
+
 @pytest.fixture(scope="module")
 def upsampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(Coarse(), tmp_path_factory.mktemp("coarse") / "coarse.pt2")
@@ -165,7 +218,7 @@ def test_what_does_not_cover_cells_is_refused(
 def test_a_network_without_such_an_end_is_refused(project: Project, robspec: Run) -> None:
     result = robspec("check", project.model, project.spec, "--coarse")
     assert result.status == 2
-    assert "does not end in a bilinear or nearest up-sampling" in " ".join(result.err.split())
+    assert "does not end in a fixed up-sampling (bilinear, bicubic, nearest," in " ".join(result.err.split())
 
 
 def test_a_specification_without_such_a_property_is_refused(project: Project, upsampled: Path, robspec: Run) -> None:

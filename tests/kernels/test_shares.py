@@ -15,7 +15,7 @@ from robspec.kernels import coarse
 from robspec.kernels.coarse import CoarseBatch, shares
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items
-from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lipschitz.upsampling import interpolation, matrix
 from tests.kernels.test_coarse import CASES, attacks, budget, lines, nearest
 
 F = Fraction

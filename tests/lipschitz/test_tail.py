@@ -15,7 +15,8 @@ from torch.nn import functional
 from robspec.kernels.coarse.grid import Axis
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.replay import Replay
-from robspec.lipschitz.tail import find, interpolation, matrix
+from robspec.lipschitz.tail import find
+from robspec.lipschitz.upsampling import interpolation, matrix
 from robspec.semantics.norm import L2
 from tests.lipschitz.conftest import Export
 
@@ -35,6 +36,19 @@ class Ends(nn.Module):
         return self.end(torch.relu(self.convolution(image)) - 0.3)
 
 
+def taps(down: list[float], along: list[float], like: Tensor) -> Tensor:
+    """The same product of a column and a row for every channel."""
+    made = torch.outer(torch.tensor(down, dtype=torch.float32), torch.tensor(along, dtype=torch.float32))
+    return made.to(like.dtype).expand(like.shape[1], 1, -1, -1).contiguous()
+
+
+def transposed(z: Tensor, factor: int) -> Tensor:
+    """What fully convolutional networks end in: the taps of bilinear interpolation."""
+    line = [1 - abs(t - factor + 0.5) / factor for t in range(2 * factor)]
+    weight = taps(line, line, z)
+    return functional.conv_transpose2d(z, weight, stride=factor, padding=factor // 2, groups=z.shape[1])
+
+
 ENDS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, int], int]] = {
     # end, pixels, colours
     "x8": (lambda z: functional.interpolate(z, scale_factor=8, mode="bilinear"), (40, 48), 4),
@@ -49,6 +63,27 @@ ENDS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, int], int]] = {
         lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear")[..., 1:9, :][..., 2:, ::3],
         (6, 8),
         4,
+    ),
+    "cubic": (lambda z: functional.interpolate(z, scale_factor=4, mode="bicubic"), (20, 24), 16),
+    "cubic aligned": (
+        lambda z: functional.interpolate(z, size=(13, 19), mode="bicubic", align_corners=True),
+        (13, 19),
+        16,
+    ),
+    "cubic odd": (lambda z: functional.interpolate(z, size=(13, 17), mode="bicubic"), (13, 17), 16),
+    "transposed": (lambda z: transposed(z, 4), (20, 24), 4),
+    "transposed and cropped": (lambda z: transposed(z, 4)[..., 2:-2, 2:-2], (16, 20), 4),
+    "transposed, other taps": (
+        lambda z: functional.conv_transpose2d(
+            z, taps([1, -2, 3], [2, 1, 0.5, 1], z), None, (2, 3), (0, 1), (0, 0), z.shape[1]
+        ),
+        (11, 17),
+        4,
+    ),
+    "transposed, spread": (
+        lambda z: functional.conv_transpose2d(z, taps([1, 3], [2, 1], z), padding=1, groups=z.shape[1], dilation=2),
+        (5, 6),
+        9,
     ),
     "copies": (
         lambda z: functional.interpolate(z, scale_factor=2, mode="bilinear").contiguous().clone(),
@@ -109,7 +144,22 @@ def test_the_constant_is_that_of_the_logits_before(export: Export) -> None:
 
 OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "nothing": lambda z: z,
-    "cubic": lambda z: functional.interpolate(z, scale_factor=4, mode="bicubic"),
+    "cubic, antialiased": lambda z: functional.interpolate(z, scale_factor=4, mode="bicubic", antialias=True),
+    "transposed, classes mixed": lambda z: functional.conv_transpose2d(z, torch.ones(2, 2, 4, 4), stride=2),
+    "transposed, classes apart": lambda z: functional.conv_transpose2d(
+        z, torch.stack([torch.ones(1, 4, 4), 2 * torch.ones(1, 4, 4)]), stride=2, groups=2
+    ),
+    "transposed, no product": lambda z: functional.conv_transpose2d(
+        z, (torch.ones(4, 4) + torch.eye(4)).expand(2, 1, 4, 4).contiguous(), stride=2, groups=2
+    ),
+    "transposed, a bias": lambda z: functional.conv_transpose2d(
+        z, torch.ones(2, 1, 4, 4), torch.ones(2), stride=2, groups=2
+    ),
+    "transposed, a row of nothing": lambda z: functional.conv_transpose2d(
+        z, torch.ones(2, 1, 3, 3), stride=2, output_padding=1, groups=2
+    ),
+    "transposed, with gaps": lambda z: functional.conv_transpose2d(z, torch.ones(2, 1, 1, 1), stride=2, groups=2),
+    "transposed, tiny": lambda z: functional.conv_transpose2d(z, torch.full((2, 1, 4, 4), 1e-12), stride=2, groups=2),
     "antialiased": lambda z: functional.interpolate(z, scale_factor=4, mode="bilinear", antialias=True),
     "scaled after": lambda z: 2 * functional.interpolate(z, scale_factor=4, mode="bilinear"),
     "rectified after": lambda z: torch.relu(functional.interpolate(z, scale_factor=4, mode="bilinear")),
@@ -129,13 +179,13 @@ def test_other_ends_are_not_read_as_one(name: str, export: Export) -> None:
 def test_a_nearest_neighbour_that_types_disagree_on_is_no_fixed_map(
     export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from robspec.lipschitz import tail
+    from robspec.lipschitz import upsampling
 
     def disagree(count: int, shape: list[int]) -> list[Tensor]:
         ramp = torch.arange(count, dtype=torch.float64).reshape(1, 1, *shape)
         return [ramp, ramp.flip(3)]
 
-    monkeypatch.setattr(tail, "ramps", disagree)
+    monkeypatch.setattr(upsampling, "ramps", disagree)
     assert find(export(Ends(ENDS["nearest"][0]), SHAPE)) is None
 
 

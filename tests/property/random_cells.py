@@ -26,7 +26,7 @@ from robspec.kernels.coarse import CoarseBatch, shares
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lipschitz.upsampling import interpolation, matrix
 
 IGNORED = -1
 STEPS = 25
@@ -101,12 +101,19 @@ def one(seed: int) -> Outcome:
 
 def _rows(rng: random.Random, side: int) -> list[dict[int, Fraction]]:
     outputs = rng.randint(1, 5 * side)
-    kind = rng.choice(["bilinear", "aligned", "nearest"])
-    rows = (
-        [{o * side // outputs: Fraction(1)} for o in range(outputs)]
-        if kind == "nearest"
-        else [dict(row) for row in interpolation(side, outputs, kind == "aligned", None)]
-    )
+    kind = rng.choice(["bilinear", "aligned", "nearest", "cubic", "any"])
+    if kind == "nearest":
+        rows = [{o * side // outputs: Fraction(1)} for o in range(outputs)]
+    elif kind == "any":
+        weights = [Fraction(n, 8) for n in (-3, 0, 0, 1, 2, 8, 11)]
+        rows = []
+        for o in range(outputs):
+            row = {min(o * side // outputs + j, side - 1): rng.choice(weights) for j in range(3)}
+            rows.append({node: weight for node, weight in row.items() if weight} or {0: Fraction(1)})
+    else:
+        cubic = kind == "cubic"
+        align = kind == "aligned" or (cubic and rng.random() < 0.5)
+        rows = [dict(row) for row in interpolation(side, outputs, align, None, cubic=cubic)]
     return rows[rng.randrange((outputs + 2) // 3) :]
 
 
