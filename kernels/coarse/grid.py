@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from robspec.kernels.knapsack.budget import round_down, round_up
 
@@ -55,9 +56,11 @@ class Axis:
         used = [sorted(node for node, weight in row.items() if weight) for row in rows]
         if not rows or any(not nodes_of or nodes_of[0] < 0 or nodes_of[-1] >= nodes for nodes_of in used):
             raise ValueError("every pixel must be made of nodes that exist")
-        span = max(nodes_of[-1] - nodes_of[0] + 1 for nodes_of in used)
+        # Cells ascend: a pixel that lacks its neighbours' first node, where a weight is 0, is of the cell before.
+        first = list(accumulate((nodes_of[0] for nodes_of in reversed(used)), min))[::-1]
+        span = max(nodes_of[-1] - begin + 1 for nodes_of, begin in zip(used, first, strict=True))
         # What a border pixel lacks of its neighbours' nodes does not make a cell of its own.
-        cells = tuple(min(nodes_of[0], max(nodes - span, 0)) for nodes_of in used)
+        cells = tuple(min(begin, max(nodes - span, 0)) for begin in first)
         squares = [sum((weight * weight for weight in row.values()), Fraction(0)) for row in rows]
         return Axis(
             nodes,

@@ -34,8 +34,8 @@ def lines(rng: random.Random, side: int, outputs: int) -> Rows:
         rows = []
         for o in range(outputs):
             base = o * side // outputs
-            row = {min(base + j, side - 1): Fraction(rng.choice([-1, 1, 3, 5]), 8) for j in range(4)}
-            rows.append(row)
+            row = {min(base + j, side - 1): Fraction(rng.choice([-1, 0, 1, 3, 5]), 8) for j in range(4)}
+            rows.append({node: weight for node, weight in row.items() if weight} or {base: Fraction(1)})
         return rows
     return [dict(row) for row in interpolation(side, outputs, kind == "aligned", None)]
 
