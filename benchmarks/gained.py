@@ -77,7 +77,7 @@ def main() -> None:
             clock.append(time.perf_counter())
             cells = read.flips_of(0, few)
             clock.append(time.perf_counter())
-            shared = shares.share_out(read, 0, few, few).flips(few)
+            shared = shares.share_out(read, 0, few).flips(few)
             clock.append(time.perf_counter())
             seconds += np.diff(clock)
             items = int(read.items[0])

@@ -19,12 +19,11 @@ from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import FloatArray, IntArray
 from robspec.kernels.knapsack.budget import Budget
 
-PARTS = 2**16
+PARTS = 2**10
 """Parts are whole multiples of 1 / PARTS."""
 MOST_NODES = 64
 """Nodes of a cell: what an item's price rounds is within what a budget's scale leaves for it."""
 _ROUNDS = 12
-_SPARE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +76,17 @@ class Shareable(Protocol):
         ...
 
 
-def share_out(cells: Shareable, image: int, top: Budget, spent: Budget) -> Shared:
-    """Share nodes between the cells within reach of a budget, so that another buys few flips.
+def share_out(cells: Shareable, image: int, budget: Budget) -> Shared:
+    """Share nodes between the cells within reach of a budget, so that it buys few flips.
 
     Args:
         cells: the batch, whose grid `is_shared`.
         image: which one.
-        top: the largest budget that will be asked, with exponent 2.
-        spent: the budget that is to buy little.
+        budget: the largest that will be asked, with exponent 2.
     """
-    reached = cells.reached(image, top)
-    parts = divided(reached, cells.grid, np.ones(len(reached.margins)), spent)
-    return cells.shared(reached, parts, top)
+    reached = cells.reached(image, budget)
+    parts = divided(reached, cells.grid, np.ones(len(reached.margins)), budget)
+    return cells.shared(reached, parts, budget)
 
 
 def nodes_of(reached: Reached, grid: Grid) -> IntArray:
@@ -136,8 +134,8 @@ def divided(reached: Reached, grid: Grid, worth: FloatArray, budget: Budget) -> 
     spent, rounds = (budget.limit / budget.scale, _ROUNDS) if budget.scale else (1.0, 0)
     given = (reached.margins, down, along, worth, reached.starts, nodes, number, spent, rounds)
     parts = _shares.divide(*given)
-    # What is rounded up to 1 is less than what is spared.
-    whole: IntArray = np.maximum(np.floor(parts * (PARTS - _SPARE * nodes.shape[1])), 1).astype(np.int64)
+    # A node is in as many cells as a cell has nodes: what is rounded up to 1 is no more than what is spared.
+    whole: IntArray = np.maximum(np.floor(parts * (PARTS - nodes.shape[1])), 1).astype(np.int64)
     validate(whole, nodes, number)
     return whole
 

@@ -25,11 +25,10 @@ from robspec.semantics.constant import Constant
 if TYPE_CHECKING:
     from robspec.bounds.context import Context
 
-_AHEAD = Fraction(3, 2)
-"""How much larger a radius parts of nodes are made for."""
-_AGAIN, _HALVINGS = 6, 12
-_WORTH_IT = Fraction(1, 2**9)
-"""Parts are looked for again where a radius has grown by more."""
+_AHEAD = Fraction(9, 8)
+"""Steps in which a larger radius is looked for."""
+_BITS = 12
+"""Of what parts of nodes add to a radius."""
 
 
 class FullSize(Protocol):
@@ -230,7 +229,7 @@ def flips_within(cells: CoarsePrepared, budgets: Sequence[Budget]) -> IntArray:
     for image, row in enumerate(flips):
         for at, budget in enumerate(budgets):
             if row[at] and budget.exponent == 2 and shares.is_shared(cells.grid):
-                row[at] = min(row[at], shares.share_out(cells, image, budget, budget).flips(budget))
+                row[at] = min(row[at], shares.share_out(cells, image, budget).flips(budget))
     return flips
 
 
@@ -262,22 +261,16 @@ def radius_of(
 
 
 def _farther(cells: CoarsePrepared, constant: Constant, image: int, wanted: int, known: Fraction) -> Fraction:
-    """Look for a larger radius, with parts of nodes that are looked for anew at each that is found."""
-    for _ in range(_AGAIN):
-        low, high = known, known * _AHEAD
-        spent, top = (_asked(cells, constant, eps) for eps in (low, high))
-        if spent.exponent != 2:
-            break
-        shared = shares.share_out(cells, image, top, spent)
-        for _ in range(_HALVINGS):
-            middle = Fraction(float((low + high) / 2))
-            if not low < middle < high:
-                break
-            if shared.flips(_asked(cells, constant, middle)) < wanted:
-                low = middle
-            else:
-                high = middle
-        if low - known <= known * _WORTH_IT:
-            return low
-        known = low
-    return known
+    """Look for a larger radius with parts of nodes, made for each radius that is tried."""
+
+    def certifies(eps: Fraction) -> bool:
+        budget = _asked(cells, constant, eps)
+        return budget.exponent == 2 and shares.share_out(cells, image, budget).flips(budget) < wanted
+
+    low, high = known, Fraction(float(known * _AHEAD))
+    while high > low and certifies(high):
+        low, high = high, Fraction(float(high * _AHEAD))
+    while high - low > low / 2**_BITS:
+        middle = Fraction(float((low + high) / 2))
+        low, high = (middle, high) if certifies(middle) else (low, middle)
+    return low

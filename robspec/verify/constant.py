@@ -160,8 +160,8 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
         raise OptionValueError(
             "--coarse",
-            "the network does not end in a fixed up-sampling (bilinear, bicubic, nearest, or a transposed convolution "
-            "that treats every class alike), with nothing but crops and 1 x 1 convolutions after it",
+            "the network does not end in a fixed up-sampling (bilinear, bicubic, nearest, or a transposed "
+            "convolution that treats every class alike), with nothing but crops and 1 x 1 convolutions after it",
             "leave it out, or export the network so that such an F.interpolate is the last it does",
         )
     tightest, _ = scales(program.model.normalize)

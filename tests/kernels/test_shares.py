@@ -116,7 +116,7 @@ def test_no_set_of_pixels_is_cheaper(case: tuple[int, tuple[int, int], tuple[int
         within = max(n for e, n in found if e <= spend * (1 + 1e-9))
         ask = budget(F(spend**0.5), height * width)
         for p in read:
-            assert shares.share_out(p, 0, ask, ask).flips(ask) >= within, energy
+            assert shares.share_out(p, 0, ask).flips(ask) >= within, energy
         reached = read[0].reached(0, ask)
         nodes = shares.nodes_of(reached, grid)
         most = max((int(n) for n in np.bincount(nodes.reshape(-1))), default=1) if nodes.size else 1
@@ -136,7 +136,7 @@ def test_cells_apart_share_one_budget() -> None:
         # Two pixels on either node take 1/2 each.
         ask = budget(F(71, 100), 20)
         assert read.flips_of(0, ask) == 4
-        assert shares.share_out(read, 0, ask, ask).flips(ask) == 2
+        assert shares.share_out(read, 0, ask).flips(ask) == 2
 
 
 def test_parts_that_are_none_are_refused() -> None:
@@ -186,5 +186,5 @@ def test_parts_help_where_cells_differ() -> None:
         for reach in ("0.1", "0.5", "2"):
             ask = budget(F(reach), 48 * 48)
             total += read.flips_of(0, ask)
-            shared += shares.share_out(read, 0, ask, ask).flips(ask)
+            shared += shares.share_out(read, 0, ask).flips(ask)
     assert shared < 0.92 * total

@@ -87,7 +87,7 @@ def one(seed: int) -> Outcome:
     found = [p.flips_of(0, budget) for p in read]
     full = [int(p.full.flips([budget])[0, 0]) for p in read]
     if budget.exponent and shares.is_shared(grid):
-        others = [shares.share_out(p, 0, budget, budget).flips(budget) for p in read]
+        others = [shares.share_out(p, 0, budget).flips(budget) for p in read]
         # Both hold, so the smaller one does; where the backends differ nothing is as large as either.
         found = [
             min(n, m) if others[0] == others[1] else -1 - i
