@@ -25,7 +25,7 @@ from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation
+from robspec.lipschitz.ending import interpolation
 
 FACTOR = 8
 

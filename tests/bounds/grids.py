@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robspec.kernels.coarse.grid import Axis, Grid
-from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lipschitz.ending import interpolation, matrix
 
 
 def upsampling(kind: str, nodes: tuple[int, int], sides: tuple[int, int]) -> tuple[Grid, npt.NDArray[Any]]:

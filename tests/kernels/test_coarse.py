@@ -17,7 +17,7 @@ from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.coarse.reference import envelope, most
 from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lipschitz.ending import interpolation, matrix
 
 Rows = list[dict[int, Fraction]]
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robspec.kernels.coarse.grid import Axis
+from robspec.lipschitz.ending import interpolation, matrix
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.replay import Replay
-from robspec.lipschitz.tail import find, interpolation, matrix
+from robspec.lipschitz.tail import find
 from robspec.semantics.norm import L2
 from tests.lipschitz.conftest import Export
 
@@ -129,13 +130,13 @@ def test_other_ends_are_not_read_as_one(name: str, export: Export) -> None:
 def test_a_nearest_neighbour_that_types_disagree_on_is_no_fixed_map(
     export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from robspec.lipschitz import tail
+    from robspec.lipschitz import ending
 
     def disagree(count: int, shape: list[int]) -> list[Tensor]:
         ramp = torch.arange(count, dtype=torch.float64).reshape(1, 1, *shape)
         return [ramp, ramp.flip(3)]
 
-    monkeypatch.setattr(tail, "ramps", disagree)
+    monkeypatch.setattr(ending, "ramps", disagree)
     assert find(export(Ends(ENDS["nearest"][0]), SHAPE)) is None
 
 

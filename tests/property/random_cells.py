@@ -26,7 +26,7 @@ from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation, matrix
+from robspec.lipschitz.ending import interpolation, matrix
 
 IGNORED = -1
 STEPS = 25
