@@ -163,9 +163,8 @@ class PoolPoint:
         parts = self._parts(certified)
         if len(parts) == 1 and self.objective is None:
             values = [self.pool.sign * Fraction(certified)]
-        elif len(parts) == 1 and self.objective is not None:
-            values = [self.pool.sign * self.objective.threshold.at(self.clean)]
         else:
+            # A radius takes a value that does not meet the objective.
             values = [lowest(sums, images) for sums, images in parts]
         for exact in (False, True):
             proofs = [found(*part, value, exact=exact) for part, value in zip(parts, values, strict=True)]
