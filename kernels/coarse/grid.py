@@ -25,8 +25,7 @@ class Axis:
         colours: cells whose names are equal modulo this number have no node in common.
         gain: the largest sum of the absolute weights of a pixel.
         exact: whether every pixel is one of the nodes, so that nothing is computed.
-        affine: whether the weights of every pixel add up to 1.
-        convex: whether every pixel is a mean of nodes: none of them is negative either.
+        convex: whether every pixel is a mean of nodes: weights from 0 to 1 whose sum is 1.
     """
 
     nodes: int
@@ -36,7 +35,6 @@ class Axis:
     colours: int
     gain: Fraction
     exact: bool
-    affine: bool
     convex: bool
 
     @staticmethod
@@ -72,7 +70,6 @@ class Axis:
             span if len(set(cells)) > 1 else 1,
             max(sum((abs(weight) for weight in row.values()), Fraction(0)) for row in rows),
             span == 1 and all(set(row.values()) <= {0, 1} for row in rows),
-            all(sum(row.values()) == 1 for row in rows),
             all(min(row.values()) >= 0 and sum(row.values()) == 1 for row in rows),
         )
 
@@ -103,11 +100,6 @@ class Grid:
     def sides(self) -> tuple[int, int]:
         """Height and width in nodes."""
         return self.rows.nodes, self.columns.nodes
-
-    @property
-    def affine(self) -> bool:
-        """Whether a constant that is added to all nodes is added to all pixels."""
-        return self.rows.affine and self.columns.affine
 
     @property
     def convex(self) -> bool:

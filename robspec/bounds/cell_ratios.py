@@ -164,7 +164,7 @@ class Attack:
     def __init__(self, sums: Sums, spreads: Sequence[Spread]) -> None:
         self._sums, self._spreads = sums, spreads
         falls = Fraction(max(-sums.leaving[1], 0)), Fraction(max(-sums.entering[1], 0))
-        self._below = math.ceil(sums.below - self._worth(*falls)[0])
+        self._below = sums.below - self._worth(*falls)[0]
         """No attack leaves a smaller denominator."""
 
     def _worth(self, leave: Fraction, enter: Fraction) -> tuple[Fraction, tuple[Fraction, Fraction]]:

@@ -38,6 +38,7 @@ _SHOWN = 12
     help="As of the check.  [as of a check that was not told]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="As of the check.")
+@click.option("--coarse", is_flag=True, help="As of the check.")
 def command(
     certificate: Path,
     model: Path,
@@ -55,11 +56,12 @@ def command(
     forward: str,
     arithmetic: str | None,
     batch_size: int | None,
+    coarse: bool,
 ) -> int:
     """Confirm CERTIFICATE, which `robspec check --certificate` wrote for MODEL and SPEC.
 
     The question is that of SPEC: where the check was asked with --set, --use, --assume-lipschitz, --forward,
-    --arithmetic or --batch-size, the same has to be said here, or the certificate is rejected.
+    --arithmetic, --batch-size or --coarse, the same has to be said here, or the certificate is rejected.
 
     The constant is proved anew, the model is run again, and from its logits on every cost, cut, value and verdict is
     derived in exact rational arithmetic, by code that shares nothing with the kernels.
@@ -92,7 +94,7 @@ def command(
     _, diagnostics = compile_source(source, chosen, use)
     params = dict(program.params)
     assume = None if assume_lipschitz is None else _options.positive_decimal("--assume-lipschitz", assume_lipschitz)
-    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume, use, arithmetic)
+    inputs = Inputs(forward, batch_size or default_batch_size(program.model), assume, use, arithmetic, coarse)
     match_question(written, program, inputs, str(certificate))
     root = spec.parent if data is None else data
     images = written.get("images")
@@ -139,6 +141,8 @@ def command(
     click.echo(f"confirmed: {total} images, {values} certified values derived anew in exact arithmetic")
     if params:
         click.echo("params: " + ", ".join(f"{name} = {decimal_text(value)}" for name, value in params.items()))
+    if derived.before is not None:
+        click.echo(f"coarse: cut at {derived.before.ending.text}")
     declared = written["lipschitz"]
     if declared is not None:
         click.echo(f"  {declared['claim']}: {declared['verdict']}")

@@ -18,7 +18,10 @@ from robspec.function.program import AnyProgram
 from robspec.ir.serialise import to_json
 from robspec.ir.types import Program
 from robspec.lipschitz.derivation import Derivation
+from robspec.lipschitz.ending import Ending
 from robspec.lipschitz.rounding.statement import Statement
+from robspec.recheck.cell_claims import by_cells
+from robspec.recheck.conditions import metrics_of
 from robspec.recheck.document import SCHEMA, SCHEMA_VERSION
 from robspec.recheck.verdicts import overall, requirements
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -37,6 +40,7 @@ class Inputs:
         assume: the constant to stand on where none can be proved, or None.
         use: the data block in place of what the specification says to use, or None.
         arithmetic: "exact", "real" or "deployed"; None for "real" where that can be had, and else "exact".
+        coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
     """
 
     forward: str
@@ -44,6 +48,32 @@ class Inputs:
     assume: Fraction | None
     use: str | None = None
     arithmetic: str | None = "exact"
+    coarse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The network before a fixed up-sampling that ends it.
+
+    Args:
+        ending: what it ends in.
+        delta: bound of the l2 norm of the error of one image's coarse logits; 0 where they are taken as exact.
+    """
+
+    ending: Ending
+    delta: Fraction = Fraction(0)
+
+    def shown(self) -> dict[str, Any]:
+        """Where the network is cut, and what follows."""
+        ending = self.ending
+        return {
+            "node": ending.node,
+            "module": ending.module,
+            "kind": ending.kind,
+            "nodes": list(ending.sides),
+            "pixels": list(ending.shape),
+            "cells": ending.cells,
+        }
 
 
 def text_sha256(text: str) -> str:
@@ -58,6 +88,7 @@ def header(
     model_sha256: str,
     data: Dataset,
     rounding: Statement | None = None,
+    before: Before | None = None,
 ) -> dict[str, Any]:
     """Everything that identifies what a certificate is about.
 
@@ -68,6 +99,7 @@ def header(
         model_sha256: of the model file.
         data: the data set; every file is hashed.
         rounding: of the logits, where it is proved.
+        before: where the network is cut, if it is.
 
     Returns:
         The first fields of a certificate.
@@ -88,7 +120,9 @@ def header(
             "assume_lipschitz": None if inputs.assume is None else exact_text(inputs.assume),
             "data": program.data.name,
             **({} if rounding is None else {"arithmetic": inputs.arithmetic}),
+            **({} if before is None else {"coarse": True}),
         },
+        **({} if before is None else {"cut": before.shown()}),
         "sha256": {
             "spec": text_sha256(spec_text),
             "model": model_sha256,
@@ -121,6 +155,7 @@ def constants(
     prove: Prove,
     boxes: AnyProgram | None = None,
     rounding: Statement | None = None,
+    before: Before | None = None,
 ) -> tuple[tuple[Constant, ...], list[dict[str, Any]], dict[str, Any] | None]:
     """Establish the constant of every property, and write down its derivation node by node.
 
@@ -131,6 +166,7 @@ def constants(
         prove: the prover.
         boxes: of a detector, the graph of its boxes; else None.
         rounding: of the logits, where it is proved; else None.
+        before: where the network is cut, whose coarse logits get a constant beside each that is proved; or None.
 
     Returns:
         One constant for each property, one entry for each, and what becomes of the declared constant, or None.
@@ -156,6 +192,7 @@ def constants(
     if refused and assume is None:
         raise refused[0]
     held: dict[Norm, Derivation] = {}
+    coarse: dict[Norm, Derivation] = {}
     for prop in program.properties:
         proof = proofs[prop.query.norm, L2]
         if refused or isinstance(proof, RobspecError):
@@ -177,6 +214,14 @@ def constants(
         if rounding is not None:
             constant = replace(constant, rounding=rounding.delta)
             entry["rounding"] = exact_text(constant.rounding)
+        if before is not None and constant.status is ConstantStatus.PROVED and any(map(by_cells, metrics_of(prop))):
+            if prop.query.norm not in coarse:
+                coarse[prop.query.norm] = prove(before.ending.coarse, prop.query.norm, L2)
+            found_there = coarse[prop.query.norm]
+            constant = replace(constant, coarse=found_there.value / scale, coarse_rounding=before.delta)
+            entry["coarse"] = {"value": exact_text(found_there.value / scale), "derivation": _rows(found_there)}
+            if rounding is not None:
+                entry["coarse"]["rounding"] = exact_text(before.delta)
         moves = _of_boxes(program, prop.query.norm, boxes, prove, scale, held)
         if moves is not None:
             constant = replace(constant, boxes=moves[0])

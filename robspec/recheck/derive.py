@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -11,19 +12,26 @@ import torch
 
 from robspec.ir.plans import Mean, MeanRate, Objects, Plan, PooledObjects, Precisions, Ranked, Sum, Weighted
 from robspec.ir.types import Metric, Program, Property
+from robspec.lipschitz.ending import Ending
 from robspec.oracle.rounded import best_value
 from robspec.oracle.scene import Scene
 from robspec.recheck.averages import AverageBook
 from robspec.recheck.budget import exponent
+from robspec.recheck.cell_claims import counted, divided
+from robspec.recheck.cell_pool import CellPool
 from robspec.recheck.conditions import metrics_of
+from robspec.recheck.counted import CountBook
 from robspec.recheck.detections import ObjectsBook, ObjectsPool
+from robspec.recheck.divided import RatioBook
 from robspec.recheck.entry import Book, image_entry
 from robspec.recheck.image import Ledger
+from robspec.recheck.lattice import Lattice
 from robspec.recheck.located import Located
 from robspec.recheck.pooled import Pool
 from robspec.recheck.precisions import PrecisionsPool
 from robspec.recheck.ranking import Ranks
 from robspec.recheck.relaxed import Relaxed
+from robspec.recheck.sight import Sight
 from robspec.recheck.weighted import WeightedBook
 from robspec.semantics.constant import Constant
 
@@ -50,12 +58,20 @@ class Deriver:
         program: the compiled specification.
         constants: of each property.
         settle: called with every entry as soon as it is derived.
+        ending: the fixed up-sampling before which logits are given, whose cells bounds look at; None for full-size
+            logits.
     """
 
-    def __init__(self, program: Program, constants: Sequence[Constant], settle: Settle) -> None:
+    def __init__(
+        self, program: Program, constants: Sequence[Constant], settle: Settle, ending: Ending | None = None
+    ) -> None:
         self._program = program
         self._constants = tuple(constants)
         self._settle = settle
+        self._ending = ending
+        self._lattice = None if ending is None else Lattice(ending.lines, ending.sides)
+        # What cells count by themselves needs no full-size logits.
+        self._full = not all(counted(metric) for p in program.properties for metric in metrics_of(p))
         self._images: list[dict[str, Any]] = []
         self._points: list[list[Any]] = [[] for _ in program.properties]
         whole = [
@@ -69,6 +85,8 @@ class Deriver:
                 self._objects[p.name] = ObjectsPool(p, c)
             elif isinstance(plan, Precisions):
                 self._objects[p.name] = PrecisionsPool(p, c)
+            elif ending is not None and c.coarse is not None:
+                self._pools[p.name] = CellPool(p, c)
             else:
                 self._pools[p.name] = Ranks(p, c) if isinstance(plan, Ranked) else Pool(p, c)
 
@@ -84,25 +102,39 @@ class Deriver:
 
         Args:
             names: of the images.
-            logits: [B, K, H, W], finite.
+            logits: [B, K, H, W], finite; before a fixed up-sampling [B, K, h, w].
             labels: int64 [B, H, W], or None.
             region: bool [B, H, W], or None.
             weights: floating point [B, H, W], or None.
         """
+        full = logits
+        if self._ending is not None and self._full:
+            full = self._ending.enlarge(logits)
         for i, name in enumerate(names):
             z = logits[i].detach().cpu().contiguous()
             self._images.append({"image": name, "logits": _digest(z)})
-            double = np.ascontiguousarray(z.to(torch.float64).reshape(len(z), -1).T.numpy())
+            sight, double = None, np.empty((0, 0))
+            if self._lattice is not None:
+                sight = Sight(np.ascontiguousarray(z.to(torch.float64).numpy()), self._lattice)
+                double = np.empty((len(sight), 0))
+            if self._ending is None or self._full:
+                wide = full[i].detach().cpu().to(torch.float64)
+                double = np.ascontiguousarray(wide.reshape(len(z), -1).T.numpy())
             rest = [None if t is None else t[i].detach().cpu().reshape(-1).numpy() for t in (labels, region)]
             weight = None if weights is None else weights[i].detach().cpu().reshape(-1).double().numpy()
-            ledgers: dict[tuple[Metric, int | None], Ledger] = {}
+            ledgers: dict[tuple[Metric, int | None, bool], Ledger | CountBook | RatioBook] = {}
             for number, (prop, constant) in enumerate(zip(self._program.properties, self._constants, strict=True)):
                 scene = self._scene(double, rest[0], rest[1], weight, exponent(constant))
                 if prop.name in self._pools:
-                    self._pools[prop.name].add(scene)
+                    pool = self._pools[prop.name]
+                    pool.add(scene)
+                    if isinstance(pool, CellPool) and sight is not None:
+                        pool.look(scene, sight)
                     continue
-                books = _books(prop, scene, ledgers)
-                best = {m: best_value(m, scene, constant.rounding) for m in books} if constant.rounding else None
+                books = _books(prop, scene, ledgers, None if constant.coarse is None else sight)
+                best = None
+                if constant.rounding:
+                    best = {m: _best(m, book, scene, constant.rounding) for m, book in books.items()}
                 entry = image_entry(name, prop, constant, books, len(scene), best)
                 self._points[number].append(self._settle(number, len(self._images) - 1, entry))
 
@@ -162,12 +194,28 @@ def _digest(values: torch.Tensor) -> str:
     return shown.hexdigest()
 
 
-def _books(prop: Property, scene: Scene, ledgers: dict[tuple[Metric, int | None], Ledger]) -> dict[Metric, Book]:
+def _best(metric: Metric, book: Book, scene: Scene, delta: Fraction) -> Fraction | None:
+    return book.best(delta) if isinstance(book, CountBook) else best_value(metric, scene, delta)
+
+
+def _books(
+    prop: Property,
+    scene: Scene,
+    ledgers: dict[tuple[Metric, int | None, bool], Ledger | CountBook | RatioBook],
+    sight: Sight | None = None,
+) -> dict[Metric, Book]:
     """The books of every metric of a property; ledgers are shared between properties."""
     books: dict[Metric, Book] = {}
     for metric in metrics_of(prop):
-        key = (metric, scene.q)
+        key = (metric, scene.q, sight is not None)
         if metric in books:
+            continue
+        if sight is not None and (counted(metric) or divided(metric)):
+            if key not in ledgers and counted(metric):
+                ledgers[key] = CountBook(metric, scene, sight)
+            elif key not in ledgers:
+                ledgers[key] = RatioBook(Ledger(metric, scene), scene, sight)
+            books[metric] = ledgers[key]
             continue
         if type(metric.plan) in BOOKS:
             books[metric] = BOOKS[type(metric.plan)](metric, scene)

@@ -11,13 +11,15 @@ from robspec.oracle.rounded import grounded
 from robspec.recheck.budget import budget_of, grid_bits, widened
 from robspec.recheck.claims import Between, Claim, Combined, Within
 from robspec.recheck.conditions import conditions, met
+from robspec.recheck.counted import CountBook
 from robspec.recheck.detections import ObjectsBook
+from robspec.recheck.divided import RatioBook
 from robspec.recheck.image import Cut, Ledger, needs
 from robspec.recheck.relaxed import Relaxed
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import exact_text
 
-Book: TypeAlias = Ledger | Relaxed | ObjectsBook
+Book: TypeAlias = Ledger | Relaxed | ObjectsBook | CountBook | RatioBook
 Point: TypeAlias = dict[str, Any] | Claim | Combined
 
 

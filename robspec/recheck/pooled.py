@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,7 +15,7 @@ from robspec.ir.types import Degraded, Metric, Property, WorstCaseQuery
 from robspec.oracle.rounded import favoured, grounded
 from robspec.oracle.scene import Scene, counts, defined, worst_of
 from robspec.recheck.budget import budget_of, exponent, grid_bits, widened
-from robspec.recheck.claims import Between, Within
+from robspec.recheck.claims import Between, Claim, Within
 from robspec.recheck.conditions import meets, metrics_of
 from robspec.recheck.image import Ledger, Prices
 from robspec.recheck.spool import Place, Spool
@@ -97,20 +97,27 @@ class Pool:
             return self.worst(widened(budget, self._pixels) if wide else budget)
 
         if isinstance(self._query, WorstCaseQuery):
-            entry["points"] = [
-                {
-                    "budget": exact_text(budget_of(eps, self._constant)),
-                    "certified": None if clean is None else Between(at(eps, False), at(eps, True)),
-                }
-                for eps in self._query.budgets
-            ]
+            entry["points"] = [self._within(eps, clean, at) for eps in self._query.budgets]
             return entry
         leaves = [o for o in self._query.objectives if isinstance(o, Degraded)]
         if self._constant.rounding:
             leaves = [o for o in (grounded(leaf, {self.metric: best}) for leaf in leaves) if isinstance(o, Degraded)]
-        entry["points"] = [{"certified": self._radius(o, clean, at)} for o in leaves]
+        entry["points"] = [self._beyond(o, clean, at) for o in leaves]
         entry["met"] = [None if best is None else meets(o, best, best) for o in leaves]
         return entry
+
+    def _within(
+        self, eps: Fraction, clean: Fraction | None, at: Callable[[Fraction, bool], Fraction]
+    ) -> dict[str, Any] | Claim:
+        """What holds within a budget."""
+        certified = None if clean is None else Between(at(eps, False), at(eps, True))
+        return {"budget": exact_text(budget_of(eps, self._constant)), "certified": certified}
+
+    def _beyond(
+        self, objective: Degraded, clean: Fraction | None, at: Callable[[Fraction, bool], Fraction]
+    ) -> dict[str, Any] | Claim:
+        """What holds of a radius."""
+        return {"certified": self._radius(objective, clean, at)}
 
     def clean(self) -> Fraction | None:
         """The value without any flip, None where the annotation of all images together does not define it."""
@@ -119,14 +126,15 @@ class Pool:
     def worst(self, budget: Fraction | None) -> Fraction:
         """The worst value within a budget; None for everything flipped."""
 
-        def reachable(kept: _Kept) -> _Frontier:
-            if budget is None:
-                return _single(kept, kept.last)
-            a, b, unit = self._spool.read(kept.place)
-            return _Frontier.of(kept.cells, Prices(a, b, unit, exponent(self._constant)).pairs(budget))
-
-        found = self._value(reachable)
+        found = self._value(lambda kept: self._reached(kept, budget))
         return worst_of(self.metric) if found is None else found
+
+    def _reached(self, kept: _Kept, budget: Fraction | None) -> _Frontier:
+        """What an image can be brought to within a budget; None for everything flipped."""
+        if budget is None:
+            return _single(kept, kept.last)
+        a, b, unit = self._spool.read(kept.place)
+        return _Frontier.of(kept.cells, Prices(a, b, unit, exponent(self._constant)).pairs(budget))
 
     def _read(self, book: Ledger) -> _Kept:
         last = len(book.a) - 1, len(book.b) - 1
@@ -153,7 +161,16 @@ class Pool:
         others: Sequence[Sequence[tuple[int, int, int, int]]] | None = None,
     ) -> Fraction | None:
         """The worst value over what each image can be brought to, or of other counts of each image and class."""
-        values = []
+        values = list(self._each(reachable, others))
+        known = [value for _, value in values if value is not None]
+        return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
+
+    def _each(
+        self,
+        reachable: Callable[[_Kept], _Frontier],
+        others: Sequence[Sequence[tuple[int, int, int, int]]] | None = None,
+    ) -> Iterator[tuple[int, Fraction | None]]:
+        """The same of each class set that the annotation defines, with its number."""
         for number, images in enumerate(zip(*self._images, strict=True)):
             tp, fp, fn, tn = (sum(kept.cells[i] for kept in images) for i in range(4))
             if not defined(self.metric, (tp, fp, fn, tn)):
@@ -163,10 +180,7 @@ class Pool:
             else:
                 reached = [_Frontier.of(image[number], [(0, 0)]) for image in others]
             found = _extreme(self.metric, reached)
-            if found is None and self.metric.worst is None:
-                return None
-            values.append(worst_of(self.metric) if found is None else found)
-        return sum(values, Fraction(0)) / len(values) if values else None
+            yield number, self.metric.worst if found is None else found
 
 
 @dataclass(frozen=True, slots=True)

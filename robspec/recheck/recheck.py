@@ -19,6 +19,7 @@ from robspec.diagnostics import Source
 from robspec.errors import RobspecError, SoundnessAlarm
 from robspec.function.program import AnyProgram
 from robspec.ir.types import Detector, Program
+from robspec.lipschitz.ending import find_ending
 from robspec.lipschitz.rounding.kinds import KINDS
 from robspec.lipschitz.rounding.precision import Precision
 from robspec.lipschitz.rounding.recursion import Box, Rounding, bound
@@ -31,7 +32,7 @@ from robspec.models.conduct_scores import DetectorConduct
 from robspec.models.kernels import refuse_other_kernels
 from robspec.models.loading import LoadedModel, load
 from robspec.recheck import document
-from robspec.recheck.assemble import Inputs, constants, decided, header, text_sha256
+from robspec.recheck.assemble import Before, Inputs, constants, decided, header, text_sha256
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.claims import rational
 from robspec.recheck.derive import Deriver, Settle
@@ -56,6 +57,7 @@ class Derived:
     data: Dataset
     rounding: Statement | None = None
     unreal: str = ""
+    before: Before | None = None
 
     def differences(self, written: dict[str, Any]) -> list[document.Difference]:
         """List what a certificate says otherwise; its own digest included."""
@@ -151,15 +153,20 @@ def derive(
     wide = loaded.forward_dtype == torch.float64
     # Where rounding is proved, that of finer pixels to float32 is part of it.
     data = open_dataset(program.data, program.model, root, wide=wide and rounding is None)
-    deriver = Deriver(program, found, _kept if written is None else _compared(written, early))
+    before = ground.before
+    ending = None if before is None else before.ending
+    runs = loaded
+    if ending is not None:
+        runs = loaded.ending_earlier(ending.coarse, (loaded.output_shape[0], *ending.sides))
+    deriver = Deriver(program, found, _kept if written is None else _compared(written, early), ending)
     claims = any(r.confidence is not None for p in program.properties for r in p.requirements)
     done, met = 0, set[str]()
     detector = program.model.detector
-    conduct: Conduct | DetectorConduct = Conduct(loaded, scores=program.model.task.scores)
+    conduct: Conduct | DetectorConduct = Conduct(runs, scores=program.model.task.scores)
     if detector is not None:
         conduct = DetectorConduct(loaded, detector, loaded.second)
     for batch in data.batches(inputs.batch_size):
-        logits = loaded.logits(batch.images)
+        logits = runs.logits(batch.images)
         conduct.meet(batch.names, batch.images, logits)
         if not bool(torch.isfinite(logits).all()):
             raise CertificateRejected(batch.names[0], "logits of its batch are not finite", "check the model")
@@ -167,15 +174,15 @@ def derive(
             deriver.add(batch.names, logits, batch.labels, batch.region, batch.weights)
         else:
             deriver.add_located(batch.names, logits, _located(program, detector, loaded, batch, logits))
-        observe(batch, logits)
+        observe(batch, logits if ending is None else ending.enlarge(logits))
         if claims:
             _refuse_copies(batch, met)
         done += len(batch.names)
         progress(done, len(data))
     conduct.finish()
-    head = header(program, inputs, spec.text, loaded.sha256, data, rounding)
+    head = header(program, inputs, spec.text, loaded.sha256, data, rounding, before)
     content = assembled(head, program, ground.proofs, ground.claim, *deriver.finish())
-    return Derived(program, content, loaded, data, rounding, ground.unreal)
+    return Derived(program, content, loaded, data, rounding, ground.unreal, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +195,7 @@ class _Ground:
     claim: dict[str, Any] | None
     rounding: Statement | None = None
     unreal: str = ""
+    before: Before | None = None
 
 
 def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
@@ -196,12 +204,15 @@ def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
     Raises:
         CertificateRejected: E0804, rounding is asked for by name, and of this no certificate with rounding speaks.
     """
+    before = _cut(program, model) if inputs.coarse else None
     if inputs.arithmetic == "exact":
-        return _proved(program, model, inputs, None)
+        return _proved(program, model, inputs, None, before)
     unreal, rounding = uncertified(program), None
+    if before is not None and inputs.arithmetic == "deployed":
+        raise CertificateRejected("--coarse", "cells do not cover --arithmetic deployed", "leave one of them out")
     if not unreal:
         try:
-            rounding = _rounding(program, model, inputs)
+            rounding, before = _rounding(program, model, inputs, before)
         except SoundnessAlarm:
             raise
         except RobspecError as refusal:
@@ -209,14 +220,29 @@ def _ground(program: Program, model: LoadedModel, inputs: Inputs) -> _Ground:
                 raise
             unreal = f"{refusal.what} ({refusal.code}), {refusal.where}"
     if rounding is not None:
-        ground = _proved(program, model, replace(inputs, arithmetic=rounding.kind), rounding)
+        ground = _proved(program, model, replace(inputs, arithmetic=rounding.kind), rounding, before)
         if all(map(_moves, ground.constants)):
             return ground
         unreal = "of a constant that is assumed, or 0, no certificate says what rounding may do"
     if inputs.arithmetic is not None:
         mend = "check and recheck with --arithmetic exact"
         raise CertificateRejected(f"--arithmetic {inputs.arithmetic}", unreal, mend)
-    return replace(_proved(program, model, replace(inputs, arithmetic="exact"), None), unreal=unreal)
+    exact = replace(inputs, arithmetic="exact")
+    before = None if before is None else Before(before.ending)
+    return replace(_proved(program, model, exact, None, before), unreal=unreal)
+
+
+def _cut(program: Program, model: LoadedModel) -> Before:
+    """Find where a fixed up-sampling ends the network.
+
+    Raises:
+        CertificateRejected: E0804, it ends otherwise.
+    """
+    ending = find_ending(model.program)
+    if ending is None or ending.shape != tuple(program.model.output_shape[1:]):
+        what = "the network does not end in a fixed up-sampling"
+        raise CertificateRejected("--coarse", what, "check and recheck without it")
+    return Before(ending)
 
 
 def _moves(constant: Constant) -> bool:
@@ -225,18 +251,23 @@ def _moves(constant: Constant) -> bool:
     return constant.status is ConstantStatus.PROVED and not still
 
 
-def _proved(program: Program, model: LoadedModel, inputs: Inputs, rounding: Statement | None) -> _Ground:
+def _proved(
+    program: Program, model: LoadedModel, inputs: Inputs, rounding: Statement | None, before: Before | None
+) -> _Ground:
     prover = afresh(program, wide=_type_of(inputs, model) == torch.float64)
     boxes = None if model.second is None else model.second.program
-    return _Ground(inputs, *constants(program, model.program, inputs.assume, prover, boxes, rounding), rounding)
+    found = constants(program, model.program, inputs.assume, prover, boxes, rounding, before)
+    return _Ground(inputs, *found, rounding, "", before)
 
 
 def _type_of(inputs: Inputs, model: LoadedModel) -> torch.dtype:
     return torch.float64 if inputs.forward == "float64" or inputs.arithmetic != "exact" else model.dtype
 
 
-def _rounding(program: Program, model: LoadedModel, inputs: Inputs) -> Statement:
-    """Prove anew what rounding may do to the logits."""
+def _rounding(
+    program: Program, model: LoadedModel, inputs: Inputs, before: Before | None
+) -> tuple[Statement, Before | None]:
+    """Prove anew what rounding may do to the logits, and to coarse ones where the network is cut."""
     if inputs.arithmetic == "deployed":
         for part in (model, model.second):
             if part is not None:
@@ -246,7 +277,15 @@ def _rounding(program: Program, model: LoadedModel, inputs: Inputs) -> Statement
         return bound(graph, box, (precision,))[0]
 
     boxes = None if model.second is None else model.second.program
-    return state(program, model.program, inputs.arithmetic or "real", afresh, boxes)
+    kind = inputs.arithmetic or "real"
+    found = state(program, model.program, kind, afresh, boxes)
+    if before is None:
+        return found, None
+    if before.ending.moved is not None:
+        # What is run is another program for the same function: both are within the larger of two bounds.
+        other = state(program, before.ending.moved, kind, afresh)
+        found = other if other.delta > found.delta else found
+    return found, Before(before.ending, state(program, before.ending.coarse, kind, afresh).delta)
 
 
 def _located(program: Program, detector: Detector, model: LoadedModel, batch: Batch, logits: Tensor) -> list[Located]:
@@ -376,6 +415,10 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
         if theirs != ours:
             found.append(f"{option} was {_short(theirs)}, and is {_short(ours)} here")
             options.append(f"{option} {_short(theirs)}" if theirs else f"no {option}")
+    if there.coarse != inputs.coarse:
+        given, missing = ("given", "not given") if there.coarse else ("not given", "given")
+        found.append(f"--coarse was {given}, and is {missing} here")
+        options.append("--coarse" if there.coarse else "no --coarse")
     if found:
         raise CertificateRejected(
             where,
@@ -422,13 +465,14 @@ def inputs_of(certificate: dict[str, Any], where: str) -> tuple[Inputs, dict[str
         constant = None if assume is None else rational(assume)
         known = constant if isinstance(constant, Fraction) else None
         arithmetic = given.get("arithmetic", "exact")
-        read = Inputs(given["forward"], given["batch_size"], known, str(given["data"]), arithmetic)
+        coarse = given.get("coarse", False)
+        read = Inputs(given["forward"], given["batch_size"], known, str(given["data"]), arithmetic, coarse)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadCertificate(where, "it does not say how it was made", "check again") from error
     sized = type(read.batch_size) is int and 1 <= read.batch_size <= MOST_AT_ONCE
     sized &= assume is None or (read.assume is not None and read.assume > 0)
     exact = {name: value for name, value in params.items() if isinstance(value, Fraction)}
-    sized &= read.arithmetic in KINDS
+    sized &= read.arithmetic in KINDS and type(read.coarse) is bool
     if not sized or read.forward not in ("model", "float64") or len(exact) < len(params):
         raise BadCertificate(where, "it does not say how it was made", "check again")
     return read, exact

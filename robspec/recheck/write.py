@@ -9,7 +9,10 @@ from typing import Any
 
 from robspec.errors import SoundnessAlarm
 from robspec.recheck.averages import Bounded, Relaxation
+from robspec.recheck.cell_pool import PoolPoint
 from robspec.recheck.claims import Combined
+from robspec.recheck.counted import CountPoint
+from robspec.recheck.divided import RatioPoint
 from robspec.recheck.entry import Point
 from robspec.semantics.norm import exact_text
 
@@ -58,6 +61,11 @@ def _filled(point: Point, told: Told, name: str, image: dict[str, Any]) -> dict[
         parts = [_filled(p, t, name, image) for p, t in zip(point.parts, told.parts, strict=True)]
         return {**point.expected({"parts": parts}), "parts": parts}
     found = told.certified
+    if isinstance(point, CountPoint | RatioPoint | PoolPoint):
+        made = {} if found is None else point.filled(found)
+        if not made or not point.holds(made):
+            raise _alarm(name, image, found, point)
+        return made
     if isinstance(point, Bounded):
         made = point.filled(found, told.by) if isinstance(found, Fraction) else {}
         if not point.holds(made):

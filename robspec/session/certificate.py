@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from robspec.arrays import tensor
-from robspec.bounds import FamilyBound, macro, open_bound
+from robspec.bounds import FamilyBound, counting, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
 from robspec.function.program import AnyProgram
@@ -19,7 +19,7 @@ from robspec.ir.types import Degraded, Metric, Objective, Program, Property, Wor
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.recheck import document
-from robspec.recheck.assemble import Inputs, constants, decided, header
+from robspec.recheck.assemble import Before, Inputs, constants, decided, header
 from robspec.recheck.assemble import document as assembled
 from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
@@ -56,13 +56,30 @@ class Certificate:
         self._rounding = None
         if inputs.arithmetic is not None and inputs.arithmetic != "exact":
             self._rounding = rounding_of(program, session.model.program, inputs.arithmetic, boxes)
-        given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding)
+        self._before = None
+        if inputs.coarse:
+            self._before = self._cut(inputs.arithmetic or "exact")
+        given = (program, session.model.program, inputs.assume, _kept, boxes, self._rounding, self._before)
         found, self._proofs, self._claim = constants(*given)
         known = session.established.constants
         if list(map(_numbers, found)) != list(map(_numbers, known)):
             raise SoundnessAlarm("certificate", "two readings of the proof give different constants", "report it")
-        self._deriver = Deriver(program, found, self._settled)
+        ending = None if self._before is None else self._before.ending
+        self._deriver = Deriver(program, found, self._settled, ending)
         self._told: list[deque[tuple[Told, ...]]] = [deque() for _ in program.properties]
+
+    def _cut(self, arithmetic: str) -> Before:
+        """Where the network is cut, and how far coarse logits may be off."""
+        tail, program = self._session.established.tail, self._program
+        if tail is None:
+            raise ValueError("the network is not cut")
+        if arithmetic == "exact":
+            return Before(tail)
+        if tail.moved is not None and self._rounding is not None:
+            # What is run is another program for the same function: both are within the larger of two bounds.
+            other = rounding_of(program, tail.moved, arithmetic)
+            self._rounding = other if other.delta > self._rounding.delta else self._rounding
+        return Before(tail, rounding_of(program, tail.coarse, arithmetic).delta)
 
     def observe(self, context: Context, names: Sequence[str], answers: Answers) -> None:
         """Derive a batch in exact arithmetic, and compare with what was certified of it.
@@ -78,7 +95,7 @@ class Certificate:
                 waiting.extend(_told(prop, constant, context, found))
         if self._program.model.detector is None:
             rest = map(tensor, (context.labels, context.region, context.weights))
-            self._deriver.add(names, tensor(context.logits), *rest)
+            self._deriver.add(names, tensor(context.given), *rest)
             return
         detector, scenes = context.detections()
         sides = self._program.model.input_shape[1:]
@@ -100,7 +117,8 @@ class Certificate:
         for waiting, prop in zip(self._told, report.properties, strict=True):
             if is_pooled(prop.source):
                 waiting.extend(tuple(map(Told, image.certified)) for image in prop.images)
-        about = (self._spec_text, self._session.model.sha256, self._session.data, self._rounding)
+        session = self._session
+        about = (self._spec_text, session.model.sha256, session.data, self._rounding, self._before)
         head = header(self._program, self._inputs, *about)
         made = assembled(head, self._program, self._proofs, self._claim, *self._deriver.finish())
         return document.dumps(decided(made, self._program, made))
@@ -110,7 +128,8 @@ class Certificate:
 
 
 def _numbers(constant: Constant) -> tuple[Fraction, ...]:
-    return constant.value, constant.boxes, constant.rounding, constant.boxes_rounding
+    rounding = (constant.rounding, constant.boxes_rounding, constant.coarse_rounding)
+    return constant.value, constant.boxes, *rounding, Fraction(-1) if constant.coarse is None else constant.coarse
 
 
 def _told(
@@ -133,6 +152,8 @@ def _told(
             sure, (_, scenes) = arithmetic.objects_settled(context, metric, constant), context.detections()
             each = zip(opened(metric).clean(), scenes, sure, strict=True)
             return [arithmetic.best_of_objects(metric, h, marked(scene, metric), settled=s) for h, scene, s in each]
+        if context.coarse is not None and counting.has_cells(metric):
+            return counting.at_best(metric, context, constant.rounding)
         if isinstance(metric.plan, Sum):
             rows = zip(*(best(part) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]
@@ -164,7 +185,9 @@ def _told(
         objective = prop.query.objectives[point]
         if isinstance(objective, Degraded):
             points.append(told(objective.metric, certified, looked_for(certified)))
-        elif all(type(leaf.metric.plan) not in IN_PARTS for leaf in conditions(objective)):
+        elif constant.coarse is None and all(
+            type(leaf.metric.plan) not in IN_PARTS for leaf in conditions(objective)
+        ):
             points.append([Told(radius) for radius in certified])
         else:
             points.append([replace(t, certified=r) for t, r in zip(parts(objective), certified, strict=True)])

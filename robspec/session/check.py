@@ -319,7 +319,13 @@ class Check:
             from robspec.recheck.assemble import Inputs
             from robspec.session.certificate import Certificate
 
-            inputs = Inputs(options.forward, self._size, options.assume, arithmetic=session.arithmetic)
+            inputs = Inputs(
+                options.forward,
+                self._size,
+                options.assume,
+                arithmetic=session.arithmetic,
+                coarse=options.coarse,
+            )
             self._written = Certificate(program, session, inputs, self._source.text)
         drawn = options.pictures and any(p.smoothing is None for p in program.properties)
         shown = (program, session.established.constants, session.data, options.picture_folder, options.region_rest)

@@ -26,9 +26,6 @@ def refuse_uncovered(program: Program, options: Options) -> None:
     plans = [metric.plan for prop in program.properties for metric in metrics_of(prop.query)]
     if any(isinstance(plan, PooledComponents) for plan in plans):
         refuse(options, "it does not cover pooled object_recall yet", "leave it out")
-    if options.coarse:
-        only = replace(options, attack=None, cross_check=None)
-        refuse(only, "it does not cover cells of coarse logits yet", "leave it out, or leave out --coarse")
     if any(isinstance(plan, Components) for plan in plans):
         refuse(replace(options, attack=None), "it does not cover object_recall yet", "leave it out")
     if any(isinstance(plan, Ranked) for plan in plans):

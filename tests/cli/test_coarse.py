@@ -202,7 +202,6 @@ def test_workers_hand_over_coarse_logits(project: Project, upsampled: Path, robs
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--certificate", "c.json"), "it does not cover cells of coarse logits yet"),
         (("--arithmetic", "deployed"), "what float32 rounds after the up-sampling moves full-size logits"),
     ],
 )

@@ -1,0 +1,300 @@
+"""Certificates of cells: what a check certifies of random coarse logits is confirmed, and what it does not is not."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robspec.bounds.context import Coarse, Context
+from robspec.errors import SoundnessAlarm
+from robspec.ir.types import Program
+from robspec.kernels.coarse.grid import Axis, Grid
+from robspec.kernels.knapsack import backends
+from robspec.lower import compile_text
+from robspec.recheck.cell_claims import read_prices
+from robspec.recheck.cells import Prices
+from robspec.recheck.claims import Combined, rational
+from robspec.recheck.counted import CountPoint
+from robspec.recheck.derive import Deriver
+from robspec.recheck.divided import Proof, RatioPoint, read_proof
+from robspec.recheck.document import differences
+from robspec.recheck.lattice import Lattice
+from robspec.recheck.write import Told, filled
+from robspec.semantics.constant import Constant, ConstantStatus
+from robspec.semantics.norm import L2
+from robspec.session.certificate import _told
+from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
+from tests.examples import examples
+from tests.recheck.up_sampled import Drawn, drawn
+
+F = Fraction
+METRICS = (
+    "pixel_accuracy",
+    "stability",
+    "recall[b]",
+    "fnr[a]",
+    "recall[a, b]",
+    "iou[b]",
+    "dice[a]",
+    "precision[b]",
+    "specificity[a]",
+    "fpr[b]",
+    "pooled iou[b]",
+    "pooled precision[a]",
+    "pooled mean_iou",
+)
+LOWER = ("fnr[a]", "fpr[b]")
+TEXT = """language 1
+model {{
+  input image [3, {h}, {w}] in [0, 1]
+  output {output}
+  classes {classes}
+}}
+data d {{
+  images "i/*"
+  masks "m/*"
+  ignore 255
+}}
+"""
+
+
+def compiled(it: Drawn, asked: str) -> Program:
+    """Worst cases and radii of a metric, and combinations where it is of an image."""
+    h, w = (len(line) for line in it.lines)
+    names = "a, b" if len(it.low) < 3 else "a, b, " + ", ".join(f"k{n}" for n in range(2, len(it.low)))
+    kind = f"logits [{len(it.low)}, {h}, {w}]"
+    lower, whole = asked in LOWER, asked.startswith("pooled")
+    aggregate, every = ("worst_case", "") if whole else ("mean(worst_case)", " for all images")
+    text = TEXT.format(h=h, w=w, output=kind, classes=names)
+    text += f"property p {{\n  metric {asked}\n  norm l2\n  budget 0 to 1.5 points 4\n"
+    text += f"  require {aggregate} {'<= 1' if lower else '>= 0'}\n}}\n"
+    conditions = ("h >= 0.5", "h > 0.2 + 1 * h0") if lower else ("h <= 0.5", "h < 0.7 * h0")
+    if not whole and not lower and asked != "pixel_accuracy":
+        conditions += (
+            "h <= 0.5 * h0 or pixel_accuracy <= 0.4",
+            "h < 0.9 * h0 and (pixel_accuracy <= 0.7 or mean_iou < 0.3)",
+        )
+    for n, condition in enumerate(conditions):
+        text += f"property r{n} {{\n  metric {asked}\n  norm l2\n  degraded when {condition}\n"
+        text += f"  require radius >= 0{every}\n}}\n"
+    program, diagnostics = compile_text(text)
+    assert program is not None, [str(d) for d in diagnostics]
+    return program
+
+
+class Certified:
+    """Two images, and what a certificate says of them."""
+
+    def __init__(self, seed: int, asked: str, *, rounded: bool, backend: str = "cpu") -> None:
+        it = drawn(seed, nodes=4, times=3, classes=(3, 5) if "a, b" in asked else (1, 2, 3))
+        dice = np.random.default_rng(seed)
+        self.program = compiled(it, asked)
+        grid = Grid(*(Axis.of(rows, n) for rows, n in zip(it.lines, it.sides, strict=True)))
+        other = it.low + np.round(dice.normal(size=it.low.shape) * 4) / 8
+        self.logits = torch.from_numpy(np.stack([it.low, other]))
+        self.labels = torch.from_numpy(np.stack([it.labels, np.roll(it.labels, 1)])).reshape(2, *grid.shape)
+        dense = [
+            torch.tensor([[float(row.get(n, 0)) for n in range(k)] for row in rows], dtype=torch.float64)
+            for rows, k in zip(it.lines, it.sides, strict=True)
+        ]
+
+        def enlarge(z: torch.Tensor) -> torch.Tensor:
+            return dense[0] @ z @ dense[1].T
+
+        self._ending: Any = SimpleNamespace(lines=it.lines, sides=it.sides, enlarge=enlarge)
+        delta, low = (F(1, 50), F(1, 80)) if rounded else (F(0), F(0))
+        norm = math.prod(float(torch.linalg.matrix_norm(m, 2)) for m in dense)
+        value = F(math.ceil(norm * 1000), 1000)
+        constant = Constant(value, L2, L2, ConstantStatus.PROVED, rounding=delta, coarse=F(1), coarse_rounding=low)
+        self.constants = [constant] * len(self.program.properties)
+        self.context = Context(backends()[backend], Coarse(self.logits, grid, enlarge), self.labels, 255)
+        self.results = self._results(it)
+
+    def _results(self, it: Drawn) -> list[Any]:
+        evaluator = BatchEvaluator(self.context, ["x", "y"])
+        pairs = list(zip(self.program.properties, self.constants, strict=True))
+        pools = PooledEvaluator(
+            [(p, c) for p, c in pairs if is_pooled(p)], (len(it.low), *(len(line) for line in it.lines))
+        )
+        pools.add(self.context)
+        found = [pools.answer(p.name) if is_pooled(p) else evaluator.answer(p, c) for p, c in pairs]
+        pools.close()
+        return found
+
+    def claims(self, settle: Any = lambda _, __, entry: entry) -> list[list[Any]]:
+        """Everything that is derived."""
+        deriver = Deriver(self.program, self.constants, settle, self._ending)
+        deriver.add(["x", "y"], self.logits, self.labels, None, None)
+        return deriver.finish()[1]
+
+    def written(self) -> list[list[Any]]:
+        """What a check writes."""
+        told: list[deque[tuple[Told, ...]]] = []
+        for prop, constant, found in zip(self.program.properties, self.constants, self.results, strict=True):
+            if is_pooled(prop):
+                told.append(deque(tuple(map(Told, image.certified)) for image in found))
+            else:
+                told.append(deque(_told(prop, constant, self.context, found)))
+
+        def settle(number: int, _: int, entry: dict[str, Any]) -> dict[str, Any]:
+            return filled(self.program.properties[number].name, entry, told[number].popleft())
+
+        return self.claims(settle)
+
+
+def points(entries: list[list[Any]]) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
+    for p, images in enumerate(entries):
+        for i, image in enumerate(images):
+            for n, point in enumerate(image["points"]):
+                yield p, i, n, point
+
+
+def has_cells(point: dict[str, Any]) -> bool:
+    return bool(point.get("cells")) or any(has_cells(part) for part in point.get("parts", ()))
+
+
+@pytest.mark.parametrize("rounded", [False, True], ids=["exact", "real"])
+@pytest.mark.parametrize("asked", METRICS)
+def test_what_a_check_certifies_by_cells_is_confirmed(asked: str, rounded: bool) -> None:
+    """Values, radii and combinations of random images, many on ties; nothing that is written is rejected."""
+    cells = 0
+    for seed in range(examples(8)):
+        it = Certified(100 * len(asked) + seed, asked, rounded=rounded)
+        made, claims = it.written(), it.claims()
+        assert [list(differences(a, b)) for a, b in zip(made, claims, strict=True)] == [[]] * len(made)
+        cells += sum(has_cells(point) for *_, point in points(made))
+        for p, i, n, point in points(made):
+            # Nothing better is confirmed with the same proof.
+            certified = rational(point["certified"])
+            if not isinstance(certified, Fraction):
+                continue
+            radius = "met" in made[p][i]
+            up = asked not in LOWER or radius
+            # A check ends its search for the value of each class after six steps: a mean may be a little better.
+            step = F(1, 10 if asked == "pooled mean_iou" else 10**9)
+            other = certified + step * (certified + 1) * (1 if up else -1)
+            forged = copy.deepcopy(made[p][i])
+            forged["points"][n]["certified"] = str(other)
+            assert list(differences(forged, claims[p][i]))
+    assert cells
+
+
+def alterations(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """A part with one field altered, each in turn."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from ((name, {**value, key: other}) for name, other in alterations(below, f"{at}.{key}"))
+            yield f"{at}.{key} is missing", {k: v for k, v in value.items() if k != key}
+        yield f"{at} has more", {**value, "note": "1"}
+    elif isinstance(value, list) and value:
+        for i, below in enumerate(value):
+            yield from ((name, [*value[:i], other, *value[i + 1 :]]) for name, other in alterations(below, f"{at}[]"))
+        yield f"{at} is shorter", value[:-1]
+    elif isinstance(value, int):
+        yield at, value + 1
+        yield at, value - 1
+    elif isinstance(rational(value), Fraction):
+        yield at, str(F(value) * (1 + F(1, 10**3)) + F(1, 10**3))
+        yield at, "1/x"
+    elif value is not None and value != "inf":
+        yield at, 1
+
+
+@pytest.mark.parametrize("asked", METRICS)
+def test_every_altered_field_is_rejected(asked: str) -> None:
+    """Each field of a point in turn, prices, budgets and what follows from them; a worse value is a true one."""
+    fields = set()
+    lower = asked in LOWER
+    for seed in range(8):
+        if seed >= examples(5) and any("prices" in field for field in fields):
+            break
+        it = Certified(100 * len(asked) + seed, asked, rounded=bool(seed % 2))
+        made, claims = it.written(), it.claims()
+        for p, i, n, point in points(made):
+            for name, other in alterations(point):
+                forged = {**made[p][i], "points": [*made[p][i]["points"]]}
+                forged["points"][n] = other
+                if list(differences(forged, claims[p][i])):
+                    fields.add(name.split(".")[-1])
+                    continue
+                if any(word in name for word in ("price", "fall", "unit")):
+                    # Other prices that lead to the same bound prove the same.
+                    assert other["certified"] == point["certified"]
+                    continue
+                weaker = name == ".certified" and (lower or asked == "pooled mean_iou") and "met" not in made[p][i]
+                assert weaker, (name, point, other)
+    assert {"budget", "certified"} < fields
+    assert any("prices" in field for field in fields)
+
+
+@pytest.mark.parametrize("kind", [METRICS[:4], METRICS[4:10], METRICS[10:]], ids=["counted", "divided", "pooled"])
+def test_lying_prices_only_lose(kind: tuple[str, ...]) -> None:
+    """Other prices, with what honestly follows from them: they prove the same, or nothing."""
+    dice = np.random.default_rng(7)
+    lost = 0
+    for asked, seed in itertools.product(kind, range(examples(6))):
+        it = Certified(100 * len(asked) + seed, asked, rounded=False)
+        made, claims = it.written(), it.claims()
+        for p, i, n, point in points(made):
+            claim = claims[p][i]["points"][n]
+            certified = rational(point["certified"])
+            if not point.get("cells") or isinstance(claim, Combined) or certified is None:
+                continue
+            for factor in dice.uniform(0, 3, 4):
+                if isinstance(claim, CountPoint):
+                    (prices,) = lied([point["cells"]], claim.book.cells.lattice, float(factor), "prices")
+                    honest = claim._made(certified, point.get("flips"), prices)
+                elif isinstance(claim, RatioPoint):
+                    proof = read_proof(point["cells"], claim._images(certified))
+                    honest = claim._made(certified, lying(proof, float(factor)))
+                else:
+                    parts = zip(point["cells"], claim._parts(certified), strict=True)
+                    proofs = [lying(read_proof(told, images), float(factor)) for told, (_, images) in parts]
+                    honest = claim._made(certified, proofs)
+                if honest is None:
+                    lost += 1
+                    continue
+                assert honest["certified"] == point["certified"]
+                assert claim.holds(honest)
+    assert lost > 3
+
+
+def lied(told: Sequence[dict[str, Any]], lattice: Lattice, factor: float, name: str) -> list[Prices]:
+    found = [read_prices(part[name], lattice) for part in told]
+    return [turned(prices, factor) for prices in found if prices is not None]
+
+
+def turned(prices: Prices, factor: float) -> Prices:
+    return replace(prices, of=tuple(price * F(factor) + F(1, 9) for price in prices.of))
+
+
+def lying(proof: Proof | None, factor: float) -> Proof | None:
+    return None if proof is None else replace(proof, prices=tuple(turned(each, factor) for each in proof.prices))
+
+
+def test_a_value_that_is_too_good_is_a_soundness_alarm() -> None:
+    alarms = 0
+    for asked in ("pixel_accuracy", "iou[b]", "pooled iou[b]"):
+        it = Certified(100 * len(asked), asked, rounded=False)
+        for p, i, n, point in points(it.written()):
+            claim = it.claims()[p][i]["points"][n]
+            certified = rational(point["certified"])
+            if not isinstance(certified, Fraction) or not hasattr(claim, "filled"):
+                continue
+            found = Told(certified + F(1, 10**6))
+            with pytest.raises(SoundnessAlarm):
+                filled("p", {"image": "x", "points": [claim]}, [found])
+            filled("p", {"image": "x", "points": [claim]}, [replace(found, certified=certified)])
+            alarms += 1
+    assert alarms > 8
