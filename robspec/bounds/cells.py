@@ -17,6 +17,7 @@ import numpy as np
 from robspec.bounds.search import Found
 from robspec.ir.types import Metric
 from robspec.kernels.coarse import CoarsePrepared, shares
+from robspec.kernels.coarse.shares import Reached
 from robspec.kernels.knapsack import IntArray
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.search import largest_certifying
@@ -99,6 +100,10 @@ class Bound:
             for image, (row, wishes) in enumerate(zip(rows, needed, strict=True))
         ]
 
+    def parts(self, image: int, eps: Fraction) -> tuple[Reached, IntArray] | None:
+        """Say what cells have of their nodes within a budget; see `parts_of`."""
+        return parts_of(self._cells, self._constant, image, eps)
+
     def _radius(self, image: int, wanted: int, known: Fraction | float) -> Fraction | float:
         return radius_of(self._cells, self._constant, image, wanted, known)
 
@@ -151,6 +156,10 @@ class Rated:
             tuple(None if gamma is None else self._radius(image, gamma, strict=strict) for gamma in row)
             for image, row in enumerate(gammas)
         ]
+
+    def parts(self, image: int, eps: Fraction) -> tuple[Reached, IntArray] | None:
+        """Say what cells have of their nodes within a budget; see `parts_of`."""
+        return None if self._constant.coarse is None else parts_of(self._read, self._constant, image, eps)
 
     def _radius(self, image: int, gamma: Fraction, *, strict: bool) -> Found:
         if self._value(image, 0) is None:
@@ -231,6 +240,25 @@ def flips_within(cells: CoarsePrepared, budgets: Sequence[Budget]) -> IntArray:
             if row[at] and budget.exponent == 2 and shares.is_shared(cells.grid):
                 row[at] = min(row[at], shares.share_out(cells, image, budget).flips(budget))
     return flips
+
+
+def parts_of(cells: CoarsePrepared, constant: Constant, image: int, eps: Fraction) -> tuple[Reached, IntArray] | None:
+    """Say what cells have of their nodes in the bound within a budget.
+
+    Args:
+        cells: the batch.
+        constant: of the coarse logits, in l2, with their rounding.
+        image: which one.
+        eps: the budget.
+
+    Returns:
+        The items within reach, and parts as `shares.divided` gives them; None where cells share nothing.
+    """
+    budget = _asked(cells, constant, eps)
+    if budget.exponent != 2 or not shares.is_shared(cells.grid):
+        return None
+    reached = cells.reached(image, budget)
+    return reached, shares.divided(reached, cells.grid, np.ones(len(reached.margins)), budget)
 
 
 def radius_of(

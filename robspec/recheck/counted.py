@@ -22,6 +22,7 @@ from robspec.recheck.claims import rational
 from robspec.recheck.conditions import meets
 from robspec.recheck.document import differences
 from robspec.recheck.exact import Priced
+from robspec.recheck.parted import Parts, parted
 from robspec.recheck.sight import Sight
 from robspec.recheck.whole import ObjectArray
 from robspec.semantics.constant import Constant
@@ -51,6 +52,7 @@ class CountBook:
         items = np.flatnonzero(right)
         gaps = self._gaps(items, first, second)
         self.items = len(items)
+        self._pixels, self._ahead = items, gaps
         self.cells = Cells.of(sight, gaps, items, np.zeros(len(items), np.bool_))
         priced = Priced(tuple(sorted((gaps * gaps).tolist())), sight.unit**2 / (1 if sight.single else 2))
         self._unit, self._sums = priced.unit, priced.prefixes(priced.unit, shared=True)
@@ -58,6 +60,10 @@ class CountBook:
         wrong = np.flatnonzero(mine & ~right)
         self._behind = sorted(self._gaps(wrong, first, second).tolist())
         self.clean = self.after(0) if self._defined else None
+
+    def parted(self, budget: Fraction, parts: Parts) -> Cells:
+        """Price items at given parts of their nodes; see `parted`."""
+        return parted(self._sight, self._ahead, self._pixels, budget, parts)
 
     def _gaps(self, pixels: IntArray, first: IntArray, second: IntArray) -> ObjectArray:
         if self._sight.single:
@@ -119,6 +125,14 @@ class CountBook:
 
 
 @dataclass(frozen=True, slots=True)
+class _At:
+    """What cells are asked at: prices of energy, and parts of nodes where all cells have one budget together."""
+
+    prices: Prices
+    parts: Parts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CountPoint:
     """A number of flips, or a radius: by themselves, or by cells at the prices written beside it.
 
@@ -138,19 +152,33 @@ class CountPoint:
         """See `Claim`."""
         if not isinstance(written, dict):
             return False
-        prices, cells = None, written.get("cells")
+        asked, cells = None, written.get("cells")
         if cells is not None:
-            prices = read_prices(cells.get("prices"), self.book.cells.lattice) if isinstance(cells, dict) else None
-            if prices is None:
+            asked = self._asked(cells) if isinstance(cells, dict) else None
+            if asked is None:
                 return False
-        made = self._made(rational(written.get("certified")), written.get("flips"), prices)
+        made = self._made(rational(written.get("certified")), written.get("flips"), asked)
         return made is not None and not any(differences(written, made))
 
-    def filled(self, found: Fraction | float) -> dict[str, Any]:
+    def _asked(self, cells: dict[str, Any]) -> _At | None:
+        """Read the prices, and parts if there are some, that cells are asked at."""
+        lattice = self.book.cells.lattice
+        if "parts" not in cells:
+            prices = read_prices(cells.get("prices"), lattice)
+            return None if prices is None else _At(prices)
+        parts = Parts.read(cells["parts"], lattice)
+        written = cells.get("prices")
+        price = rational(written[0]) if isinstance(written, list) and len(written) == 1 else None
+        if parts is None or not isinstance(price, Fraction) or price < 0:
+            return None
+        return _At(Prices((price,)), parts)
+
+    def filled(self, found: Fraction | float, parts: Callable[[], Parts | None] | None = None) -> dict[str, Any]:
         """The point as a certificate writes it; empty where what was certified does not hold.
 
         Args:
             found: what is certified.
+            parts: gives what cells may have of their nodes, where the check knows such parts.
         """
         flips = None
         if self.objective is None:
@@ -158,29 +186,35 @@ class CountPoint:
             flips = self.book.least(lambda value: sign * value <= sign * found)
         made = self._made(found, flips, None)
         for exact in (False, True):
-            made = made or self._made(found, flips, self._prices(found, exact=exact))
+            made = made or self._made(found, flips, self._at(found, None, exact=exact))
+        known = None if made or parts is None else parts()
+        for exact in (False, True):
+            if known is not None and self._energy(found):
+                made = made or self._made(found, flips, self._at(found, known, exact=exact))
         return made or {}
 
-    def _prices(self, found: Fraction | float, *, exact: bool) -> Prices:
+    def _at(self, found: Fraction | float, parts: Parts | None, *, exact: bool) -> _At:
         asked = Asked(self._energy(found))
-        reach = self.book.cells.within(asked.budget)
-        return cell_prices.best(reach, asked).prices if exact else cell_prices.near(reach, asked)
+        cells = self.book.cells if parts is None else self.book.parted(asked.budget, parts)
+        reach = cells.within(asked.budget)
+        prices = cell_prices.best(reach, asked).prices if exact else cell_prices.near(reach, asked)
+        return _At(prices, parts)
 
     def _energy(self, found: Fraction | float) -> Fraction:
         # Where coarse logits do not move, a budget is as good as any other.
         eps = found if self.eps is None else self.eps
         return energy_of(eps if isinstance(eps, Fraction) else Fraction(0), self.constant)
 
-    def _made(self, found: Fraction | float | None, flips: object, prices: Prices | None) -> dict[str, Any] | None:
+    def _made(self, found: Fraction | float | None, flips: object, at: _At | None) -> dict[str, Any] | None:
         """The point that says so, None where it does not hold."""
         if found is None:
             return None
         if self.objective is not None:
-            return self._radius(found, self.objective, prices)
+            return self._radius(found, self.objective, at)
         if type(flips) is not int or not 0 <= flips <= self.book.items or self.eps is None:
             return None
         budget = budget_of(self.eps, self.constant)
-        alone, cells = self.book.flips(budget), self._by_cells(found, prices)
+        alone, cells = self.book.flips(budget), self._by_cells(found, at)
         if flips < min(alone, alone if cells is None else cells["flips"]) or self.book.after(flips) != found:
             return None
         return {
@@ -192,12 +226,12 @@ class CountPoint:
             "certified": exact_text(found),
         }
 
-    def _radius(self, found: Fraction | float, objective: Degraded, prices: Prices | None) -> dict[str, Any] | None:
+    def _radius(self, found: Fraction | float, objective: Degraded, at: _At | None) -> dict[str, Any] | None:
         clean = self.book.clean
         needed = self.book.least(lambda value: clean is not None and meets(objective, clean, value))
-        if found < 0 or (prices is not None and (needed is None or not found)):
+        if found < 0 or (at is not None and (needed is None or not found)):
             return None
-        cells = self._by_cells(found, prices)
+        cells = self._by_cells(found, at)
         budget = budget_of(found, self.constant) if isinstance(found, Fraction) and found else None
         if needed is not None and found:
             known = [] if cells is None else [cells["flips"]]
@@ -217,18 +251,22 @@ class CountPoint:
             "certified": exact_text(found),
         }
 
-    def _by_cells(self, found: Fraction | float, prices: Prices | None) -> dict[str, Any] | None:
-        if prices is None:
+    def _by_cells(self, found: Fraction | float, at: _At | None) -> dict[str, Any] | None:
+        if at is None:
             return None
         asked = Asked(self._energy(found))
-        bounds = self.book.cells.bounds(asked, prices)
-        return {
+        if at.parts is not None and not asked.budget:
+            return None
+        cells = self.book.cells if at.parts is None else self.book.parted(asked.budget, at.parts)
+        bounds = cells.bounds(asked, at.prices)
+        shown = {
             "budget": exact_text(asked.budget),
-            "prices": written_prices(prices, self.book.cells.lattice),
+            "prices": written_prices(at.prices, self.book.cells.lattice),
             "bound": exact_text(sum(bounds, Fraction(0))),
             # Of each colour a whole number flips.
             "flips": sum(map(math.floor, bounds)),
         }
+        return shown if at.parts is None else {**shown, "parts": at.parts.written()}
 
     def __str__(self) -> str:
         return "flips that follow from exact costs, or from the prices of cells"

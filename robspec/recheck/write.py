@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ from robspec.recheck.claims import Combined
 from robspec.recheck.counted import CountPoint
 from robspec.recheck.divided import RatioPoint
 from robspec.recheck.entry import Point
+from robspec.recheck.parted import Parts
 from robspec.semantics.norm import exact_text
 
 
@@ -25,11 +26,13 @@ class Told:
         certified: what it certified; None where that is undefined, and for a part that is itself a combination.
         by: what the bound of an average stands on, or None.
         parts: of the conditions of a combination.
+        nodes: gives what cells have of their nodes in the bound, where it is one that shares them.
     """
 
     certified: Fraction | float | None
     by: Relaxation | None = None
     parts: tuple[Told, ...] = ()
+    nodes: Callable[[], Parts | None] | None = None
 
 
 def filled(name: str, entry: dict[str, Any], told: Sequence[Told]) -> dict[str, Any]:
@@ -61,7 +64,12 @@ def _filled(point: Point, told: Told, name: str, image: dict[str, Any]) -> dict[
         parts = [_filled(p, t, name, image) for p, t in zip(point.parts, told.parts, strict=True)]
         return {**point.expected({"parts": parts}), "parts": parts}
     found = told.certified
-    if isinstance(point, CountPoint | RatioPoint | PoolPoint):
+    if isinstance(point, CountPoint):
+        made = {} if found is None else point.filled(found, told.nodes)
+        if not made or not point.holds(made):
+            raise _alarm(name, image, found, point)
+        return made
+    if isinstance(point, RatioPoint | PoolPoint):
         made = {} if found is None else point.filled(found)
         if not made or not point.holds(made):
             raise _alarm(name, image, found, point)

@@ -6,16 +6,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from robspec.arrays import tensor
-from robspec.bounds import FamilyBound, counting, macro, open_bound
+from robspec.bounds import FamilyBound, cells, counting, macro, open_bound
 from robspec.bounds.context import Context
 from robspec.errors import SoundnessAlarm
 from robspec.function.program import AnyProgram
 from robspec.ir.plans import Mean, Sum
 from robspec.ir.types import Degraded, Metric, Objective, Program, Property, WorstCaseQuery
+from robspec.kernels.coarse.shares import PARTS
 from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.recheck import document
@@ -25,6 +26,7 @@ from robspec.recheck.averages import Relaxation
 from robspec.recheck.conditions import conditions
 from robspec.recheck.derive import IN_PARTS, Deriver
 from robspec.recheck.located import Located
+from robspec.recheck.parted import Parts
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant
 from robspec.semantics.norm import Norm
@@ -160,8 +162,12 @@ def _told(
         return open_bound(metric, arithmetic.in_favour(context, metric, constant), exact).clean()
 
     def told(metric: Metric, radii: Sequence[Value | None], eps: Sequence[Value | None]) -> list[Told]:
-        bound = opened(metric) if isinstance(metric.plan, Mean | Sum) else None
-        return [Told(r, _stands_on(bound, i, e)) for i, (r, e) in enumerate(zip(radii, eps, strict=True))]
+        found = opened(metric) if isinstance(metric.plan, Mean | Sum) or shared(metric) else None
+        rows = enumerate(zip(radii, eps, strict=True))
+        return [Told(r, _stands_on(found, i, e), nodes=partial(_parts_of, found, i, e)) for i, (r, e) in rows]
+
+    def shared(metric: Metric) -> bool:
+        return constant.coarse is not None and counting.has_cells(metric)
 
     def looked_for(radii: Sequence[Value | None]) -> list[Value | None]:
         """The radii that the bound found, of which these are what rounding leaves."""
@@ -197,6 +203,14 @@ def _told(
 def _stands_on(bound: FamilyBound | None, image: int, eps: Value | None) -> Relaxation | None:
     by = bound.relaxation(image, eps) if isinstance(bound, macro.Bound) and isinstance(eps, Fraction) else None
     return None if by is None else Relaxation(by.price, by.unit, by.spends)
+
+
+def _parts_of(bound: FamilyBound | None, image: int, eps: Value | None) -> Parts | None:
+    """What cells have of their nodes in a bound that shares these."""
+    if not isinstance(bound, cells.Bound | cells.Rated) or not isinstance(eps, Fraction):
+        return None
+    found = bound.parts(image, eps)
+    return None if found is None else Parts(PARTS, found[0].tops, found[0].lefts, found[1])
 
 
 def _kept(graph: AnyProgram, input_norm: Norm, output_norm: Norm) -> Derivation:

@@ -177,11 +177,39 @@ def test_every_forged_field_is_rejected(derived: tuple[Derived, dict[str, Any]])
     paths = [path for path in leaves(written) if path != ("digest",) and path not in inputs]
     names = {str(step) for path in paths for step in path}
     assert names >= {"cut", "node", "coarse", "derivation", "prices", "flips", "bound", "left", "below", "value"}
+    # Any parts of nodes give a bound, and some change none: what they may not be has tests of its own.
+    parts = [path for path in paths if "parts" in path]
+    assert parts
+    paths = [path for path in paths if "parts" not in path]
     # A mean may be worth a little more than a check looked for; the requirement beside it tells of another value.
     means = [p["name"] for p in written["properties"]].index("means")
     apart = [path for path in paths if path[:2] == ("properties", means) and path[-1] == "certified"]
     assert all(truth.differences(changed(written, path)) for path in apart)
     every_forgery_is_found(truth, written, [path for path in paths if path not in apart], len(paths) // 10)
+
+
+def test_forged_parts_claim_no_more(derived: tuple[Derived, dict[str, Any]]) -> None:
+    """More of a node than there is, less for a cell, a cell left out: what follows is another bound, or none."""
+    truth, written = derived
+    found = 0
+    for number, prop in enumerate(written["properties"]):
+        for image, entry in enumerate(prop.get("images", [])):
+            for point, told in enumerate(entry["points"]):
+                if not isinstance(told.get("cells"), dict) or "parts" not in told["cells"]:
+                    continue
+                found += 1
+                for change in (
+                    lambda parts: parts.update(whole=1),
+                    lambda parts: parts.update(whole=2 * parts["whole"]),
+                    lambda parts: parts["cells"].pop(),
+                    lambda parts: parts["cells"].append(parts["cells"][0]),
+                    lambda parts: parts["cells"][0].__setitem__(2, parts["whole"] + 1),
+                    lambda parts: parts.clear(),
+                ):
+                    forged = copy.deepcopy(written)
+                    change(forged["properties"][number]["images"][image]["points"][point]["cells"]["parts"])
+                    assert truth.differences(forged)
+    assert found
 
 
 def test_missing_and_added_fields_are_rejected(derived: tuple[Derived, dict[str, Any]]) -> None:
@@ -236,7 +264,7 @@ def test_what_is_not_cut_has_no_certificate_of_cells(project: Project, robspec: 
     path.write_text(document.dumps(written))
     result = robspec("recheck", path, project.model, project.spec, "--coarse")
     assert (result.status, "E0804" in result.err) == (1, True)
-    assert "does not end in a bilinear or nearest up-sampling" in " ".join(result.err.split())
+    assert "does not end in a fixed up-sampling" in " ".join(result.err.split())
 
 
 def test_deployed_arithmetic_is_not_rechecked_by_cells(
