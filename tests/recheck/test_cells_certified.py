@@ -328,7 +328,7 @@ def test_a_pixel_that_doubles_take_for_wrong_is_right(asked: str) -> None:
     clean = F(made[0][0]["clean"])
     assert it.results[0][0].clean == clean - F(1, 6)
     for strict in (False, True):
-        objective = Degraded(metric(asked, 2), Threshold(F(0), F(11, 12)), strict=strict)
+        objective = Degraded(metric(asked.replace("[a]", "[c0]"), 2), Threshold(F(0), F(11, 12)), strict=strict)
         prop = Property("near", RadiusQuery(L2, (objective,)), ())
         (result, _) = BatchEvaluator(it.context, ["x", "y"]).answer(prop, it.constants[0])
         needed = next(n for n in range(7) if meets(objective, clean, clean - F(n, 6)))
