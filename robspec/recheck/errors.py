@@ -22,7 +22,8 @@ class CertificateRejected(RobspecError):
     `robspec recheck` derives every field of a certificate anew and names the fields that differ. A different SHA-256
     means another model, specification or image; different logits or versions mean another machine or another build;
     any other difference means that the certificate is false. A certificate does not choose its question either: where
-    the check was asked with `--set`, `--assume-lipschitz`, `--forward` or `--batch-size`, `recheck` has to be, too.
+    the check was asked with `--set`, `--assume-lipschitz`, `--forward`, `--batch-size` or `--coarse`, `recheck` has
+    to be, too.
     """
 
     code = "E0804"

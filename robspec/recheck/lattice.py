@@ -43,7 +43,9 @@ class Line:
             [row.get(int(name) + s, Fraction(0)) for s in range(self.span)]
             for row, name in zip(rows, names, strict=True)
         ]
-        if any(sum(listed) != sum(row.values()) for listed, row in zip(table, rows, strict=True)):
+        if any(
+            sum(map(bool, listed)) != sum(map(bool, row.values())) for listed, row in zip(table, rows, strict=True)
+        ):
             raise ValueError("a pixel is made of nodes outside its cell")
         whole = math.lcm(*(w.denominator for row in table for w in row))
         self.unit = Fraction(1, whole)

@@ -146,9 +146,9 @@ def _told(
         return open_bound(metric, context, exact)
 
     @cache
-    def best(metric: Metric) -> Sequence[Fraction | None]:
+    def best(metric: Metric, relative: bool) -> Sequence[Fraction | None]:
         """What the clean images are worth at most, from which thresholds follow."""
-        if not shift:
+        if not shift and not (relative and context.coarse is not None and counting.has_cells(metric)):
             return opened(metric).clean()
         if metric.of_objects:
             sure, (_, scenes) = arithmetic.objects_settled(context, metric, constant), context.detections()
@@ -157,7 +157,7 @@ def _told(
         if context.coarse is not None and counting.has_cells(metric):
             return counting.at_best(metric, context, constant.rounding)
         if isinstance(metric.plan, Sum):
-            rows = zip(*(best(part) for _, part in metric.parts), strict=True)
+            rows = zip(*(best(part, relative) for _, part in metric.parts), strict=True)
             return [summed(metric, row) for row in rows]
         return open_bound(metric, arithmetic.in_favour(context, metric, constant), exact).clean()
 
@@ -177,7 +177,8 @@ def _told(
         """The radii of every condition of a combination, for every image."""
         if isinstance(objective, Degraded):
             bound = opened(objective.metric)
-            gammas = [(None if h is None else objective.threshold.at(h),) for h in best(objective.metric)]
+            known = best(objective.metric, bool(objective.threshold.slope))
+            gammas = [(None if h is None else objective.threshold.at(h),) for h in known]
             rows = bound.radius(gammas, strict=objective.strict)
             radii = [arithmetic.lessened(row[0], constant) for row in rows]
             return told(objective.metric, radii, looked_for(radii))

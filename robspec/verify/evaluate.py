@@ -106,8 +106,8 @@ class BatchEvaluator:
         if isinstance(objective, Degraded):
             exact = arithmetic.bare(constant)
             bound = self._bound(objective.metric, exact)
-            best = self._best(objective.metric, constant)
             threshold = objective.threshold
+            best = self._best(objective.metric, constant, relative=bool(threshold.slope))
             gammas = [None if h is None else threshold.at(h) for h in best]
             severe = gammas
             rounded = bool(constant.rounding or constant.boxes_rounding)
@@ -128,10 +128,19 @@ class BatchEvaluator:
         pairs = zip(lows, highs, strict=True)
         return lows, [math.inf if high is None and low is not None else high for low, high in pairs]
 
-    def _best(self, metric: Metric, constant: Constant) -> list[Fraction | None]:
-        """What the images themselves are worth at most, whatever rounding did."""
+    def _best(self, metric: Metric, constant: Constant, *, relative: bool = False) -> list[Fraction | None]:
+        """What the images themselves are worth at most, whatever rounding did.
+
+        Args:
+            metric: the metric.
+            constant: with the rounding of its logits.
+            relative: whether a threshold depends on it. Of coarse logits pixels are made in doubles, which may take a
+                level one for wrong also where logits are taken as exact.
+        """
         exact = arithmetic.bare(constant)
         if not constant.rounding and not constant.boxes_rounding:
+            if relative and self._context.coarse is not None and counting.has_cells(metric):
+                return counting.at_best(metric, self._context, Fraction(0))
             return self._clean_values(metric, exact)
         if metric.of_objects:
             _, scenes = self._context.detections()

@@ -18,23 +18,28 @@ import torch
 
 from robspec.bounds.context import Coarse, Context
 from robspec.errors import SoundnessAlarm
-from robspec.ir.types import Program
+from robspec.ir.types import Degraded, Program, Property, RadiusQuery
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
+from robspec.lipschitz.ending import interpolation
 from robspec.lower import compile_text
 from robspec.recheck.cell_claims import read_prices
 from robspec.recheck.cells import Prices
 from robspec.recheck.claims import Combined, rational
+from robspec.recheck.conditions import meets
 from robspec.recheck.counted import CountPoint
 from robspec.recheck.derive import Deriver
 from robspec.recheck.divided import Proof, RatioPoint, read_proof
 from robspec.recheck.document import differences
 from robspec.recheck.lattice import Lattice
+from robspec.recheck.sight import Sight
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
+from robspec.semantics.objective import Threshold
 from robspec.session.certificate import _told
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
+from tests.bounds.language import metric
 from tests.examples import examples
 from tests.recheck.up_sampled import Drawn, drawn
 
@@ -96,8 +101,10 @@ def compiled(it: Drawn, asked: str) -> Program:
 class Certified:
     """Two images, and what a certificate says of them."""
 
-    def __init__(self, seed: int, asked: str, *, rounded: bool, backend: str = "cpu") -> None:
-        it = drawn(seed, nodes=4, times=3, classes=(3, 5) if "a, b" in asked else (1, 2, 3))
+    def __init__(
+        self, seed: int, asked: str, *, rounded: bool, backend: str = "cpu", given: Drawn | None = None
+    ) -> None:
+        it = given or drawn(seed, nodes=4, times=3, classes=(3, 5) if "a, b" in asked else (1, 2, 3))
         dice = np.random.default_rng(seed)
         self.program = compiled(it, asked)
         grid = Grid(*(Axis.of(rows, n) for rows, n in zip(it.lines, it.sides, strict=True)))
@@ -298,3 +305,32 @@ def test_a_value_that_is_too_good_is_a_soundness_alarm() -> None:
             filled("p", {"image": "x", "points": [claim]}, [replace(found, certified=certified)])
             alarms += 1
     assert alarms > 8
+
+
+@pytest.mark.parametrize("asked", ["pixel_accuracy", "recall[a]"])
+def test_a_pixel_that_doubles_take_for_wrong_is_right(asked: str) -> None:
+    """A third of -12 and two of -6 are as much as of -10 and -7, and doubles see the second ahead of the first.
+
+    By the definition every pixel is right, and one is level: no radius keeps it. Counted as wrong it would need no
+    flip, and a threshold that is a part of the clean value would lie one pixel lower than it does.
+    """
+    rows = interpolation(2, 6, False, None)
+    low = np.array([[[-12.0, -6.0]], [[-10.0, -7.0]]])
+    sight = Sight(low, Lattice((({0: F(1)},), rows), (1, 2)))
+    first, second = sight.order()
+    assert sight.gaps(np.array([3]), first[[3]], second[[3]]).tolist() == [0]
+    near = sight._interpolated(np.array([0]))[:, 0, 3]
+    assert near[1] > near[0]
+    labels = np.zeros(6, np.int64) if asked == "recall[a]" else first
+    given = Drawn((({0: F(1)},), rows), (1, 2), low, labels)
+    it = Certified(1, asked, rounded=False, given=given)
+    made = it.written()
+    clean = F(made[0][0]["clean"])
+    assert it.results[0][0].clean == clean - F(1, 6)
+    for strict in (False, True):
+        objective = Degraded(metric(asked.replace("[a]", "[c0]"), 2), Threshold(F(0), F(11, 12)), strict=strict)
+        prop = Property("near", RadiusQuery(L2, (objective,)), ())
+        (result, _) = BatchEvaluator(it.context, ["x", "y"]).answer(prop, it.constants[0])
+        needed = next(n for n in range(7) if meets(objective, clean, clean - F(n, 6)))
+        assert needed == 1
+        assert result.certified == (0,)
