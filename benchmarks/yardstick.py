@@ -2,12 +2,12 @@
 
     python -m benchmarks.yardstick
 
-
-
-
-
-
-
+Every row is one drawn image of SIDE x SIDE nodes, brought to FACTOR times as many pixels along each side, and flips
+of right pixels: by full-size logits, by colours of cells with a budget each, by the parts that a check looks for, by
+the best parts that gradients find in ROUNDS steps (any parts are a bound: this is the Lagrangian relaxation over
+neighbouring cells, nearly solved), and by the strongest of some attacks on the coarse logits. Between the last two
+lies the truth.
+"""
 
 from __future__ import annotations
 
