@@ -61,9 +61,50 @@ def _choose(cost: tl.tensor, price: tl.tensor, limit: tl.tensor, SLOTS: tl.const
     return tl.where(better, first * price[None, :] - best, 0), tl.where(better, first, free)
 
 
+@triton.jit
+def _keys_within_reach(
+    keys: tl.tensor,
+    cell: tl.tensor,
+    scales: tl.tensor,
+    limits: tl.tensor,
+    state: tl.tensor,
+    first_row: tl.tensor,
+    rows: tl.tensor,
+    asks: tl.tensor,
+    COLOURS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    TILE: tl.constexpr,
+) -> tl.tensor:
+    """Load the keys of the cells that may give up anything, infinity for all others.
+
+    A cell whose cheapest item is dearer than all its pixels are worth gives up nothing: that item alone is read.
+
+    Args:
+        keys: float64 [cells, SLOTS].
+        cell: int64 [TILE].
+        scales, limits, state, asks: as in `given_up`.
+        first_row: of the state, that of the first ask.
+        rows: of the state.
+    """
+    cheapest = tl.load(keys + cell * SLOTS)
+    wanted = tl.full([TILE], 0, tl.int32)
+    m = tl.full([], 0, tl.int32)
+    while m < asks:
+        row = first_row + m * COLOURS
+        low = tl.load(state + row)
+        high = tl.load(state + rows + row)
+        if high > low:
+            limit = tl.load(limits + m)
+            cost = _cost(cheapest, tl.load(scales + m), limit)
+            wanted = wanted | (cost <= tl.minimum(limit, high * SLOTS)).to(tl.int32)
+        m += 1
+    place = keys + cell[:, None] * SLOTS + tl.arange(0, SLOTS)[None, :]
+    return tl.load(place, mask=(wanted > 0)[:, None], other=float("inf"))
+
+
 if INTERPRETED:
     # The interpreter prepares the whole language anew for every call of a compiled function.
-    _cost, _price, _choose = _cost.fn, _price.fn, _choose.fn
+    _cost, _price, _choose, _keys_within_reach = _cost.fn, _price.fn, _choose.fn, _keys_within_reach.fn
 
 
 @triton.jit
@@ -233,24 +274,24 @@ def given_up(
     image = tl.program_id(1).to(tl.int64)
     nth = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     rows = tl.num_programs(1).to(tl.int64) * asks * COLOURS
-    key = tl.load(keys + (image * cells + nth)[:, None] * SLOTS + tl.arange(0, SLOTS)[None, :])
-    colour = tl.load(colours + tl.program_id(0))
+    first_row = image * asks * COLOURS + tl.load(colours + tl.program_id(0))
+    place = image * cells + nth
+    key = _keys_within_reach(keys, place, scales, limits, state, first_row, rows, asks, COLOURS, SLOTS, TILE)
     m = tl.full([], 0, tl.int32)
     while m < asks:
-        row = (image * asks + m) * COLOURS + colour
+        row = first_row + m * COLOURS
         low = tl.load(state + row)
         high = tl.load(state + rows + row)
         if high - low > 1:
             limit = tl.load(limits + m)
             cost = _cost(key, tl.load(scales + m), limit)
-            # Cells whose cheapest item is dearer than all their pixels are worth give up nothing.
             if tl.min(cost) <= tl.minimum(limit, high * SLOTS):
                 for start in range(0, PRICES, TOGETHER):
                     c = start + tl.arange(0, TOGETHER)
                     spent, given = _choose(cost, _price(low, high, c, PRICES), limit, SLOTS)
-                    place = sums + (row * PRICES + c) * 2
-                    tl.atomic_add(place, tl.sum(spent, 0), sem="relaxed")
-                    tl.atomic_add(place + 1, tl.sum(given, 0), sem="relaxed")
+                    total = sums + (row * PRICES + c) * 2
+                    tl.atomic_add(total, tl.sum(spent, 0), sem="relaxed")
+                    tl.atomic_add(total + 1, tl.sum(given, 0), sem="relaxed")
         m += 1
 
 
@@ -328,22 +369,25 @@ def collect(
     image = tl.program_id(1).to(tl.int64)
     nth = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     rows = tl.num_programs(1).to(tl.int64) * asks * COLOURS
-    key = tl.load(keys + (image * cells + nth)[:, None] * SLOTS + tl.arange(0, SLOTS)[None, :])
-    colour = tl.load(colours + tl.program_id(0))
+    first_row = image * asks * COLOURS + tl.load(colours + tl.program_id(0))
+    place = image * cells + nth
+    key = _keys_within_reach(keys, place, scales, limits, state, first_row, rows, asks, COLOURS, SLOTS, TILE)
     j = tl.arange(0, SLOTS)[None, :]
     m = tl.full([], 0, tl.int32)
     while m < asks:
-        row = (image * asks + m) * COLOURS + colour
+        row = first_row + m * COLOURS
         low = tl.load(state + row)
         high = tl.load(state + rows + row)
         if high > low:
             limit = tl.load(limits + m)
             cost = _cost(key, tl.load(scales + m), limit)
             if tl.min(cost) <= tl.minimum(limit, high * SLOTS):
-                alone = tl.full([1], 0, tl.int64)
-                spent, first = _choose(cost, alone + low, limit, SLOTS)
-                _, last = _choose(cost, alone + high, limit, SLOTS)
-                spent, first, last = tl.sum(spent, 1), tl.sum(first, 1), tl.sum(last, 1)
+                ends = tl.arange(0, 2)
+                spent, given = _choose(cost, tl.where(ends == 0, low, high), limit, SLOTS)
+                at_low = ends[None, :] == 0
+                spent = tl.sum(tl.where(at_low, spent, 0), 1)
+                first = tl.sum(tl.where(at_low, given, 0), 1)
+                last = tl.sum(tl.where(at_low, 0, given), 1)
                 more = last - first
                 differs = more > 0
                 number = differs.to(tl.int64)

@@ -31,7 +31,7 @@ from robspec.kernels.knapsack.triton_cuda import BACKEND, TritonBackend, TritonP
 
 MOST_SLOTS = 4096
 """Pixels of a cell, its sides rounded up to powers of two, that one program can sort: 64 x 64, the corners of x32."""
-SIZES = (512, 512)
+SIZES = (256, 512)
 """Pixels of a tile, and pixels times prices that a program looks at at once."""
 INTERPRETED_SIZES = (1 << 15, 1 << 20)
 """The same in the interpreter, where one program does as much as it can."""
