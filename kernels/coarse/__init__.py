@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 from robspec import arrays
 from robspec.arrays import Array
@@ -208,13 +208,20 @@ def prepare(backend: str, batch: CoarseBatch) -> CoarsePrepared:
     """Read a batch.
 
     Args:
-        backend: "reference" for plain integers; any other name takes compiled code on the CPU.
+        backend: "reference" for plain integers, "triton" for a GPU, unless cells are too large for one program each;
+            any other name takes compiled code on the CPU.
         batch: coarse logits and labels.
     """
     if backend == "reference":
         from robspec.kernels.coarse.reference import ReferenceCoarse
 
         return ReferenceCoarse(batch)
+    if backend == "triton":
+        from robspec.kernels.coarse.triton import TritonCoarse, within_reach
+
+        if within_reach(batch.grid):
+            # What waits for the device are properties.
+            return cast("CoarsePrepared", TritonCoarse(batch))
     from robspec.kernels.coarse.cpu import CpuCoarse
 
     return CpuCoarse(batch)
@@ -231,4 +238,6 @@ def to_compile(backend: str) -> bool:
     from robspec.kernels import _jit
     from robspec.kernels.coarse import _cells, _open, _shares
 
+    if backend == "triton":
+        return _jit.to_compile(_cells.between, _shares.divide)
     return _jit.to_compile(_open.look, _open.survey, _open.unfold, _cells.choose, _shares.divide)

@@ -89,6 +89,26 @@ def share_out(cells: Shareable, image: int, budget: Budget) -> Shared:
     return cells.shared(reached, parts, budget)
 
 
+def reached_of(margins: FloatArray, grid: Grid, budget: Budget) -> Reached:
+    """List the items that a budget may pay for.
+
+    Args:
+        margins: float64 [H * W], NaN where a pixel is no item.
+        grid: what pixels are made of.
+        budget: with exponent 2.
+    """
+    down, along = (np.array(axis.inverse) for axis in (grid.rows, grid.columns))
+    table = margins.reshape(grid.shape)
+    near = np.flatnonzero(table * table * down[:, None] * along * budget.scale < budget.limit + 1)
+    y, x = np.divmod(near, grid.shape[1])
+    tops, lefts = np.array(grid.rows.cells)[y], np.array(grid.columns.cells)[x]
+    order = np.lexsort((near, lefts, tops))
+    y, x, tops, lefts = y[order], x[order], tops[order], lefts[order]
+    begins = np.flatnonzero((np.diff(tops, prepend=-1) != 0) | (np.diff(lefts, prepend=-1) != 0))
+    starts = np.append(begins, len(y)).astype(np.int64)
+    return Reached(margins[near[order]], y, x, starts, tops[begins], lefts[begins])
+
+
 def nodes_of(reached: Reached, grid: Grid) -> IntArray:
     """Name the nodes of each cell, int64 [C, S * T], those along the width first."""
     down, along = np.arange(grid.rows.span), np.arange(grid.columns.span)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,17 @@ def scratch(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) ->
     return torch.empty(shape, dtype=dtype, device=device)
 
 
+def named(name: str) -> Any:
+    """Find a kernel: of this package by its name alone, else after the name of its package and a point."""
+    package, _, own = name.rpartition(".")
+    return getattr(importlib.import_module(f"robspec.kernels.{package or 'knapsack'}._triton_kernels"), own)
+
+
 def launch(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """Start a kernel, fused multiply-adds off; the interpreter's float64 may overflow to infinity, as the GPU's."""
     from robspec.kernels.knapsack import _triton_kernels
 
-    kernel = getattr(_triton_kernels, name)
+    kernel = named(name)
     if _triton_kernels.INTERPRETED:
         with np.errstate(all="ignore"):
             kernel[grid](*arguments, **constants)

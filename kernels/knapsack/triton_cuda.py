@@ -61,25 +61,12 @@ class TritonPrepared:
     backend = "triton"
 
     def __init__(self, batch: LogitsBatch, block: int, bits: int, many: int) -> None:
-        from robspec.kernels.knapsack import _triton_kernels
-
         b, k, h, w = batch.logits.shape
-        self.pixels = h * w
-        self.single = k == 1
-        self._images = b
-        self._block = block
-        self._bits = bits
-        self._many = many
-        self._buckets = _triton_kernels.OCTAVES.value << bits
-        self._group, chunk = INTERPRETED_TOGETHER if _triton_kernels.INTERPRETED else TOGETHER
-        self._chunk = min(self._buckets, chunk)
         logits = _triton_launch.logits_on_device(batch.logits)
         labels, label_strides = _triton_launch.labels_on_device(batch.labels)
-        self._device = logits.device
-        self._margins = _triton_launch.scratch((b, self.pixels), torch.float64, self._device)
-        self._histogram = torch.zeros((b, self._buckets), dtype=torch.int32, device=self._device)
-        self._counts = torch.zeros((b, 3), dtype=torch.int64, device=self._device)
-        self._labelled = batch.labels is not None
+        margins = _triton_launch.scratch((b, h * w), torch.float64, logits.device)
+        tables = _tables(b, bits, logits.device)
+        self._keep(margins, *tables, block, bits, many, single=k == 1, labelled=batch.labels is not None)
         _triton_launch.launch(
             "read_pixels",
             (-(-self.pixels // block), b),
@@ -102,6 +89,29 @@ class TritonPrepared:
             BITS=bits,
             BLOCK=block,
         )
+
+    def _keep(
+        self,
+        margins: torch.Tensor,
+        histogram: torch.Tensor,
+        counts: torch.Tensor,
+        block: int,
+        bits: int,
+        many: int,
+        *,
+        single: bool,
+        labelled: bool,
+    ) -> None:
+        """Take margins, their histogram and counts, which may be written later on; see `TritonBackend.of_margins`."""
+        from robspec.kernels.knapsack import _triton_kernels
+
+        self._images, self.pixels = margins.shape
+        self.single, self._labelled = single, labelled
+        self._margins, self._histogram, self._counts, self._device = margins, histogram, counts, margins.device
+        self._block, self._bits, self._many = block, bits, many
+        self._buckets = histogram.shape[1]
+        self._group, chunk = INTERPRETED_TOGETHER if _triton_kernels.INTERPRETED else TOGETHER
+        self._chunk = min(self._buckets, chunk)
 
     @cached_property
     def _totals(self) -> IntArray:
@@ -296,6 +306,13 @@ class TritonPrepared:
         return result
 
 
+def _tables(images: int, bits: int, on: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    from robspec.kernels.knapsack import _triton_kernels
+
+    histogram = torch.zeros((images, _triton_kernels.OCTAVES.value << bits), dtype=torch.int32, device=on)
+    return histogram, torch.zeros((images, 3), dtype=torch.int64, device=on)
+
+
 class TritonBackend:
     """One CUDA device, or the Triton interpreter.
 
@@ -311,7 +328,7 @@ class TritonBackend:
 
     def __init__(self, block: int = 1024, bits: int = 8, many: int = 8) -> None:
         self._block = block
-        self._bits = bits
+        self.bits = bits
         self._many = many
 
     def unavailable(self) -> str | None:
@@ -330,7 +347,28 @@ class TritonBackend:
 
     def prepare(self, batch: LogitsBatch) -> TritonPrepared:
         """See `Backend.prepare`."""
-        return TritonPrepared(batch, self._block, self._bits, self._many)
+        return TritonPrepared(batch, self._block, self.bits, self._many)
+
+    def tables(self, images: int, on: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make what `read_pixels`, or another kernel that computes margins, adds to: histogram and counts."""
+        return _tables(images, self.bits, on)
+
+    def of_margins(
+        self, margins: torch.Tensor, histogram: torch.Tensor, counts: torch.Tensor, *, single: bool, labelled: bool
+    ) -> TritonPrepared:
+        """Take margins that another kernel computes.
+
+        Args:
+            margins: float64 [B, P], not negative, NaN where a pixel is no item.
+            histogram: of `tables`, items per bucket of margins.
+            counts: of `tables`.
+            single: True for a single-logit head.
+            labelled: whether `counts` tells how many pixels are not ignored; all of them, otherwise.
+        """
+        made = TritonPrepared.__new__(TritonPrepared)
+        how = (self._block, self.bits, self._many)
+        made._keep(margins, histogram, counts, *how, single=single, labelled=labelled)
+        return made
 
     def prepare_class(self, batch: LogitsBatch) -> SingleClass | ClassSet:
         """See `Backend.prepare_class`."""

@@ -15,11 +15,14 @@ from torch.nn import functional
 from robspec.function.program import GraphProgram
 from robspec.ir.types import Program
 from robspec.kernels import _jit, coarse
+from robspec.kernels.coarse import triton
+from robspec.kernels.knapsack import backends
 from robspec.lipschitz.rounding.statement import Statement
 from robspec.lipschitz.tail import Tail
 from robspec.models.loading import LoadedModel
 from robspec.verify import constant
 from tests.cli.conftest import Brightness, Project, Run, export
+from tests.kernels.available import TRITON
 
 PROPERTIES = """
 property accurate {
@@ -142,6 +145,27 @@ def test_cells_certify_more_and_never_less(
     assert [gain["where"] for gain in gains] == [f"property {name}" for name in more]
     assert gains[0]["figures"]["images"] == 4
     assert "at eps 1" in gains[0]["text"]
+
+
+@pytest.mark.skipif(not TRITON, reason=f"triton: {backends()['triton'].unavailable()}")
+def test_triton_reports_what_the_cpu_reports(project: Project, upsampled: Path, robspec: Run, tmp_path: Path) -> None:
+    """Every number of every property, radii by cells among them, and what was gained; cells are its own."""
+    project.write_spec(PROPERTIES, claim="100")
+    found, made = [], []
+    read = triton.TritonCoarse.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton.TritonCoarse, "__init__", lambda self, batch: made.append(batch) or read(self, batch))
+        for backend in ("cpu", "triton"):
+            path = tmp_path / f"{backend}.json"
+            given = ("--coarse", "--no-store", "--backend", backend, "--format", "json", "--output", path)
+            assert robspec("check", upsampled, project.spec, *given).status == 0
+            assert bool(made) == (backend == "triton")
+            report = json.loads(path.read_text())
+            assert report.pop("backend") == backend
+            assert report.pop("seconds")
+            found.append(report)
+    assert found[0] == found[1]
+    assert {remark["code"] for remark in found[0]["remarks"]} >= {"coarse-gain"}
 
 
 def test_the_first_run_says_what_takes_seconds(

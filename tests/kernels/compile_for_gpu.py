@@ -16,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.compiler import compile as build
 
-from robspec.kernels.knapsack import _triton_kernels
+from robspec.kernels.knapsack import _triton_launch
 
 HOPPER = GPUTarget("cuda", 90, 32)
 
@@ -37,7 +37,7 @@ def usage(code: bytes) -> tuple[int, int]:
 
 def main() -> None:
     for launch in json.load(sys.stdin):
-        kernel = getattr(_triton_kernels, launch["kernel"])
+        kernel = _triton_launch.named(launch["kernel"])
         names = kernel.arg_names
         types = dict(zip(names, launch["types"], strict=False))
         constants = launch["constants"]
