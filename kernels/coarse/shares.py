@@ -99,7 +99,8 @@ def reached_of(margins: FloatArray, grid: Grid, budget: Budget) -> Reached:
     """
     down, along = (np.array(axis.inverse) for axis in (grid.rows, grid.columns))
     table = margins.reshape(grid.shape)
-    near = np.flatnonzero(table * table * down[:, None] * along * budget.scale < budget.limit + 1)
+    with np.errstate(over="ignore"):
+        near = np.flatnonzero(table * table * down[:, None] * along * budget.scale < budget.limit + 1)
     y, x = np.divmod(near, grid.shape[1])
     tops, lefts = np.array(grid.rows.cells)[y], np.array(grid.columns.cells)[x]
     order = np.lexsort((near, lefts, tops))

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from robspec.kernels import coarse
-from robspec.kernels.coarse import CoarseBatch, CoarsePrepared
+from robspec.kernels.coarse import CoarseBatch, CoarsePrepared, shares
 from robspec.kernels.coarse._tiles import tiles_of
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.coarse.triton import SIZES, TritonCoarse
 from robspec.kernels.knapsack import Items, _triton_launch, triton_cuda
 from robspec.kernels.knapsack.budget import Budget
 from robspec.kernels.knapsack.triton_cuda import TritonBackend
-from robspec.lipschitz.tail import interpolation
+from robspec.lipschitz.upsampling import interpolation
 from tests.kernels.available import TRITON
 from tests.kernels.test_coarse import budget, lines, nearest
 
@@ -56,6 +56,15 @@ def agree(got: TritonCoarse, batch: CoarseBatch, *more: str) -> CoarsePrepared:
     assert got.full.valid.tolist() == expected.full.valid.tolist()
     assert got.full.finite.all()
     assert got.full.flips(budgets).tolist() == expected.full.flips(budgets).tolist()
+    # Parts of nodes stand on the same items, after all that was asked before.
+    for ask in budgets:
+        if ask.exponent:
+            reached = [it.reached(last, ask) for it in (got, expected)]
+            for name in ("margins", "rows", "columns", "starts", "tops", "lefts"):
+                assert getattr(reached[0], name).tolist() == getattr(reached[1], name).tolist(), name
+            if shares.is_shared(batch.grid):
+                found = [shares.share_out(it, last, ask).flips(ask) for it in (got, expected)]
+                assert found[0] == found[1]
     return expected
 
 
