@@ -39,13 +39,15 @@ def test_water_filling_over_many_pixels_is_that_of_each(seed: int) -> None:
     rng = np.random.default_rng(seed)
     count, ahead = int(rng.integers(1, 6)), int(rng.integers(1, 5))
     gaps = rng.choice([-1.0, 0.0, 0.5, 1.0, 3.0, 10.0], size=(ahead, count + 2))
-    level, number = np.full(count + 2, np.nan), np.full(count + 2, -7, dtype=np.int64)
-    _classes.water_levels(gaps, count, level, number)
+    level, number, total, above, cost = np.full((5, count + 2), np.nan)
+    level[:count] = 0
+    _classes.water_levels(gaps, count, level, number, total, above)
+    _classes.water_costs(gaps, count, level, cost)
     for i in range(count):
         # The reference takes the gaps of logits; behind is at 0.
-        expected = water_filling(0.0, gaps[:, i].tolist())
-        assert _classes.water_cost(gaps, i, level[i]) == expected
+        assert cost[i] == water_filling(0.0, gaps[:, i].tolist())
     assert np.isnan(level[count:]).all()
+    assert np.isnan(cost[count:]).all()
 
 
 @pytest.mark.parametrize("q", [1, 2])
