@@ -146,6 +146,14 @@ def test_counts_of_a_worker_are_those_of_all_its_chunks() -> None:
     right = (labels[0] != 255) & (z[0, :, 0].argmax(axis=0) == labels[0])
     assert counts[0, 0].tolist() == [right.sum(), (labels != 255).sum(), 0]
     assert histogram.sum() == right.sum() == (~np.isnan(out)).sum()
+    again, none = np.empty_like(out), np.empty((1, 1, 0), np.int32)
+    _margins.read(0, 1, z, np.zeros(1, np.float32), labels, 255, False, again, none, counts)
+    assert np.array_equal(again, out, equal_nan=True)
+    later = np.full((1, 3, _margins.BUCKETS), -1, np.int32)
+    _margins.count(0, 3, out, _margins.CHUNK, later)
+    assert np.array_equal(later.sum(axis=1), histogram[0])
+    _margins.count(1, 2, out[:, : _margins.CHUNK + 3], 2 * _margins.CHUNK, later)
+    assert later[0, 1].sum() == 0
 
 
 def test_an_image_that_is_not_finite_has_no_lists() -> None:
