@@ -4,10 +4,11 @@
     python -m benchmarks.runs edit FOLDER [--images 60]
     python -m benchmarks.runs ray FOLDER [--images 240]
     python -m benchmarks.runs workers [--earlier ../earlier] [--images 200] [--metric mean_iou]
+    python -m benchmarks.runs reading [--earlier ../earlier] [--images 40]
 
 FOLDER holds `images`, `masks` and an archive for 256 x 256 pixels of two classes; it is read, linked to again and
 again under other names, and nothing of it is kept. `workers` asks about noise and a network drawn for it, of 19
-classes. Every run has one thread for each process, and must come to the same answers before a figure counts.
+classes; `reading` about drawn scenes of 2048 x 1024, with as small a network. Every run has one thread for each process, and must come to the same answers before a figure counts.
 """
 
 from __future__ import annotations
@@ -233,6 +234,72 @@ def workers(given: argparse.Namespace, folder: Path) -> Table:
     return table
 
 
+def reading(given: argparse.Namespace, folder: Path) -> Table:
+    """Large images and next to nothing else: who decodes them, and what is left to the first process."""
+    from benchmarks import sizing
+
+    count = given.images[0]
+    title = f"{count} drawn images of {sizing.WIDTH} x {sizing.HEIGHT}, medians of {given.rounds}"
+    table = Table("", "check s", "of the first", "CPU s of all", "of the first process, ms an image", title=title)
+    archive = folder / "large.pt2"
+    drawn = WIDE.replace("side, side", f"{sizing.HEIGHT}, {sizing.WIDTH}")
+    subprocess.run([sys.executable, "-c", drawn, str(archive), str(sizing.CLASSES), "0"], check=True)  # noqa: S603
+    root = folder / "large"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for k in range(min(count, 4)):
+        scene, regions = sizing.drawn(k)
+        for part, pixels in (("images", scene), ("masks", regions)):
+            (root / f"{part}{k}.png").write_bytes(sizing.png(pixels))
+            for n in range(k, count, 4):
+                os.symlink(root / f"{part}{k}.png", root / part / f"{n:04d}.png")
+    size = f"[{{}}, {sizing.HEIGHT}, {sizing.WIDTH}]"
+    names = ", ".join(f"c{i}" for i in range(sizing.CLASSES))
+    head = MODEL.format(side=0, classes=sizing.CLASSES, names=names)
+    head = head.replace("[3, 0, 0]", size.format(3)).replace(f"[{sizing.CLASSES}, 0, 0]", size.format(sizing.CLASSES))
+    spec = root / "asked.rspec"
+    spec.write_text(head + PROPERTY.format(name="p", metric="pixel_accuracy", budget="0.5"), encoding="utf-8")
+    builds = {"now": HERE} if given.earlier is None else {"earlier": given.earlier.resolve(), "now": HERE}
+    own: dict[str, list[float]] = {}
+    runs: dict[str, list[Run]] = {}
+    for turn in range(given.rounds + 1):
+        for workers_ in (0, 1, 2):
+            for build, place in builds.items():
+                name, spent = f"{build}, {workers_ or 'no'} workers", [0.0]
+                more = ("--workers", workers_) if workers_ else ()
+                options = ("--no-store", "--arithmetic", "exact", *more)
+
+                def watch(pid: int, spent: list[float] = spent) -> None:
+                    while (seconds := processor(pid)) is not None:
+                        spent[0] = max(spent[0], seconds)
+                        time.sleep(0.02)
+
+                run = check(archive, spec, *options, root=place, cache=folder / place.name, watch=watch)
+                refuse_other(run, next(iter(runs.values()))[0] if runs else run, name)
+                if turn:  # the first compiles, and tells what is compared
+                    own.setdefault(name, []).append(spent[0] * 1e3 / count)
+                if turn or not runs:
+                    runs.setdefault(name, []).append(run)
+    first = 0.0
+    for name, found in runs.items():
+        total = statistics.median(r.seconds["total"] for r in found[-given.rounds :])
+        first = first or total
+        cpu = statistics.median(r.cpu for r in found[-given.rounds :])
+        table.add_row(
+            name, f"{total:.1f}", f"{total / first:.2f}", f"{cpu:.1f}", f"{statistics.median(own[name]):.0f}"
+        )
+    return table
+
+
+def processor(pid: int) -> float | None:
+    """Seconds of the processor that a process itself has taken; None where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def descendants(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have."""
     found, left = [], [pid]
@@ -256,7 +323,7 @@ def command(pid: int) -> str:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["memory", "edit", "ray", "workers"])
+    parser.add_argument("what", choices=["memory", "edit", "ray", "workers", "reading"])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
@@ -268,6 +335,9 @@ def main() -> None:
         if given.what == "workers":
             given.images = given.images or [200]
             table = workers(given, folder)
+        elif given.what == "reading":
+            given.images = given.images or [40]
+            table = reading(given, folder)
         elif given.folder is None:
             parser.error("which folder?")
         else:

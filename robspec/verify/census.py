@@ -102,17 +102,26 @@ class Census:
         ]
 
     def meet(self, names: Sequence[str], images: Array) -> None:
-        """Compare the images of a batch with all that came before.
+        """Compare the images of a batch with all that came before; see `hear`.
 
         Args:
             names: of the images.
             images: float32 [B, C, H, W].
+        """
+        self.hear(names, [digest(image) for image in images])
+
+    def hear(self, names: Sequence[str], contents: Sequence[str]) -> None:
+        """Compare images that were read elsewhere with all that came before.
+
+        Args:
+            names: of the images.
+            contents: `robspec.data.content.digest` of each.
 
         Raises:
             RepeatedImages: E0407, an image occurs twice and a property claims something `with confidence`.
         """
-        for name, image in zip(names, images, strict=True):
-            others = self.same.setdefault(digest(image), [])
+        for name, content in zip(names, contents, strict=True):
+            others = self.same.setdefault(content, [])
             others.append(name)
             if len(others) > 1 and self._confident:
                 self._refuse(others)
