@@ -8,7 +8,8 @@
 
 FOLDER holds `images`, `masks` and an archive for 256 x 256 pixels of two classes; it is read, linked to again and
 again under other names, and nothing of it is kept. `workers` asks about noise and a network drawn for it, of 19
-classes; `reading` about drawn scenes of 2048 x 1024, with as small a network. Every run has one thread for each process, and must come to the same answers before a figure counts.
+classes; `reading` about drawn scenes of 2048 x 1024, with as small a network. Every run has one thread for each
+process, and must come to the same answers before a figure counts.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from rich.table import Table
 from benchmarks.figures import _TWO, HERE, MODEL, PROPERTY, WIDE, project
 
 _TWO_CLASSES = MODEL.format(side=256, classes=2, names="background, polyp")
+_FEW = 4
+"""Scenes that are drawn, and images of a run beside which a longer one is looked at."""
 _DEAR = """property p {{
   metric  {metric}
   norm    l2
@@ -235,60 +238,69 @@ def workers(given: argparse.Namespace, folder: Path) -> Table:
 
 
 def reading(given: argparse.Namespace, folder: Path) -> Table:
-    """Large images and next to nothing else: who decodes them, and what is left to the first process."""
+    """Large images and next to nothing else: who decodes them, and what is left to the first process.
+
+    What an image takes is what many take more than a few, over how many more they are: starting takes seconds.
+    """
     from benchmarks import sizing
 
-    count = given.images[0]
-    title = f"{count} drawn images of {sizing.WIDTH} x {sizing.HEIGHT}, medians of {given.rounds}"
-    table = Table("", "check s", "of the first", "CPU s of all", "of the first process, ms an image", title=title)
+    counts, columns = (_FEW, given.images[0]), ("wall", "CPU of all", "CPU of the first process")
+    title = f"ms an image of {sizing.WIDTH} x {sizing.HEIGHT}, {counts[1]} beside {_FEW}, medians of {given.rounds}"
+    table = Table("", *columns, title=title)
     archive = folder / "large.pt2"
     drawn = WIDE.replace("side, side", f"{sizing.HEIGHT}, {sizing.WIDTH}")
     subprocess.run([sys.executable, "-c", drawn, str(archive), str(sizing.CLASSES), "0"], check=True)  # noqa: S603
-    root = folder / "large"
-    for part in ("images", "masks"):
-        (root / part).mkdir(parents=True)
-    for k in range(min(count, 4)):
-        scene, regions = sizing.drawn(k)
-        for part, pixels in (("images", scene), ("masks", regions)):
-            (root / f"{part}{k}.png").write_bytes(sizing.png(pixels))
-            for n in range(k, count, 4):
-                os.symlink(root / f"{part}{k}.png", root / part / f"{n:04d}.png")
-    size = f"[{{}}, {sizing.HEIGHT}, {sizing.WIDTH}]"
-    names = ", ".join(f"c{i}" for i in range(sizing.CLASSES))
-    head = MODEL.format(side=0, classes=sizing.CLASSES, names=names)
-    head = head.replace("[3, 0, 0]", size.format(3)).replace(f"[{sizing.CLASSES}, 0, 0]", size.format(sizing.CLASSES))
-    spec = root / "asked.rspec"
-    spec.write_text(head + PROPERTY.format(name="p", metric="pixel_accuracy", budget="0.5"), encoding="utf-8")
+    specs = {count: _scenes(folder, count) for count in counts}
     builds = {"now": HERE} if given.earlier is None else {"earlier": given.earlier.resolve(), "now": HERE}
-    own: dict[str, list[float]] = {}
-    runs: dict[str, list[Run]] = {}
-    for turn in range(given.rounds + 1):
+    expected: dict[int, Run] = {}
+    taken: dict[str, list[tuple[float, ...]]] = {}
+
+    def one(count: int, workers_: int, place: Path) -> tuple[float, float, float]:
+        spent = [0.0]
+
+        def watch(pid: int) -> None:
+            while (seconds := processor(pid)) is not None:
+                spent[0] = max(spent[0], seconds)
+                time.sleep(0.02)
+
+        options = ("--no-store", "--arithmetic", "exact", *(("--workers", workers_) if workers_ else ()))
+        run = check(archive, specs[count], *options, root=place, cache=folder / place.name, watch=watch)
+        refuse_other(run, expected.setdefault(count, run), f"{workers_} workers")
+        return run.wall, run.cpu, spent[0]
+
+    for place in builds.values():
+        one(_FEW, 0, place)
+    for _ in range(given.rounds):
         for workers_ in (0, 1, 2):
             for build, place in builds.items():
-                name, spent = f"{build}, {workers_ or 'no'} workers", [0.0]
-                more = ("--workers", workers_) if workers_ else ()
-                options = ("--no-store", "--arithmetic", "exact", *more)
-
-                def watch(pid: int, spent: list[float] = spent) -> None:
-                    while (seconds := processor(pid)) is not None:
-                        spent[0] = max(spent[0], seconds)
-                        time.sleep(0.02)
-
-                run = check(archive, spec, *options, root=place, cache=folder / place.name, watch=watch)
-                refuse_other(run, next(iter(runs.values()))[0] if runs else run, name)
-                if turn:  # the first compiles, and tells what is compared
-                    own.setdefault(name, []).append(spent[0] * 1e3 / count)
-                if turn or not runs:
-                    runs.setdefault(name, []).append(run)
-    first = 0.0
-    for name, found in runs.items():
-        total = statistics.median(r.seconds["total"] for r in found[-given.rounds :])
-        first = first or total
-        cpu = statistics.median(r.cpu for r in found[-given.rounds :])
-        table.add_row(
-            name, f"{total:.1f}", f"{total / first:.2f}", f"{cpu:.1f}", f"{statistics.median(own[name]):.0f}"
-        )
+                few, many = (one(count, workers_, place) for count in counts)
+                each = tuple((m - f) * 1e3 / (counts[1] - _FEW) for f, m in zip(few, many, strict=True))
+                taken.setdefault(f"{build}, {workers_ or 'no'} workers", []).append(each)
+    for name, rows in taken.items():
+        table.add_row(name, *(f"{statistics.median(part):.0f}" for part in zip(*rows, strict=True)))
     return table
+
+
+def _scenes(folder: Path, count: int) -> Path:
+    """Write a specification about drawn scenes, a few of them again and again."""
+    from benchmarks import sizing
+
+    root = folder / f"large{count}"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for k in range(_FEW):
+        for part, pixels in zip(("images", "masks"), sizing.drawn(k), strict=True):
+            path = folder / f"{part}{k}.png"
+            path.write_bytes(sizing.png(pixels))
+            for n in range(k, count, _FEW):
+                os.symlink(path, root / part / f"{n:04d}.png")
+    names = ", ".join(f"c{i}" for i in range(sizing.CLASSES))
+    head = MODEL.format(side=0, classes=sizing.CLASSES, names=names).replace(
+        "0, 0]", f"{sizing.HEIGHT}, {sizing.WIDTH}]"
+    )
+    spec = root / "asked.rspec"
+    spec.write_text(head + PROPERTY.format(name="p", metric="pixel_accuracy", budget="0.5"), encoding="utf-8")
+    return spec
 
 
 def processor(pid: int) -> float | None:
