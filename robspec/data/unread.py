@@ -10,6 +10,7 @@ from typing import cast
 
 from robspec.data import content
 from robspec.data.dataset import Arrays, Batch, Dataset
+from robspec.errors import SoundnessAlarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,13 @@ class Unread(Batch):
 
         Raises:
             FileChanged: E0312, a file was read before, and was another.
-            ValueError: that is about other files.
+            SoundnessAlarm: E0901, that is about other files.
         """
         part = self._part
         named = {p.image_at: p.name for p in part.pairs}
         named |= {p.mask_at: p.mask_name for p in (*part.pairs, *part.regions, *part.weights) if p.mask_at}
         if not set(seen.files) <= set(named) or len(seen.contents) != len(part):
-            raise ValueError("another process has read other files than it was asked for")
+            raise SoundnessAlarm("--workers", "a worker has read other files than it was asked for", "report it")
         for path, digest in seen.files.items():
             part.same(path, bytes.fromhex(digest), named[path])
 

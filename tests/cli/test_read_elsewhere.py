@@ -16,6 +16,7 @@ from robspec.data import unread
 from robspec.data.dataset import Dataset, open_dataset
 from robspec.data.errors import FileChanged
 from robspec.data.unread import Seen
+from robspec.errors import SoundnessAlarm
 from robspec.lower import compile_text
 from robspec.session.answer import Answer
 from robspec.session.crew import Crew
@@ -199,9 +200,9 @@ def test_a_file_that_changed_between_two_processes_is_refused(project: Project) 
 def test_an_answer_about_other_files_is_refused(project: Project) -> None:
     (batch,) = unread.batches(opened(project), 4)
     _, seen = unread.read(batch.told)
-    with pytest.raises(ValueError, match="other files"):
+    with pytest.raises(SoundnessAlarm, match="other files"):
         batch.take(Seen(seen.contents[:-1], seen.files))
-    with pytest.raises(ValueError, match="other files"):
+    with pytest.raises(SoundnessAlarm, match="other files"):
         batch.take(Seen(seen.contents, {**seen.files, "elsewhere.png": "00"}))
 
 
