@@ -142,3 +142,22 @@ def test_few_are_priced_by_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     for budget in (None, Budget.of(Fraction(2), Fraction(1), Fraction(2), 30, single=False, squared=True)):
         backends()["cpu"].prepare_class(batch).lists(0, budget, budget)
     assert asked[0] > 3 * asked[1]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_an_image_of_many_chunks(share: float) -> None:
+    """Each worker's items go where they belong, settled or not."""
+    z = torch.randn(1, 40, 90, 90, generator=torch.Generator().manual_seed(6))
+    labels = torch.where(torch.rand(1, 90, 90) < 0.8, z.argmax(1), torch.randint(0, 40, (1, 90, 90)))
+    ranked = backends()["cpu"].rank(z)
+    assert isinstance(ranked, Ranked)
+    ranked.near(10**9)
+    how = {"inside": (7,), "water": True, "share": share, "whole_when_wrong": share != 1.0}
+    batch = LogitsBatch(z, labels, Items.CLASS, 255, **how)  # type: ignore[arg-type]
+    expected = backends()["numpy"].prepare_class(batch).lists(0)
+    for eps in (None, 2, 20):
+        found = backends()["cpu"].prepare_class(replace(batch, ranked=ranked))
+        budget = eps and Budget.of(Fraction(eps), Fraction(1), Fraction(2), 8100, single=False, squared=True)
+        for mine, whole in zip(found.lists(0, budget or None, budget or None), expected, strict=True):
+            assert np.array_equal(mine, whole[: len(mine)])
+            assert len(mine) == len(whole) or (budget and costs(mine, budget).sum() > budget.limit)
