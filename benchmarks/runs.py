@@ -4,10 +4,12 @@
     python -m benchmarks.runs edit FOLDER [--images 60]
     python -m benchmarks.runs ray FOLDER [--images 240]
     python -m benchmarks.runs workers [--earlier ../earlier] [--images 200] [--metric mean_iou]
+    python -m benchmarks.runs reading [--earlier ../earlier] [--images 40]
 
 FOLDER holds `images`, `masks` and an archive for 256 x 256 pixels of two classes; it is read, linked to again and
 again under other names, and nothing of it is kept. `workers` asks about noise and a network drawn for it, of 19
-classes. Every run has one thread for each process, and must come to the same answers before a figure counts.
+classes; `reading` about drawn scenes of 2048 x 1024, with as small a network. Every run has one thread for each
+process, and must come to the same answers before a figure counts.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ from rich.table import Table
 from benchmarks.figures import _TWO, HERE, MODEL, PROPERTY, WIDE, project
 
 _TWO_CLASSES = MODEL.format(side=256, classes=2, names="background, polyp")
+_FEW = 4
+"""Scenes that are drawn, and images of a run beside which a longer one is looked at."""
 _DEAR = """property p {{
   metric  {metric}
   norm    l2
@@ -233,6 +237,81 @@ def workers(given: argparse.Namespace, folder: Path) -> Table:
     return table
 
 
+def reading(given: argparse.Namespace, folder: Path) -> Table:
+    """Large images and next to nothing else: who decodes them, and what is left to the first process.
+
+    What an image takes is what many take more than a few, over how many more they are: starting takes seconds.
+    """
+    from benchmarks import sizing
+
+    counts, columns = (_FEW, given.images[0]), ("wall", "CPU of all", "CPU of the first process")
+    title = f"ms an image of {sizing.WIDTH} x {sizing.HEIGHT}, {counts[1]} beside {_FEW}, medians of {given.rounds}"
+    table = Table("", *columns, title=title)
+    archive = folder / "large.pt2"
+    drawn = WIDE.replace("side, side", f"{sizing.HEIGHT}, {sizing.WIDTH}")
+    subprocess.run([sys.executable, "-c", drawn, str(archive), str(sizing.CLASSES), "0"], check=True)  # noqa: S603
+    specs = {count: _scenes(folder, count) for count in counts}
+    builds = {"now": HERE} if given.earlier is None else {"earlier": given.earlier.resolve(), "now": HERE}
+    expected: dict[int, Run] = {}
+    taken: dict[str, list[tuple[float, ...]]] = {}
+
+    def one(count: int, workers_: int, place: Path) -> tuple[float, float, float]:
+        spent = [0.0]
+
+        def watch(pid: int) -> None:
+            while (seconds := processor(pid)) is not None:
+                spent[0] = max(spent[0], seconds)
+                time.sleep(0.02)
+
+        options = ("--no-store", "--arithmetic", "exact", *(("--workers", workers_) if workers_ else ()))
+        run = check(archive, specs[count], *options, root=place, cache=folder / place.name, watch=watch)
+        refuse_other(run, expected.setdefault(count, run), f"{workers_} workers")
+        return run.wall, run.cpu, spent[0]
+
+    for place in builds.values():
+        one(_FEW, 0, place)
+    for _ in range(given.rounds):
+        for workers_ in (0, 1, 2):
+            for build, place in builds.items():
+                few, many = (one(count, workers_, place) for count in counts)
+                each = tuple((m - f) * 1e3 / (counts[1] - _FEW) for f, m in zip(few, many, strict=True))
+                taken.setdefault(f"{build}, {workers_ or 'no'} workers", []).append(each)
+    for name, rows in taken.items():
+        table.add_row(name, *(f"{statistics.median(part):.0f}" for part in zip(*rows, strict=True)))
+    return table
+
+
+def _scenes(folder: Path, count: int) -> Path:
+    """Write a specification about drawn scenes, a few of them again and again."""
+    from benchmarks import sizing
+
+    root = folder / f"large{count}"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for k in range(_FEW):
+        for part, pixels in zip(("images", "masks"), sizing.drawn(k), strict=True):
+            path = folder / f"{part}{k}.png"
+            path.write_bytes(sizing.png(pixels))
+            for n in range(k, count, _FEW):
+                os.symlink(path, root / part / f"{n:04d}.png")
+    names = ", ".join(f"c{i}" for i in range(sizing.CLASSES))
+    head = MODEL.format(side=0, classes=sizing.CLASSES, names=names).replace(
+        "0, 0]", f"{sizing.HEIGHT}, {sizing.WIDTH}]"
+    )
+    spec = root / "asked.rspec"
+    spec.write_text(head + PROPERTY.format(name="p", metric="pixel_accuracy", budget="0.5"), encoding="utf-8")
+    return spec
+
+
+def processor(pid: int) -> float | None:
+    """Seconds of the processor that a process itself has taken; None where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def descendants(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have."""
     found, left = [], [pid]
@@ -256,7 +335,7 @@ def command(pid: int) -> str:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["memory", "edit", "ray", "workers"])
+    parser.add_argument("what", choices=["memory", "edit", "ray", "workers", "reading"])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
@@ -268,6 +347,9 @@ def main() -> None:
         if given.what == "workers":
             given.images = given.images or [200]
             table = workers(given, folder)
+        elif given.what == "reading":
+            given.images = given.images or [40]
+            table = reading(given, folder)
         elif given.folder is None:
             parser.error("which folder?")
         else:

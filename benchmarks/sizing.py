@@ -45,6 +45,13 @@ def smooth(rng: np.random.Generator, channels: int, every: int) -> np.ndarray:
     return large[0].permute(1, 2, 0).numpy()
 
 
+def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A scene, uint8 [H, W, 3], and classes of its pixels, uint8 [H, W]."""
+    rng = np.random.default_rng(seed)
+    scene = np.clip(128 + 60 * smooth(rng, 3, 16) + rng.normal(0, 3, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
+    return scene, ((np.abs(smooth(rng, 1, 64)[..., 0]) * 7).astype(np.int64) % CLASSES).astype(np.uint8)
+
+
 def least(work: Callable[[], object], repeat: int) -> float:
     """Milliseconds of the processor."""
     work()
@@ -63,9 +70,9 @@ def main() -> None:
     repeat = parser.parse_args().repeat
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    scene = np.clip(128 + 60 * smooth(rng, 3, 16) + rng.normal(0, 3, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)
-    regions = (np.abs(smooth(rng, 1, 64)[..., 0]) * 7).astype(np.int64) % CLASSES
-    image, mask = png(scene), png(regions.astype(np.uint8))
+    scene, classes = drawn(0)
+    regions = classes.astype(np.int64)
+    image, mask = png(scene), png(classes)
     pixels = torch.from_numpy(scene).permute(2, 0, 1).float() / 255
     logits = torch.from_numpy(rng.normal(size=(1, CLASSES, HEIGHT, WIDTH)).astype(np.float32))
     labels, cpu = torch.from_numpy(regions)[None], backends()["cpu"]

@@ -23,48 +23,61 @@ SAFE = 1 - 2.0**-40
 
 
 @compiled()
-def water_levels(gaps: Any, count: int, level: Any, number: Any) -> None:
+def water_levels(gaps: Any, count: int, level: Any, number: Any, total: Any, above: Any) -> None:
     """Find the common level of each column of gaps.
 
     Args:
         gaps: [J, width] d_j = z_j - best logit of the other side; only positive ones matter.
         count: columns in use.
-        level: [width], overwritten with t.
+        level: [width], where each search begins: 0, or what is surely below; overwritten with t.
         number: [width] scratch.
+        total: [width] scratch.
+        above: [width] scratch.
     """
     rows = gaps.shape[0]
     for i in range(count):
-        level[i] = 0.0
         number[i] = -1.0
     moving = True
     while moving:
+        for i in range(count):
+            total[i] = 0.0
+            above[i] = 0.0
+        for j in range(rows):
+            row = gaps[j]
+            for i in range(count):
+                d = row[i]
+                hit = d > level[i]
+                total[i] += d if hit else 0.0
+                above[i] += 1.0 if hit else 0.0
         changed = 0
         for i in range(count):
-            total = 0.0
-            above = 0.0
-            t = level[i]
-            for j in range(rows):
-                d = gaps[j, i]
-                hit = d > t
-                total += d if hit else 0.0
-                above += 1.0 if hit else 0.0
-            if above != number[i]:
-                changed += 1
-                number[i] = above
-                raised = total / (above + 1.0)
-                level[i] = raised if raised > t else t
+            changed += above[i] != number[i]
+            number[i] = above[i]
+            raised = total[i] / (above[i] + 1.0)
+            # Where the same ones are above it as before, the level is what it was.
+            level[i] = raised if raised > level[i] else level[i]
         moving = changed > 0
 
 
 @compiled()
-def water_cost(gaps: Any, i: int, t: float) -> float:
-    """Squared distance at level t of one column."""
-    total = t * t
+def water_costs(gaps: Any, count: int, level: Any, cost: Any) -> None:
+    """Write the squared distance at the level of each column.
+
+    Args:
+        gaps: as in `water_levels`, like the next two.
+        count: columns in use.
+        level: [width].
+        cost: [width], overwritten.
+    """
+    for i in range(count):
+        cost[i] = level[i] * level[i]
     for j in range(gaps.shape[0]):
-        d = gaps[j, i]
-        if d > t:
-            total += (d - t) * (d - t)
-    return total * SAFE
+        row = gaps[j]
+        for i in range(count):
+            over = row[i] - level[i]
+            cost[i] += over * over if row[i] > level[i] else 0.0
+    for i in range(count):
+        cost[i] = cost[i] * SAFE
 
 
 @compiled()
@@ -122,6 +135,8 @@ def read_class(
         level = np.empty(CHUNK, np.float64)
         part = np.empty(CHUNK, np.float64)
         number = np.empty(CHUNK, np.float64)
+        sums = np.empty(CHUNK, np.float64)
+        above = np.empty(CHUNK, np.float64)
         tp = fp = fn = tn = bad = 0
         for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
@@ -194,9 +209,12 @@ def read_class(
                                 other = best_out[i] if leaving else best_in[i]
                                 gaps[j, n] = np.float64(row[i]) - np.float64(other)
                             j += 1
-                    water_levels(gaps[:j], count, level, number)
                     for n in range(count):
-                        cost = water_cost(gaps[:j], n, level[n]) * part[column[n]]
+                        level[n] = 0.0
+                    water_levels(gaps[:j], count, level, number, sums, above)
+                    water_costs(gaps[:j], count, level, sums)
+                    for n in range(count):
+                        cost = sums[n] * part[column[n]]
                         out[b, start + column[n]] = cost if leaving else -cost
         counts[b, worker, 0] = tp
         counts[b, worker, 1] = fp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,12 +10,21 @@ import numpy.typing as npt
 
 from robspec.arrays import Array
 from robspec.kernels._threads import share
-from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _classes, squared_lists
+from robspec.kernels.knapsack import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    LogitsBatch,
+    OneClass,
+    _classes,
+    _nearest,
+    squared_lists,
+)
 from robspec.kernels.knapsack import _ranked as ranked
 from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
-from robspec.kernels.knapsack._within import Within
-from robspec.kernels.knapsack.budget import Budget
+from robspec.kernels.knapsack._within import CERTAIN, Within
+from robspec.kernels.knapsack.budget import Budget, costs
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 _WORTH = 48
@@ -48,6 +58,7 @@ class Ranked:
         self.finite: BoolArray = bad.sum(axis=1) == 0
         self._near: AnyArray | None = None
         self._read = 0
+        self._right: tuple[Array | None, npt.NDArray[np.uint8]] = (None, np.empty(0, dtype=np.uint8))
 
     def near(self, items: int) -> AnyArray:
         """Give the largest logits of each pixel in class order, as soon as picking them out is worth it.
@@ -56,14 +67,31 @@ class Ranked:
             items: how many are priced next.
 
         Returns:
-            [B, M, H * W], M = 0 where classes are few, and until as much has been read as that takes.
+            [B, H * W, M], M = 0 where classes are few, and until as much has been read as that takes.
         """
         b, classes, h, w = self.logits.shape
-        if self._near is None and ranked.MANY <= classes <= ranked.MOST and self._read > _WORTH * b * h * w:
-            self._near = np.empty((b, ranked.NEAREST, h * w), dtype=self.widen.dtype)
-            share(ranked.nearest, b * h, self.z, self.widen, self._near)
+        some = _nearest.MANY <= classes <= _nearest.MOST
+        if self._near is None and some and self._read > _WORTH * b * h * w:
+            self._near = np.empty((b, h * w, _nearest.NEAREST), dtype=self.widen.dtype)
+            share(_nearest.nearest, b * -(-h * w // _nearest.NARROW), self.z, self.widen, self._near)
         self._read += items * classes
-        return np.empty((b, 0, h * w), dtype=self.widen.dtype) if self._near is None else self._near
+        return np.empty((b, h * w, 0), dtype=self.widen.dtype) if self._near is None else self._near
+
+    def right(self, labels: Array | None, viewed: IntArray) -> npt.NDArray[np.uint8]:
+        """Tell which pixels have the largest logit at their label, once for all classes that are asked of the labels.
+
+        Args:
+            labels: as the batch has them.
+            viewed: the same, [B, H * W].
+
+        Returns:
+            [B, H * W], 0 or 1.
+        """
+        if self._right[0] is not labels or labels is None:
+            found = np.empty(viewed.shape, dtype=np.uint8)
+            share(ranked.meet, len(viewed) * self.z.shape[2], self.z, self.widen, self.first, viewed, found)
+            self._right = labels, found
+        return self._right[1]
 
 
 class SingleClass(Within):
@@ -80,8 +108,8 @@ class SingleClass(Within):
         found = batch.ranked if isinstance(batch.ranked, Ranked) else Ranked(batch.logits)
         if found.logits is not batch.logits:
             raise ValueError("the ranks are of other logits")
-        # Water filling costs less than twice the pair bound, and an item charged whole 1 / share times its share.
-        super().__init__((2.0 if batch.water else 1.0) / (batch.share if batch.whole_when_wrong else 1.0))
+        # Water filling costs less than twice the pair bound; what is charged whole is so in the prices too.
+        super().__init__(2.0 if batch.water else 1.0)
         b, _, h, w = batch.logits.shape
         self.pixels = h * w
         self.finite = found.finite
@@ -89,9 +117,10 @@ class SingleClass(Within):
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         labels = label_view(batch.labels, b, self.pixels)
         self._ranked = found
-        self._source = (found.z, found.widen, found.first, found.second, labels, ignore, batch.inside[0])
+        told_apart = batch.whole_when_wrong and batch.share != 1.0
+        right = found.right(batch.labels, labels) if told_apart else np.empty((b, 0), dtype=np.uint8)
+        self._source = (found.z, found.widen, found.first, found.second, labels, ignore, right, batch.inside[0])
         self._priced = (batch.water, batch.share)
-        self._whole = batch.whole_when_wrong
         pieces = workers(self.pixels, CHUNK)
         self._histogram = np.empty((b, pieces, 2, BUCKETS), dtype=np.int32)
         counts = np.empty((b, pieces, 4), dtype=np.int64)
@@ -106,19 +135,56 @@ class SingleClass(Within):
         count: IntArray = np.add.reduce(self._histogram[image], axis=0, dtype=np.int64)
         return count
 
-    def _collect(self, image: int, ends: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    def _collect(
+        self, image: int, ends: tuple[int, int], enough: Budget | None
+    ) -> tuple[FloatArray, FloatArray, bool]:
         per_worker = np.stack(
             [self._histogram[image, :, side, :end].sum(axis=1, dtype=np.int64) for side, end in enumerate(ends)],
             axis=1,
         )
         starts = np.cumsum(per_worker, axis=0) - per_worker
         leave, enter = (np.empty(n) for n in per_worker.sum(axis=0).tolist())
-        near = self._ranked.near(len(enter) if self._priced[0] else 0)
-        places = (image, np.array(ends), starts, near, leave, enter)
-        share(ranked.collect, len(starts), *self._source, *self._priced, self._whole, *places)
+        water = self._priced[0]
+        near = self._ranked.near(len(enter) if water else 0)
+        unsettled = np.empty(len(enter) if water else 0, dtype=np.int64)
+        places = (image, np.array(ends), starts, near, leave, enter, unsettled)
+        share(ranked.collect, len(starts), *self._source, *self._priced, *places)
         leave.sort()
+        whole = True
+        if water:
+            enter, whole = self._settled(image, enter, unsettled, enough)
         enter.sort()
-        return leave, enter
+        return leave, enter, whole
+
+    def _settled(
+        self, image: int, enter: FloatArray, unsettled: IntArray, enough: Budget | None
+    ) -> tuple[FloatArray, bool]:
+        """Price by all classes what may be cheap enough for a budget that the others do not exhaust before.
+
+        Returns:
+            In no order the items that are not dearer than that, and whether these are all.
+        """
+        known = unsettled < 0
+        settled = enter[known]
+        settled.sort()
+        last = _exhausts(settled, enough)
+        # What few logits say is too much by rounding alone; what is no number is left to all of them.
+        asked = unsettled[~known & ~(enter * CERTAIN >= last)]
+        prices = np.empty(len(asked))
+        z, widen, _, _, _, _, right, k = self._source
+        how = (right, k, self._priced[1], image, asked, prices)
+        share(ranked.settle, -(-len(asked) // _nearest.NARROW), z, widen, *how)
+        found = np.concatenate((settled, prices))
+        return (found, True) if len(found) == len(enter) else (found[found <= last], False)
+
+
+def _exhausts(ascending: FloatArray, budget: Budget | None) -> float:
+    """The item with which those up to it cost more than a budget together; infinity where none does."""
+    if budget is None or not budget.exponent:
+        return math.inf
+    spent = np.cumsum(costs(ascending, budget))
+    at = int(np.searchsorted(spent, budget.limit, side="right"))
+    return float(ascending[at]) if at < len(ascending) else math.inf
 
 
 class ClassSet:

@@ -260,6 +260,43 @@ def correct(
 
 
 @compiled()
+def pair(
+    one: Any, other: Any, labels: Any, labelled: bool, ignore: int, every: bool, margins: Any
+) -> tuple[int, int, int]:
+    """Write the margins of a chunk's items where there are two classes: nothing is kept of a pixel meanwhile.
+
+    Args:
+        one: logits of class 0.
+        other: of class 1.
+        labels: of the chunk's pixels, or of none.
+        labelled: whether there are labels; without them every pixel is an item.
+        ignore: the label left out.
+        every: as in `read`.
+        margins: overwritten, NaN where a pixel is no item.
+
+    Returns:
+        How many items there are; how many labels other than `ignore`; how many sums are not finite.
+    """
+    suspicious = np.int64(0)
+    for i in range(margins.size):
+        suspicious += np.int64(0 if abs(one[i] + other[i]) < np.inf else 1)
+    if not labelled:
+        return gaps(one, other, margins), int(margins.size), int(suspicious)
+    for i in range(margins.size):
+        d = abs(np.float64(one[i]) - np.float64(other[i]))
+        label = labels[i]
+        item = (label != ignore) & (every | (label == np.int64(other[i] > one[i])))
+        margins[i] = d if item else np.nan
+    kept = np.int64(0)
+    for i in range(margins.size):
+        kept += np.int64(labels[i] != ignore)
+    items = np.int64(0)
+    for i in range(margins.size):
+        items += np.int64(margins[i] >= 0)
+    return int(items), int(kept), int(suspicious)
+
+
+@compiled()
 def tally(margins: Any, place: Any, bins: Any) -> None:
     """Add a chunk's items to the histogram.
 
@@ -306,13 +343,14 @@ def read(
         ignore: the label left out, or a number no label has.
         every: True when every pixel not ignored is an item, False when only those predicted as labelled are.
         out: [B, H * W], overwritten.
-        histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins.
+        histogram: [B, workers, BUCKETS], overwritten: items per bucket of margins; or [B, workers, 0] for none.
         counts: [B, workers, 3], overwritten: items; labels other than `ignore`; non-finite chunks.
     """
     classes = z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = histogram.shape[1]
     labelled = labels.shape[1] > 0
+    tallied = histogram.shape[2] > 0
     chunks = (pixels + CHUNK - 1) // CHUNK
     share = (chunks + workers - 1) // workers
     for task in range(begin, end):
@@ -332,6 +370,19 @@ def read(
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             width = stop - start
+            margins = out[b, start:stop]
+            if classes == 2:
+                one = fetch(z, widen, b, 0, start, stop, buffers[0])
+                other = fetch(z, widen, b, 1, start, stop, buffers[1])
+                chunk = labels[b, start:stop] if labelled else labels[b]
+                some, kept, suspicious = pair(one, other, chunk, labelled, ignore, every, margins)
+                if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
+                    bad += 1
+                items += some
+                counted += kept
+                if tallied:
+                    tally(margins, place, bins)
+                continue
             if classes == 1:
                 only(fetch(z, widen, b, 0, start, stop, buffers[0]), first, second, predicted, total)
             else:
@@ -341,16 +392,42 @@ def read(
                 suspicious += 0 if abs(total[i]) < np.inf else 1
             if suspicious and not all_finite(z, widen, b, start, stop, buffers[0]):
                 bad += 1
-            margins = out[b, start:stop]
             if labelled:
                 some, kept = correct(first, second, predicted, labels[b, start:stop], ignore, every, margins)
             else:
                 some, kept = gaps(first, second, margins), width
             items += some
             counted += kept
-            tally(margins, place, bins)
-        for i in range(BUCKETS):
+            if tallied:
+                tally(margins, place, bins)
+        for i in range(histogram.shape[2]):
             histogram[b, worker, i] = bins[i]
         counts[b, worker, 0] = items
         counts[b, worker, 1] = counted
         counts[b, worker, 2] = bad
+
+
+@compiled()
+def count(
+    begin: int, end: int, margins: npt.NDArray[np.float64], span: int, histogram: npt.NDArray[np.int32]
+) -> None:
+    """Count the items in each bucket, of margins that are there.
+
+    Args:
+        begin: the first task to do; an image has one for each worker.
+        end: the task after the last.
+        margins: [B, H * W], not negative, NaN where a pixel is no item.
+        span: pixels of each worker, the last one's fewer or none.
+        histogram: [B, workers, BUCKETS], overwritten.
+    """
+    pixels, workers = margins.shape[1], histogram.shape[1]
+    for task in range(begin, end):
+        b = task // workers
+        worker = task - b * workers
+        place = np.empty(CHUNK, np.uint16)
+        bins = np.zeros(BUCKETS + _SPARE, np.int32)
+        stop = min((worker + 1) * span, pixels)
+        for start in range(worker * span, stop, CHUNK):
+            tally(margins[b, start : min(start + CHUNK, stop)], place, bins)
+        for i in range(BUCKETS):
+            histogram[b, worker, i] = bins[i]

@@ -14,19 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from robspec.kernels._jit import compiled
-from robspec.kernels.knapsack._classes import SAFE, water_cost, water_levels
-from robspec.kernels.knapsack._margins import BUCKETS, CHUNK, all_finite, bucket, fetch, pick, top_two
+from robspec.kernels.knapsack._classes import SAFE
+from robspec.kernels.knapsack._margins import (
+    BUCKET_BASE,
+    BUCKET_SHIFT,
+    BUCKETS,
+    CHUNK,
+    all_finite,
+    bucket,
+    fetch,
+    pick,
+    top_two,
+)
+from robspec.kernels.knapsack._nearest import NARROW, by_all, by_nearest
 
-_NARROW = 512
-"""Pixels a thread prices exactly at once."""
-NEAREST = 8
-"""Logits of a pixel that nearly always hold all that are above the level of water filling."""
-MANY = 2 * NEAREST
-"""Classes from which on it pays to pick these out."""
-MOST = 2**12
-"""Classes up to which sums of as many rounded numbers are within 2^-40 of what they are."""
-_NEAR = 2.0**-20
-_NORMAL = 2.0**-900
+_SPARE = 16
+"""More buckets for what is no item: an increment waits for the one before it in the same place."""
 
 
 @compiled()
@@ -67,53 +70,28 @@ def rank(begin: int, end: int, z: Any, widen: Any, first: Any, second: Any, bad:
 
 
 @compiled()
-def nearest(begin: int, end: int, z: Any, widen: Any, near: Any) -> None:
-    """Write the largest logits of each pixel in class order; of those that tie for the last place the first.
+def meet(
+    begin: int, end: int, z: Any, widen: Any, first: Any, labels: npt.NDArray[np.int64], right: npt.NDArray[np.uint8]
+) -> None:
+    """Tell which pixels have the largest logit at their label.
 
     Args:
         begin: the first task to do, a row of an image.
         end: the task after the last.
         z: [B, K, H, W] logits, as in `rank`.
         widen: as there.
-        near: [B, M, H * W], M < K, dtype of `widen`, overwritten.
+        first: [B, H * W], from `rank`.
+        labels: [B, H * W].
+        right: [B, H * W], overwritten: 1 where it is, 0 where not or where there is no such class.
     """
     classes, height, width = z.shape[1], z.shape[2], z.shape[3]
-    most = near.shape[1]
-    block = np.empty((classes, _NARROW), widen.dtype)
-    buffer = np.empty(_NARROW, widen.dtype)
-    top = np.empty(most, widen.dtype)
     for task in range(begin, end):
         b = task // height
-        line = (task - b * height) * width
-        for start in range(line, line + width, _NARROW):
-            stop = min(start + _NARROW, line + width)
-            for k in range(classes):
-                row = fetch(z, widen, b, k, start, stop, buffer)
-                for i in range(stop - start):
-                    block[k, i] = row[i]
-            for i in range(stop - start):
-                kept = 0
-                for k in range(classes):
-                    v = block[k, i]
-                    if kept == most and not v > top[most - 1]:
-                        continue
-                    at = kept if kept < most else most - 1
-                    kept = min(kept + 1, most)
-                    while at > 0 and v > top[at - 1]:
-                        top[at] = top[at - 1]
-                        at -= 1
-                    top[at] = v
-                last = top[most - 1]
-                level = 0
-                for m in range(most):
-                    level += 1 if top[m] == last else 0
-                m = 0
-                for k in range(classes):
-                    v = block[k, i]
-                    if v > last or (v == last and level > 0):
-                        level -= 0 if v > last else 1
-                        near[b, m, start + i] = v
-                        m += 1
+        y = task - b * height
+        for x in range(width):
+            i = y * width + x
+            label = labels[b, i]
+            right[b, i] = 0 <= label < classes and pick(z, widen, b, label, y, x) == first[b, i]
 
 
 @compiled(inline="always")
@@ -138,6 +116,7 @@ def cells(
     second: Any,
     labels: npt.NDArray[np.int64],
     ignore: int,
+    right: npt.NDArray[np.uint8],
     k: int,
     water: bool,
     share: float,
@@ -155,6 +134,7 @@ def cells(
         second: as `first`.
         labels: [B, H * W].
         ignore: the label left out, or a number no label has.
+        right: [B, H * W], from `meet`: elsewhere entering has no factor; or [B, 0] where it always has.
         k: the class.
         water: True where entering, and with a share other than 1 leaving too, is priced in squared distance.
         share: factor of every item.
@@ -173,39 +153,102 @@ def cells(
         scratch = np.empty(1, widen.dtype)
         item = np.empty(CHUNK, np.float64)
         cell = np.empty(CHUNK, np.int8)
-        bins = histogram[b, worker]
-        for i in range(BUCKETS):
-            bins[0, i] = 0
-            bins[1, i] = 0
-        found = np.zeros(5, np.int64)
+        place = np.empty(CHUNK, np.uint16)
+        bins = np.zeros(2 * BUCKETS + _SPARE, np.int32)
+        tp = fp = fn = tn = 0
         for c in range(worker * span, min((worker + 1) * span, chunks)):
             start = c * CHUNK
             stop = min(pixels, start + CHUNK)
             row = fetch(z, widen, b, k, start, stop, buffer)
             one, two = first[b, start:stop], second[b, start:stop]
+            price(row, one, two, right[b, start:stop], water, share, item)
+            if sort(row, one, two, labels[b, start:stop], ignore, k, classes, cell):
+                for i in range(stop - start):
+                    tied = row[i] == one[i] and one[i] == two[i] and cell[i] < 2
+                    if tied and not _ahead(z, widen, b, k, start + i, row[i], one[i], two[i], scratch):
+                        # It has the largest logit and is not predicted: entering costs nothing, as leaving would.
+                        cell[i] += 2
             for i in range(stop - start):
-                leaving = row[i] == one[i]
-                d = np.float64(one[i]) - np.float64(two[i] if leaving else row[i])
-                squared = water and (not leaving or share != 1.0)
-                item[i] = d * d * 0.5 * SAFE * share if squared else d * share
-                label = labels[b, start + i]
-                mine = 0 if label == k else 1
-                seen = (label != ignore) & (label >= 0) & (label < classes)
-                # TP 0, TN 3 are items; FN 2 and FP 1 are not; 4 is not seen.
-                cell[i] = (mine if leaving else 2 + mine) if seen else 4
+                at = (item.view(np.int64)[i] >> BUCKET_SHIFT) - BUCKET_BASE
+                at = 0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at
+                # An increment waits for the one before it in the same place: what is no item has several.
+                spare = 2 * BUCKETS + (i & (_SPARE - 1))
+                place[i] = np.uint16(at if cell[i] == 0 else at + BUCKETS if cell[i] == 3 else spare)
             for i in range(stop - start):
-                tied = row[i] == one[i] and one[i] == two[i] and cell[i] < 2
-                if tied and not _ahead(z, widen, b, k, start + i, row[i], one[i], two[i], scratch):
-                    # It has the largest logit and is not predicted: entering costs nothing, as leaving would.
-                    cell[i] += 2
-                at = cell[i]
-                found[at] += 1
-                if at == 0 or at == 3:
-                    bins[at // 3, bucket(abs(item[i]))] += 1
-        counts[b, worker, 0] = found[0]
-        counts[b, worker, 1] = found[1]
-        counts[b, worker, 2] = found[2]
-        counts[b, worker, 3] = found[3]
+                bins[place[i]] += 1
+            some = many = 0
+            for i in range(stop - start):
+                some += cell[i] == 0
+                many += cell[i] == 3
+            tp += some
+            tn += many
+            some = many = 0
+            for i in range(stop - start):
+                some += cell[i] == 1
+                many += cell[i] == 2
+            fp += some
+            fn += many
+        for i in range(BUCKETS):
+            histogram[b, worker, 0, i] = bins[i]
+            histogram[b, worker, 1, i] = bins[BUCKETS + i]
+        counts[b, worker, 0] = tp
+        counts[b, worker, 1] = fp
+        counts[b, worker, 2] = fn
+        counts[b, worker, 3] = tn
+
+
+@compiled()
+def price(row: Any, one: Any, two: Any, right: Any, water: bool, share: float, item: Any) -> None:
+    """Price the pixels of a chunk for one class from below: to leave it where its logit is the largest, or to enter.
+
+    Args:
+        row: the class's logits.
+        one: the largest logits.
+        two: the second largest.
+        right: as in `cells`, of these pixels or of none.
+        water: as in `cells`, like `share`.
+        share: factor of every item.
+        item: float64 [CHUNK], overwritten.
+    """
+    whole = water and share != 1.0
+    for i in range(row.size):
+        leaving = row[i] == one[i]
+        d = np.float64(one[i]) - np.float64(two[i] if leaving else row[i])
+        squared = whole | (water & (not leaving))
+        item[i] = abs(d * d * 0.5 * SAFE * share if squared else d * share)
+    if right.size:
+        for i in range(row.size):
+            d = np.float64(one[i]) - np.float64(row[i])
+            alone = abs(d * d * 0.5 * SAFE if water else d)
+            item[i] = alone if (right[i] == 0) & (row[i] != one[i]) else item[i]
+
+
+@compiled()
+def sort(row: Any, one: Any, two: Any, labels: Any, ignore: int, k: int, classes: int, cell: Any) -> int:
+    """Tell the cell of each pixel of a chunk, as if the class were predicted wherever its logit is the largest.
+
+    Args:
+        row: as in `price`, like the next two.
+        one: the largest logits.
+        two: the second largest.
+        labels: of the pixels.
+        ignore: as in `cells`, like the next two.
+        k: the class.
+        classes: how many there are.
+        cell: int8, overwritten: TP 0 and TN 3, which are items; FP 1 and FN 2, which are none; 4 for one left out.
+
+    Returns:
+        How many pixels have another class with the same, largest logit.
+    """
+    for i in range(row.size):
+        label = labels[i]
+        mine = 0 if label == k else 1
+        seen = (label != ignore) & (label >= 0) & (label < classes)
+        cell[i] = (mine if row[i] == one[i] else 2 + mine) if seen else 4
+    tied = 0
+    for i in range(row.size):
+        tied += (row[i] == one[i]) & (one[i] == two[i])
+    return int(tied)
 
 
 @compiled()
@@ -218,45 +261,48 @@ def collect(
     second: Any,
     labels: npt.NDArray[np.int64],
     ignore: int,
+    right: npt.NDArray[np.uint8],
     k: int,
     water: bool,
     share: float,
-    whole_when_wrong: bool,
     b: int,
     ends: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
     near: Any,
     leave: npt.NDArray[np.float64],
     enter: npt.NDArray[np.float64],
+    unsettled: npt.NDArray[np.int64],
 ) -> None:
-    """Write the items of one image in the buckets before the ends, entering priced exactly.
+    """Write the items of one image in the buckets before the ends, entering priced by the largest logits if at all.
 
     Args:
         begin: the first worker.
         end: the worker after the last.
         z: [B, K, H, W] logits, as in `cells`, like the other arguments it has.
-        whole_when_wrong: no factor for entering where the label's logit is not the largest.
         b: the image.
         ends: [2], the first bucket left out, of leave and of enter items.
         starts: [workers, 2], where each worker's items go.
-        near: [B, M, H * W], from `nearest`, or M = 0.
+        near: [B, H * W, M], from `nearest`, or M = 0.
         leave: overwritten, in no order.
-        enter: overwritten, in no order.
+        enter: overwritten, in no order; from below where they are not settled.
+        unsettled: for each of `enter` its pixel where other logits may count, else -1; empty without `water`.
     """
     classes = z.shape[1]
     pixels = z.shape[2] * z.shape[3]
     workers = starts.shape[0]
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
+    most = max(ends[0], ends[1])
     for worker in range(begin, end):
         buffer = np.empty(CHUNK, widen.dtype)
         scratch = np.empty(1, widen.dtype)
-        waiting = np.empty(_NARROW, np.int64)
-        part = np.empty(_NARROW, np.float64)
-        level = np.empty(_NARROW, np.float64)
-        number = np.empty(_NARROW, np.float64)
-        gaps = np.empty((classes - 1, _NARROW), np.float64)
-        few = np.empty((near.shape[1], _NARROW), np.float64)
+        item = np.empty(CHUNK, np.float64)
+        near_enough = np.empty(CHUNK, np.int8)
+        places = np.empty(CHUNK + 1, np.int64)
+        waiting = np.empty(NARROW, np.int64)
+        own = np.empty(NARROW, np.float64)
+        part = np.empty(NARROW, np.float64)
+        scratches = np.empty((near.shape[2] + 4, NARROW), np.float64)
         a, e = starts[worker]
         count = 0
         for c in range(worker * span, min((worker + 1) * span, chunks)):
@@ -264,129 +310,82 @@ def collect(
             stop = min(pixels, start + CHUNK)
             row = fetch(z, widen, b, k, start, stop, buffer)
             one, two = first[b, start:stop], second[b, start:stop]
+            price(row, one, two, right[b, start:stop], water, share, item)
             for i in range(stop - start):
+                # A tie may leave or enter.
+                last = most if row[i] == one[i] else ends[1]
+                at = (item.view(np.int64)[i] >> BUCKET_SHIFT) - BUCKET_BASE
+                near_enough[i] = (0 if at < 0 else BUCKETS - 1 if at >= BUCKETS else at) < last
+            found = 0
+            for i in range(stop - start):
+                places[found] = i
+                found += near_enough[i]
+            for j in range(found):
+                i = places[j]
                 label = labels[b, start + i]
                 if label == ignore or label < 0 or label >= classes:
                     continue
                 leaving = row[i] == one[i]
-                d = np.float64(one[i]) - np.float64(two[i] if leaving else row[i])
-                squared = water and (not leaving or share != 1.0)
-                item = abs(d * d * 0.5 * SAFE * share if squared else d * share)
                 if leaving and one[i] == two[i]:
                     leaving = _ahead(z, widen, b, k, start + i, row[i], one[i], two[i], scratch)
-                if leaving != (label == k) or bucket(item) >= ends[0 if leaving else 1]:
+                if leaving != (label == k) or bucket(item[i]) >= ends[0 if leaving else 1]:
                     continue
                 if leaving:
-                    leave[a] = item
+                    leave[a] = item[i]
                     a += 1
                     continue
-                charged = share
-                if share != 1.0 and whole_when_wrong:
-                    at_label = fetch(z, widen, b, label, start + i, start + i + 1, scratch)[0]
-                    charged = share if at_label == one[i] else 1.0
+                charged = share if right.shape[1] == 0 or right[b, start + i] else 1.0
                 if not water:
-                    enter[e] = d * charged
+                    enter[e] = (np.float64(one[i]) - np.float64(row[i])) * charged
                     e += 1
                     continue
+                enter[e] = item[i]
+                unsettled[e] = start + i
+                e += 1
+                if near.shape[2] == 0:
+                    continue
                 waiting[count] = start + i
+                own[count] = row[i]
                 part[count] = charged
                 count += 1
                 # Few at a time are so few that nothing but their number would take time: those of many chunks wait.
-                if count == _NARROW:
-                    prices = enter[e : e + count]
-                    _settle(z, widen, near, b, k, waiting, part, count, few, gaps, level, number, prices)
-                    e += count
+                if count == NARROW:
+                    by_nearest(near[b], waiting, own, part, scratches, enter[e - count : e], unsettled[e - count : e])
                     count = 0
         if count:
-            prices = enter[e : e + count]
-            _settle(z, widen, near, b, k, waiting, part, count, few, gaps, level, number, prices)
+            by_nearest(near[b], waiting[:count], own, part, scratches, enter[e - count : e], unsettled[e - count : e])
 
 
 @compiled()
-def _settle(
+def settle(
+    begin: int,
+    end: int,
     z: Any,
     widen: Any,
-    near: Any,
-    b: int,
+    right: npt.NDArray[np.uint8],
     k: int,
-    waiting: npt.NDArray[np.int64],
-    part: npt.NDArray[np.float64],
-    count: int,
-    few: npt.NDArray[np.float64],
-    gaps: npt.NDArray[np.float64],
-    level: npt.NDArray[np.float64],
-    number: npt.NDArray[np.float64],
+    share: float,
+    b: int,
+    where: npt.NDArray[np.int64],
     enter: npt.NDArray[np.float64],
 ) -> None:
-    """Write what it costs some pixels to enter class k, by their largest logits alone where these decide it.
+    """Write what it costs some pixels of an image to enter class k, by all classes.
 
-    The level that others are lowered to is the largest value of sum / (number + 1) over any of them, and is taken
-    over those above it. Where no logit is near the level that the largest ones have, and the least of these is below
-    it, the others are below it too: whichever the search begins with, rounding then drops and keeps the same ones,
-    and it ends with the same sum in class order. What is nearer than 2^-20 of the level is left to all classes: one
-    that far below it lowers it by 2^-32 when it is taken in, and rounding is 2^-40 of it.
+    Args:
+        begin: the first task to do, `NARROW` of the pixels, the last one fewer.
+        end: the task after the last.
+        z: as in `collect`, like all that follows up to the image.
+        widen: as there.
+        right: as there.
+        k: as there.
+        share: as there.
+        b: as there.
+        where: the pixels.
+        enter: overwritten with the cost of each.
     """
-    left = 0
-    if few.shape[0]:
-        for m in range(few.shape[0]):
-            for n in range(count):
-                # Class k itself has a gap of 0, which is above no level.
-                few[m, n] = np.float64(near[b, m, waiting[n]]) - np.float64(
-                    pick(z, widen, b, k, waiting[n] // z.shape[3], waiting[n] % z.shape[3])
-                )
-        water_levels(few, count, level, number)
-        for n in range(count):
-            t = level[n]
-            least, clear = np.inf, t > _NORMAL
-            for m in range(few.shape[0]):
-                d = few[m, n]
-                least = d if d < least else least
-                clear = clear and abs(d - t) > t * _NEAR
-            if clear and least < t:
-                enter[n] = water_cost(few, n, t) * part[n]
-            else:
-                enter[n] = -1.0
-                left += 1
-        if not left:
-            return
-    where = np.empty(count, np.int64)
-    at = 0
-    for n in range(count):
-        if not few.shape[0] or enter[n] == -1.0:
-            where[at] = n
-            waiting[at], part[at] = waiting[n], part[n]
-            at += 1
-    prices = np.empty(at, np.float64)
-    _price(z, widen, b, k, z.shape[3], waiting, part, at, gaps, level, number, prices, 0)
-    for n in range(at):
-        enter[where[n]] = prices[n]
-
-
-@compiled()
-def _price(
-    z: Any,
-    widen: Any,
-    b: int,
-    k: int,
-    width: int,
-    waiting: npt.NDArray[np.int64],
-    part: npt.NDArray[np.float64],
-    count: int,
-    gaps: npt.NDArray[np.float64],
-    level: npt.NDArray[np.float64],
-    number: npt.NDArray[np.float64],
-    enter: npt.NDArray[np.float64],
-    e: int,
-) -> None:
-    """Write what it costs some pixels to enter class k, exactly, from place e on."""
-    for n in range(count):
-        y, x = waiting[n] // width, waiting[n] % width
-        mine = np.float64(pick(z, widen, b, k, y, x))
-        j = 0
-        for other in range(z.shape[1]):
-            if other != k:
-                gaps[j, n] = np.float64(pick(z, widen, b, other, y, x)) - mine
-                j += 1
-    water_levels(gaps, count, level, number)
-    for n in range(count):
-        enter[e + n] = water_cost(gaps, n, level[n]) * part[n]
+    for task in range(begin, end):
+        some = where[task * NARROW : (task + 1) * NARROW]
+        part = np.empty(some.size, np.float64)
+        for n in range(some.size):
+            part[n] = share if right.shape[1] == 0 or right[b, some[n]] else 1.0
+        by_all(z, widen, b, k, some, part, enter[task * NARROW : (task + 1) * NARROW])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,12 @@ from robspec.kernels._jit import compiled
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 _BLOCK = 1024
+_EACH = 17
+"""Of so many margins one is looked at to guess how far a budget reaches; no divisor of a usual width."""
+_MORE = 1.15
+"""So much more than the budget a guess reaches for: few guesses are then too low, and few items too many sorted."""
+SUMMED = 64
+"""Items of a block of sums."""
 
 
 @compiled(inline="always")
@@ -87,8 +95,11 @@ def below(margins: FloatArray, low: float, exponent: int, scale: float, limit: i
 
 
 @compiled()
-def between(margins: FloatArray, bits: IntArray, low: float, high: float, out: FloatArray) -> int:
-    """Copy the margins from `low` to strictly below `high`, without a branch; `out` has room for one more."""
+def between(margins: FloatArray, bits: IntArray, low: float, high: float, out: Any) -> int:
+    """Copy the margins from `low` to strictly below `high`, without a branch, rounded to the type of `out`.
+
+    It has room for one more.
+    """
     first = np.float64(low).view(np.int64)
     width = np.uint64(np.float64(high).view(np.int64) - first)
     found = 0
@@ -209,3 +220,90 @@ def count_ascending(
     """
     for m in range(begin, end):
         out[m] = _count(margins, exponents[m], scales[m], limits[m], spent[m])
+
+
+@compiled()
+def guess(
+    margins: FloatArray, edges: FloatArray, shift: int, base: int, exponent: int, scale: float, limit: float
+) -> float:
+    """Guess from one margin in `_EACH` beyond which edge of the histogram a budget does not reach, or infinity.
+
+    Args:
+        margins: [P], not negative, NaN where a pixel is no item.
+        edges: [BUCKETS + 1], of the buckets, ascending.
+        shift: of a margin's bits that tell its bucket.
+        base: what is taken off then.
+        exponent: of the budget, 1 or 2.
+        scale: grid units per unit of d^q.
+        limit: grid units of the whole budget.
+    """
+    buckets = edges.size - 1
+    bins = np.zeros(buckets, np.int32)
+    for i in range(0, margins.size, _EACH):
+        if margins[i] >= 0:
+            at = int(np.float64(margins[i]).view(np.int64) >> shift) - base
+            place = 0 if at < 0 else buckets - 1 if at >= buckets else at
+            bins[place] += 1
+    spent = 0.0
+    for at in range(buckets):
+        spent += _EACH * bins[at] * (edges[at] * edges[at] if exponent == 2 else edges[at]) * scale
+        if spent > limit * _MORE:
+            return float(edges[at + 1])
+    return np.inf
+
+
+@compiled()
+def enclose(
+    ascending: npt.NDArray[np.float32],
+    exponent: int,
+    sure: FloatArray,
+    most: FloatArray,
+    blocks: FloatArray,
+    least: IntArray,
+    beyond: IntArray,
+) -> None:
+    """Count for each budget how many leading items surely fit it, and how many may, by sums of d^q in doubles.
+
+    Args:
+        ascending: [N] margins, no NaN.
+        exponent: q, 1 or 2.
+        sure: [M], what the items that fit may sum up to.
+        most: [M], no less: what they sum up to at most.
+        blocks: [N // 64 + 1] or more, overwritten.
+        least: [M], overwritten.
+        beyond: [M], overwritten.
+    """
+    whole = ascending.size // SUMMED
+    lanes = np.empty(8)
+    blocks[0] = 0.0
+    for j in range(whole):
+        for lane in range(8):
+            lanes[lane] = 0.0
+        for at in range(j * SUMMED, (j + 1) * SUMMED, 8):
+            for lane in range(8):
+                d = np.float64(ascending[at + lane])
+                lanes[lane] += d * d if exponent == 2 else d
+        total = 0.0
+        for lane in range(8):
+            total += lanes[lane]
+        blocks[j + 1] = blocks[j] + total
+    for m in range(sure.size):
+        low, high = 0, whole
+        while low < high:
+            middle = (low + high + 1) // 2
+            if blocks[middle] <= sure[m]:
+                low = middle
+            else:
+                high = middle - 1
+        at, total = low * SUMMED, blocks[low]
+        least[m] = beyond[m] = -1
+        while at < ascending.size:
+            d = np.float64(ascending[at])
+            total += d * d if exponent == 2 else d
+            if total > sure[m] and least[m] < 0:
+                least[m] = at
+            if total > most[m]:
+                break
+            at += 1
+        beyond[m] = at
+        least[m] = at if least[m] < 0 else least[m]

@@ -202,7 +202,9 @@ class SingleClass(_Cells, Within):
         count: IntArray = self._counted[image]
         return count
 
-    def _collect(self, image: int, ends: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    def _collect(
+        self, image: int, ends: tuple[int, int], _enough: Budget | None
+    ) -> tuple[FloatArray, FloatArray, bool]:
         leaves, enters = (int(row[:end].sum()) for row, end in zip(self._counted[image], ends, strict=True))
         device = self._prices.device
         items = _triton_launch.scratch((leaves + enters,), torch.float64, device)
@@ -231,7 +233,7 @@ class SingleClass(_Cells, Within):
                 **self._how,
             )
         leave, enter = (torch.sort(part).values.cpu().numpy() for part in (items[:leaves], items[leaves:]))
-        return leave, enter
+        return leave, enter, True
 
 
 class ClassSet(_Cells):

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from robspec.arrays import tensor
+from robspec.data import unread
+from robspec.data.dataset import Dataset
 from robspec.data.objects import Objects
+from robspec.data.unread import Unread
 from robspec.ir.types import Program
 from robspec.models.loading import LoadedModel
 from robspec.semantics.smoothing import Smoothing
 from robspec.session.answer import Answer
 from robspec.session.worker import Task
 from robspec.smoothing.sampling import Counts, Model, sample
-from robspec.store.remembering import Remembering
+from robspec.store.remembering import LARGEST, Remembering
 from robspec.verify.found import Found
 from robspec.verify.run import ImageBatch, ImageSource, LogitsModel
 from robspec.verify.smoothed import asked, chunk
+
+_LEAST = 2
+"""Bytes of a logit, at least."""
 
 
 class Workers(Protocol):
@@ -62,6 +70,7 @@ class Ahead:
         apart: whether the logits of an image depend on no other image of its batch.
         job: what bounds are asked of the workers, see `robspec.session.job`; empty where they are found here.
         near: whether logits are wanted of every batch, and not of the first alone, and of those that a store keeps.
+        reading: whether workers may read the images of a batch themselves: those whose logits nobody here looks at.
     """
 
     def __init__(
@@ -75,10 +84,15 @@ class Ahead:
         apart: bool,
         job: str = "",
         near: bool = True,
+        reading: bool = False,
     ) -> None:
         self._model, self._data, self._crew, self._store = model, data, crew, store
         self._smoothings, self._chunk = asked(program), chunk(program, apart=apart)
         self._job, self._near = job, near
+        # Logits are known, or kept, by their pixels, so that these are needed here unless nothing is kept of so many.
+        kept = 0 if store is None else LARGEST
+        self._reading = reading and not near and not self._smoothings and bool(job)
+        self._few = kept // (_LEAST * math.prod(model.output_shape))
         self._sent_any = False
         self._predicted: set[int] = set()
         self._classes = len(program.model.classes)
@@ -102,7 +116,7 @@ class Ahead:
 
     def batches(self, size: int) -> Iterator[ImageBatch]:
         """Stream the images in order; see `robspec.data.dataset.Dataset.batches`."""
-        source, failed, more = self._data.batches(size), None, True
+        source, failed, more = self._source(size), None, True
         try:
             while True:
                 while more and len(self._coming) < 2 * self._crew.count:
@@ -140,15 +154,19 @@ class Ahead:
 
     def found(self, batch: ImageBatch) -> Found | None:
         """What a worker found of the batch that was streamed last; None where it is to be found here."""
-        now = self._of(batch.images)
+        now = self._now if self._now is not None and self._now.batch is batch else None
         answer = None if now is None else now.answer()
         if now is None or answer is None:
             return None
+        if answer.seen is not None and isinstance(batch, Unread):
+            batch.take(answer.seen)
         if answer.logits is not None:
             self.logits(batch.images)  # writes them into the store
         if answer.found is not None:
             self._predicted.update(answer.found.counted.predicted)
-        return answer.found
+        if answer.found is None or answer.seen is None:
+            return answer.found
+        return replace(answer.found, contents=answer.seen.contents)
 
     def boxes(self, images: torch.Tensor, model: LogitsModel) -> torch.Tensor:
         """The boxes of the batch that was streamed last."""
@@ -169,9 +187,29 @@ class Ahead:
         return answer.samples[len(now.batch.images) * self._smoothings.index(smoothing) + places[0]]
 
     def _of(self, images: torch.Tensor) -> _Asked | None:
-        return self._now if self._now is not None and self._now.batch.images is images else None
+        now = self._now
+        if now is None or (isinstance(now.batch, Unread) and not now.batch.read):
+            return None
+        return now if now.batch.images is images else None
+
+    def _source(self, size: int) -> Iterator[ImageBatch]:
+        """The batches of the data set: some of them not read here, where workers read them.
+
+        The first is read here: its logits are looked at.
+        """
+        if not (self._reading and isinstance(self._data, Dataset)):
+            yield from self._data.batches(size)
+            return
+        for number, batch in enumerate(unread.batches(self._data, size)):
+            if not number or len(batch.names) <= self._few:
+                batch.arrays  # noqa: B018 - read now, so that what is wrong with a file is said in its turn
+            yield batch
 
     def _sent(self, batch: ImageBatch) -> _Asked:
+        if isinstance(batch, Unread) and not batch.read:
+            predicted = len(self._predicted) < self._classes
+            task = Task(None, False, (), self._chunk, self._job, batch.names, predicted=predicted, unread=batch.told)
+            return _Asked(batch, None, self._crew.submit(task, batch.names))
         known = None if self._store is None else tensor(self._store.recall(batch.images))
         if known is not None and not self._smoothings and not self._job:
             return _Asked(batch, known, None)

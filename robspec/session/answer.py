@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robspec.data.unread import Seen
 from robspec.errors import SoundnessAlarm
 from robspec.smoothing.sampling import Counts
 from robspec.verify.census import Counted
@@ -28,12 +29,14 @@ class Answer:
         boxes: of a detector, [B, 4, 1, N], beside its logits.
         found: by bounds; None where nothing was asked of them.
         samples: of each setting each image.
+        seen: what was read, where images were; else None.
     """
 
     logits: npt.NDArray[Any] | None = None
     boxes: npt.NDArray[Any] | None = None
     found: Found | None = None
     samples: tuple[Counts, ...] = ()
+    seen: Seen | None = None
 
     def written(self, tie: bytes) -> bytes:
         """Write it.
@@ -48,6 +51,7 @@ class Answer:
             "boxes": self.boxes is not None,
             "found": None if found is None else _told(found),
             "pooled": len(pooled),
+            "seen": None if self.seen is None else [self.seen.contents, dict(self.seen.files)],
         }
         first = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
         large = [a for a in (self.logits, self.boxes) if a is not None]
@@ -76,7 +80,8 @@ def read(blob: bytes, tie: bytes) -> Answer:
     found = None if told["found"] is None else _found(told["found"], pooled)
     left = list(arrays)
     samples = tuple(Counts(a, b) for a, b in zip(left[::2], left[1::2], strict=True))
-    return Answer(logits, boxes, found, samples)
+    seen = told["seen"] and Seen(tuple(told["seen"][0]), told["seen"][1])
+    return Answer(logits, boxes, found, samples, seen)
 
 
 def _told(found: Found) -> dict[str, Any]:

@@ -357,7 +357,13 @@ class Check:
             from robspec.session.job import Job
 
             job = Job(program, session.established.constants, options.backend, options.pair_bound).text()
-            ahead = Ahead(program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near)
+            from robspec.data import unread
+
+            # Actors may be on machines where the files do not lie.
+            reading = options.ray is None and unread.portable(session.data)
+            ahead = Ahead(
+                program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near, reading=reading
+            )
         by_itself = None
         if kept is not None and store is not None:  # not the same one, whose hits are counted
             by_itself = Remembering(session.runs, store, known, plain=plain).logits

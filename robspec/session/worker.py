@@ -19,6 +19,7 @@ import torch
 
 from robspec.data.dataset import Arrays, Batch
 from robspec.data.objects import Objects
+from robspec.data.unread import Seen, read
 from robspec.lipschitz.cache import key
 from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel, load
@@ -66,7 +67,7 @@ class Task:
     """One batch.
 
     Args:
-        images: [B, C, H, W].
+        images: [B, C, H, W]; None where they are to be read.
         logits: whether they are wanted, and the boxes of a detector that has some.
         smoothings: settings to sample each image with.
         chunk: samples per forward pass.
@@ -79,9 +80,10 @@ class Task:
         known: the logits, where they were computed before, [B, K, H, W]; else None.
         kept: whether logits are wanted that a store would keep.
         predicted: whether the classes predicted are wanted.
+        unread: what tells of images and annotation to be read, see `robspec.data.unread`; empty where they are given.
     """
 
-    images: npt.NDArray[np.floating]
+    images: npt.NDArray[np.floating] | None
     logits: bool
     smoothings: tuple[Smoothing, ...] = ()
     chunk: int = 1
@@ -94,6 +96,7 @@ class Task:
     known: npt.NDArray[np.floating] | None = None
     kept: bool = False
     predicted: bool = True
+    unread: bytes = b""
 
     def tie(self, about: str) -> bytes:
         """Name what is asked, by every bit of it, and of which function: an answer repeats it.
@@ -103,7 +106,7 @@ class Task:
         """
         found = hashlib.sha256()
         asked = (about, self.job, self.names, self.smoothings, self.chunk, self.logits, self.kept, self.predicted)
-        found.update(repr(asked).encode())
+        found.update(repr(asked).encode() + hashlib.sha256(self.unread).digest())
         objects = [part for each in self.objects or () for part in each]
         for array in (self.images, self.labels, self.region, self.weights, self.known, *objects):
             found.update(b"\0none" if array is None else f"\0{array.dtype} {array.shape}\0".encode())
@@ -111,10 +114,19 @@ class Task:
                 found.update(np.ascontiguousarray(array).data)
         return found.digest()
 
-    def batch(self) -> Batch:
-        """The images with what is annotated."""
+    def batch(self) -> tuple[Batch, Seen | None]:
+        """The images with what is annotated, and what was read of them, if it was.
+
+        Raises:
+            RobspecError: a file is wrong.
+            ValueError: there are no images.
+        """
+        if self.unread:
+            return read(self.unread)
+        if self.images is None:
+            raise ValueError("there are no images")
         objects = None if self.objects is None else tuple(Objects(*parts) for parts in self.objects)
-        return Batch(Arrays(self.names, self.images, self.labels, self.region, self.weights, objects))
+        return Batch(Arrays(self.names, self.images, self.labels, self.region, self.weights, objects)), None
 
 
 class Answerer:
@@ -149,7 +161,7 @@ class Answerer:
             return b""
 
     def _answer(self, task: Task) -> Answer:
-        batch, second = task.batch(), self._model.second
+        (batch, read_), second = task.batch(), self._model.second
         logits = boxes = found = None
         if task.logits or task.job:
             logits = self._runs.logits(batch.images) if task.known is None else torch.from_numpy(task.known)
@@ -165,6 +177,7 @@ class Answerer:
             boxes.numpy() if task.logits and boxes is not None else None,
             found,
             tuple(samples),
+            read_,
         )
 
     def _found(self, task: Task, batch: Batch, logits: torch.Tensor, boxes: torch.Tensor | None) -> Found:

@@ -77,7 +77,7 @@ class Census:
         all_ignored: images of which every pixel is ignored.
         by_class: pixels annotated with each class.
         predicted: the classes predicted anywhere on a clean image.
-        same: names of the images by content.
+        same: by content the name of the image, or a list of the names of several.
         views: what each kind of metric sees.
     """
 
@@ -87,7 +87,7 @@ class Census:
         self.all_ignored: list[str] = []
         self.by_class = [0] * len(program.model.classes)
         self.predicted: set[int] = set()
-        self.same: dict[str, list[str]] = {}
+        self.same: dict[bytes, str | list[str]] = {}
         self.views: dict[Key, View] = {}
         for prop in program.properties:
             for metric in metrics_of(prop.query):
@@ -102,19 +102,35 @@ class Census:
         ]
 
     def meet(self, names: Sequence[str], images: Array) -> None:
-        """Compare the images of a batch with all that came before.
+        """Compare the images of a batch with all that came before; see `hear`.
 
         Args:
             names: of the images.
             images: float32 [B, C, H, W].
+        """
+        self.hear(names, [digest(image) for image in images])
+
+    def hear(self, names: Sequence[str], contents: Sequence[str]) -> None:
+        """Compare images that were read elsewhere with all that came before.
+
+        Args:
+            names: of the images.
+            contents: `robspec.data.content.digest` of each.
 
         Raises:
             RepeatedImages: E0407, an image occurs twice and a property claims something `with confidence`.
         """
-        for name, image in zip(names, images, strict=True):
-            others = self.same.setdefault(digest(image), [])
+        for name, content in zip(names, contents, strict=True):
+            key = bytes.fromhex(content)
+            before = self.same.get(key)
+            if before is None:
+                # Of a million images: a name alone takes a third of a list with it.
+                self.same[key] = name
+                continue
+            others = [before] if isinstance(before, str) else before
             others.append(name)
-            if len(others) > 1 and self._confident:
+            self.same[key] = others
+            if self._confident:
                 self._refuse(others)
 
     def add(self, names: Sequence[str], context: Context) -> None:

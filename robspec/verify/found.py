@@ -41,6 +41,7 @@ class Found:
         counted: for the census.
         pooled: what is kept of it for pooled properties; may be computed as it is taken.
         extremes: of its logits; None where they are at hand.
+        contents: of each image a digest of its pixels, where it was read elsewhere; empty where it was read here.
     """
 
     answers: list[list[ImageResult]]
@@ -48,6 +49,7 @@ class Found:
     counted: Counted
     pooled: Iterator[Array]
     extremes: Extremes | None = None
+    contents: tuple[str, ...] = ()
 
 
 class Finder:

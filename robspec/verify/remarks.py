@@ -58,7 +58,7 @@ def _images(program: Program, census: Census) -> Iterator[Note]:
     where = f"data {program.data.name}"
     if census.images == 1:
         yield Note("one-image", where, "it consists of a single image", {"images": 1})
-    groups = [tuple(names) for names in census.same.values() if len(names) > 1]
+    groups = [tuple(names) for names in census.same.values() if isinstance(names, list)]
     if groups:
         extra = sum(len(g) - 1 for g in groups)
         shown = listed(tuple(" = ".join(g[:3]) + (" = ..." if len(g) > 3 else "") for g in groups))

@@ -238,15 +238,23 @@ def check(
                 if watch is not None:
                     watch.finish()
                 break
-            images = getattr(batch, "arrays", batch).images if plain else batch.images
-            census.meet(batch.names, images)
             mark = time.perf_counter()
             known = elsewhere(batch)
-            needed = known is None or near or observe is not None or not evaluated
-            logits = model.logits(images) if needed else None
-            # Before anything is added up: sampling takes long, and what is interrupted leaves no half of a batch.
-            smoothed.meet(images)
             times.forward += time.perf_counter() - mark
+            needed = known is None or near or observe is not None or not evaluated
+            if known is not None and known.contents and not needed:
+                census.hear(batch.names, known.contents)
+                images, logits = None, None
+            else:
+                mark = time.perf_counter()
+                images = getattr(batch, "arrays", batch).images if plain else batch.images
+                census.meet(batch.names, images)
+                times.load += time.perf_counter() - mark
+                mark = time.perf_counter()
+                logits = model.logits(images) if needed else None
+                # Before anything is added up: sampling takes long, and what is interrupted leaves no half of a batch.
+                smoothed.meet(images)
+                times.forward += time.perf_counter() - mark
             if watch is not None:
                 _tell(watch, batch.names, images, logits, known)
             mark = time.perf_counter()
@@ -309,9 +317,11 @@ def check(
     )
 
 
-def _tell(watch: Watch, names: Sequence[str], images: Array, logits: Array | None, known: Found | None) -> None:
+def _tell(
+    watch: Watch, names: Sequence[str], images: Array | None, logits: Array | None, known: Found | None
+) -> None:
     """Tell of a batch: by its logits where they are at hand."""
-    if logits is not None:
+    if logits is not None and images is not None:
         watch.meet(names, images, logits)
     elif known is not None and known.extremes is not None:
         watch.hear(len(names), known.extremes.channels, known.extremes.low, known.extremes.high)

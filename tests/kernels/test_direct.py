@@ -39,13 +39,15 @@ def test_water_filling_over_many_pixels_is_that_of_each(seed: int) -> None:
     rng = np.random.default_rng(seed)
     count, ahead = int(rng.integers(1, 6)), int(rng.integers(1, 5))
     gaps = rng.choice([-1.0, 0.0, 0.5, 1.0, 3.0, 10.0], size=(ahead, count + 2))
-    level, number = np.full(count + 2, np.nan), np.full(count + 2, -7, dtype=np.int64)
-    _classes.water_levels(gaps, count, level, number)
+    level, number, total, above, cost = np.full((5, count + 2), np.nan)
+    level[:count] = 0
+    _classes.water_levels(gaps, count, level, number, total, above)
+    _classes.water_costs(gaps, count, level, cost)
     for i in range(count):
         # The reference takes the gaps of logits; behind is at 0.
-        expected = water_filling(0.0, gaps[:, i].tolist())
-        assert _classes.water_cost(gaps, i, level[i]) == expected
+        assert cost[i] == water_filling(0.0, gaps[:, i].tolist())
     assert np.isnan(level[count:]).all()
+    assert np.isnan(cost[count:]).all()
 
 
 @pytest.mark.parametrize("q", [1, 2])
@@ -144,6 +146,14 @@ def test_counts_of_a_worker_are_those_of_all_its_chunks() -> None:
     right = (labels[0] != 255) & (z[0, :, 0].argmax(axis=0) == labels[0])
     assert counts[0, 0].tolist() == [right.sum(), (labels != 255).sum(), 0]
     assert histogram.sum() == right.sum() == (~np.isnan(out)).sum()
+    again, none = np.empty_like(out), np.empty((1, 1, 0), np.int32)
+    _margins.read(0, 1, z, np.zeros(1, np.float32), labels, 255, False, again, none, counts)
+    assert np.array_equal(again, out, equal_nan=True)
+    later = np.full((1, 3, _margins.BUCKETS), -1, np.int32)
+    _margins.count(0, 3, out, _margins.CHUNK, later)
+    assert np.array_equal(later.sum(axis=1), histogram[0])
+    _margins.count(1, 2, out[:, : _margins.CHUNK + 3], 2 * _margins.CHUNK, later)
+    assert later[0, 1].sum() == 0
 
 
 def test_an_image_that_is_not_finite_has_no_lists() -> None:

@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robspec.kernels.knapsack import Items, LogitsBatch, backends
+from robspec.kernels.knapsack import Items, LogitsBatch, _select, backends
 from robspec.kernels.knapsack._histogram import edges, ends, window
 from robspec.kernels.knapsack._margins import BUCKETS
+from robspec.kernels.knapsack._running import asked as gathered
 from robspec.kernels.knapsack._running import counts
 from robspec.kernels.knapsack.budget import Budget
 from tests.examples import examples
+from tests.kernels.available import COMPILED
 
 F = Fraction
 
@@ -34,13 +36,13 @@ def one_by_one(ascending: list[float], budget: Budget) -> int:
 
 def answered(ascending: list[float], budgets: list[Budget]) -> tuple[list[int], int]:
     """The counts, and how many had to be added up."""
-    asked = []
+    added = []
 
     def exact(budget: Budget) -> int:
-        asked.append(budget)
+        added.append(budget)
         return one_by_one(ascending, budget)
 
-    return counts(np.array(ascending), budgets, exact).tolist(), len(asked)
+    return counts(np.array(ascending), budgets, exact).tolist(), len(added)
 
 
 SIZES = st.sampled_from(
@@ -124,3 +126,73 @@ def test_items_within_reach_are_picked_out(exponent: int) -> None:
     found = backends()["cpu"].prepare(batch).flips(asked)
     assert found.tolist() == backends()["reference"].prepare(batch).flips(asked).tolist()
     assert 0 < found[:, -1].max() < 32
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([0.0, 2.0**-149, 1e-40, 2.0**-126, 1.0, 1 + 2**-24, 3.0]), st.floats(0, 9)),
+        max_size=200,
+    ),
+    st.lists(st.tuples(st.sampled_from([1, 2]), st.floats(0.0, 1e90), st.sampled_from([2**40, 2**36])), max_size=6),
+    st.sampled_from([1.0, 1e-85, 1e-20]),
+)
+def test_sums_in_single_precision_enclose_the_definition(
+    margins: list[float], given_: list[tuple[int, float, int]], unit: float
+) -> None:
+    budgets = [Budget(q, scale * unit, limit) for q, scale, limit in given_]
+    exact = sorted(margins)
+    items = np.sort(np.array(margins).astype(np.float32))
+    for some in gathered(budgets):
+        least, beyond = np.full((2, len(some.places)), -7)
+        ends = some.enclosing(len(items) + 5, single=True)
+        _select.enclose(items, some.exponent, *ends, np.empty(len(items) // _select.SUMMED + 1), least, beyond)
+        for m, low, high in zip(some.places.tolist(), least.tolist(), beyond.tolist(), strict=True):
+            assert 0 <= low <= one_by_one(exact, budgets[m]) <= high <= len(items)
+
+
+def test_sums_in_single_precision_leave_little_open() -> None:
+    rng = np.random.default_rng(6)
+    items = np.sort(rng.random(20_000).astype(np.float32))
+    (some,) = gathered([Budget.of(F(k, 3), F(1), F(2), 2**16, single=False) for k in range(1, 120)])
+    least, beyond = np.empty((2, 119), dtype=np.int64)
+    blocks = np.empty(len(items) // _select.SUMMED + 1)
+    _select.enclose(items, 2, *some.enclosing(2**16, single=True), blocks, least, beyond)
+    assert np.count_nonzero(least != beyond) <= 3
+
+
+@pytest.mark.parametrize("far", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("norm", [F(1), F(2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_guess_that_falls_short_is_seen(far: float, norm: Fraction, dtype: torch.dtype) -> None:
+    """What is looked at is cheaper than the rest, as dear, or dearer; only integers tell ties apart."""
+    generator = torch.Generator().manual_seed(7)
+    margins = (4 * torch.rand(2, 40 * 41, generator=generator, dtype=torch.float64)).round(decimals=1)
+    margins[:, :: _select._EACH] *= far
+    logits = torch.stack([margins, torch.zeros_like(margins)], dim=1).reshape(2, 2, 40, 41).to(dtype)
+    batch = LogitsBatch(logits, torch.zeros(2, 40, 41, dtype=torch.int64), Items.CORRECT, 255)
+    reference, found = (backends()[n].prepare(batch) for n in ("reference", "cpu"))
+    several = [Budget.of(F(k), F(1), norm, 1640, single=False) for k in (1, 2, 5, 11, 12, 13)]
+    for budgets in (several, several[:3], [*several, Budget.of(F(5000), F(1), norm, 1640, single=False)]):
+        assert np.array_equal(found.flips(budgets), reference.flips(budgets))
+    # One budget asks for the histogram, several then take it.
+    assert np.array_equal(found.flips(several[:1]), reference.flips(several[:1]))
+    assert np.array_equal(found.flips(several), reference.flips(several))
+
+
+@pytest.mark.skipif(not COMPILED, reason="it is about what compiled code does")
+def test_few_items_are_sorted_for_many_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No histogram is counted, and not much more than the largest budget reaches is looked at."""
+    logits = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(8))
+    prepared = backends()["cpu"].prepare(LogitsBatch(logits, logits.argmax(1), Items.CORRECT, 255))
+    sorted_, between = [], _select.between
+
+    def counting(*args: object) -> int:
+        sorted_.append(between(*args))  # type: ignore[arg-type]
+        return sorted_[-1]
+
+    monkeypatch.setattr(_select, "between", counting)
+    found = prepared.flips([Budget.of(F(k), F(1), F(2), 4096, single=False) for k in range(1, 5)])
+    assert found[0, -1] <= sorted_[0] <= 1.3 * found[0, -1]
+    assert len(sorted_) == 1
+    assert prepared._counted is None  # type: ignore[attr-defined]

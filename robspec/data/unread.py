@@ -1,0 +1,109 @@
+"""Images of a data set that another process of this machine reads, by the code that reads them everywhere."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
+
+from robspec.data import content
+from robspec.data.dataset import Arrays, Batch, Dataset
+from robspec.errors import SoundnessAlarm
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was read of a batch.
+
+    Args:
+        contents: of each image, `content.digest` of its pixels.
+        files: sha256 of the bytes that were decoded, by path.
+    """
+
+    contents: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+class Unread(Batch):
+    """A batch that is decoded here only when its images are asked for.
+
+    Args:
+        part: the data set of these images alone.
+    """
+
+    def __init__(self, part: Dataset) -> None:
+        self._part = part
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Arrays`."""
+        return tuple(p.name for p in self._part.pairs)
+
+    @cached_property
+    def arrays(self) -> Arrays:  # type: ignore[override]
+        """The batch, decoded and checked.
+
+        Raises:
+            RobspecError: E0304 to E0317, naming the file.
+        """
+        return next(self._part.batches(len(self._part))).arrays
+
+    @property
+    def read(self) -> bool:
+        """Whether it has been read here."""
+        return "arrays" in self.__dict__
+
+    @property
+    def told(self) -> bytes:
+        """What another process of this machine has to know to read it."""
+        part = self._part
+        paths = {p.image_at for p in part.pairs}
+        files = paths | {p.mask_at for p in (*part.pairs, *part.regions, *part.weights) if p.mask_at is not None}
+        headers = {path: part.headers[path] for path in paths}
+        seen = {path: part.seen[path] for path in files if path in part.seen}
+        return pickle.dumps(replace(part, tables=(), noted=(), headers=headers, seen=seen))
+
+    def take(self, seen: Seen) -> None:
+        """Keep what another process read, as if it had been read here.
+
+        Raises:
+            FileChanged: E0312, a file was read before, and was another.
+            SoundnessAlarm: E0901, that is about other files.
+        """
+        part = self._part
+        named = {p.image_at: p.name for p in part.pairs}
+        named |= {p.mask_at: p.mask_name for p in (*part.pairs, *part.regions, *part.weights) if p.mask_at}
+        if not set(seen.files) <= set(named) or len(seen.contents) != len(part):
+            raise SoundnessAlarm("--workers", "a worker has read other files than it was asked for", "report it")
+        for path, digest in seen.files.items():
+            part.same(path, bytes.fromhex(digest), named[path])
+
+
+def portable(data: object) -> bool:
+    """Whether other processes can read a data set: images and masks in files, and no objects."""
+    if not isinstance(data, Dataset):
+        return False
+    return not data.data.objects and all(p.drawn is None for p in data.pairs)
+
+
+def batches(data: Dataset, size: int) -> Iterator[Unread]:
+    """The batches that `Dataset.batches` streams, none of them read."""
+    for start in range(0, len(data), size):
+        yield Unread(data.only(range(start, min(start + size, len(data)))))
+
+
+def read(told: bytes) -> tuple[Batch, Seen]:
+    """Read a batch.
+
+    Args:
+        told: `Unread.told`, from the process that has opened the data set.
+
+    Raises:
+        RobspecError: E0304 to E0317, naming the file.
+    """
+    part = cast("Dataset", pickle.loads(told))  # noqa: S301
+    batch = next(part.batches(len(part)))
+    contents = tuple(content.digest(image) for image in batch.arrays.images)
+    return batch, Seen(contents, {path: digest.hex() for path, digest in part.seen.items()})
