@@ -23,19 +23,19 @@ from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
 from robspec.lipschitz.ending import interpolation
 from robspec.lower import compile_text
-from robspec.recheck.cell_claims import read_prices
+from robspec.recheck.cell_claims import energy_of, read_prices
 from robspec.recheck.cells import Prices
 from robspec.recheck.claims import Combined, rational
 from robspec.recheck.conditions import meets
 from robspec.recheck.counted import CountPoint
 from robspec.recheck.derive import Deriver
-from robspec.recheck.divided import Proof, RatioPoint, read_proof
+from robspec.recheck.divided import Proof, RatioPoint, Shown, found, lowest, read_proof
 from robspec.recheck.document import differences
 from robspec.recheck.lattice import Lattice
 from robspec.recheck.sight import Sight
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant, ConstantStatus
-from robspec.semantics.norm import L2
+from robspec.semantics.norm import L2, exact_text
 from robspec.semantics.objective import Threshold
 from robspec.session.certificate import _told
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator, is_pooled
@@ -148,11 +148,11 @@ class Certified:
     def written(self) -> list[list[Any]]:
         """What a check writes."""
         told: list[deque[tuple[Told, ...]]] = []
-        for prop, constant, found in zip(self.program.properties, self.constants, self.results, strict=True):
+        for prop, constant, results in zip(self.program.properties, self.constants, self.results, strict=True):
             if is_pooled(prop):
-                told.append(deque(tuple(map(Told, image.certified)) for image in found))
+                told.append(deque(tuple(map(Told, image.certified)) for image in results))
             else:
-                told.append(deque(_told(prop, constant, self.context, found)))
+                told.append(deque(_told(prop, constant, self.context, results)))
 
         def settle(number: int, _: int, entry: dict[str, Any]) -> dict[str, Any]:
             return filled(self.program.properties[number].name, entry, told[number].popleft())
@@ -334,3 +334,79 @@ def test_a_pixel_that_doubles_take_for_wrong_is_right(asked: str) -> None:
         needed = next(n for n in range(7) if meets(objective, clean, clean - F(n, 6)))
         assert needed == 1
         assert result.certified == (0,)
+
+
+@pytest.mark.parametrize("asked", ["pixel_accuracy", "fnr[a]", "iou[b]", "fpr[b]", "pooled iou[b]"])
+def test_no_step_beyond_what_follows_is_confirmed(asked: str) -> None:
+    """One flip fewer with the value that belongs to it, and no end to a radius that has one."""
+    fewer = endless = 0
+    for seed in range(4):
+        it = Certified(100 * len(asked) + seed, asked, rounded=bool(seed % 2))
+        made, claims = it.written(), it.claims()
+        for p, i, n, point in points(made):
+            claim, told = claims[p][i]["points"][n], point.get("cells")
+            if "flips" in point and point["flips"] is not None:
+                flips = min(point["cut"][0], told["flips"] if told else point["cut"][0]) - 1
+                if flips >= 0:
+                    forged = {**point, "flips": flips, "certified": exact_text(claim.book.after(flips))}
+                    assert not claim.holds(forged)
+                    fewer += 1
+            if "met" in made[p][i] and not isinstance(claim, Combined) and point["certified"] not in ("inf", None):
+                proof: Any = None
+                assert not claim.holds({**point, "certified": "inf", "budget": None})
+                if isinstance(claim, CountPoint):
+                    assert claim._made(math.inf, None, None) is None
+                    proof = read_prices(["0"] * claim.book.cells.lattice.colours, claim.book.cells.lattice)
+                    assert claim._made(math.inf, None, proof) is None
+                elif isinstance(claim, RatioPoint):
+                    images = claim._images(math.inf)
+                    proof = found(claim.book.sums, images, claim._value(0), exact=True)
+                    assert claim._made(math.inf, None) is None
+                    assert claim._made(math.inf, proof) is None
+                else:
+                    proofs = [found(*part, lowest(*part), exact=True) for part in claim._parts(math.inf)]
+                    assert claim._made(math.inf, None) is None
+                    assert claim._made(math.inf, proofs) is None
+                endless += 1
+    assert endless
+    assert fewer or asked not in ("pixel_accuracy", "fnr[a]")
+
+
+def test_a_coarse_budget_holds_what_rounding_takes() -> None:
+    one = Constant(F(5), L2, L2, ConstantStatus.PROVED, coarse=F(2), coarse_rounding=F(1, 3))
+    assert energy_of(F(1, 2), one) == F(16, 9)
+    with pytest.raises(ValueError, match="nothing is known"):
+        energy_of(F(1), replace(one, coarse=None))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_threshold_that_is_just_reached_is_reached(strict: bool) -> None:
+    it = Certified(100 * len("iou[b]"), "iou[b]", rounded=False)
+    claim = it.claims()[1][0]["points"][0]
+    assert isinstance(claim, RatioPoint)
+    assert claim.objective is not None
+    claim = replace(claim, objective=replace(claim.objective, strict=strict))
+    value = claim._value(0)
+    assert claim._kept(value, Shown(F(0), F(1))) is strict
+    assert claim._kept(value, Shown(F(1, 10**9), F(1)))
+    for other, shown in (
+        (value, Shown(F(-1, 10**9), F(1))),
+        (value, Shown(F(1), F(0))),
+        (value / 2, Shown(F(1), F(1))),
+    ):
+        assert not claim._kept(other, shown)
+
+
+def test_a_radius_without_end_takes_coarse_logits_that_do_not_move() -> None:
+    """Where they are constant cells answer every budget alike; full-size logits beside them answer none."""
+    it = Certified(100 * len("pixel_accuracy"), "pixel_accuracy", rounded=True)
+    claim = it.claims()[1][0]["points"][0]
+    assert isinstance(claim, CountPoint)
+    prices = Prices((F(0),) * claim.book.cells.lattice.colours)
+    for rounding, holds in ((F(1, 10**9), True), (F(100), False)):
+        still = replace(claim, constant=replace(claim.constant, coarse=F(0), coarse_rounding=rounding))
+        made = still._made(math.inf, None, prices)
+        assert (made is not None) == holds
+        assert still._made(math.inf, None, None) is None
+        moving = replace(still, constant=replace(still.constant, coarse=F(1)))
+        assert moving._made(math.inf, None, prices) is None
