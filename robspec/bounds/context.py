@@ -153,6 +153,14 @@ class Context:
         rest = (self.labels, self._ignore, self.region, self.weights)
         return Context(self.backend, logits, *rest, scenes=self._scenes, water=water)
 
+    def image(self, at: int) -> Context:
+        """Give one image of a batch of coarse logits, as a batch of its own."""
+        few = self._few
+        rest = (None if part is None else part[at : at + 1] for part in (self.labels, self.region, self.weights))
+        labels, region, weights = rest
+        alone = Coarse(few.logits[at : at + 1], few.grid, few.enlarge)
+        return Context(self.backend, alone, labels, self._ignore, region, weights, water=self._water)
+
     def full_size(self) -> Context:
         """Give the same batch without a look at cells, for comparison; what was read is shared."""
         found = self._like(self._source, water=self._water)

@@ -1,11 +1,12 @@
 """What pixels give up that a fixed up-sampling makes of the same few nodes: an integer program over nodes' energies.
 
-It shares no code with the bound: pixels are gathered by the nodes that they are made of, nodes and not colours share
-the budget, and which pixels to give up is decided in integers. What it finds the bound must not exclude.
+It shares no code with the bound: nodes, and no cells of them, share the budget, every pixel takes of its own nodes
+what its weights ask for, and which pixels to give up is decided in integers. What it finds no bound may exclude.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,14 +15,18 @@ import numpy as np
 
 from robspec.ir.plans import Accuracy, Quotient, Rate, Stability
 from robspec.ir.types import Metric
-from robspec.oracle import solver
+from robspec.oracle import pooled, solver
 from robspec.oracle._lazy import LazyModule
-from robspec.oracle.scene import BoolArray, FloatArray, IntArray, Scene, value
+from robspec.oracle.scene import BoolArray, FloatArray, IntArray, Scene, value, worst_of
 from robspec.semantics.classify import Flip
 
 cp: Any = LazyModule("cvxpy")
 MOST = 1500
 """Pixels of a program: those that are cheapest. Fewer never make what is found an attack that is none."""
+_ROUNDS = 4
+"""How often a pooled value is brought nearer to the worst."""
+_CUTS = 10
+"""How often what an answer breaks is added."""
 _LESS = 1e-5
 """By which part the budget is smaller than it is, so that what a solver rounds is within it."""
 
@@ -80,6 +85,54 @@ def worst(metric: Metric, scene: Scene, nodes: Nodes, reach: Fraction, claimed: 
     Returns:
         What was found, None where nothing could be.
     """
+    given = _given_up(metric, scene, nodes, reach, claimed)
+    found = None if given is None else value(metric, scene, given.after)
+    return None if given is None or found is None else Found(found, given.pixels, given.complete)
+
+
+def worst_together(metric: Metric, scenes: Sequence[Scene], nodes: Sequence[Nodes], reach: Fraction) -> Found | None:
+    """Look for pixels of several images, each within reach by itself, at which a pooled metric is worse.
+
+    Args:
+        metric: of the pooled family; a mean has each of its classes at its own worst.
+        scenes: the images; their logits are those of `nodes.pixels`.
+        nodes: the same before the up-sampling.
+        reach: how far the coarse logits of each may move, in l2.
+
+    Returns:
+        What was found, None where nothing could be.
+    """
+    values, number, complete = [], 0, True
+    for part in pooled.parts_of(metric, scenes):
+        sign = -1 if part.lower_is_better else 1
+        best = pooled.value_of(part, scenes, [scene.predicted for scene in scenes])
+        if best is None:
+            return None
+        for _ in range(_ROUNDS):
+            given = [_given_up(part, scene, n, reach, best) for scene, n in zip(scenes, nodes, strict=True)]
+            made = [g for g in given if g is not None]
+            if len(made) < len(scenes):
+                return None
+            after = pooled.value_of(part, scenes, [g.after for g in made])
+            found = worst_of(part) if after is None else after
+            number, complete = number + sum(g.pixels for g in made), complete and all(g.complete for g in made)
+            if sign * found >= sign * best:
+                break
+            best = found
+        values.append(best)
+    return Found(sum(values, Fraction(0)) / len(values), number, complete) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is predicted after some pixels are given up, how many, and whether all within reach were looked at."""
+
+    after: IntArray
+    pixels: int
+    complete: bool
+
+
+def _given_up(metric: Metric, scene: Scene, nodes: Nodes, reach: Fraction, claimed: Fraction) -> _Given | None:
     leave, enter = _kinds(metric, scene)
     single = scene.logits.shape[1] == 1
     lengths = (nodes.weights**2).sum(axis=1)
@@ -94,14 +147,13 @@ def worst(metric: Metric, scene: Scene, nodes: Nodes, reach: Fraction, claimed: 
     chosen = np.zeros(0, np.int64)
     if len(near):
         gains = np.where(leave[near], *_worth(metric, claimed))
-        taken = _solved(energies[near] / budget, gains, nodes.of[near], nodes.weights[near] != 0)
+        taken = _solved(energies[near] / budget, gains, nodes.of[near], nodes.weights[near])
         if taken is None:
             return None
         chosen = near[taken]
     after = scene.predicted.copy()
     after[chosen] = _other(metric, scene)[chosen]
-    found = value(metric, scene, after)
-    return None if found is None else Found(found, len(chosen), within <= MOST)
+    return _Given(after, len(chosen), within <= MOST)
 
 
 def _kinds(metric: Metric, scene: Scene) -> tuple[BoolArray, BoolArray]:
@@ -155,23 +207,84 @@ def _worth(metric: Metric, claimed: Fraction) -> tuple[float, float]:
     return float(found[0] / most), float(found[1] / most)
 
 
-def _solved(energies: FloatArray, gains: FloatArray, of: IntArray, made: BoolArray) -> IntArray | None:
-    """Choose pixels so that the nodes of each have its energy, and all nodes together no more than 1."""
+def _solved(energies: FloatArray, gains: FloatArray, of: IntArray, weights: FloatArray) -> IntArray | None:
+    """Choose pixels so that their nodes have the energy that each takes, and all nodes together no more than 1.
+
+    A pixel of weights u takes sum of |u_c| sqrt(e_c) >= ||u|| sqrt(its energy), which is concave in e: for any r > 0
+    it follows that sum of r_c e_c >= energy ||u||^2 / sum of u_c^2 / r_c. The program is solved with r = 1 alone;
+    what its answer breaks is added, at the r that it breaks most, until nothing is broken.
+
+    Args:
+        energies: float64 [n], what each pixel takes of all its nodes alike.
+        gains: float64 [n], what giving it up is worth.
+        of: int64 [n, S], the nodes of each.
+        weights: float64 [n, S], theirs; 0 for none.
+    """
+    made = weights != 0
     named = np.where(made, of, -1)
     nodes, places = np.unique(named, return_inverse=True)
     places = places.reshape(named.shape)
-    energy, given_up = cp.Variable(len(nodes), nonneg=True), cp.Variable(len(energies), boolean=True)
-    member = np.zeros((len(energies), len(nodes)))
-    np.put_along_axis(member, places, 1.0, axis=1)
-    member[:, nodes < 0] = 0.0
-    constraints = [member @ energy >= cp.multiply(energies, given_up), cp.sum(energy) <= 1]
-    found = solver.integer(cp.Problem(cp.Maximize(gains @ given_up), constraints), [given_up], len(energies))
-    if found is None:
+    strength = np.zeros((len(energies), len(nodes)))
+    np.put_along_axis(strength, places, np.abs(weights), axis=1)
+    strength[:, nodes < 0] = 0.0
+    needed = energies * (strength**2).sum(axis=1)
+    rows, sides = [np.where(strength > 0, 1.0, 0.0)], [np.diag(energies)]
+    chosen = np.zeros(0, np.int64)
+    for _ in range(_CUTS):
+        energy, given_up = cp.Variable(len(nodes), nonneg=True), cp.Variable(len(energies), boolean=True)
+        constraints = [np.vstack(rows) @ energy >= np.vstack(sides) @ given_up, cp.sum(energy) <= 1]
+        found = solver.integer(cp.Problem(cp.Maximize(gains @ given_up), constraints), [given_up], len(energies))
+        if found is None:
+            return None
+        chosen = np.flatnonzero(found.taken > 0)
+        least = _least(strength[chosen], np.sqrt(needed[chosen]))
+        if least is None or least[0] <= 1 + _LESS / 2:
+            break
+        for held in (np.maximum(np.asarray(energy.value), 0.0), least[1] / least[0]):
+            held = held + _LESS / len(held)
+            reached = strength @ np.sqrt(held)
+            broken = chosen[reached[chosen] ** 2 < needed[chosen]]
+            rows.append(strength[broken] / np.sqrt(held))
+            sides.append(np.zeros((len(broken), len(energies))))
+            sides[-1][np.arange(len(broken)), broken] = needed[broken] / reached[broken]
+    return _affordable(chosen, strength, np.sqrt(needed), gains)
+
+
+def _affordable(chosen: IntArray, strength: FloatArray, needed: FloatArray, gains: FloatArray) -> IntArray | None:
+    """Leave out pixels that cost most for what they gain, until the rest is within the budget."""
+    while len(chosen):
+        least = _least(strength[chosen], needed[chosen])
+        if least is None:
+            return None
+        if least[0] <= 1 + _LESS / 2:
+            break
+        few = max(1, len(chosen) // 20)
+        cheap = np.argsort(least[2] / np.maximum(gains[chosen], 1e-30), kind="stable")[: len(chosen) - few]
+        chosen = np.sort(chosen[cheap])
+    return chosen
+
+
+def _least(strength: FloatArray, needed: FloatArray) -> tuple[float, FloatArray, FloatArray] | None:
+    """Find the least energy of all nodes at which some pixels have what they need.
+
+    Args:
+        strength: float64 [n, nodes], weights without signs.
+        needed: float64 [n], what the sum of weights times square roots of energies must reach.
+
+    Returns:
+        The energy, what each node has of it, and how much dearer each pixel makes it; None where it was not found.
+    """
+    if not len(strength):
+        return 0.0, np.zeros(strength.shape[1]), np.zeros(0)
+    roots = cp.Variable(strength.shape[1])
+    reaching = strength @ roots >= needed
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(roots)), [reaching])
+    if not solver.relax(problem) or roots.value is None:
         return None
-    held = np.maximum(np.asarray(energy.value), 0.0)
-    taken = np.flatnonzero(found.taken > 0)
-    # What a solver's tolerances leave out is made up for, within what the budget was lessened by.
-    for pixel in taken.tolist():
-        short = energies[pixel] - member[pixel] @ held
-        held[int(member[pixel].argmax())] += max(short, 0.0)
-    return taken if held.sum() <= 1 + _LESS / 2 else None
+    made = np.maximum(np.asarray(roots.value), 0.0)
+    # What a solver's tolerances leave out is made up for.
+    reached = strength @ made
+    if np.any((reached <= 0) & (needed > 0)):
+        return None
+    made *= max(1.0, float(np.max(np.where(needed > 0, needed / np.maximum(reached, 1e-300), 0.0))))
+    return float(made @ made), made**2, np.abs(np.asarray(reaching.dual_value)).reshape(-1)

@@ -20,7 +20,7 @@ _UNSOLVED = "the solver gave no answer in time; what it found does not contradic
 
 def clean_value(metric: Metric, scenes: Sequence[Scene]) -> Fraction | None:
     """The pooled value of the clean predictions, None where the annotation does not define it."""
-    values = [_pooled(part, scenes, [s.predicted for s in scenes]) for part in _parts(metric, scenes)]
+    values = [value_of(part, scenes, [s.predicted for s in scenes]) for part in parts_of(metric, scenes)]
     known = [v for v in values if v is not None]
     return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
 
@@ -128,7 +128,8 @@ def _meets(objective: Degraded, clean: Fraction, reached: Fraction) -> bool:
     return reached < gamma if objective.strict else reached <= gamma
 
 
-def _parts(metric: Metric, scenes: Sequence[Scene]) -> list[Metric]:
+def parts_of(metric: Metric, scenes: Sequence[Scene]) -> list[Metric]:
+    """The ratios that a pooled metric is, or is the mean of: of a mean those that the annotation defines."""
     parts = metric.each(scenes[0].classes)
     if isinstance(metric.plan, Pooled):
         return list(parts)
@@ -140,7 +141,14 @@ def _cells(metric: Metric, scene: Scene, found: IntArray) -> tuple[int, int, int
     return counts(scene.labels[seen], found[seen], metric.classes)
 
 
-def _pooled(metric: Metric, scenes: Sequence[Scene], found: Sequence[IntArray]) -> Fraction | None:
+def value_of(metric: Metric, scenes: Sequence[Scene], found: Sequence[IntArray]) -> Fraction | None:
+    """A pooled ratio where these classes are predicted, None where it is undefined.
+
+    Args:
+        metric: one ratio.
+        scenes: the images.
+        found: int64 [N], of each.
+    """
     cells = [_cells(metric, s, f) for s, f in zip(scenes, found, strict=True)]
     tp, fp, fn, tn = (sum(c[i] for c in cells) for i in range(4))
     return ratio_value(metric, (tp, fp, fn, tn)) if _has_worst(metric) else _quotient(metric, (tp, fp, fn, tn))
@@ -160,8 +168,8 @@ def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fra
     highs: list[Fraction | None] = []
     size = 0
     every = [affordable(s, reach) for s in scenes]
-    for part in _parts(metric, scenes):
-        if _pooled(part, scenes, [s.predicted for s in scenes]) is None:
+    for part in parts_of(metric, scenes):
+        if value_of(part, scenes, [s.predicted for s in scenes]) is None:
             return None, None, size
         moves = [_useful(part, s, m) for s, m in zip(scenes, every, strict=True)]
         size += sum(map(len, moves))
@@ -170,12 +178,12 @@ def _bracket(metric: Metric, scenes: Sequence[Scene], reach: Reach) -> tuple[Fra
         if made is None:
             return None, None, size
         paid = [pay(s, m, reach).found for s, m in zip(scenes, made[0], strict=True)]
-        lows.append(_or_worst(part, _pooled(part, scenes, paid)))
+        lows.append(_or_worst(part, value_of(part, scenes, paid)))
         if wide is None or not wide[1]:
             highs.append(None)
         else:
             highs.append(
-                _or_worst(part, _pooled(part, scenes, [_after(s, m) for s, m in zip(scenes, wide[0], strict=True)]))
+                _or_worst(part, value_of(part, scenes, [_after(s, m) for s, m in zip(scenes, wide[0], strict=True)]))
             )
     if not lows:
         return None, None, size
@@ -205,7 +213,7 @@ def _settled(
     metric: Metric, scenes: Sequence[Scene], moves: Sequence[Moves], budget: float
 ) -> tuple[list[Moves], bool] | None:
     """The moves of every image that bring the pooled value to its worst, and whether the solver claims optimality."""
-    start = _pooled(metric, scenes, [s.predicted for s in scenes])
+    start = value_of(metric, scenes, [s.predicted for s in scenes])
     if start is None:
         return None
     best: list[Moves] = [m.only(np.zeros(len(m), dtype=np.bool_)) for m in moves]
@@ -220,7 +228,7 @@ def _settled(
             optimal &= found.optimal
             made.append(own.only(found.taken.astype(np.bool_)))
         reached = _or_worst(
-            metric, _pooled(metric, scenes, [_after(s, m) for s, m in zip(scenes, made, strict=True)])
+            metric, value_of(metric, scenes, [_after(s, m) for s, m in zip(scenes, made, strict=True)])
         )
         if reached > price if metric.lower_is_better else reached < price:
             best[:] = made
@@ -232,7 +240,7 @@ def _settled(
     emptied = [m.only(np.isin(s.labels, metric.classes)[m.pixel]) for s, m in zip(scenes, moves, strict=True)]
     if _has_worst(metric) and all(not m.shared or float(m.share.sum()) <= budget for m in emptied):
         # A quotient of 1 does not fall with either sum until both are 0: no price shows that it then is the worst.
-        reached = _pooled(metric, scenes, [_after(s, m) for s, m in zip(scenes, emptied, strict=True)])
+        reached = value_of(metric, scenes, [_after(s, m) for s, m in zip(scenes, emptied, strict=True)])
         if reached == worst_of(metric):
             return emptied, True
     return best, settled

@@ -22,7 +22,7 @@ from robspec.oracle.compare import Comparison, Subject
 from robspec.oracle.moves import reach_for
 from robspec.semantics.constant import Constant
 from robspec.verify.case import Case, Kind
-from robspec.verify.crosscheck_cells import by_cells, nodes_of
+from robspec.verify.crosscheck_cells import by_cells, nodes_of, together_by_cells
 from robspec.verify.evaluate import is_pooled, metrics_of
 from robspec.verify.piece import Piece, pieces
 from robspec.verify.result import ImageResult, PropertyResult, Value
@@ -58,6 +58,7 @@ class CrossCheck:
         self._seen = 0
         self._kept: dict[str, Piece] = {}
         self._nodes: dict[str, Nodes] = {}
+        self._batches: dict[str, Context] = {}
         self._priced: set[object] = set()
 
     def observe(self, context: Context, names: Sequence[str], _: object = None) -> None:
@@ -68,6 +69,7 @@ class CrossCheck:
             self._kept.update({names[i]: found[i] for i in chosen})
             if context.coarse is not None:
                 self._nodes.update({names[i]: nodes_of(context.coarse, i) for i in chosen})
+                self._batches.update({names[i]: context.image(i) for i in chosen})
         self._seen += len(names)
 
     @property
@@ -162,7 +164,7 @@ class CrossCheck:
         )
         return case, case.run(self.backend)
 
-    def _pooled(self, prop: Property, constant: Constant) -> Iterator[tuple[Case, Comparison]]:
+    def _pooled(self, prop: Property, constant: Constant) -> Iterator[tuple[Case | None, Comparison]]:
         if not self._kept:
             return
         subject = Subject(f"{len(self._kept)} images together", prop.name, "whole images")
@@ -170,6 +172,8 @@ class CrossCheck:
         for point in points_of(prop):
             asked = replace(case, prop=_at(prop, point))
             yield asked, asked.run(self.backend)
+            if constant.coarse is not None:
+                yield from together_by_cells(asked, list(self._batches.values()), list(self._nodes.values()))
 
     @property
     def _ignore(self) -> int | None:
