@@ -30,15 +30,15 @@ WITHOUT_NOISE = ASKED[: ASKED.index("property noisy")]
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the images that a data set of this process decodes, in this process."""
+    """Names of the files that data sets of this process read, to decode them or for a digest."""
     found: list[str] = []
-    image = Dataset._image
+    read = Dataset._read
 
-    def reading(self: Dataset, p: object) -> object:
-        found.append(p.name)  # type: ignore[attr-defined]
-        return image(self, p)  # type: ignore[arg-type]
+    def reading(self: Dataset, path: str, where: str) -> bytes:
+        found.append(where)
+        return read(self, path, where)
 
-    monkeypatch.setattr(Dataset, "_image", reading)
+    monkeypatch.setattr(Dataset, "_read", reading)
     return found
 
 
@@ -77,8 +77,8 @@ def test_from_any_number_of_processes_though_one_is_killed(
         reports.append(document(path))
         read.append(len(reads))
     assert reports.count(reports[0]) == 4
-    # All of them without workers; the first alone with some.
-    assert read == [5, 1, 1, 1]
+    # Image, mask, region and weights of all without workers; of the first alone with some, for the digest too.
+    assert read == [20, 4, 4, 4]
 
 
 @pytest.fixture

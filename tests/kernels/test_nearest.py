@@ -161,3 +161,13 @@ def test_an_image_of_many_chunks(share: float) -> None:
         for mine, whole in zip(found.lists(0, budget or None, budget or None), expected, strict=True):
             assert np.array_equal(mine, whole[: len(mine)])
             assert len(mine) == len(whole) or (budget and costs(mine, budget).sum() > budget.limit)
+    # Lower prices are within all of these budgets: every item is within reach, and yet not all were priced.
+    found, lengths = backends()["cpu"].prepare_class(replace(batch, ranked=ranked)), []
+    for part in (0.85, 0.9, 0.95):
+        eps = Fraction(math.sqrt(part * float(expected[1].sum())))
+        budget = Budget.of(eps, Fraction(1), Fraction(2), 8100, single=False, squared=True)
+        mine = found.lists(0, budget, budget)[1]
+        assert np.array_equal(mine, expected[1][: len(mine)])
+        assert costs(mine, budget).sum() > budget.limit
+        lengths.append(len(mine))
+    assert lengths[0] < lengths[2]
