@@ -33,6 +33,7 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## check equality, then time the kernels against the memory floor
 	$(BIN)/python -m benchmarks.knapsack
+	$(BIN)/python -m benchmarks.cells
 
 docs: $(STAMP)  ## the documentation as a site under build/docs; a broken link is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

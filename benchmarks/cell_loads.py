@@ -1,9 +1,9 @@
 """Counts what the Triton kernels over cells load and store, in the interpreter, beside the way by full-size logits.
 
-`python -m benchmarks.cell_loads` prints bytes per full-size pixel: no times. A load under a mask counts where the
-mask is set, whether memory or a cache would serve it: the logits of a node once for each cell it belongs to. What a
-program reads for all its pixels alike, and atomic additions, are not counted. By full-size logits an interpolation
-reads the coarse logits and writes the others, which no kernel here does: that is computed, not counted.
+`python -m benchmarks.cell_loads` prints bytes per full-size pixel: no times. A load under a mask counts where it is
+set, whether memory or a cache would serve it: the logits of a node once for each cell it belongs to. What a program
+reads for all its pixels alike, and atomic additions, are not counted. By full-size logits an interpolation reads the
+coarse logits and writes the others, which no kernel here does: that is computed, not counted.
 """
 
 from __future__ import annotations
