@@ -124,8 +124,8 @@ class Dataset:
         noted: what the report should say of how the data set was read.
         files: each image with its file of objects, in the same order; empty for none, or one file for all.
         objects: what is annotated on each image; empty for none.
-        seen: sha256 of the bytes of each file that has been read, by path.
-        headers: of each image, by path, once checked.
+        seen: sha256 of the bytes of each file that has been read, by its path from the root.
+        headers: of each image, by name, once checked.
     """
 
     name: str
@@ -212,12 +212,12 @@ class Dataset:
         """
         total = hashlib.sha256()
         for p in self.pairs:
-            for path, name in ((p.image_at, p.name), (p.mask_at, p.mask_name)):
+            for path, name in ((p.image, p.name), (p.mask, p.mask_name)):
                 if path is None:
                     continue
-                if path not in self.seen:
+                if name not in self.seen:
                     self._read(path, name)
-                total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self.seen[path])
+                total.update(len(name.encode()).to_bytes(8, "big") + name.encode() + self.seen[name])
             if p.drawn is not None:
                 total.update(self._noticed(p.drawn, p))
         coco = self.data.objects if self.data.objects_format == "coco" else ""
@@ -227,11 +227,11 @@ class Dataset:
             for part in (name.encode(), hashlib.sha256(blob).digest()):
                 total.update(len(part).to_bytes(8, "big") + part)
         for p in (*self.regions, *self.weights, *self.files):
-            if p.mask_at is not None:
-                if p.mask_at not in self.seen:
-                    self._read(p.mask_at, p.mask_name)
+            if p.mask is not None:
+                if p.mask_name not in self.seen:
+                    self._read(p.mask, p.mask_name)
                 total.update(
-                    len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self.seen[p.mask_at]
+                    len(p.mask_name.encode()).to_bytes(8, "big") + p.mask_name.encode() + self.seen[p.mask_name]
                 )
         return total.hexdigest()
 
@@ -266,7 +266,7 @@ class Dataset:
         """That images are not as they are stored, where they are cropped or resized."""
         if not self.data.steps:
             return ()
-        sizes = sorted({self.headers[p.image_at].upright for p in self.pairs})
+        sizes = sorted({self.headers[p.name].upright for p in self.pairs})
         shown = listed(tuple(f"{height} x {width}" for height, width in sizes))
         done = ", then ".join(step_text(step).replace(": ", " ") for step in self.data.steps)
         text = f"images of {shown} are brought to size ({done}); budgets and radii are about the result"
@@ -278,7 +278,7 @@ class Dataset:
 
     @property
     def _turned(self) -> tuple[Note, ...]:
-        turned = {p.name: h.orientation for p in self.pairs if (h := self.headers[p.image_at]).orientation != 1}
+        turned = {p.name: h.orientation for p in self.pairs if (h := self.headers[p.name]).orientation != 1}
         if not turned:
             return ()
         shown = listed(tuple(f"{name} ({k})" for name, k in turned.items()))
@@ -299,7 +299,7 @@ class Dataset:
         kept: dict[Header, Header] = {}  # most images have the same
         for p in self.pairs:
             header = reading.image_header(p.image, p.name, declared, free=free)
-            self.headers[p.image_at] = kept.setdefault(header, header)
+            self.headers[p.name] = kept.setdefault(header, header)
             if self.data.objects and header.orientation != 1:
                 raise OrientationUnclear(
                     p.name,
@@ -307,7 +307,7 @@ class Dataset:
                     "turn the pixels once, save the image without EXIF, and annotate that",
                 )
         for p in (*self.pairs, *self.regions, *self.weights):
-            image, sides = self.headers[p.image_at], self._sides(p)
+            image, sides = self.headers[p.name], self._sides(p)
             if p.mask is not None:
                 reading.plane_header(p, image, sides, colours=self._colours and p.noun == "mask")
             elif p.drawn is not None and p.drawn.sides != sides:
@@ -315,7 +315,7 @@ class Dataset:
 
     def _sides(self, p: Pair) -> tuple[int, int]:
         """Height and width that a mask must have as it is stored."""
-        return self.headers[p.image_at].upright if self.data.steps else self.model.plane[1:]
+        return self.headers[p.name].upright if self.data.steps else self.model.plane[1:]
 
     @property
     def _colours(self) -> bool:
@@ -335,7 +335,7 @@ class Dataset:
         return scaling.to_range(stored, self.model.low, self.model.high, p.name, wide=self.wide)
 
     def _stored_image(self, p: Pair) -> npt.NDArray[np.generic]:
-        blob, header = self._read(p.image_at, p.name), self.headers[p.image_at]
+        blob, header = self._read(p.image, p.name), self.headers[p.name]
         stored = reading.image(blob, p, header, (self.model.input_shape[0], *self._of(header)), self._most(header))
         return steps.image(stored, self.data.steps, p.name)
 
@@ -344,14 +344,14 @@ class Dataset:
         return header.upright if self.data.steps else self.model.input_shape[1:]
 
     def _plane(self, p: Pair) -> Plane:
-        header = self.headers[p.image_at]
+        header = self.headers[p.name]
         if p.drawn is not None:
             values = p.drawn.values()
             self._noticed(p.drawn, p)
             return Plane(steps.plane(values, self.data.steps, p.mask_name))
-        if p.mask_at is None:
+        if p.mask is None:
             raise ValueError("an unpaired file")
-        blob = self._read(p.mask_at, p.mask_name)
+        blob = self._read(p.mask, p.mask_name)
         if self._colours and p.noun == "mask":
             found = reading.colours(blob, p, header, self._sides(p))
         else:
@@ -399,18 +399,18 @@ class Dataset:
 
     def bytes_of(self, p: Pair) -> bytes:
         """Read the file that belongs to an image."""
-        if p.mask_at is None:
+        if p.mask is None:
             raise ValueError("an unpaired file")
-        return self._read(p.mask_at, p.mask_name)
+        return self._read(p.mask, p.mask_name)
 
-    def _read(self, path: str, where: str) -> bytes:
-        blob = reading.file_bytes(Path(path), where)
-        self.same(path, hashlib.sha256(blob).digest(), where)
+    def _read(self, path: Path, where: str) -> bytes:
+        blob = reading.file_bytes(path, where)
+        self.same(where, hashlib.sha256(blob).digest(), where)
         return blob
 
     def _noticed(self, drawn: Drawn, p: Pair) -> bytes:
         """The digest of a drawn mask, the same whenever it is asked for."""
-        return self.same(f"{p.image_at}/:mask", drawn.digest(), p.mask_name)
+        return self.same(f"{p.name}/:mask", drawn.digest(), p.mask_name)
 
     def same(self, key: str, digest: bytes, where: str) -> bytes:
         """Keep the digest of what was read, or raise FileChanged (E0317) where it was another before."""

@@ -40,20 +40,18 @@ class Drawn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image and its mask, region file or weight file; paths are kept as text, a sixth of what `Path` takes.
+    """One image and its mask, region file or weight file; a `Path` for each would take ten times as much memory.
 
     Args:
         name: the image's path as the glob matched it, with forward slashes.
-        image_at: where to read the image.
-        mask_at: where to read the other file, or None when the data set declares none.
-        mask_name: its path as the glob matched it; empty for none.
+        root: the folder that this and the other path start from.
+        mask_name: path of the other file as the glob matched it; empty when the data set declares none.
         noun: what messages call it.
         drawn: the mask, where it is not a file.
     """
 
     name: str
-    image_at: str
-    mask_at: str | None = None
+    root: str
     mask_name: str = ""
     noun: str = "mask"
     drawn: Drawn | None = None
@@ -61,12 +59,12 @@ class Pair:
     @property
     def image(self) -> Path:
         """Where to read the image."""
-        return Path(self.image_at)
+        return Path(self.root, self.name)
 
     @property
     def mask(self) -> Path | None:
         """Where to read the other file, or None."""
-        return None if self.mask_at is None else Path(self.mask_at)
+        return Path(self.root, self.mask_name) if self.mask_name and self.drawn is None else None
 
 
 def pair(root: Path, images: str, masks: str, statement: str = "masks", *, unique: bool = True) -> tuple[Pair, ...]:
@@ -90,11 +88,11 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
         UnsupportedFile: E0311, a matched file has an unknown suffix.
         AmbiguousName: E0330, a path can be read in two ways.
     """
-    found = _match(root, images, "images")
+    found, folder = _match(root, images, "images"), str(root)
     if not masks:
         if unique:
             _by_key(found, images)
-        return tuple(Pair(name, str(root / name)) for name in found)
+        return tuple(Pair(name, folder) for name in found)
     noun = _NOUNS[statement]
     by_key = _by_key(_match(root, masks, statement), masks)
     keys = _by_key(found, images)
@@ -107,9 +105,7 @@ def pair(root: Path, images: str, masks: str, statement: str = "masks", *, uniqu
             f"{len(orphans)} of {len(found)} images have no {noun} under {masks!r}: {shown}{more}",
             f"add the {noun}s, or narrow the image glob",
         )
-    return tuple(
-        Pair(name, str(root / name), str(root / by_key[key]), by_key[key], noun) for key, name in keys.items()
-    )
+    return tuple(Pair(name, folder, by_key[key], noun) for key, name in keys.items())
 
 
 def _match(root: Path, pattern: str, what: str) -> list[str]:

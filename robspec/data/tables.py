@@ -96,7 +96,7 @@ def pairs(root: Path, name: str) -> tuple[Pair, ...]:
                 raise UnsupportedFile(where, f"{path} is no kind of image file that is read", "convert the file")
             if not (root / path).is_file():
                 raise UnreadableFile(where, f"there is no file {path}", f"paths start from the folder of {name}")
-        found.append(Pair(image, str(root / image), str(root / mask), mask))
+        found.append(Pair(image, str(root), mask))
     if not found:
         raise EmptyDataSet(name, "the table has no rows", "give it one row for each image")
     return tuple(sorted(found, key=lambda p: p.name))

@@ -19,7 +19,7 @@ class Seen:
 
     Args:
         contents: of each image, `content.digest` of its pixels.
-        files: sha256 of the bytes that were decoded, by path.
+        files: sha256 of the bytes that were decoded, by name.
     """
 
     contents: tuple[str, ...]
@@ -59,10 +59,8 @@ class Unread(Batch):
     def told(self) -> bytes:
         """What another process of this machine has to know to read it."""
         part = self._part
-        paths = {p.image_at for p in part.pairs}
-        files = paths | {p.mask_at for p in (*part.pairs, *part.regions, *part.weights) if p.mask_at is not None}
-        headers = {path: part.headers[path] for path in paths}
-        seen = {path: part.seen[path] for path in files if path in part.seen}
+        headers = {p.name: part.headers[p.name] for p in part.pairs}
+        seen = {name: part.seen[name] for name in self._files if name in part.seen}
         return pickle.dumps(replace(part, tables=(), noted=(), headers=headers, seen=seen))
 
     def take(self, seen: Seen) -> None:
@@ -73,12 +71,17 @@ class Unread(Batch):
             SoundnessAlarm: E0901, that is about other files.
         """
         part = self._part
-        named = {p.image_at: p.name for p in part.pairs}
-        named |= {p.mask_at: p.mask_name for p in (*part.pairs, *part.regions, *part.weights) if p.mask_at}
-        if not set(seen.files) <= set(named) or len(seen.contents) != len(part):
+        if not set(seen.files) <= self._files or len(seen.contents) != len(part):
             raise SoundnessAlarm("--workers", "a worker has read other files than it was asked for", "report it")
-        for path, digest in seen.files.items():
-            part.same(path, bytes.fromhex(digest), named[path])
+        for name, digest in seen.files.items():
+            part.same(name, bytes.fromhex(digest), name)
+
+    @property
+    def _files(self) -> set[str]:
+        """Names of all files of these images."""
+        part = self._part
+        others = {p.mask_name for p in (*part.pairs, *part.regions, *part.weights) if p.mask is not None}
+        return {p.name for p in part.pairs} | others
 
 
 def portable(data: object) -> bool:
@@ -106,4 +109,4 @@ def read(told: bytes) -> tuple[Batch, Seen]:
     part = cast("Dataset", pickle.loads(told))  # noqa: S301
     batch = next(part.batches(len(part)))
     contents = tuple(content.digest(image) for image in batch.arrays.images)
-    return batch, Seen(contents, {path: digest.hex() for path, digest in part.seen.items()})
+    return batch, Seen(contents, {name: digest.hex() for name, digest in part.seen.items()})

@@ -65,7 +65,7 @@ def read_alone(
     Raises:
         RobspecError: E0305 to E0315, naming the file.
     """
-    pair = Pair(name, name)
+    pair = Pair(name, "")
     header = reading.image_header(pair.image, name, shape, free=bool(steps))
     stands = (shape[0], *header.upright) if steps else shape
     stored = reading.image(reading.file_bytes(pair.image, name), pair, header, stands, math.prod(stands))

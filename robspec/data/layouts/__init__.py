@@ -67,11 +67,16 @@ def find(data: Data, root: Path) -> Found:
     if not folder.is_dir():
         raise LayoutMismatch(data.root, "there is no such folder", f"name the folder that holds {layout.holds}")
     found = layout.find(folder, split)
-    prefix = data.root.rstrip("/\\")
+    prefix, outer = data.root.rstrip("/\\"), str(root)
     return replace(
         found,
         pairs=tuple(
-            replace(p, name=f"{prefix}/{p.name}", mask_name=f"{prefix}/{p.mask_name}" if p.mask_name else "")
+            replace(
+                p,
+                name=f"{prefix}/{p.name}",
+                root=outer,
+                mask_name=f"{prefix}/{p.mask_name}" if p.mask_name else "",
+            )
             for p in found.pairs
         ),
         tables=tuple((f"{prefix}/{name}", path) for name, path in found.tables),

@@ -116,13 +116,13 @@ def listed(folder: Path, stems: Sequence[str], images: str, masks: str, where: s
     Raises:
         MissingMask: E0302, a file that the list names is not there.
     """
-    found = []
+    found, root = [], str(folder)
     for stem in sorted(set(stems)):
         image, mask = images.replace("{stem}", stem), masks.replace("{stem}", stem)
         for path in (image, mask):
             if not (folder / path).is_file():
                 raise MissingMask(where, f"it names {stem}, and there is no file {path}", "unpack the whole data set")
-        found.append(Pair(image, str(folder / image), str(folder / mask), mask))
+        found.append(Pair(image, root, mask))
     return tuple(found)
 
 

@@ -72,7 +72,7 @@ def _find(folder: Path, split: str) -> Found:
             raise MissingMask(name, f"it names {image}, and there is no such file", "unpack the whole split")
         sides = _coco.whole(entry.get("height"), name), _coco.whole(entry.get("width"), name)
         drawn = Objects(sides, tuple(objects.get(_coco.whole(entry.get("id"), name, 0), ())), name)
-        pairs.append(Pair(image, str(folder / image), None, name, drawn=drawn))
+        pairs.append(Pair(image, str(folder), name, drawn=drawn))
     if not pairs:
         raise LayoutMismatch(name, "it describes no image", "check the split")
     return Found(

@@ -75,7 +75,7 @@ def _find(folder: Path, split: str) -> Found:
             if not (folder / file).is_file():
                 raise MissingMask(name, f"it names {file}, and there is no such file", "unpack the whole split")
         drawn = _segments(folder / mask, mask, entry.get("segments_info"), known)
-        pairs.append(Pair(path, str(folder / path), None, mask, drawn=drawn))
+        pairs.append(Pair(path, str(folder), mask, drawn=drawn))
     if not pairs:
         raise LayoutMismatch(name, "it annotates no image", "check the split")
     found = tuple(sorted(pairs, key=lambda p: p.name))

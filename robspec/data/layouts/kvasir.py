@@ -69,7 +69,7 @@ def _drawn(pair: Pair) -> Pair:
     if head.channels not in (1, 3) or not head.exact or head.orientation != 1:
         raise LayoutMismatch(pair.mask_name, f"the mask is of kind {head.kind}, or turned", "restore the data set")
     drawn = Grey(pair.mask, pair.mask_name, head.sides, head.channels)
-    return Pair(pair.name, pair.image_at, None, pair.mask_name, drawn=drawn)
+    return Pair(pair.name, pair.root, pair.mask_name, drawn=drawn)
 
 
 LAYOUT = Layout(

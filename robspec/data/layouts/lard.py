@@ -46,12 +46,12 @@ def _find(folder: Path, split: str) -> Found:
         raise LayoutMismatch(
             str(folder), f"LARD: there is no table {name}", "`split` is the table's name, without .csv"
         )
-    found = []
+    found, root = [], str(folder)
     for annotation in lard.read(folder / name):
         image = tables.inside(annotation.image, name).as_posix()
         if not (folder / image).is_file():
             raise MissingMask(name, f"it names {image}, and there is no such file", "unpack the whole data set")
-        found.append(Pair(image, str(folder / image), None, name, drawn=Runways(annotation)))
+        found.append(Pair(image, root, name, drawn=Runways(annotation)))
     pairs = tuple(sorted(found, key=lambda p: p.name))
     return Found(pairs, ((0, "background"), (1, "runway")), ((name, folder / name),))
 
