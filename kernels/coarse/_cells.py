@@ -37,6 +37,7 @@ def choose(table: Any, scale: float, limit: int, price: int, worth: Any, spent: 
         row = table[j]
         gained = np.int64(j + 1) * price
         number = np.int64(j + 1)
+        within = np.int64(0)
         for lane in range(worth.size):
             units = row[lane] * scale
             cost = np.int64(units if units < over else over)
@@ -45,6 +46,10 @@ def choose(table: Any, scale: float, limit: int, price: int, worth: Any, spent: 
             worth[lane] = value if better else worth[lane]
             spent[lane] = cost if better else spent[lane]
             given[lane] = number if better else given[lane]
+            within |= np.int64(cost <= limit)
+        # Keys ascend: no cell of the block has another item within reach.
+        if within == 0:
+            break
 
 
 @compiled()

@@ -42,14 +42,15 @@ def priced(margins: Any, down: Any, along: Any, starts: Any, inverse: Any, keys:
 
 
 @compiled()
-def ordered(keys: Any, order: Any) -> None:
+def ordered(keys: Any, order: Any, far: int) -> None:
     """Sort a cell's items by what they cost, quickly where few have moved.
 
     Args:
         keys: float64 [n].
         order: int64 [k], which of them are the cell's; overwritten, ascending.
+        far: how many places apart items are compared first, at least 2; no order depends on it but of equal keys.
     """
-    gap = order.size
+    gap = min(far, order.size)
     while gap > 1:
         gap = 1 if gap < 5 else (5 * gap - 1) // 11
         for i in range(gap, order.size):
@@ -202,7 +203,7 @@ def divide(
                 inverse[c, n] = 1.0 / parts[c, n]
         priced(margins, down, along, starts, inverse, keys)
         for c in range(cells):
-            ordered(keys, order[starts[c] : starts[c + 1]])
+            ordered(keys, order[starts[c] : starts[c + 1]], margins.size if turn == 0 else 4)
         price = settle(keys, worth, order, starts, budget, price, 16.0 if turn == 0 else 1.05, 8 if turn == 0 else 6)
         mean = np.zeros(number)
         for c in range(cells):
