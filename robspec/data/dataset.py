@@ -413,7 +413,7 @@ class Dataset:
         return self.same(f"{p.name}/:mask", drawn.digest(), p.mask_name)
 
     def same(self, key: str, digest: bytes, where: str) -> bytes:
-        """Keep the digest of what was read, or raise FileChanged (E0317) where it was another before."""
+        """Keep the digest of what was read, or raise FileChanged (E0312) where it was another before."""
         if self.seen.setdefault(key, digest) != digest:
             raise FileChanged(where, "it changed between two readings", "stop what writes to it; run again")
         return digest

@@ -33,7 +33,7 @@ from robspec.semantics.norm import Norm
 from robspec.session.opening import Session
 from robspec.verify import arithmetic
 from robspec.verify.arithmetic import rounding_of
-from robspec.verify.evaluate import is_pooled, marked, summed
+from robspec.verify.evaluate import is_pooled, is_unsure, marked, soonest, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
@@ -176,10 +176,10 @@ def _told(
     def parts(objective: Objective) -> list[Told]:
         """The radii of every condition of a combination, for every image."""
         if isinstance(objective, Degraded):
-            bound = opened(objective.metric)
-            known = best(objective.metric, bool(objective.threshold.slope))
-            gammas = [(None if h is None else objective.threshold.at(h),) for h in known]
-            rows = bound.radius(gammas, strict=objective.strict)
+            metric, threshold = objective.metric, objective.threshold
+            bound, unsure = opened(metric), is_unsure(metric, context, constant)
+            gammas = soonest(threshold, best(metric, bool(threshold.slope)), bound, constant, unsure=unsure)
+            rows = bound.radius([(g,) for g in gammas], strict=objective.strict)
             radii = [arithmetic.lessened(row[0], constant) for row in rows]
             return told(objective.metric, radii, looked_for(radii))
         return [Told(None, parts=row) for row in zip(*map(parts, objective.parts), strict=True)]

@@ -26,6 +26,7 @@ from robspec.ir.plans import (
 )
 from robspec.ir.types import AllOf, Degraded, Metric, Objective, Program, Property, Query, WorstCaseQuery
 from robspec.semantics.constant import Constant
+from robspec.semantics.objective import Threshold
 from robspec.verify import arithmetic
 from robspec.verify.conditions import meets
 from robspec.verify.errors import UnsupportedMetricError
@@ -109,15 +110,12 @@ class BatchEvaluator:
             threshold = objective.threshold
             best = self._best(objective.metric, constant, relative=bool(threshold.slope))
             gammas = [None if h is None else threshold.at(h) for h in best]
-            severe = gammas
-            rounded = bool(constant.rounding or constant.boxes_rounding)
-            if rounded and threshold.slope < 0:
-                worst = bound.worst_case((arithmetic.reach(constant),))
-                severe = [None if row[0] is None else threshold.at(row[0]) for row in worst]
+            unsure = is_unsure(objective.metric, self._context, constant)
+            severe = soonest(threshold, best, bound, constant, unsure=unsure)
             found = bound.radius([(g,) for g in severe], strict=objective.strict)
             low = [arithmetic.lessened(row[0], constant) for row in found]
             attained = [attained_radius(objective, h, g) for h, g in zip(best, gammas, strict=True)]
-            if rounded and threshold.slope > 1:
+            if unsure and threshold.slope > 1:
                 attained = [None if high is None else math.inf for high in attained]
             return low, attained
         parts = [self._radii(part, constant) for part in objective.parts]
@@ -402,6 +400,43 @@ def metrics_in(objective: Objective) -> Iterator[Metric]:
 
 def _first(query: Query) -> Metric:
     return next(metrics_of(query))
+
+
+def is_unsure(metric: Metric, context: Context, constant: Constant) -> bool:
+    """Tell whether an image may be worth something else than is computed: rounded, or of pixels made in doubles.
+
+    Args:
+        metric: the metric.
+        context: the batch.
+        constant: with the rounding of its logits.
+    """
+    made = context.coarse is not None and counting.has_cells(metric)
+    return made or bool(constant.rounding or constant.boxes_rounding)
+
+
+def soonest(
+    threshold: Threshold,
+    best: Sequence[Fraction | None],
+    bound: FamilyBound,
+    constant: Constant,
+    *,
+    unsure: bool,
+) -> list[Fraction | None]:
+    """Give of each image the threshold that is met soonest of all that may be meant.
+
+    One that rises with the clean value is met soonest where that is best, one that falls where it is worst.
+
+    Args:
+        threshold: of a condition.
+        best: what the images are worth at most.
+        bound: of the metric, on these images.
+        constant: with the rounding of the logits.
+        unsure: see `is_unsure`.
+    """
+    if not unsure or threshold.slope >= 0:
+        return [None if h is None else threshold.at(h) for h in best]
+    worst = bound.worst_case((arithmetic.reach(constant),))
+    return [None if row[0] is None else threshold.at(row[0]) for row in worst]
 
 
 def attained_radius(objective: Degraded, clean: Fraction | None, gamma: Fraction | None) -> Value | None:

@@ -20,7 +20,7 @@ from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.coarse.triton import SIZES, TritonCoarse
 from robspec.kernels.knapsack import Items, LogitsBatch, _triton_kernels, _triton_launch, triton_cuda
 from robspec.kernels.knapsack.budget import Budget
-from robspec.lipschitz.tail import interpolation
+from robspec.lipschitz.upsampling import interpolation
 from tests.kernels.available import TRITON
 
 POINTERS = {

@@ -21,7 +21,7 @@ from robspec.errors import SoundnessAlarm
 from robspec.ir.types import Degraded, Program, Property, RadiusQuery
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
-from robspec.lipschitz.ending import interpolation
+from robspec.lipschitz.upsampling import interpolation
 from robspec.lower import compile_text
 from robspec.recheck.cell_claims import energy_of, read_prices
 from robspec.recheck.cells import Prices
