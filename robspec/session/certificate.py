@@ -33,7 +33,7 @@ from robspec.semantics.norm import Norm
 from robspec.session.opening import Session
 from robspec.verify import arithmetic
 from robspec.verify.arithmetic import rounding_of
-from robspec.verify.evaluate import is_pooled, marked, summed
+from robspec.verify.evaluate import is_pooled, is_unsure, marked, severest, summed
 from robspec.verify.result import CheckReport, ImageResult, Value
 from robspec.verify.run import Answers
 
@@ -178,7 +178,8 @@ def _told(
         if isinstance(objective, Degraded):
             bound = opened(objective.metric)
             known = best(objective.metric, bool(objective.threshold.slope))
-            gammas = [(None if h is None else objective.threshold.at(h),) for h in known]
+            unsure = is_unsure(objective, context, constant)
+            gammas = severest(objective, bound, known, constant, unsure=unsure)
             rows = bound.radius(gammas, strict=objective.strict)
             radii = [arithmetic.lessened(row[0], constant) for row in rows]
             return told(objective.metric, radii, looked_for(radii))

@@ -109,15 +109,11 @@ class BatchEvaluator:
             threshold = objective.threshold
             best = self._best(objective.metric, constant, relative=bool(threshold.slope))
             gammas = [None if h is None else threshold.at(h) for h in best]
-            severe = gammas
-            rounded = bool(constant.rounding or constant.boxes_rounding)
-            if rounded and threshold.slope < 0:
-                worst = bound.worst_case((arithmetic.reach(constant),))
-                severe = [None if row[0] is None else threshold.at(row[0]) for row in worst]
-            found = bound.radius([(g,) for g in severe], strict=objective.strict)
+            unsure = is_unsure(objective, self._context, constant)
+            found = bound.radius(severest(objective, bound, best, constant, unsure=unsure), strict=objective.strict)
             low = [arithmetic.lessened(row[0], constant) for row in found]
             attained = [attained_radius(objective, h, g) for h, g in zip(best, gammas, strict=True)]
-            if rounded and threshold.slope > 1:
+            if unsure and threshold.slope > 1:
                 attained = [None if high is None else math.inf for high in attained]
             return low, attained
         parts = [self._radii(part, constant) for part in objective.parts]
@@ -306,6 +302,39 @@ class _Seen:
         if key not in self._favoured:
             self._favoured[key] = arithmetic.in_favour(self._context, metric, constant)
         return self._favoured[key]
+
+
+def is_unsure(objective: Degraded, context: Context, constant: Constant) -> bool:
+    """Tell whether the clean value that a condition is about is known within bounds alone.
+
+    Args:
+        objective: the condition.
+        context: the batch. Of coarse logits pixels are made in doubles, which may take a level one for right or for
+            wrong also where logits are taken as exact.
+        constant: with the rounding of logits and boxes.
+    """
+    level = context.coarse is not None and counting.has_cells(objective.metric)
+    return bool(constant.rounding or constant.boxes_rounding) or level
+
+
+def severest(
+    objective: Degraded, bound: FamilyBound, best: Sequence[Fraction | None], constant: Constant, *, unsure: bool
+) -> list[tuple[Fraction | None]]:
+    """Say at which threshold attacks are easiest, whatever the clean value is, for every image.
+
+    Args:
+        objective: the condition.
+        bound: of its metric.
+        best: what the images themselves are worth at most.
+        constant: with the rounding of logits and boxes.
+        unsure: whether they may be worth less than that.
+    """
+    clean = best
+    if unsure and objective.threshold.slope < 0:
+        # Where a threshold falls with the clean value the least that this may be makes attacks easiest.
+        clean = [row[0] for row in bound.worst_case((arithmetic.reach(constant),))]
+        clean = [None if known is None else h for known, h in zip(best, clean, strict=True)]
+    return [(None if h is None else objective.threshold.at(h),) for h in clean]
 
 
 def summed(metric: Metric, values: Sequence[Fraction | None]) -> Fraction | None:
