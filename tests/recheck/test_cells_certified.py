@@ -6,9 +6,10 @@ import copy
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 
 from robspec.bounds.context import Coarse, Context
 from robspec.errors import SoundnessAlarm
-from robspec.ir.types import Degraded, Program, Property, RadiusQuery
+from robspec.ir.types import AnyOf, Degraded, Program, Property, RadiusQuery, WorstCaseQuery
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
 from robspec.lipschitz.upsampling import interpolation
@@ -27,11 +28,12 @@ from robspec.recheck.cell_claims import energy_of, read_prices
 from robspec.recheck.cells import Prices
 from robspec.recheck.claims import Combined, rational
 from robspec.recheck.conditions import meets
-from robspec.recheck.counted import CountPoint
+from robspec.recheck.counted import CountPoint, _At
 from robspec.recheck.derive import Deriver
 from robspec.recheck.divided import Proof, RatioPoint, Shown, found, lowest, read_proof
 from robspec.recheck.document import differences
 from robspec.recheck.lattice import Lattice
+from robspec.recheck.parted import Parts
 from robspec.recheck.sight import Sight
 from robspec.recheck.write import Told, filled
 from robspec.semantics.constant import Constant, ConstantStatus
@@ -235,8 +237,8 @@ def test_every_altered_field_is_rejected(asked: str) -> None:
                 if list(differences(forged, claims[p][i])):
                     fields.add(name.split(".")[-1])
                     continue
-                if any(word in name for word in ("price", "fall", "unit")):
-                    # Other prices that lead to the same bound prove the same.
+                if any(word in name for word in ("price", "fall", "unit", ".cells.parts.")):
+                    # Other prices that lead to the same bound prove the same, as do other parts of nodes.
                     assert other["certified"] == point["certified"]
                     continue
                 weaker = name == ".certified" and (lower or asked == "pooled mean_iou") and "met" not in made[p][i]
@@ -260,8 +262,10 @@ def test_lying_prices_only_lose(kind: tuple[str, ...]) -> None:
                 continue
             for factor in dice.uniform(0, 3, 4):
                 if isinstance(claim, CountPoint):
-                    (prices,) = lied([point["cells"]], claim.book.cells.lattice, float(factor), "prices")
-                    honest = claim._made(certified, point.get("flips"), prices)
+                    asked_at = claim._asked(point["cells"])
+                    assert asked_at is not None
+                    lied = replace(asked_at, prices=turned(asked_at.prices, float(factor)))
+                    honest = claim._made(certified, point.get("flips"), lied)
                 elif isinstance(claim, RatioPoint):
                     proof = read_proof(point["cells"], claim._images(certified))
                     honest = claim._made(certified, lying(proof, float(factor)))
@@ -277,17 +281,18 @@ def test_lying_prices_only_lose(kind: tuple[str, ...]) -> None:
     assert lost > 3
 
 
-def lied(told: Sequence[dict[str, Any]], lattice: Lattice, factor: float, name: str) -> list[Prices]:
-    found = [read_prices(part[name], lattice) for part in told]
-    return [turned(prices, factor) for prices in found if prices is not None]
-
-
 def turned(prices: Prices, factor: float) -> Prices:
     return replace(prices, of=tuple(price * F(factor) + F(1, 9) for price in prices.of))
 
 
 def lying(proof: Proof | None, factor: float) -> Proof | None:
     return None if proof is None else replace(proof, prices=tuple(turned(each, factor) for each in proof.prices))
+
+
+def parts_of(claim: Any, point: dict[str, Any]) -> Parts | None:
+    """What cells have of their nodes in a point, None where it stands on colours."""
+    told = point.get("cells")
+    return Parts.read(told["parts"], claim.book.cells.lattice) if told and "parts" in told else None
 
 
 def test_a_value_that_is_too_good_is_a_soundness_alarm() -> None:
@@ -299,7 +304,9 @@ def test_a_value_that_is_too_good_is_a_soundness_alarm() -> None:
             certified = rational(point["certified"])
             if not isinstance(certified, Fraction) or not hasattr(claim, "filled"):
                 continue
-            found = Told(certified + F(1, 10**6))
+            nodes = partial(parts_of, claim, point)
+            # A radius by parts of nodes is short of the largest by one part in 2^12 of what they add.
+            found = Told(certified + (F(1, 10**6) if nodes() is None else certified / 2**9), nodes=nodes)
             with pytest.raises(SoundnessAlarm):
                 filled("p", {"image": "x", "points": [claim]}, [found])
             filled("p", {"image": "x", "points": [claim]}, [replace(found, certified=certified)])
@@ -357,7 +364,8 @@ def test_no_step_beyond_what_follows_is_confirmed(asked: str) -> None:
                 if isinstance(claim, CountPoint):
                     assert claim._made(math.inf, None, None) is None
                     proof = read_prices(["0"] * claim.book.cells.lattice.colours, claim.book.cells.lattice)
-                    assert claim._made(math.inf, None, proof) is None
+                    assert proof is not None
+                    assert claim._made(math.inf, None, _At(proof)) is None
                 elif isinstance(claim, RatioPoint):
                     images = claim._images(math.inf)
                     proof = found(claim.book.sums, images, claim._value(0), exact=True)
@@ -402,7 +410,7 @@ def test_a_radius_without_end_takes_coarse_logits_that_do_not_move() -> None:
     it = Certified(100 * len("pixel_accuracy"), "pixel_accuracy", rounded=True)
     claim = it.claims()[1][0]["points"][0]
     assert isinstance(claim, CountPoint)
-    prices = Prices((F(0),) * claim.book.cells.lattice.colours)
+    prices = _At(Prices((F(0),) * claim.book.cells.lattice.colours))
     for rounding, holds in ((F(1, 10**9), True), (F(100), False)):
         still = replace(claim, constant=replace(claim.constant, coarse=F(0), coarse_rounding=rounding))
         made = still._made(math.inf, None, prices)
@@ -410,3 +418,45 @@ def test_a_radius_without_end_takes_coarse_logits_that_do_not_move() -> None:
         assert still._made(math.inf, None, None) is None
         moving = replace(still, constant=replace(still.constant, coarse=F(1)))
         assert moving._made(math.inf, None, prices) is None
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("asked", ["pixel_accuracy", "recall[b]"])
+def test_a_level_pixel_that_is_wrong_is_not_in_favour_of_a_threshold(asked: str, strict: bool) -> None:
+    """The middle one of three pixels is level, and wrong by the definition: the first class of two is predicted.
+
+    Where a threshold falls with the clean value, or grows faster, taking it for right makes the threshold too low, or
+    the clean image meet a condition that it does not meet.
+    """
+    rows = interpolation(2, 3, False, None)
+    low = np.array([[[0.5, -0.5]], [[-0.5, 0.5]]])
+    labels = np.array([0, 1, 1])
+    it = Certified(1, asked, rounded=False, given=Drawn((({0: F(1)},), rows), (1, 2), low, labels))
+    clean = F(it.written()[0][0]["clean"])
+    assert clean == {"pixel_accuracy": F(2, 3), "recall[b]": F(1, 2)}[asked]
+    # Both logits of the second node level: its pixel is of the first class then, and the middle one still is.
+    moved = low.copy()
+    moved[:, 0, 1] = [1e-9, -1e-9]
+    after = Sight(moved, Lattice((({0: F(1)},), rows), (1, 2))).predicted
+    assert after.tolist() == [0, 0, 0]
+    counted = labels == labels if asked == "pixel_accuracy" else labels == 1
+    reached = F(int((counted & (after == labels)).sum()), int(counted.sum()))
+    query = it.program.properties[0].query
+    assert isinstance(query, WorstCaseQuery)
+    for threshold in (Threshold(F(1), F(-1)), Threshold(F(1, 2), F(-1, 4)), Threshold(F(-1), F(2))):
+        objective = Degraded(query.metric, threshold, strict=strict)
+        either = AnyOf((objective, Degraded(metric("stability", 2), Threshold(F(-1)), strict=strict)))
+        for asked_for in (objective, either):
+            prop = Property("near", RadiusQuery(L2, (asked_for,)), ())
+            (result, _) = BatchEvaluator(it.context, ["x", "y"]).answer(prop, it.constants[0])
+            if meets(objective, clean, reached):
+                assert isinstance(result.certified[0], Fraction)
+                assert result.certified[0] <= np.linalg.norm(moved - low)
+            if not meets(objective, clean, clean):
+                assert result.attained == (math.inf,)
+            deriver = Deriver(
+                replace(it.program, properties=(prop,)), it.constants[:1], lambda _, __, e: e, it._ending
+            )
+            deriver.add(["x"], it.logits[:1], it.labels[:1], None, None)
+            (told,) = _told(prop, it.constants[0], it.context.image(0), [result])
+            filled("near", deriver.finish()[1][0][0], told)

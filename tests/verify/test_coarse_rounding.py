@@ -199,7 +199,8 @@ def test_a_radius_is_where_the_budget_of_the_sum_certifies_no_more(metric: str, 
             if radius is None or radius == math.inf:
                 assert radius is None or low == 0 or found.clean is not None
                 continue
-            near = (F(radius), F(radius) * F(1.000001) + F(1, 10**6))
+            # Parts of nodes are tried at steps of one part in 2^12 of the radius.
+            near = (F(radius), F(radius) * (1 + F(1, 2**11)) + F(1, 10**6))
             certified = it.answer(within(metric, 2, near), stands_on).certified
             # At the radius itself the objective h <= 1/2 is not met, unless it is nothing; a little beyond it may be.
             assert radius == 0 or (certified[0] is not None and certified[0] > F(1, 2))
