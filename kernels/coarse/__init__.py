@@ -27,8 +27,8 @@ class CoarseBatch:
     """A validated batch of coarse logits and full-size labels.
 
     Args:
-        logits: [B, K, h, w], floating point, any strides, finite and below 2^500 in absolute value; K = 1 is a single
-            logit with threshold 0.
+        logits: [B, K, h, w], floating point, any strides, finite; they, and what the grid makes of them (`enlarged`),
+            at most 2^500 in absolute value. K = 1 is a single logit with threshold 0.
         grid: how full-size logits are made of them.
         labels: int64 [B, H, W], or None when `items` needs none.
         items: `Items.CORRECT` or `Items.PREDICTED`.

@@ -116,6 +116,11 @@ class Grid:
         """In how many classes the cells fall, each of cells that share no node."""
         return self.rows.colours * self.columns.colours
 
+    @property
+    def enlarged(self) -> float:
+        """How many times the largest absolute coarse logit a pixel's logit may be, 1 at least, rounded up."""
+        return round_up(max(self.rows.gain * self.columns.gain, Fraction(1)))
+
     def slack(self, largest: float) -> float:
         """Bound by how much a margin that is computed in double may exceed the exact one.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _AHEAD = Fraction(9, 8)
 """Steps in which a larger radius is looked for."""
+_LARGEST = Fraction(math.nextafter(math.inf, 0.0))
 _BITS = 12
 """Of what parts of nodes add to a radius."""
 
@@ -295,10 +296,16 @@ def _farther(cells: CoarsePrepared, constant: Constant, image: int, wanted: int,
         budget = _asked(cells, constant, eps)
         return budget.exponent == 2 and shares.share_out(cells, image, budget).flips(budget) < wanted
 
-    low, high = known, Fraction(float(known * _AHEAD))
+    def ahead(eps: Fraction) -> Fraction:
+        return Fraction(float(min(eps * _AHEAD, _LARGEST)))
+
+    low, high = known, ahead(known)
     while high > low and certifies(high):
-        low, high = high, Fraction(float(high * _AHEAD))
+        low, high = high, ahead(high)
     while high - low > low / 2**_BITS:
         middle = Fraction(float((low + high) / 2))
+        # Doubles that are next to each other have none between.
+        if middle in (low, high):
+            break
         low, high = (middle, high) if certifies(middle) else (low, middle)
     return low

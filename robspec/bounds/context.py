@@ -347,9 +347,9 @@ class Context:
         """Tell for each image whether its logits are all finite, and small enough for squares of doubles."""
         # The least and the largest of numbers with a NaN among them are NaN. The comparison is made in double: in a
         # shorter type the limit itself would be infinite.
-        # What is interpolated lies between the coarse logits.
+        largest = LARGEST_LOGIT if self.coarse is None else LARGEST_LOGIT / self.coarse.grid.enlarged
         extremes = [(float(image.min()), float(image.max())) for image in self.given]
-        return [low >= -LARGEST_LOGIT and high <= LARGEST_LOGIT for low, high in extremes]
+        return [low >= -largest and high <= largest for low, high in extremes]
 
 
 def doubles(values: Array) -> FloatArray:

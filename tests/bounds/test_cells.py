@@ -20,6 +20,7 @@ from robspec.kernels.coarse import CoarseBatch
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items
 from robspec.kernels.knapsack.budget import Budget
+from robspec.lipschitz.upsampling import interpolation
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, Norm
 from tests.bounds.language import metric
@@ -324,3 +325,18 @@ def test_a_rate_of_one_class_is_that_of_full_size_logits_and_that_of_the_accurac
 )
 def test_which_metrics_have_cells(text: str, covered: bool) -> None:
     assert counting.has_cells(metric(text, 3)) is covered
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0**400])
+@pytest.mark.parametrize("low", [F(2) ** 1068, F(2) ** -40, F(1, 2**1040)], ids=["steep", "usual", "flat"])
+def test_a_radius_by_parts_of_nodes_ends_with_the_doubles(size: float, low: Fraction) -> None:
+    """Beyond the largest double nothing is looked for, nor between two that are next to each other."""
+    axis = Axis.of(interpolation(4, 12, False, None), 4)
+    logits = torch.tensor(np.random.default_rng(0).normal(size=(1, 3, 4, 4)) * size)
+    read = coarse.prepare("cpu", CoarseBatch(logits, Grid(axis, axis), None, Items.PREDICTED))
+    found = cells.radius_of(read, constant(low, low), 0, 40, F(0))
+    assert found == F(float(found))
+    assert found <= F(math.nextafter(math.inf, 0.0))
+    budgets = [Budget.of(low * eps, F(1), F(2), read.pixels, single=False) for eps in (F(found), 2 * F(found))]
+    assert cells.flips_within(read, budgets[:1])[0, 0] < 40
+    assert cells.flips_within(read, budgets[1:])[0, 0] >= 40 or found == F(math.nextafter(math.inf, 0.0))

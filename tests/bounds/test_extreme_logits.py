@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robspec.bounds import open_bound
-from robspec.bounds.context import Context
+from robspec.bounds.context import Coarse, Context
+from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import backends
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L1, L2, LINF, Norm
@@ -19,6 +20,7 @@ from tests.bounds.language import metric
 SIZES = ["1e-320", "1e-300", "1e-170", "1e-155", "1e-38", "1", "1e38", "1e100", "1e149"]
 sizes = st.sampled_from(SIZES)
 SIDE = 3
+F = Fraction
 
 
 def flips(costs: list[Fraction], limit: Fraction, norm: Norm) -> int:
@@ -87,3 +89,29 @@ class TestAccuracy:
         if radius != float("inf"):
             reach = proved.value * Fraction(radius)
             assert (reach**2 if norm == L2 else reach) <= enough
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+@pytest.mark.parametrize("taps", [F(1, 4), F(1), F(512)])
+def test_pixels_that_are_larger_than_their_nodes_are_not_out_of_reach(name: str, taps: Fraction) -> None:
+    """Sums of 16 nodes, 2^13 times as large: where squares of margins overflow no pixel would seem to be paid for."""
+    side, span = 7, 4
+    lines = [[{o + t: w for t in range(span)} for o in range(side - span + 1)] for w in (taps, F(1))]
+    grid = Grid(*(Axis.of(rows, side) for rows in lines))
+    gain = 16 * taps
+    seen = 0
+    for size in (2.0**480, 2.0**486.9, 2.0**490, 2.0**498, 2.0**500):
+        logits = torch.full((1, 2, side, side), size, dtype=torch.float64)
+        logits[:, 1] *= -1
+        context = Context(backends()[name], Coarse(logits, grid, lambda z: z), torch.zeros((1, 4, 4), dtype=int), 255)
+        (usable,) = context.finite()
+        assert usable == (max(gain, F(1)) * F(size) <= F(2) ** 500)
+        # All coarse logits at 0: every pixel is level.
+        reach = F(size) * 10
+        assert reach**2 >= F(size) ** 2 * 2 * side**2
+        moved = Constant(reach * gain * 4, L2, L2, ConstantStatus.PROVED, coarse=reach)
+        if usable:
+            ((worst,),) = open_bound(metric("pixel_accuracy", 2), context, moved).worst_case((F(1),))
+            assert worst == 0
+            seen += 1
+    assert seen >= 1

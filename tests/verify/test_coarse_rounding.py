@@ -19,12 +19,10 @@ from robspec.kernels.knapsack import backends
 from robspec.lower import compile_text
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2
-from robspec.semantics.objective import Threshold
 from robspec.verify.arithmetic import asked, bare, lessened
 from robspec.verify.evaluate import BatchEvaluator, PooledEvaluator
 from robspec.verify.result import ImageResult
 from tests.bounds.grids import upsampling
-from tests.bounds.language import metric as asked_metric
 from tests.kernels.test_coarse import least_energy
 from tests.verify.test_arithmetic import TEXT, compiled
 
@@ -199,8 +197,8 @@ def test_a_radius_is_where_the_budget_of_the_sum_certifies_no_more(metric: str, 
             if radius is None or radius == math.inf:
                 assert radius is None or low == 0 or found.clean is not None
                 continue
-            # Parts of nodes are tried at steps of one part in 2^12 of the radius.
-            near = (F(radius), F(radius) * (1 + F(1, 2**11)) + F(1, 10**6))
+            # Parts of nodes are made for each budget that is tried, to one part in 2^12 of what they add.
+            near = (F(radius), F(radius) * (1 + F(1, 2**10)) + F(1, 10**6))
             certified = it.answer(within(metric, 2, near), stands_on).certified
             # At the radius itself the objective h <= 1/2 is not met, unless it is nothing; a little beyond it may be.
             assert radius == 0 or (certified[0] is not None and certified[0] > F(1, 2))
@@ -249,36 +247,3 @@ def test_no_radius_of_a_network_that_does_not_move_hides_its_rounding(metric: st
                 assert (kept if metric == "pixel_accuracy" else ratio_of(it, flipped)) > F(1, 2)
     assert finite
     assert infinite
-
-
-@pytest.mark.parametrize("slope", [F(-1), F(-1, 2), F(1, 2), F(3, 2)])
-@pytest.mark.parametrize("metric", ["pixel_accuracy", "recall[b]"])
-def test_a_threshold_that_moves_with_the_clean_value_is_met_no_sooner_than_certified(
-    metric: str, slope: Fraction
-) -> None:
-    """Every set of pixels, of logits that are level at a node: the first class is meant there, of all doubles exact.
-
-    Taken for right wherever that may be, a level pixel makes a threshold that falls lower than it is, and one that
-    rises steeply higher: the clean image then meets what it does not.
-    """
-    some = 0
-    for seed in range(24):
-        it = Problem(seed)
-        it.low[1, 0] = it.low[0, 0]
-        it.margins = (it.low[1] - it.low[0]) @ it.u.T
-        it.predicted = (it.margins > 0).astype(np.int64)
-        it.labels = np.where(it.margins == 0, 1, it.labels)
-        counted = np.ones(it.pixels, bool) if metric == "pixel_accuracy" else it.labels == 1
-        right = counted & (it.predicted == it.labels)
-        clean, valid = F(int(right.sum()), int(counted.sum())), int(counted.sum())
-        threshold = Threshold(clean - F(1, valid) - slope * clean, slope)
-        objective = Degraded(asked_metric(metric.replace("[b]", "[c1]"), 2), threshold, strict=False)
-        prop = Property("moving", RadiusQuery(L2, (objective,)), ())
-        found = it.answer(prop, constant(FAR, F(0), F(1), F(0)))
-        (low,), (high,) = found.certified, found.attained
-        assert high == math.inf
-        assert low is not None
-        hurt = [far for far, n in it.sets(right) if clean - F(n, valid) <= threshold.at(clean)]
-        assert float(low) <= min(hurt, default=math.inf) * (1 + 1e-9)
-        some += low > 0
-    assert some > 3 or slope != F(1, 2)
