@@ -76,7 +76,7 @@ def _mapped(stored: npt.NDArray[np.generic], meaning: Meaning, where: str) -> np
             called = f", published as {meaning.names[value]!r}," if value in meaning.names else ""
             raise LabelOutOfRange(
                 where,
-                f"{'colour' if meaning.colours else 'label'} {shown}{called} at {len(rows)} pixels, first at row "
+                f"{'colour' if meaning.colours else 'label'} {shown}{called} at {_pixels(len(rows))}, first at row "
                 f"{int(rows[0])}, column {int(columns[0])}, is not mapped",
                 f"say what it stands for: `map {shown} to ...` a class or `ignored`, or `others to ignored`",
             )
@@ -130,6 +130,10 @@ def to_classes(
     return labels
 
 
+def _pixels(count: int) -> str:
+    return "1 pixel" if count == 1 else f"{count} pixels"
+
+
 def _refuse(
     labels: npt.NDArray[np.generic], value: int, classes: int, ignore: int | None, where: str, mend: str
 ) -> None:
@@ -137,7 +141,7 @@ def _refuse(
     besides = "" if ignore is None else f" and the ignore label is {ignore}"
     raise LabelOutOfRange(
         where,
-        f"label {value} at {len(rows)} pixels, first at row {int(rows[0])}, column {int(columns[0])}; "
+        f"label {value} at {_pixels(len(rows))}, first at row {int(rows[0])}, column {int(columns[0])}; "
         f"classes are 0 to {classes - 1}{besides}",
         mend,
     )

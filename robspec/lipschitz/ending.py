@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from robspec.function.head import COPIES, ending_at
-from robspec.function.layout import module_path, read
+from robspec.function.layout import Layout, module_path, read
 from robspec.function.nodes import arguments, operation, plain
 from robspec.function.program import AnyProgram, GraphProgram, declared
 from robspec.function.running import FLOATS
@@ -98,14 +98,7 @@ def find_ending(program: AnyProgram) -> Ending | None:
     """
     program = settle(program)
     layout = read(program)
-    node, crops, nodes, convolutions = layout.output, [], list[fx.Node](), list[fx.Node]()
-    while (under := _under(node) or _mixed(node, layout.image)) is not None:
-        above, (node, crop) = node, under
-        if crop is not None:
-            crops.append(crop)
-            nodes.append(above)
-        elif _mixed(above, layout.image):
-            convolutions.append(above)
+    node, crops, nodes, convolutions = peel(layout)
     source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node):
         return None
@@ -113,7 +106,7 @@ def find_ending(program: AnyProgram) -> Ending | None:
     if before is None or after is None or before[0] != after[0] or max(*before, *after) >= _MOST:
         return None
     sides = before[1:]
-    fixed = {n.name: item for n in node.all_input_nodes if (item := _stored(n, layout.constants)) is not None}
+    fixed = {n.name: item for n in node.all_input_nodes if (item := weight_of(n, layout.constants)) is not None}
     if any(n is not source and n.name not in fixed for n in node.all_input_nodes):
         return None
     read_off = rows_of(node, sides, after[1:], fixed)
@@ -137,6 +130,26 @@ def find_ending(program: AnyProgram) -> Ending | None:
     if convolutions:
         kind += ", the 1 x 1 convolution after it moved before it"
     return Ending(ending_at(program, source, before_it), source.name, module, kind, sides, lines, chain, fixed, moved)
+
+
+def peel(layout: Layout) -> tuple[fx.Node, list[tuple[int, slice]], list[fx.Node], list[fx.Node]]:
+    """Look under the copies, crops and 1 x 1 convolutions that end a program.
+
+    Args:
+        layout: of a program whose output is [B, K, H, W].
+
+    Returns:
+        The last node that is something else; the crops, their nodes, and the convolutions, last first.
+    """
+    node, crops, nodes, convolutions = layout.output, list[tuple[int, slice]](), list[fx.Node](), list[fx.Node]()
+    while (under := _under(node) or _mixed(node, layout.image)) is not None:
+        above, (node, crop) = node, under
+        if crop is not None:
+            crops.append(crop)
+            nodes.append(above)
+        elif _mixed(above, layout.image):
+            convolutions.append(above)
+    return node, crops, nodes, convolutions
 
 
 def span_of(line: Rows) -> int:
@@ -173,7 +186,7 @@ def _affine(line: Rows) -> bool:
     return all(sum(row.values()) == 1 for row in line)
 
 
-def _stored(node: fx.Node, constants: Mapping[str, object]) -> torch.Tensor | None:
+def weight_of(node: fx.Node, constants: Mapping[str, object]) -> torch.Tensor | None:
     """Give the weight that a node stands for, None where it is none."""
     found = constants.get(node.name)
     return found if isinstance(found, torch.Tensor) and found.is_floating_point() else None

@@ -14,7 +14,7 @@ from robspec.lipschitz.rules.resample import ramps
 
 _NEAREST = ("upsample_nearest2d", "_upsample_nearest_exact2d")
 _SMOOTH = {"upsample_bilinear2d": "bilinear", "upsample_bicubic2d": "bicubic"}
-_TRANSPOSED = ("conv_transpose2d", "convolution")
+TRANSPOSED = ("conv_transpose2d", "convolution")
 _AGREEMENT = 2.0**-30
 """How far an interpolation in float64 may be from its definition; weights that mean something else are farther."""
 _USUAL = 2**20
@@ -39,7 +39,7 @@ def rows_of(
     """
     name = operation(node)
     rest = {key: item for key, _, item in list(arguments(node))[1:]}
-    if name in _TRANSPOSED:
+    if name in TRANSPOSED:
         return _transposed(node, sides, outputs, rest, fixed)
     if any(isinstance(item, fx.Node) for item in torch.utils._pytree.tree_leaves(rest)):
         return None
@@ -164,7 +164,7 @@ def _transposed(
         return None
     names = ("stride", "padding", "dilation", "output_padding")
     given = [_both(rest.get(key), default) for key, default in zip(names, (1, 0, 1, 0), strict=True)]
-    factors = _factors([[Fraction(tap) for tap in line] for line in weight[0, 0].tolist()])
+    factors = factors_of(weight[0, 0])
     if factors is None or any(numbers is None for numbers in given):
         return None
     steps, padding, spread, extra = (numbers or (0, 0) for numbers in given)
@@ -188,8 +188,13 @@ def _both(numbers: object, default: int) -> tuple[int, int] | None:
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def _factors(taps: list[list[Fraction]]) -> tuple[list[Fraction], list[Fraction]] | None:
-    """Write taps as the product of a column and a row, exactly, None where they are none."""
+def factors_of(weight: torch.Tensor) -> tuple[list[Fraction], list[Fraction]] | None:
+    """Write taps as the product of a column and a row, exactly, None where they are none.
+
+    Args:
+        weight: taps, [height, width], of any floating type.
+    """
+    taps = [[Fraction(tap) for tap in line] for line in weight.tolist()]
     largest = max(((abs(tap), y, x) for y, line in enumerate(taps) for x, tap in enumerate(line)), default=None)
     if largest is None or not largest[0]:
         return None

@@ -396,7 +396,7 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
     """
     params = dict(program.params)
     there, chosen = inputs_of(certificate, where)
-    found, options = [], []
+    found, options, without = [], list[str](), list[str]()
     sets, named = [data.name for data in (program.data, *program.others)], there.use or ""
     if sets != [named]:
         found.append(f"it is about data {_short(named)}, and the specification asks about {' and '.join(sets)}")
@@ -414,16 +414,18 @@ def match_question(certificate: dict[str, Any], program: Program, inputs: Inputs
     ):
         if theirs != ours:
             found.append(f"{option} was {_short(theirs)}, and is {_short(ours)} here")
-            options.append(f"{option} {_short(theirs)}" if theirs else f"no {option}")
+            (options if theirs else without).append(f"{option} {_short(theirs)}" if theirs else option)
     if there.coarse != inputs.coarse:
         given, missing = ("given", "not given") if there.coarse else ("not given", "given")
         found.append(f"--coarse was {given}, and is {missing} here")
-        options.append("--coarse" if there.coarse else "no --coarse")
+        (options if there.coarse else without).append("--coarse")
     if found:
+        mends = [f"say so to `recheck` too: {' '.join(options)}"] if options else []
+        mends += [f"leave out {' and '.join(without)}"] if without else []
         raise CertificateRejected(
             where,
             "it answers another question: " + "; ".join(found),
-            f"if that is the question, say so to `recheck` too: {' '.join(options)}" if options else "check again",
+            f"if that is the question, {', and '.join(mends)}" if mends else "check again",
         )
 
 

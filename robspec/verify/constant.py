@@ -25,6 +25,7 @@ from robspec.lipschitz.measure import measure
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.lipschitz.rounding.images import box_of
 from robspec.lipschitz.tail import find
+from robspec.lipschitz.unread import unread
 from robspec.models.loading import LoadedModel
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
@@ -158,11 +159,13 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
         )
     tail = find(graph)
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
+        last, wanted = unread(graph)
         raise OptionValueError(
             "--coarse",
             "the network does not end in a fixed up-sampling (bilinear, bicubic, nearest, or a transposed "
-            "convolution that treats every class alike), with nothing but crops and 1 x 1 convolutions after it",
-            "leave it out, or export the network so that such an F.interpolate is the last it does",
+            "convolution that treats every class alike), with nothing but crops and 1 x 1 convolutions after it: "
+            f"it ends in {last}",
+            f"leave it out, or export the network so that {wanted}",
         )
     tightest, _ = scales(program.model.normalize)
     pairs = zip(program.properties, found.constants, strict=True)

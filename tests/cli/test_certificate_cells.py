@@ -240,7 +240,7 @@ def test_coarse_is_no_choice_of_the_certificate(
         assert robspec("check", upsampled, project.spec, *given).status == 0
     for path, extra, said, mend in (
         (paths[0], (), "--coarse was given, and is not given here", "say so to `recheck` too: --coarse"),
-        (paths[1], ("--coarse",), "--coarse was not given, and is given here", "no --coarse"),
+        (paths[1], ("--coarse",), "--coarse was not given, and is given here", "question, leave out --coarse"),
     ):
         result = robspec("recheck", path, upsampled, project.spec, *extra)
         told = " ".join(result.err.split())

@@ -241,7 +241,9 @@ def test_what_does_not_cover_cells_is_refused(
 def test_a_network_without_such_an_end_is_refused(project: Project, robspec: Run) -> None:
     result = robspec("check", project.model, project.spec, "--coarse")
     assert result.status == 2
-    assert "does not end in a fixed up-sampling (bilinear, bicubic, nearest," in " ".join(result.err.split())
+    told = " ".join(result.err.split())
+    assert "does not end in a fixed up-sampling (bilinear, bicubic, nearest," in told
+    assert "1 x 1 convolutions after it: it ends in " in told
 
 
 def test_a_specification_without_such_a_property_is_refused(project: Project, upsampled: Path, robspec: Run) -> None:

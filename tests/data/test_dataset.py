@@ -202,7 +202,7 @@ def test_the_ignore_label_is_kept(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "changes", "says"),
     [
-        (2, {}, "label 2 at 1 pixels, first at row 1, column 2"),
+        (2, {}, "label 2 at 1 pixel, first at row 1, column 2"),
         (255, {}, "label 255"),
         (255, {"ignore": 254}, "the ignore label is 254"),
         (7, {"binary": True}, "label 7"),

@@ -16,6 +16,7 @@ from robspec.kernels.coarse.grid import Axis
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.replay import Replay
 from robspec.lipschitz.tail import find
+from robspec.lipschitz.unread import unread
 from robspec.lipschitz.upsampling import interpolation, matrix
 from robspec.semantics.norm import L2
 from tests.lipschitz.conftest import Export
@@ -174,6 +175,32 @@ OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_ends_are_not_read_as_one(name: str, export: Export) -> None:
     assert find(export(Ends(OTHERS[name]), SHAPE)) is None
+
+
+UNREAD = {
+    # what is said, and how to export it
+    "nothing": ("sub", "such an F.interpolate is the last it does"),
+    "rectified after": ("relu_1", "such an F.interpolate is the last it does"),
+    "transposed, classes mixed": ("which mixes classes", "its `groups` are as many as classes"),
+    "transposed, classes apart": ("which has other taps for each class", "its taps are fixed"),
+    "transposed, no product": ("whose taps are no exact product of a column and a row", "F.interpolate stands in"),
+    "transposed, a bias": ("which has a bias", "it has none (`bias=False`)"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_an_end_that_is_not_read_is_named_with_what_it_lacks(name: str, export: Export) -> None:
+    what, mend = unread(export(Ends(OTHERS[name]), SHAPE))
+    assert what.startswith(("sub", "relu", "conv_transpose2d"))
+    assert UNREAD[name][0] in what
+    assert UNREAD[name][1] in mend
+
+
+def test_a_convolution_after_a_transposed_one_is_named(export: Export) -> None:
+    mix = torch.ones(2, 2, 1, 1)
+    what, _ = unread(export(Ends(lambda z: functional.conv2d(transposed(z, 4), mix)), SHAPE))
+    assert what.endswith("with a 1 x 1 convolution after it")
+    assert unread(export(nn.Conv2d(3, 2, 1), SHAPE))[0] == "nothing but 1 x 1 convolutions"
 
 
 def test_a_nearest_neighbour_that_types_disagree_on_is_no_fixed_map(
