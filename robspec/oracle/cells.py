@@ -21,11 +21,13 @@ from robspec.oracle.scene import BoolArray, FloatArray, IntArray, Scene, value, 
 from robspec.semantics.classify import Flip
 
 cp: Any = LazyModule("cvxpy")
-MOST = 1500
+MOST = 400
 """Pixels of a program: those that are cheapest. Fewer never make what is found an attack that is none."""
-_ROUNDS = 4
+_ROUNDS = 2
 """How often a pooled value is brought nearer to the worst."""
-_CUTS = 10
+SECONDS = 1.0
+"""Of each integer program; what it has found by then is a choice like any other."""
+_CUTS = 3
 """How often what an answer breaks is added."""
 _LESS = 1e-5
 """By which part the budget is smaller than it is, so that what a solver rounds is within it."""
@@ -233,7 +235,8 @@ def _solved(energies: FloatArray, gains: FloatArray, of: IntArray, weights: Floa
     for _ in range(_CUTS):
         energy, given_up = cp.Variable(len(nodes), nonneg=True), cp.Variable(len(energies), boolean=True)
         constraints = [np.vstack(rows) @ energy >= np.vstack(sides) @ given_up, cp.sum(energy) <= 1]
-        found = solver.integer(cp.Problem(cp.Maximize(gains @ given_up), constraints), [given_up], len(energies))
+        problem = cp.Problem(cp.Maximize(gains @ given_up), constraints)
+        found = solver.integer(problem, [given_up], len(energies), SECONDS)
         if found is None:
             return None
         chosen = np.flatnonzero(found.taken > 0)

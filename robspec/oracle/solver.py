@@ -49,7 +49,7 @@ class Solution:
     value: float
 
 
-def integer(problem: Any, variables: Sequence[Any], starts: int) -> Solution | None:
+def integer(problem: Any, variables: Sequence[Any], starts: int, seconds: float = SECONDS) -> Solution | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -59,7 +59,7 @@ def integer(problem: Any, variables: Sequence[Any], starts: int) -> Solution | N
                 mip_abs_gap=1e-7,
                 mip_feasibility_tolerance=_FEASIBILITY,
                 primal_feasibility_tolerance=_FEASIBILITY,
-                time_limit=SECONDS,
+                time_limit=seconds,
                 random_seed=0,
                 threads=1,
             )
