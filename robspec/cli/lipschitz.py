@@ -163,7 +163,7 @@ def _images(pattern: str, shape: tuple[int, int, int]) -> list[Any]:
         raise click.BadParameter(f"no file matches {pattern}", param_hint="--images")
     found = []
     for path in paths:
-        named = Named(path, path)
+        named = Named(path, "")
         header = image_header(named.image, path, shape)
         stored = image(file_bytes(named.image, path), named, header, shape, math.prod(shape))
         found.append(to_range(stored, Fraction(0), Fraction(1), path).astype("float64"))
