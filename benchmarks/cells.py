@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from benchmarks.knapsack import milliseconds
 from robspec.kernels import coarse
-from robspec.kernels.coarse import CoarseBatch
+from robspec.kernels.coarse import CoarseBatch, shares
 from robspec.kernels.coarse.grid import Axis, Grid
 from robspec.kernels.knapsack import Items, LogitsBatch, backends
 from robspec.kernels.knapsack.budget import Budget
@@ -108,8 +108,18 @@ def main() -> None:
     reaches = [Fraction(1, 4), Fraction(1), Fraction(3)]
     print(f"{check_small(reaches, given.backend, device)} answers of {given.backend} equal the reference")
     floor = "amax" if device == "cpu" else "read"
-    head = ["logits", "reach", floor, "interpolate", "ordinary", "cells + ordinary", "faster", f"times {floor}"]
-    head.append("flips")
+    head = [
+        "logits",
+        "reach",
+        floor,
+        "interpolate",
+        "ordinary",
+        "cells + ordinary",
+        "parts alone",
+        "faster",
+        f"times {floor}",
+    ]
+    head.append("flips: parts / cells / ordinary")
     shape = f"[{given.images}, {given.classes}, {given.side}, {given.side}] x{FACTOR}"
     table = Table(*head, title=f"{shape}, ms: median (least)")
     backend, many = backends()[given.backend], grid(given.side)
@@ -130,6 +140,10 @@ def main() -> None:
                 read = coarse.prepare(given.backend, CoarseBatch(logits, many, labels, Items.CORRECT, 255))
                 return int(read.flips([ask])[0, 0]), int(read.full.flips([rest])[0, 0])
 
+            def by_parts(logits: torch.Tensor = logits, labels: torch.Tensor = labels, ask: Budget = few) -> int:
+                read = coarse.prepare(given.backend, CoarseBatch(logits[:1], many, labels[:1], Items.CORRECT, 255))
+                return shares.share_out(read, 0, ask).flips(ask)
+
             work: dict[str, Callable[[], object]] = {
                 floor: (lambda full=full: torch.amax(full, 1))
                 if device == "cpu"
@@ -137,6 +151,7 @@ def main() -> None:
                 "interpolate": lambda logits=logits: enlarged(logits),
                 "ordinary": ordinary,
                 "cells": by_cells,
+                "parts": by_parts,
             }
             times: dict[str, list[float]] = {key: [] for key in work}
             for run in work.values():
@@ -147,7 +162,7 @@ def main() -> None:
             if device == "cuda":
                 # A copy reads and writes: half of its time reads the logits once.
                 times[floor] = [t / 2 for t in times[floor]]
-            flips["cells"], flips["ordinary"] = by_cells(), (ordinary(),)
+            flips["cells"], flips["ordinary"], flips["parts"] = by_cells(), (ordinary(),), (by_parts(),)
             least = {key: min(values) for key, values in times.items()}
             shown = [f"{statistics.median(times[key]):.1f} ({least[key]:.1f})" for key in work]
             faster = (least["interpolate"] + least["ordinary"]) / least["cells"]
@@ -157,7 +172,7 @@ def main() -> None:
                 *shown,
                 f"{faster:.1f}",
                 f"{least['cells'] / least[floor]:.1f}",
-                f"{flips['cells'][0]} by cells, {flips['ordinary'][0]} ordinary",
+                " / ".join(str(flips[key][0]) for key in ("parts", "cells", "ordinary")),
             )
     Console(width=160).print(table)
     threads = torch.get_num_threads()
