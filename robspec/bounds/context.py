@@ -183,7 +183,8 @@ class Context:
             annotated: False for a metric that compares with the clean prediction: only the region counts.
 
         Returns:
-            int64 [B, H, W], LEFT_OUT where the metric does not look; None when it looks everywhere.
+            int64 [B, H, W], LEFT_OUT where the metric does not look, the very labels where it looks everywhere and
+            they are needed; None where they are not. Nobody may write to them.
         """
         key = (metric.region, metric.region_mask, annotated)
         if key not in self._seen:
@@ -208,6 +209,8 @@ class Context:
             if self.region is None:
                 raise ValueError("the metric needs region files")
             keep &= self.region
+        if bool(keep.all()):
+            return labels
         found: Array = xp.where(keep, labels, LEFT_OUT)
         return found
 
