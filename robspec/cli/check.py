@@ -58,7 +58,7 @@ from robspec.syntax.source import read_source
 @click.option("--no-store", is_flag=True, help="Compute every logit anew, and keep none.")
 @click.option("--resume", is_flag=True, help="Say how much of a stopped run was kept; it is used in any case.")
 @click.option("--update-baseline", is_flag=True, help="Write this check's JSON report to --baseline when it is done.")
-@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
+@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, numpy, reference or triton.  [auto]")
 @click.option("--arch", metavar="PACKAGE.MODULE:FACTORY", help="Architecture of a bare state_dict (runs your code).")
 @click.option("--key", metavar="NAME", help="With --arch: the table of weights in a checkpoint, such as state_dict.")
 @click.option(

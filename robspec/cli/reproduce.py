@@ -9,7 +9,7 @@ import click
 
 @click.command("reproduce", short_help="Run a reproducer that a cross-check has written.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, reference or triton.  [auto]")
+@click.option("--backend", default="auto", help="Kernel backend: auto, cpu, numpy, reference or triton.  [auto]")
 def command(file: Path, backend: str) -> int:
     """Put the question in FILE to the bound and to the solvers again.
 
