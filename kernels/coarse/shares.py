@@ -84,9 +84,13 @@ def share_out(cells: Shareable, image: int, budget: Budget) -> Shared:
         image: which one.
         budget: the largest that will be asked, with exponent 2.
     """
+    return cells.shared(*given_out(cells, image, budget), budget)
+
+
+def given_out(cells: Shareable, image: int, budget: Budget) -> tuple[Reached, IntArray]:
+    """List what a budget may pay for, and say what cells have of their nodes; see `share_out` and `divided`."""
     reached = cells.reached(image, budget)
-    parts = divided(reached, cells.grid, np.ones(len(reached.margins)), budget)
-    return cells.shared(reached, parts, budget)
+    return reached, divided(reached, cells.grid, np.ones(len(reached.margins)), budget)
 
 
 def reached_of(margins: FloatArray, grid: Grid, budget: Budget) -> Reached:

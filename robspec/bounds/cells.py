@@ -258,8 +258,7 @@ def parts_of(cells: CoarsePrepared, constant: Constant, image: int, eps: Fractio
     budget = _asked(cells, constant, eps)
     if budget.exponent != 2 or not shares.is_shared(cells.grid):
         return None
-    reached = cells.reached(image, budget)
-    return reached, shares.divided(reached, cells.grid, np.ones(len(reached.margins)), budget)
+    return shares.given_out(cells, image, budget)
 
 
 def radius_of(
