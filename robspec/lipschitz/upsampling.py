@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -156,11 +157,8 @@ def _transposed(
         or (operation(node) == "convolution" and rest.get("transposed") is not True)
     ):
         return None
-    if isinstance(bias, fx.Node) and (bias.name not in fixed or bool(fixed[bias.name].any())):
-        return None
-    channels = int(weight.shape[0])
-    alone = weight.shape[1] == 1 and rest.get("groups", 1) == channels
-    if not alone or not bool((weight == weight[:1]).all()):
+    stored = fixed.get(bias.name) if isinstance(bias, fx.Node) else None
+    if lack_of(weight, rest.get("groups"), stored, biased=isinstance(bias, fx.Node)) is not None:
         return None
     names = ("stride", "padding", "dilation", "output_padding")
     given = [_both(rest.get(key), default) for key, default in zip(names, (1, 0, 1, 0), strict=True)]
@@ -177,6 +175,33 @@ def _transposed(
     if not _agrees(made, first, second, sides):
         return None
     return (first, second), f"transposed convolution of {len(factors[0])} x {len(factors[1])} taps"
+
+
+class Lack(enum.Enum):
+    """Why a transposed convolution is no fixed up-sampling of every class by itself."""
+
+    MIXES = enum.auto()
+    APART = enum.auto()
+    BIAS = enum.auto()
+    NO_PRODUCT = enum.auto()
+
+
+def lack_of(weight: torch.Tensor, groups: object, bias: torch.Tensor | None, *, biased: bool) -> Lack | None:
+    """Tell what a transposed convolution lacks, None for nothing.
+
+    Args:
+        weight: its taps, [C, C' / groups, height, width].
+        groups: as it is called with; None for 1.
+        bias: what is stored of its bias, or None.
+        biased: whether it has one.
+    """
+    if weight.shape[1] != 1 or (1 if groups is None else groups) != int(weight.shape[0]):
+        return Lack.MIXES
+    if not bool((weight == weight[:1]).all()):
+        return Lack.APART
+    if biased and (bias is None or bool(bias.any())):
+        return Lack.BIAS
+    return Lack.NO_PRODUCT if factors_of(weight[0, 0]) is None else None
 
 
 def _both(numbers: object, default: int) -> tuple[int, int] | None:

@@ -22,10 +22,10 @@ from robspec.lipschitz.cache import cached
 from robspec.lipschitz.derivation import Derivation
 from robspec.lipschitz.errors import NoGlobalConstant
 from robspec.lipschitz.measure import measure
+from robspec.lipschitz.other_ends import other_end
 from robspec.lipschitz.pair import ClaimStatus, decide_claim
 from robspec.lipschitz.rounding.images import box_of
 from robspec.lipschitz.tail import find
-from robspec.lipschitz.unread import unread
 from robspec.models.loading import LoadedModel
 from robspec.semantics.constant import Constant, ConstantStatus
 from robspec.semantics.norm import L2, Norm, directed_text
@@ -159,7 +159,7 @@ def with_coarse(program: Program, found: Established, graph: AnyProgram, arithme
         )
     tail = find(graph)
     if tail is None or tail.grid.shape != tuple(program.model.output_shape[1:]):
-        last, wanted = unread(graph)
+        last, wanted = other_end(graph)
         raise OptionValueError(
             "--coarse",
             "the network does not end in a fixed up-sampling (bilinear, bicubic, nearest, or a transposed "

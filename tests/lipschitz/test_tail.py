@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robspec.kernels.coarse.grid import Axis
+from robspec.lipschitz.other_ends import other_end
 from robspec.lipschitz.prove import prove
 from robspec.lipschitz.replay import Replay
 from robspec.lipschitz.tail import find
-from robspec.lipschitz.unread import unread
 from robspec.lipschitz.upsampling import interpolation, matrix
 from robspec.semantics.norm import L2
 from tests.lipschitz.conftest import Export
@@ -190,7 +190,7 @@ UNREAD = {
 
 @pytest.mark.parametrize("name", UNREAD)
 def test_an_end_that_is_not_read_is_named_with_what_it_lacks(name: str, export: Export) -> None:
-    what, mend = unread(export(Ends(OTHERS[name]), SHAPE))
+    what, mend = other_end(export(Ends(OTHERS[name]), SHAPE))
     assert what.startswith(("sub", "relu", "conv_transpose2d"))
     assert UNREAD[name][0] in what
     assert UNREAD[name][1] in mend
@@ -198,9 +198,9 @@ def test_an_end_that_is_not_read_is_named_with_what_it_lacks(name: str, export: 
 
 def test_a_convolution_after_a_transposed_one_is_named(export: Export) -> None:
     mix = torch.ones(2, 2, 1, 1)
-    what, _ = unread(export(Ends(lambda z: functional.conv2d(transposed(z, 4), mix)), SHAPE))
+    what, _ = other_end(export(Ends(lambda z: functional.conv2d(transposed(z, 4), mix)), SHAPE))
     assert what.endswith("with a 1 x 1 convolution after it")
-    assert unread(export(nn.Conv2d(3, 2, 1), SHAPE))[0] == "nothing but 1 x 1 convolutions"
+    assert other_end(export(nn.Conv2d(3, 2, 1), SHAPE))[0] == "nothing but 1 x 1 convolutions"
 
 
 def test_a_nearest_neighbour_that_types_disagree_on_is_no_fixed_map(

@@ -9,10 +9,18 @@ from robspec.function.nodes import arguments, operation
 from robspec.function.program import AnyProgram
 from robspec.function.settle import settle
 from robspec.lipschitz.ending import peel, weight_of
-from robspec.lipschitz.upsampling import TRANSPOSED, factors_of
+from robspec.lipschitz.upsampling import TRANSPOSED, Lack, lack_of
+
+_STANDS = "such an F.interpolate stands in its place"
+_WORDS = {
+    Lack.MIXES: ("which mixes classes", "its `groups` are as many as classes, with the same taps for each"),
+    Lack.APART: ("which has other taps for each class", "its taps are fixed, the same for each class"),
+    Lack.BIAS: ("which has a bias", "it has none (`bias=False`)"),
+    Lack.NO_PRODUCT: ("whose taps are no exact product of a column and a row", _STANDS),
+}
 
 
-def unread(program: AnyProgram) -> tuple[str, str]:
+def other_end(program: AnyProgram) -> tuple[str, str]:
     """Say what stands where a fixed up-sampling should, and what to do about it.
 
     Args:
@@ -43,22 +51,8 @@ def _transposed(node: fx.Node, layout: Layout, mixed: bool) -> tuple[str, str] |
     weight = weight_of(named, layout.constants) if isinstance(named, fx.Node) else None
     if weight is None or weight.dim() != 4:
         return None
-    channels = int(weight.shape[0])
-    if weight.shape[1] != 1 or given.get("groups", 1) != channels:
-        return (
-            "which mixes classes",
-            "its `groups` are as many as classes, with the same taps for each",
-        )
-    if not bool((weight == weight[:1]).all()):
-        return (
-            "which has other taps for each class",
-            "its taps are fixed, the same for each class",
-        )
     stored = weight_of(bias, layout.constants) if isinstance(bias, fx.Node) else None
-    if isinstance(bias, fx.Node) and (stored is None or bool(stored.any())):
-        return "which has a bias", "it has none (`bias=False`)"
-    if factors_of(weight[0, 0]) is None:
-        return "whose taps are no exact product of a column and a row", "such an F.interpolate stands in its place"
-    if mixed:
-        return "with a 1 x 1 convolution after it", "such an F.interpolate stands in its place"
-    return None
+    lack = lack_of(weight, given.get("groups"), stored, biased=isinstance(bias, fx.Node))
+    if lack is not None:
+        return _WORDS[lack]
+    return ("with a 1 x 1 convolution after it", _STANDS) if mixed else None
