@@ -277,14 +277,8 @@ def test_only_what_a_store_would_keep_is_sent_for_it(
     assert here[-1].logits == 1
 
 
-def test_from_any_number_of_processes_though_one_is_killed(
-    tmp_path: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files(tmp_path)
-    model, spec = export(Brightness(), tmp_path / "model.pt2"), tmp_path / "spec.rspec"
-    text = SPEC.format(claim="1.01", properties=ASKED).replace('  masks "masks/*.png"\n', FILES)
-    spec.write_text(text)
-    given = ("check", model, spec, "-q", "--no-store", "--batch-size", 1, "--allow", "unknown")
+def crew_killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Kill every worker once the second image is answered, and list them; once more where the list is cleared."""
     submit, killed = Crew.submit, list[int]()
 
     def killing(self: Crew, task: Task, names: Sequence[str]) -> Future[Answer | None]:
@@ -297,6 +291,18 @@ def test_from_any_number_of_processes_though_one_is_killed(
         return coming
 
     monkeypatch.setattr(Crew, "submit", killing)
+    return killed
+
+
+def test_from_any_number_of_processes_though_one_is_killed(
+    tmp_path: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path)
+    model, spec = export(Brightness(), tmp_path / "model.pt2"), tmp_path / "spec.rspec"
+    text = SPEC.format(claim="1.01", properties=ASKED).replace('  masks "masks/*.png"\n', FILES)
+    spec.write_text(text)
+    given = ("check", model, spec, "-q", "--no-store", "--batch-size", 1, "--allow", "unknown")
+    killed = crew_killed(monkeypatch)
     reports = []
     for count in (None, 1, 2, 3):
         path = tmp_path / f"{count}.json"

@@ -11,14 +11,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robspec.lipschitz.ending import Ending
-from robspec.models.loading import LoadedModel
 from robspec.recheck import document
 from robspec.recheck.recheck import Derived, derive, inputs_of
 from robspec.syntax.source import read_source
 from tests.cli.conftest import Brightness, Project, Run, export
 from tests.cli.test_certificate import changed, every_forgery_is_found, leaves
-from tests.cli.test_coarse import PROPERTIES, RATIOS, Coarse, Mixed
+from tests.cli.test_coarse import PROPERTIES, RATIOS, Coarse, Mixed, full_size_logits
 
 MORE = """
 property missed {
@@ -285,20 +283,7 @@ def test_deployed_arithmetic_is_not_rechecked_by_cells(
 def test_full_size_logits_are_not_made_where_counts_alone_are_certified(
     project: Project, upsampled: Path, robspec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[tuple[int, ...]] = []
-    enlarge, run = Ending.enlarge, LoadedModel.logits
-
-    def large(self: Ending, logits: torch.Tensor) -> torch.Tensor:
-        made.append(tuple(logits.shape))
-        return enlarge(self, logits)
-
-    def seen(self: LoadedModel, images: torch.Tensor) -> torch.Tensor:
-        found = run(self, images)
-        made.extend([tuple(found.shape)] if found.shape[2] > 4 else [])
-        return found
-
-    monkeypatch.setattr(Ending, "enlarge", large)
-    monkeypatch.setattr(LoadedModel, "logits", seen)
+    made = full_size_logits(monkeypatch)
     project.write_spec(PROPERTIES, claim="100")
     path = tmp_path / "c.json"
     given = ("--coarse", "--certificate", path, "--allow", "unknown")

@@ -17,8 +17,8 @@ from robspec.ir.types import Program
 from robspec.kernels import _jit, coarse
 from robspec.kernels.coarse import triton
 from robspec.kernels.knapsack import backends
+from robspec.lipschitz.ending import Ending
 from robspec.lipschitz.rounding.statement import Statement
-from robspec.lipschitz.tail import Tail
 from robspec.models.loading import LoadedModel
 from robspec.verify import constant
 from tests.cli.conftest import Brightness, Project, Run, export
@@ -183,14 +183,12 @@ def test_the_first_run_says_what_takes_seconds(
         assert said not in robspec(*asked, *options).err
 
 
-def test_full_size_logits_are_never_made_where_nothing_else_needs_them(
-    project: Project, upsampled: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither for what is certified, compared and counted, nor for how far an unknown requirement could be proved."""
+def full_size_logits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """List the shapes of what is enlarged, and of logits of more than 4 rows that a network gives, from here on."""
     made: list[tuple[int, ...]] = []
-    enlarge, run = Tail.enlarge, LoadedModel.logits
+    enlarge, run = Ending.enlarge, LoadedModel.logits
 
-    def large(self: Tail, logits: torch.Tensor) -> torch.Tensor:
+    def large(self: Ending, logits: torch.Tensor) -> torch.Tensor:
         made.append(tuple(logits.shape))
         return enlarge(self, logits)
 
@@ -199,8 +197,16 @@ def test_full_size_logits_are_never_made_where_nothing_else_needs_them(
         made.extend([tuple(found.shape)] if found.shape[2] > 4 else [])
         return found
 
-    monkeypatch.setattr(Tail, "enlarge", large)
+    monkeypatch.setattr(Ending, "enlarge", large)
     monkeypatch.setattr(LoadedModel, "logits", seen)
+    return made
+
+
+def test_full_size_logits_are_never_made_where_nothing_else_needs_them(
+    project: Project, upsampled: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for what is certified, compared and counted, nor for how far an unknown requirement could be proved."""
+    made = full_size_logits(monkeypatch)
     asked = PROPERTIES.replace("mean(worst_case) >= 0.01", "mean(worst_case) >= 0.99")
     project.write_spec(asked, claim="100")
     result = robspec("check", upsampled, project.spec, "--coarse")

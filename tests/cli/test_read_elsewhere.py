@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,10 +17,9 @@ from robspec.data.unread import Seen
 from robspec.errors import SoundnessAlarm
 from robspec.lower import compile_text
 from robspec.session.answer import Answer
-from robspec.session.crew import Crew
 from robspec.session.worker import Task
 from tests.cli.conftest import PROVED, SPEC, Brightness, Project, Run, export, write_images
-from tests.cli.test_bounds_elsewhere import ASKED, FILES, Here, Here_, document, files, here
+from tests.cli.test_bounds_elsewhere import ASKED, FILES, Here, Here_, crew_killed, document, files, here
 
 __all__ = ["here"]
 WITHOUT_NOISE = ASKED[: ASKED.index("property noisy")]
@@ -54,18 +51,7 @@ def test_from_any_number_of_processes_though_one_is_killed(
 ) -> None:
     model, spec = asked(tmp_path)
     given = ("check", model, spec, "-q", "--no-store", "--batch-size", 1, "--allow", "unknown")
-    submit, killed = Crew.submit, list[int]()
-
-    def killing(self: Crew, task: Task, names: Sequence[str]) -> Future[Answer | None]:
-        coming = submit(self, task, names)
-        if not killed and names[0].endswith("im1.png"):
-            coming.result()
-            killed.extend(self.processes())
-            for process in killed:
-                os.kill(process, signal.SIGKILL)
-        return coming
-
-    monkeypatch.setattr(Crew, "submit", killing)
+    killed = crew_killed(monkeypatch)
     reports, read = [], []
     for count in range(4):
         killed.clear()

@@ -199,24 +199,30 @@ class Exhausted:
         return found
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_no_prices_say_less_than_an_attack_does(seed: int) -> None:
-    """Prices of a colour or of each cell, the best and any others: exhaustive search never does worse."""
+def exhausted(seed: int) -> tuple[Drawn, Exhausted, np.ndarray, np.ndarray]:
+    """Draw a problem of few pixels and search it: also which are items, and their margins in units of the image."""
     it = drawn(300 + seed, nodes=3, classes=(1, 2), times=2)
     if len(it.labels) > 14:
         it = drawn(900 + seed, nodes=2, classes=(1, 2), times=3)
     full = Exhausted(it)
     if len(full.items) > 9:
         pytest.skip("too many sets")
+    first, second = it.sight.order()
+    pixels = np.array(full.items, dtype=np.int64)
+    other = None if it.sight.single else second[pixels]
+    gaps = it.sight.gaps(pixels, np.zeros_like(pixels) if it.sight.single else first[pixels], other)
+    return it, full, pixels, np.abs(gaps)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_prices_say_less_than_an_attack_does(seed: int) -> None:
+    """Prices of a colour or of each cell, the best and any others: exhaustive search never does worse."""
+    it, full, pixels, gaps = exhausted(seed)
     rng = random.Random(seed)  # noqa: S311  (a test draws numbers, not secrets)
     lattice = full.cells.lattice
     side = {p: rng.random() < 0.4 for p in full.items}
     enters = np.array([side[p] for p in full.items], dtype=np.bool_)
     sight = it.sight
-    first, second = sight.order()
-    pixels = np.array(full.items, dtype=np.int64)
-    other = None if sight.single else second[pixels]
-    gaps = np.abs(sight.gaps(pixels, np.zeros_like(pixels) if sight.single else first[pixels], other))
     cells = Cells.of(sight, gaps, pixels, enters)
     reaches = sorted({math.sqrt(e) for e, _ in full.energies if e < 1e6} | {0.1, 1.0})
     for reach in rng.sample(reaches, min(6, len(reaches))):

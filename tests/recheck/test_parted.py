@@ -21,8 +21,8 @@ from robspec.recheck import cell_prices
 from robspec.recheck.cells import Asked, Prices
 from robspec.recheck.lattice import Lattice
 from robspec.recheck.parted import Parts, parted
-from tests.recheck.test_cells import Exhausted
-from tests.recheck.up_sampled import Drawn, drawn
+from tests.recheck.test_cells import exhausted
+from tests.recheck.up_sampled import Drawn, drawn, right
 
 F = Fraction
 
@@ -33,16 +33,6 @@ def read(it: Drawn) -> tuple[coarse.CoarsePrepared, Grid]:
     labels = torch.from_numpy(it.labels).reshape(1, *grid.shape)
     batch = CoarseBatch(torch.from_numpy(it.low[None]), grid, labels, Items.CORRECT, 255)
     return coarse.prepare("reference", batch), grid
-
-
-def right(it: Drawn) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels that are right, and their margins in units of the image."""
-    sight = it.sight
-    first, second = sight.order()
-    pixels = np.flatnonzero((first == it.labels) & (it.labels != 255))
-    if sight.single:
-        return pixels, np.abs(sight.gaps(pixels, np.zeros_like(pixels)))
-    return pixels, sight.gaps(pixels, first[pixels], second[pixels])
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -76,19 +66,10 @@ def test_what_kernels_certify_is_confirmed(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_no_parts_say_less_than_an_attack_does(seed: int) -> None:
     """Parts drawn at random, of some cells alone: exhaustive search never does worse."""
-    it = drawn(300 + seed, nodes=3, classes=(1, 2), times=2)
-    if len(it.labels) > 14:
-        it = drawn(900 + seed, nodes=2, classes=(1, 2), times=3)
-    full = Exhausted(it)
-    if len(full.items) > 9:
-        pytest.skip("too many sets")
+    it, full, pixels, gaps = exhausted(seed)
     rng, dice = random.Random(seed), np.random.default_rng(seed)  # noqa: S311  (a test draws numbers, not secrets)
     sight = it.sight
     lattice = sight.lattice
-    first, second = sight.order()
-    pixels = np.array(full.items, dtype=np.int64)
-    other = None if sight.single else second[pixels]
-    gaps = np.abs(sight.gaps(pixels, np.zeros_like(pixels) if sight.single else first[pixels], other))
     down, along = lattice.down, lattice.along
     every = list(itertools.product(down.first.tolist(), along.first.tolist()))
     reaches = sorted({math.sqrt(e) for e, _ in full.energies if 0 < e < 1e6} | {0.1, 1.0})

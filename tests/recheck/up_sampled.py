@@ -88,11 +88,15 @@ def drawn(seed: int, *, nodes: int = 6, classes: tuple[int, ...] = (1, 2, 3, 5),
 
 def items_of(it: Drawn) -> tuple[Cells, np.ndarray]:
     """The pixels that are right, with their cells, as an accuracy counts them."""
+    pixels, gaps = right(it)
+    return Cells.of(it.sight, gaps, pixels, np.zeros(len(pixels), np.bool_)), pixels
+
+
+def right(it: Drawn) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that are right, and their margins in units of the image."""
     sight = it.sight
     first, second = sight.order()
     pixels = np.flatnonzero((first == it.labels) & (it.labels != 255))
     if sight.single:
-        gaps = np.abs(sight.gaps(pixels, np.zeros_like(pixels)))
-    else:
-        gaps = sight.gaps(pixels, first[pixels], second[pixels])
-    return Cells.of(sight, gaps, pixels, np.zeros(len(pixels), np.bool_)), pixels
+        return pixels, np.abs(sight.gaps(pixels, np.zeros_like(pixels)))
+    return pixels, sight.gaps(pixels, first[pixels], second[pixels])
