@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -122,6 +122,31 @@ class OneClass(Protocol):
         Returns:
             Leave items, enter items. The dearest may be left out, as long as those given cost more than the budget
             together (where items flip on their own: all that one budget flips are given).
+        """
+        ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A `OneClass` that answers some questions about quotients without making its lists."""
+
+    def least_quotient(
+        self, image: int, leave: Budget, enter: Budget, used: tuple[bool, bool], above: IntArray, below: IntArray
+    ) -> tuple[int, int] | None:
+        """Find the least quotient of two sums of counts over every affordable pair of flips, exactly.
+
+        Args:
+            image: its index.
+            leave: the budget in units of leave items.
+            enter: the same budget in units of enter items.
+            used: whether the quotient depends on leave and on enter items; those it does not are never flipped.
+            above: [4], coefficients of TP, FP, FN, TN in the numerator, small enough for `worst_quotient`.
+            below: [4], of the denominator; the quotient falls, or stays, with either kind of flip.
+
+        Returns:
+            Numerator and positive denominator; None where it is not known without the lists.
+
+        Source: MATH.md section 3.C.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +22,9 @@ from robspec.kernels.knapsack import (
     squared_lists,
 )
 from robspec.kernels.knapsack import _ranked as ranked
+from robspec.kernels.knapsack._cpu_pair import TwoClasses
 from robspec.kernels.knapsack._margins import BUCKETS, CHUNK
+from robspec.kernels.knapsack._pair import LARGE_CLASS
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view, workers
 from robspec.kernels.knapsack._within import CERTAIN, Within
 from robspec.kernels.knapsack.budget import Budget, costs
@@ -33,6 +36,14 @@ _WORTH = 48
 
 def prepare_class(batch: LogitsBatch) -> OneClass:
     """Read a batch of logits for one class set."""
+    _, classes, h, w = batch.logits.shape
+    if classes <= 2 and h * w > LARGE_CLASS and batch.share == 1.0:
+        return TwoClasses(batch, _in_full)
+    return _in_full(batch)
+
+
+def _in_full(batch: LogitsBatch) -> OneClass:
+    """Read a batch so that its lists can be had."""
     if batch.logits.shape[1] > 1 and len(batch.inside) == 1:
         return SingleClass(batch)
     return ClassSet(batch)
@@ -42,23 +53,24 @@ class Ranked:
     """The two largest logits of each pixel: 8 bytes a pixel, 16 for float64.
 
     Args:
-        logits: [B, K, H, W], K >= 2.
-
-    Attributes:
-        finite: bool [B], False where an image's logits hold a NaN or an infinity.
+        logits: [B, K, H, W], K >= 2; read when they are asked for.
     """
 
     def __init__(self, logits: Array) -> None:
-        b, _, h, w = logits.shape
         self.logits = logits
         self.z, self.widen = numpy_view(logits)
-        self.first, self.second = np.empty((2, b, h * w), dtype=self.widen.dtype)
-        bad = np.empty((b, workers(h * w, CHUNK)), dtype=np.int64)
-        share(ranked.rank, bad.size, self.z, self.widen, self.first, self.second, bad)
-        self.finite: BoolArray = bad.sum(axis=1) == 0
         self._near: AnyArray | None = None
         self._read = 0
         self._right: tuple[Array | None, npt.NDArray[np.uint8]] = (None, np.empty(0, dtype=np.uint8))
+
+    @cached_property
+    def largest(self) -> tuple[AnyArray, AnyArray, BoolArray]:
+        """The largest logits and the second largest, [B, H * W], and whether an image's are all finite."""
+        b, _, h, w = self.logits.shape
+        first, second = np.empty((2, b, h * w), dtype=self.widen.dtype)
+        bad = np.empty((b, workers(h * w, CHUNK)), dtype=np.int64)
+        share(ranked.rank, bad.size, self.z, self.widen, first, second, bad)
+        return first, second, bad.sum(axis=1) == 0
 
     def near(self, items: int) -> AnyArray:
         """Give the largest logits of each pixel in class order, as soon as picking them out is worth it.
@@ -89,7 +101,7 @@ class Ranked:
         """
         if self._right[0] is not labels or labels is None:
             found = np.empty(viewed.shape, dtype=np.uint8)
-            share(ranked.meet, len(viewed) * self.z.shape[2], self.z, self.widen, self.first, viewed, found)
+            share(ranked.meet, len(viewed) * self.z.shape[2], self.z, self.widen, self.largest[0], viewed, found)
             self._right = labels, found
         return self._right[1]
 
@@ -112,14 +124,14 @@ class SingleClass(Within):
         super().__init__(2.0 if batch.water else 1.0)
         b, _, h, w = batch.logits.shape
         self.pixels = h * w
-        self.finite = found.finite
+        first, second, self.finite = found.largest
         self.leave_squared, self.enter_squared = squared_lists(batch)
         ignore = NO_LABEL if batch.ignore is None else batch.ignore
         labels = label_view(batch.labels, b, self.pixels)
         self._ranked = found
         told_apart = batch.whole_when_wrong and batch.share != 1.0
         right = found.right(batch.labels, labels) if told_apart else np.empty((b, 0), dtype=np.uint8)
-        self._source = (found.z, found.widen, found.first, found.second, labels, ignore, right, batch.inside[0])
+        self._source = (found.z, found.widen, first, second, labels, ignore, right, batch.inside[0])
         self._priced = (batch.water, batch.share)
         pieces = workers(self.pixels, CHUNK)
         self._histogram = np.empty((b, pieces, 2, BUCKETS), dtype=np.int32)

@@ -17,8 +17,10 @@ import numpy.typing as npt
 from robspec import arrays
 from robspec.arrays import Array
 from robspec.kernels._threads import share
-from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, _running, _views
+from robspec.kernels.knapsack import FloatArray, IntArray, Items, LogitsBatch, OneClass, Prepared, _running, _views
+from robspec.kernels.knapsack._cpu_late import LatePrepared
 from robspec.kernels.knapsack._cpu_whole import WholePrepared
+from robspec.kernels.knapsack._pair import LARGE
 from robspec.kernels.knapsack._running import counts
 from robspec.kernels.knapsack._spending import Sorted, Spending
 from robspec.kernels.knapsack._views import NO_LABEL, label_view, numpy_view
@@ -313,9 +315,12 @@ class CpuBackend:
             return f"numba cannot be imported: {error}"
         return None
 
-    def prepare(self, batch: LogitsBatch) -> CpuPrepared | WholePrepared:
+    def prepare(self, batch: LogitsBatch) -> Prepared:
         """See `Backend.prepare`."""
-        return WholePrepared(batch) if batch.logits.shape[2:] == (1, 1) else CpuPrepared(batch)
+        _, classes, h, w = batch.logits.shape
+        if (h, w) == (1, 1):
+            return WholePrepared(batch)
+        return LatePrepared(batch, CpuPrepared) if classes <= 2 and h * w > LARGE else CpuPrepared(batch)
 
     def prepare_class(self, batch: LogitsBatch) -> OneClass:
         """See `Backend.prepare_class`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from robspec.ir.types import Metric
-from robspec.kernels.knapsack import FloatArray, IntArray, OneClass
+from robspec.kernels.knapsack import FloatArray, IntArray, OneClass, Windowed
 from robspec.kernels.knapsack.budget import Budget, affordable
 from robspec.semantics.classify import Flip
 from robspec.semantics.constant import Constant
@@ -20,6 +20,9 @@ from robspec.semantics.formula import Polynomial
 _EXACT_AT_ONCE = 4096
 
 Finder: TypeAlias = Callable[[IntArray, IntArray, int], Fraction]
+Quickly: TypeAlias = Callable[
+    [Budget, Budget, tuple[bool, bool], IntArray, IntArray], "tuple[int, int] | None"
+]
 Lists: TypeAlias = Callable[[Budget | None, Budget | None], tuple[FloatArray, FloatArray]]
 
 
@@ -40,6 +43,7 @@ class Confusion:
         leave_squared: whether leave items are squared distances.
         enter_squared: whether enter items are.
         backend: the name of the backend that holds the items; "reference" goes on in plain Python.
+        quickly: finds least quotients without the items where it can; see `Windowed.least_quotient`.
     """
 
     tp: int
@@ -54,6 +58,7 @@ class Confusion:
     leave_squared: bool
     enter_squared: bool
     backend: str = "cpu"
+    quickly: Quickly | None = None
 
     @staticmethod
     def of(batch: OneClass, image: int, *, without: Flip | None = None) -> Confusion:
@@ -70,6 +75,7 @@ class Confusion:
             mine, others = batch.lists(image, leave, enter)
             return none if without is Flip.LEAVE else mine, none if without is Flip.ENTER else others
 
+        quickly = partial(batch.least_quotient, image) if isinstance(batch, Windowed) else None
         return Confusion(
             tp=int(batch.tp[image]),
             fp=int(batch.fp[image]),
@@ -83,6 +89,7 @@ class Confusion:
             leave_squared=batch.leave_squared,
             enter_squared=batch.enter_squared,
             backend=batch.backend,
+            quickly=quickly,
         )
 
     def value(self, metric: Metric) -> Fraction | None:
@@ -122,6 +129,12 @@ class Confusion:
         leave, enter = self.budgets(eps, constant)
         if not leave.exponent:
             return self.worst(metric, *self.reachable(eps, constant))
+        sums = self._sums(metric) if self.quickly else None
+        if self.quickly and sums is not None:
+            sign, above, below = sums
+            found = self.quickly(leave, enter, (self.leaves > 0, self.enters > 0), above, below)
+            if found is not None:
+                return Fraction(sign * found[0], found[1])
         mine, others = self.lists(leave, enter)
         return self.finder(metric)(affordable(mine, leave), affordable(others, enter), leave.limit)
 
@@ -137,11 +150,10 @@ class Confusion:
         """
         worst_quotient = _steps(self.backend).worst_quotient
         counts = np.array([self.tp, self.fp, self.fn, self.tn], dtype=np.int64)
-        sums = _linear(metric, int(counts.sum()))
+        sums = self._sums(metric)
         if sums is None:
             return lambda leave, enter, limit: self.worst(metric, *pairs(leave, enter, limit, self.backend))
-        sign = -1 if metric.lower_is_better else 1
-        above, below = sign * sums[0], sums[1]
+        sign, above, below = sums
 
         def find(leave: IntArray, enter: IntArray, limit: int) -> Fraction:
             n, d, vanishes = worst_quotient(leave, enter, limit, counts, above, below)
@@ -151,6 +163,12 @@ class Confusion:
             return max(found) if metric.lower_is_better else min(found)
 
         return find
+
+    def _sums(self, metric: Metric) -> tuple[int, IntArray, IntArray] | None:
+        """A metric as a quotient of two sums of counts to be made small, and the sign that is taken off it after."""
+        found = _linear(metric, self.tp + self.fp + self.fn + self.tn)
+        sign = -1 if metric.lower_is_better else 1
+        return None if found is None else (sign, sign * found[0], found[1])
 
     def budgets(self, eps: Fraction, constant: Constant) -> tuple[Budget, Budget]:
         """Convert a radius into the budgets of the leave and of the enter items, in the same units."""

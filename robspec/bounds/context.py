@@ -191,6 +191,14 @@ class Context:
             self._seen[key] = self._masked(metric, annotated=annotated)
         return self._seen[key]
 
+    def _told(self, metric: Metric, items: Items) -> tuple[Array | None, int | None]:
+        """Labels and which of them a backend leaves out: where that is `ignore` alone, nothing is written anew."""
+        annotated = items is not Items.PREDICTED
+        if annotated and self.labels is not None and not metric.region and not metric.region_mask:
+            return self.labels, LEFT_OUT if self._ignore is None else self._ignore
+        labels = self.seen(metric, annotated=annotated)
+        return labels, None if labels is None else LEFT_OUT
+
     def _masked(self, metric: Metric, *, annotated: bool) -> Array | None:
         if not annotated and not metric.region and not metric.region_mask:
             return None
@@ -226,14 +234,14 @@ class Context:
         water = squared and self._water and rank > 1
         key = (metric.region, metric.region_mask, items, rank, water)
         if key not in self._prepared:
-            labels, logits = self.seen(metric, annotated=items is Items.CORRECT), self.logits
+            (labels, ignore), logits = self._told(metric, items), self.logits
             if rank > 1 and labels is not None:
                 from robspec.bounds import _ranks as ranks  # which needs torch
 
+                labels = self.seen(metric, annotated=items is Items.CORRECT)
                 logits, labels = arrays.tensor(logits), arrays.tensor(labels)
                 logits = ranks.reduced(logits, labels, rank, LEFT_OUT, water=water)
-                labels = arrays.tensor(library(labels).where(labels == LEFT_OUT, LEFT_OUT, 0))
-            ignore = None if labels is None else LEFT_OUT
+                labels, ignore = arrays.tensor(library(labels).where(labels == LEFT_OUT, LEFT_OUT, 0)), LEFT_OUT
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
 
@@ -326,12 +334,12 @@ class Context:
         water = water and self._water
         key = (metric.region, metric.region_mask, inside, water, share, whole)
         if key not in self._one_class:
-            labels = self.seen(metric)
+            labels, ignore = self._told(metric, Items.CLASS)
             batch = LogitsBatch(
                 self.logits,
                 labels,
                 Items.CLASS,
-                LEFT_OUT,
+                ignore,
                 inside=inside,
                 water=water,
                 share=share,

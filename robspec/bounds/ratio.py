@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from robspec.bounds import cell_ratios, cells, search
@@ -22,6 +23,10 @@ def open_bound(
     if cells.looked_at(context, constant).coarse is None or not cell_ratios.has_cells(metric):
         return bound
     return cell_ratios.Bound(metric, bound, context.cells_of_set(metric, metric.classes), constant)
+
+
+_FEW = 3
+"""Of more budgets than this the lists of items are made, which answer any number of them."""
 
 
 class Bound:
@@ -53,7 +58,7 @@ class Bound:
         return search.radii(
             self.metric,
             self.constant,
-            self.images,
+            [replace(image, quickly=None) for image in self.images],
             gammas,
             clean=lambda image: image.value(self.metric),
             hopeless=lambda image: image.worst(self.metric, *image.everything()),
@@ -65,7 +70,10 @@ class Bound:
         if not image.defined(self.metric):
             return (None,) * len(budgets)
         # The largest first: its items hold those of all others.
-        found = {eps: self._worst(image, eps) for eps in sorted(set(budgets), reverse=True)}
+        asked = sorted(set(budgets), reverse=True)
+        if len(asked) > _FEW:
+            image = replace(image, quickly=None)
+        found = {eps: self._worst(image, eps) for eps in asked}
         return tuple(found[eps] for eps in budgets)
 
     def _worst(self, image: Confusion, eps: Fraction) -> Fraction:
