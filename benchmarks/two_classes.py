@@ -90,6 +90,33 @@ def in_full() -> Iterator[None]:
         cpu.LARGE, _cpu_classes.LARGE_CLASS = before
 
 
+def measured(metric: Metric, logits: torch.Tensor, labels: torch.Tensor, budget: Fraction, rounds: int) -> list[str]:
+    """Compare with reading in full, then time; the last columns of a row."""
+
+    def ask() -> list[tuple[Fraction | None, ...]]:
+        return open_bound(metric, Context(cpu.BACKEND, logits, labels, 255), ONE).worst_case([budget])
+
+    def ask_in_full() -> list[tuple[Fraction | None, ...]]:
+        with in_full():
+            return ask()
+
+    found = ask()
+    if found != ask_in_full():
+        raise SystemExit(f"{metric.name} at {float(budget)}: reading in full says otherwise; nothing was timed")
+    candidates: tuple[Callable[[], object], ...] = (lambda: torch.amax(logits, 1), ask, ask_in_full)
+    taken: list[list[float]] = [[] for _ in candidates]
+    for turn in range(rounds + 1):
+        for run, times in zip(candidates, taken, strict=True):
+            began = time.process_time()
+            run()
+            if turn:
+                times.append(1e3 * (time.process_time() - began))
+    floor, bound, full = map(statistics.median, taken)
+    value = found[0][0]
+    ratios = [f"{floor:.2f}", f"{bound:.2f}", f"{bound / floor:.1f}", f"{full:.2f}", f"{full / floor:.1f}"]
+    return ["-" if value is None else f"{float(value):.4f}", *ratios]
+
+
 def main() -> None:
     """Check, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,45 +126,15 @@ def main() -> None:
     torch.set_num_threads(1)
     side = options.side
     table = Table(title=f"2 classes, {side} x {side}, processor ms of one thread, medians of {options.rounds}")
-    for name in ("logits", "metric", "budget", "worst", "floor", "bound", "bound / floor", "in full", "in full / floor"):
+    for name in ("logits", "metric", "budget", "worst", "floor", "bound", "/ floor", "in full", "/ floor"):
         table.add_column(name, justify="right")
     for patches in (False, True):
         logits, labels = drawn(side, patches=patches)
         for metric in metrics(side):
             for reach in REACHES:
-                budget = reach * side
-
-                def ask(metric: Metric = metric, budget: Fraction = budget) -> list[tuple[Fraction | None, ...]]:
-                    return open_bound(metric, Context(cpu.BACKEND, logits, labels, 255), ONE).worst_case([budget])
-
-                def ask_in_full(ask: Callable[[], object] = ask) -> object:
-                    with in_full():
-                        return ask()
-
-                found = ask()
-                if found != ask_in_full():
-                    raise SystemExit(f"{metric.name} at {float(budget)}: reading in full says otherwise; nothing was timed")
-                taken: dict[str, list[float]] = {}
-                candidates = {"floor": lambda: torch.amax(logits, 1), "bound": ask, "in full": ask_in_full}
-                for turn in range(options.rounds + 1):
-                    for candidate, run in candidates.items():
-                        began = time.process_time()
-                        run()
-                        if turn:
-                            taken.setdefault(candidate, []).append(1e3 * (time.process_time() - began))
-                floor, bound, full = (statistics.median(taken[name]) for name in candidates)
-                value = found[0][0]
-                table.add_row(
-                    "in patches" if patches else "random",
-                    metric.name,
-                    f"{float(budget):g}",
-                    "-" if value is None else f"{float(value):.4f}",
-                    f"{floor:.2f}",
-                    f"{bound:.2f}",
-                    f"{bound / floor:.1f}",
-                    f"{full:.2f}",
-                    f"{full / floor:.1f}",
-                )
+                row = measured(metric, logits, labels, reach * side, options.rounds)
+                kind = "in patches" if patches else "random"
+                table.add_row(kind, metric.name, f"{float(reach * side):g}", *row)
     console = Console(width=120)
     console.print(table)
     console.print(f"load {os.getloadavg()[0]:.1f}")

@@ -50,11 +50,23 @@ class Prepared(Protocol):
     """
 
     backend: str
-    finite: npt.NDArray[np.bool_]
-    items: IntArray
-    valid: IntArray
     pixels: int
     single: bool
+
+    @property
+    def finite(self) -> BoolArray:
+        """See above, like the next two."""
+        ...
+
+    @property
+    def items(self) -> IntArray:
+        """See above."""
+        ...
+
+    @property
+    def valid(self) -> IntArray:
+        """See above."""
+        ...
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """Count the pixels each budget can flip at most.

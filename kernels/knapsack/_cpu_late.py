@@ -8,8 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, Items, LogitsBatch, Prepared
-from robspec.kernels.knapsack._pair import BEYOND, Pair, around
+from robspec.kernels.knapsack._pair import BEYOND, PASSES, Pair, around
 from robspec.kernels.knapsack.budget import Budget, costs
+
+_NOTHING = Budget(1, 1.0, 0)
+"""For what is asked of no budget."""
 
 
 class LatePrepared:
@@ -23,11 +26,15 @@ class LatePrepared:
     backend = "cpu"
 
     def __init__(self, batch: LogitsBatch, whole: Callable[[LogitsBatch], Prepared]) -> None:
+        from robspec.kernels.knapsack import _two
+
         self._batch, self._whole = batch, whole
+        self._k = _two.ANY if batch.items is Items.PREDICTED else _two.EVERY
         self._pair = Pair(batch)
         self.pixels, self.single = self._pair.pixels, batch.logits.shape[1] == 1
         self._full: Prepared | None = None
         self._seen: IntArray | None = None
+        self._passes = 0
 
     @property
     def items(self) -> IntArray:
@@ -47,7 +54,8 @@ class LatePrepared:
 
     def flips(self, budgets: Sequence[Budget]) -> IntArray:
         """See `Prepared.flips`."""
-        if self._full is None and self._seen is None and len(budgets) == 1 and budgets[0].exponent:
+        if self._full is None and self._passes < PASSES and len(budgets) == 1 and budgets[0].exponent:
+            self._passes += 1
             found = [self._directly(image, budgets[0]) for image in range(self._pair.shape[0])]
             answered = [one for one in found if one is not None]
             if len(answered) == len(found):
@@ -62,8 +70,8 @@ class LatePrepared:
     def _counts(self) -> IntArray:
         """Items, valid pixels, and whether something is not finite, of each image."""
         if self._seen is None:
-            full = self._read()
-            self._seen = np.stack([full.items, full.valid, ~full.finite], axis=1).astype(np.int64)
+            images = range(self._pair.shape[0])
+            self._seen = np.array([self._pair.look(image, self._k, [(0, 0)], [_NOTHING])[1] for image in images])
         return self._seen
 
     def _read(self) -> Prepared:
@@ -77,11 +85,8 @@ class LatePrepared:
         Returns:
             That, and what `_counts` says of the image; None where the budget ended where it was not looked for.
         """
-        from robspec.kernels.knapsack import _two
-
-        k = _two.ANY if self._batch.items is Items.PREDICTED else _two.EVERY
-        (sampled,), stands_for = self._pair.sample(image, k)
-        (found,), counts = self._pair.look(image, k, [around(sampled, stands_for, budget)], [budget])
+        (sampled,), stands_for = self._pair.sample(image, self._k)
+        (found,), counts = self._pair.look(image, self._k, [around(sampled, stands_for, budget)], [budget])
         if counts[2]:
             return 0, counts
         spent = found.cost + np.cumsum(costs(found.inside, budget))

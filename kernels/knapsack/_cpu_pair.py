@@ -10,12 +10,9 @@ import numpy as np
 
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _views
-from robspec.kernels.knapsack._pair import BEYOND, SURE, Looked, Pair, bits, water
-from robspec.kernels.knapsack._quotient import Quotient, Run, aim, settle
+from robspec.kernels.knapsack._pair import BEYOND, PASSES, SURE, Looked, Pair, bits, water
+from robspec.kernels.knapsack._quotient import Market, Quotient, Run, aim, settle
 from robspec.kernels.knapsack.budget import Budget, affordable, costs
-
-_PASSES = 4
-"""After so many passes over an image its lists are made: one more budget then costs next to nothing."""
 
 
 class TwoClasses:
@@ -59,15 +56,17 @@ class TwoClasses:
         """See `Windowed.least_quotient`."""
         if self._lists is not None or not self.finite[image] or not leave.exponent:
             return None
-        if leave.limit != enter.limit or self._passes[image] == _PASSES:
+        if leave.limit != enter.limit or self._passes[image] == PASSES:
             return None
         self._passes[image] += 1
         cells = np.array([cell[image] for cell in (self.tp, self.fp, self.fn, self.tn)])
         problem = Quotient(cells, above, below, int(cells[0]) * used[0], int(cells[3]) * used[1])
         sides = (_Side(leave, False), _Side(enter, self.enter_squared))
+        if not problem.positive:
+            return None
         sampled, stands_for = self._pair.sample(image, self._k)
         priced = [side.costs(some if use else some[:0]) for side, some, use in zip(sides, sampled, used, strict=True)]
-        guess = aim(problem, *priced, stands_for, float(leave.limit), SURE) if problem.positive else None
+        guess = aim(problem, Market(priced[0], priced[1], stands_for), float(leave.limit), SURE)
         if guess is None:
             return None
         windows = [

@@ -23,8 +23,10 @@ LARGE = 2**19
 """Images of more pixels than this are read when a budget is known."""
 LARGE_CLASS = 2**17
 """The same of one class, whose lists cost more to make."""
-BEYOND = int(np.float64(np.inf).view(np.int64)) + 1
-"""The bit pattern after that of every margin."""
+BEYOND = 0x7FF0_0000_0000_0001
+"""The bit pattern after that of every margin, which is that of infinity."""
+PASSES = 4
+"""After so many passes over an image it is read in full: one more budget then costs next to nothing."""
 _SAMPLE = 2**15
 """About so many pixels are looked at for a guess."""
 SURE = 5.0
@@ -89,10 +91,10 @@ class Pair:
             labels = np.ascontiguousarray(labels.reshape(h, w)[::rows, ::columns]).reshape(-1)
         margins = np.empty(planes[0].size)
         if k < 0:
-            _two.list_all(*planes, labels, self.ignore, k == _two.ANY, margins)
+            _two.list_all(planes[0], planes[1], labels, self.ignore, k == _two.ANY, margins)
             lists: tuple[FloatArray, ...] = (margins[margins >= 0],)
         else:
-            _two.list_class(*planes, labels, self.ignore, k, margins)
+            _two.list_class(planes[0], planes[1], labels, self.ignore, k, margins)
             enters = np.signbit(margins)
             lists = margins[~enters & (margins >= 0)], -margins[enters & (margins <= 0)]
         return tuple(np.sort(some) for some in lists), self.pixels / len(margins)
@@ -105,8 +107,8 @@ class Pair:
         Args:
             image: its index.
             k: as in `_two.windows`.
-                windows: of each list the bit pattern of the least margin inside and of the first beyond; a window begins at 0
-                where what it was to begin with cannot be bought alone.
+            windows: of each list the bit pattern of the least margin inside and of the first beyond; a window begins
+                at 0 where what it was to begin with cannot be bought alone.
             budgets: of each list, with exponents 1 or 2 and one limit.
             squared: as there.
 
@@ -122,8 +124,8 @@ class Pair:
         low, high = np.array(windows, dtype=np.int64).T.copy()
         for j, budget in enumerate(budgets):
             # Of what is added up every item costs no more than the budget: no sum overflows, none is cut off.
-            edge = low[j : j + 1].view(np.float64)
-            if int(costs(water(edge) if squared and j else edge, budget)[0]) > budget.limit:
+            edge = np.minimum(low[j : j + 1], BEYOND - 1).view(np.float64)
+            if not budget.scale or int(costs(water(edge) if squared and j else edge, budget)[0]) > budget.limit:
                 low[j] = 0
         prices = (squared, np.array([x.exponent for x in budgets]), np.array([x.scale for x in budgets]))
         places = (image, k, low, high, *prices, room, sums, counts)

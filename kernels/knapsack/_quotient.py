@@ -1,15 +1,17 @@
 """The least quotient over affordable flips, found from two short runs of items and proved to be least over all.
 
-A pair (a, b) of flips makes the quotient N / D of two sums of counts smaller than n / d only if C < alpha a + beta b, where
-alpha, beta and C follow from n, d and the counts. For any price mu of the budget, what is gained within it is at most
-mu limit + max_a (alpha a - mu A(a)) + max_b (beta b - mu B(b)), A and B being what the cheapest flips cost together. Both
-terms are concave: where mu makes the first item of a run worth buying and the last one not, each is largest inside its run, and
-on either side of the run it is no larger than at that end. So one number says of all pairs outside that they gain too little.
+A pair (a, b) of flips makes the quotient N / D of two sums of counts smaller than n / d only if it gains more than
+is wanted, alpha a + beta b > C, where alpha, beta and C follow from n, d and the counts. For any price mu of the
+budget, what is gained within it is at most mu limit + max_a (alpha a - mu A(a)) + max_b (beta b - mu B(b)), A and B
+being the costs of the cheapest flips together. Both terms are concave: where mu makes the items before a run worth
+buying and those after it not, each is largest inside its run, and beyond either end of the run no larger than at
+that end. So four numbers say of all pairs outside the runs that they gain too little.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,7 +21,7 @@ from robspec.kernels.knapsack import FloatArray, IntArray
 
 _ROUNDS = 6
 _WIDER = 1.02
-"""A run is longer by this factor, either way, than what is guessed of the budget asks for: the quotient is guessed too."""
+"""A run reaches this much farther, either way, than the guess of the budget: the quotient is guessed too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,52 +86,79 @@ class Quotient:
         return n * leave_d - d * leave_n, n * enter_d - d * enter_n, start_n * d - n * start_d
 
 
-def aim(
-    problem: Quotient, leave: FloatArray, enter: FloatArray, stands_for: float, limit: float, spread: float
-) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """Guess from samples between which costs the last flips of the best pair lie.
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What items cost, one by one and together; in doubles, so that nothing follows from it but a guess.
 
     Args:
-        problem: the counts are exact.
-        leave: ascending costs of sampled items.
-        enter: as `leave`.
+        leave: ascending costs of leave items.
+        enter: of enter items.
         stands_for: items for each of them.
-        limit: the budget.
-        spread: how far a sum over samples may be off, times the root of their number.
-
-    Returns:
-        Costs of leave items, and of enter items: infinity for the end of the list. None where there is nothing to buy.
     """
-    from robspec.kernels.knapsack._two import balance
 
-    sums = [np.concatenate(([0.0], np.cumsum(some))) * stands_for for some in (leave, enter)]
-    (leave_n, leave_d), (enter_n, enter_d) = problem.steps
-    n, d = problem.start
-    ratio = last = 0.0
-    for _ in range(_ROUNDS):
-        value = n / d
-        alpha, beta = value * leave_d - leave_n, value * enter_d - enter_n
-        if alpha <= 0 and beta <= 0:
-            return None
-        ratio = math.inf if alpha <= 0 else max(beta, 0.0) / alpha
-        last = balance(leave, enter, *sums, ratio, limit)
-        a, b = (int(np.searchsorted(x, y)) * stands_for for x, y in zip((leave, enter), _both(last, ratio), strict=True))
-        n, d = problem.start[0] + a * leave_n + b * enter_n, problem.start[1] + a * leave_d + b * enter_d
-        if d <= 0:
-            return None
-    reached = sum(int(np.searchsorted(x, y)) for x, y in zip((leave, enter), _both(last, ratio), strict=True))
-    error = spread / math.sqrt(reached + 1)
-    low = balance(leave, enter, *sums, ratio, limit * max(1 - error, 0.0)) / _WIDER if error < 1 else 0.0
-    high = balance(leave, enter, *sums, ratio, limit * (1 + error)) * _WIDER
-    (low_leave, low_enter), (high_leave, high_enter) = _both(low, ratio), _both(high, ratio)
-    return (low_leave, high_leave), (low_enter, high_enter)
+    leave: FloatArray
+    enter: FloatArray
+    stands_for: float = 1.0
+
+    def balance(self, ratio: float, limits: Sequence[float]) -> list[float]:
+        """Find, for budgets, the cost up to which leave items are bought, and enter items up to `ratio` times it.
+
+        Args:
+            ratio: infinity to buy enter items alone, up to the cost that is found.
+            limits: the budgets.
+
+        Returns:
+            A cost for each; infinity where all is bought.
+        """
+        from robspec.kernels.knapsack._two import balance
+
+        spent = [np.concatenate(([0.0], np.cumsum(some))) * self.stands_for for some in (self.leave, self.enter)]
+        return [float(balance(self.leave, self.enter, spent[0], spent[1], ratio, limit)) for limit in limits]
+
+    def bought(self, cost: float, ratio: float) -> tuple[int, int]:
+        """Count the items up to a cost."""
+        mine, other = both(cost, ratio)
+        return int(np.searchsorted(self.leave, mine)), int(np.searchsorted(self.enter, other))
 
 
-def _both(cost: float, ratio: float) -> tuple[float, float]:
+def both(cost: float, ratio: float) -> tuple[float, float]:
     """The costs of a leave and of an enter item that are worth the same."""
     if ratio == math.inf:
         return 0.0, cost
     return cost, cost * ratio if ratio else 0.0
+
+
+def aim(problem: Quotient, sampled: Market, limit: float, spread: float) -> list[tuple[float, float]] | None:
+    """Guess from samples between which costs the last flips of the best pair lie.
+
+    Args:
+        problem: the counts are exact.
+        sampled: costs of some items.
+        limit: the budget.
+        spread: how far a sum over samples may be off, times the root of their number.
+
+    Returns:
+        The least cost and the largest of leave items, then of enter items: infinity for the end of the list. None
+        where no flip makes the quotient smaller.
+    """
+    (leave_n, leave_d), (enter_n, enter_d) = problem.steps
+    value, ratio = problem.start[0] / problem.start[1], 0.0
+    for _ in range(_ROUNDS):
+        alpha, beta = value * leave_d - leave_n, value * enter_d - enter_n
+        if alpha <= 0 and beta <= 0:
+            return None
+        ratio = math.inf if alpha <= 0 else max(beta, 0.0) / alpha
+        (last,) = sampled.balance(ratio, [limit])
+        a, b = (n * sampled.stands_for for n in sampled.bought(last, ratio))
+        d = problem.start[1] + a * leave_d + b * enter_d
+        if d <= 0:
+            return None
+        value = (problem.start[0] + a * leave_n + b * enter_n) / d
+    error = spread / math.sqrt(sum(sampled.bought(last, ratio)) + 1)
+    low, high = sampled.balance(ratio, [limit * max(1 - error, 0.0), limit * (1 + error)])
+    lows = both(low / _WIDER if error < 1 else 0.0, ratio)
+    known = (float(some[-1]) if len(some) else 0.0 for some in (sampled.leave, sampled.enter))
+    return [(min(one, last), other) for one, last, other in zip(lows, known, both(high * _WIDER, ratio), strict=True)]
 
 
 def settle(problem: Quotient, leave: Run, enter: Run, limit: int) -> tuple[int, int] | None:
@@ -188,14 +217,10 @@ def _sums(run: Run) -> IntArray:
 
 def _price(alpha: int, beta: int, leave: Run, enter: Run, limit: int) -> Fraction | None:
     """Choose what a unit of the budget is worth: as much as a gain over the last cost that is worth buying."""
-    from robspec.kernels.knapsack._two import balance
-
     if alpha == beta == 0:
         return None
-    ratio = beta / alpha if alpha else math.inf
-    costs = [run.inside.astype(np.float64) for run in (leave, enter)]
-    sums = [_sums(run).astype(np.float64) for run in (leave, enter)]
-    last = balance(*costs, *sums, ratio, float(limit - leave.cost - enter.cost))
+    inside = Market(leave.inside.astype(np.float64), enter.inside.astype(np.float64))
+    (last,) = inside.balance(beta / alpha if alpha else math.inf, [float(limit - leave.cost - enter.cost)])
     if last == math.inf:
         return Fraction(0)  # everything inside is bought: nothing may be beyond
     return Fraction(alpha or beta) / max(math.floor(last), 1)

@@ -73,6 +73,31 @@ def asked(budgets: Sequence[Budget]) -> list[Asked]:
     return found
 
 
+def enclosed(budgets: Sequence[Budget], items: int) -> list[tuple[Asked, tuple[FloatArray, FloatArray]]]:
+    """Gather budgets and enclose their answers for items in single precision: once for many images asked alike.
+
+    Args:
+        budgets: with exponents 1 and 2.
+        items: how many there are at most.
+
+    Returns:
+        The budgets of each exponent, and what encloses their answers; nobody may write to these.
+    """
+    # Hashing budgets would take as long as gathering them. What is kept holds on to them, so that none has their id.
+    key = (items, *map(id, budgets))
+    known = _enclosed.get(key)
+    if known is None:
+        while len(_enclosed) >= _KEPT:
+            _enclosed.pop(next(iter(_enclosed)), None)
+        known = list(budgets), [(some, some.enclosing(items, single=True)) for some in asked(budgets)]
+        _enclosed[key] = known
+    return known[1]
+
+
+_KEPT = 16
+_enclosed: dict[tuple[int, ...], tuple[list[Budget], list[tuple[Asked, tuple[FloatArray, FloatArray]]]]] = {}
+
+
 def counts(ascending: FloatArray, budgets: Sequence[Budget], exact: Callable[[Budget], int]) -> IntArray:
     """Count, for each budget, how many leading items fit it together.
 

@@ -1,4 +1,4 @@
-"""Two classes in one pass that keeps nothing of a pixel: sums below a window of margins, and the margins inside it."""
+"""Two classes in one pass that keeps nothing of a pixel: sums below a window of margins, and the margins inside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from robspec.kernels._jit import compiled
 from robspec.kernels.knapsack._classes import SAFE
 from robspec.kernels.knapsack._margins import all_finite, fetch
+from robspec.kernels.knapsack._pair import BEYOND
 
 CHUNK = 1024
 """Pixels a thread works on at once: logits, labels and margins of two lists fit the first-level cache."""
@@ -27,7 +28,7 @@ _LOOK = 64
 
 @compiled(inline="always")
 def entering(d: float) -> float:
-    """Squared distance that a margin of two classes is away by water filling: half of it is taken from either logit."""
+    """Squared distance by water filling of a margin of two classes: half of it is taken from either logit."""
     level = d * 0.5
     over = d - level
     return float((level * level + (over * over if d > level else 0.0)) * SAFE)
@@ -193,7 +194,6 @@ def windows(
     chunks = (pixels + CHUNK - 1) // CHUNK
     span = (chunks + workers - 1) // workers
     least, most = low.min(), high.max()
-    infinite = np.float64(np.inf).view(np.int64) + 1
     for worker in range(begin, end):
         first = np.empty(CHUNK, widen.dtype)
         second = np.empty(CHUNK, widen.dtype)
@@ -216,7 +216,7 @@ def windows(
             if lists == 1:
                 list_all(one, other, some, ignore, k == ANY, margins)
                 seen += others(some, ignore) if labels.shape[1] else width
-                items += fewer(bits, LEAVE, infinite)
+                items += fewer(bits, LEAVE, BEYOND)
             else:
                 list_class(one, other, some, ignore, k, margins)
             for j in range(lists):

@@ -161,7 +161,7 @@ class CpuPrepared(Sorted):
         from robspec.kernels.knapsack._histogram import ends
 
         room = np.empty(self._margins.shape[1] + 1)
-        gathered = [(some, some.enclosing(self.pixels, single=True)) for some in _running.asked(budgets)]
+        gathered = _running.enclosed(budgets, self.pixels)
         found = np.empty(len(budgets), dtype=np.int64)
         for i in np.flatnonzero(self.finite).tolist():
             if self._counted is not None or not self._guessed(i, gathered, budgets, room, found):

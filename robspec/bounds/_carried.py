@@ -46,7 +46,7 @@ def confusions_of(arrays: Iterator[Array]) -> list[tuple[Confusion, FloatArray, 
     found = []
     for row in rows:
         counts = dict(zip(_COUNTS, row, strict=False))
-        flags = dict(zip(_FLAGS, map(bool, row[len(_COUNTS) :]), strict=False))
+        flags: dict[str, Any] = dict(zip(_FLAGS, map(bool, row[len(_COUNTS) :]), strict=False))
         confusion = Confusion(**counts, **flags, lists=_none, backend=_LOOPS[row[-3]])
         found.append((confusion, next(lists), next(lists)))
     return found

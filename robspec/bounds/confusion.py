@@ -20,9 +20,7 @@ from robspec.semantics.formula import Polynomial
 _EXACT_AT_ONCE = 4096
 
 Finder: TypeAlias = Callable[[IntArray, IntArray, int], Fraction]
-Quickly: TypeAlias = Callable[
-    [Budget, Budget, tuple[bool, bool], IntArray, IntArray], "tuple[int, int] | None"
-]
+Quickly: TypeAlias = Callable[[Budget, Budget, tuple[bool, bool], IntArray, IntArray], "tuple[int, int] | None"]
 Lists: TypeAlias = Callable[[Budget | None, Budget | None], tuple[FloatArray, FloatArray]]
 
 

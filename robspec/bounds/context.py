@@ -238,10 +238,10 @@ class Context:
             if rank > 1 and labels is not None:
                 from robspec.bounds import _ranks as ranks  # which needs torch
 
-                labels = self.seen(metric, annotated=items is Items.CORRECT)
-                logits, labels = arrays.tensor(logits), arrays.tensor(labels)
-                logits = ranks.reduced(logits, labels, rank, LEFT_OUT, water=water)
-                labels, ignore = arrays.tensor(library(labels).where(labels == LEFT_OUT, LEFT_OUT, 0)), LEFT_OUT
+                logits, seen = arrays.tensor(logits), arrays.tensor(labels)
+                kept = seen != ignore
+                logits = ranks.reduced(logits, library(seen).where(kept, seen, LEFT_OUT), rank, LEFT_OUT, water=water)
+                labels, ignore = arrays.tensor(library(seen).where(kept, 0, LEFT_OUT)), LEFT_OUT
             self._prepared[key] = self.backend.prepare(LogitsBatch(logits, labels, items, ignore))
         return self._prepared[key]
 

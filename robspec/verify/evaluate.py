@@ -81,8 +81,8 @@ class BatchEvaluator:
         given, source = constant, prop
         prop, constant = arithmetic.asked(prop, given)
         query = prop.query
-        clean = self._clean_values(_first(query), constant)
         if isinstance(query, WorstCaseQuery):
+            # Before the clean values: where one budget is asked about, both may come of one look at the logits.
             certified = self._worst_case(query.metric, constant, query.budgets)
             best = self._best(query.metric, given)
             attained: list[tuple[Value | None, ...]] = [(value,) * len(query.budgets) for value in best]
@@ -90,6 +90,7 @@ class BatchEvaluator:
             lows, highs = zip(*(self._radii(o, given) for o in query.objectives), strict=True)
             certified = [tuple(row) for row in zip(*lows, strict=True)]
             attained = [tuple(row) for row in zip(*highs, strict=True)]
+        clean = self._clean_values(_first(query), constant)
         rows = zip(self._names, clean, certified, attained, self._by_pairs(source, given), strict=True)
         return [ImageResult(name, h, low, high, pairs) for name, h, low, high, pairs in rows]
 

@@ -216,12 +216,11 @@ def test_a_class_set_is_read_as_asked() -> None:
     for water, share, whole in ((True, 0.5, True), (False, 0.25, False), (True, 1.0, False)):
         seen.one_class(ACCURACY, (0, 2), water=water, share=share, whole=whole)
         batch = read[-1]
-        assert (batch.items, batch.inside, batch.ignore) == (Items.CLASS, (0, 2), LEFT_OUT)
+        assert (batch.items, batch.inside, batch.ignore) == (Items.CLASS, (0, 2), 255)
         assert (batch.water, batch.share, batch.whole_when_wrong) == (water, share, whole)
         assert batch.ranked is ranks
         assert batch.logits is LOGITS
-        assert batch.labels is not None
-        assert batch.labels.tolist() == [[[0, 1, 2, LEFT_OUT]]]
+        assert batch.labels is LABELS
     assert len(read) == 3
 
 

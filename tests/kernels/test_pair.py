@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -15,8 +14,8 @@ from hypothesis import strategies as st
 
 from robspec.kernels.knapsack import IntArray, Items, LogitsBatch, Windowed, _cpu_classes, _pair, cpu
 from robspec.kernels.knapsack._cpu_late import LatePrepared
-from robspec.kernels.knapsack._pair import BEYOND, water
-from robspec.kernels.knapsack._quotient import Quotient, Run, aim, settle
+from robspec.kernels.knapsack._pair import BEYOND, PASSES, water
+from robspec.kernels.knapsack._quotient import Market, Quotient, Run, aim, settle
 from robspec.kernels.knapsack.budget import Budget, affordable
 from robspec.kernels.knapsack.reference import water_filling
 from tests.kernels.available import REFERENCE
@@ -30,11 +29,10 @@ FORMULAS = {"iou": IOU, "precision": PRECISION, "recall": RECALL, "fnr": FNR}
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every image counts as large."""
     monkeypatch.setattr(cpu, "LARGE", 1)
     monkeypatch.setattr(_cpu_classes, "LARGE_CLASS", 1)
-    yield
 
 
 @st.composite
@@ -125,7 +123,9 @@ def test_quotients_are_those_of_the_whole_lists(data: Any, name: str, norm: Frac
             np.testing.assert_array_equal(one, other)
 
 
-def brute(counts: IntArray, above: IntArray, below: IntArray, leave: IntArray, enter: IntArray, limit: int) -> Fraction:
+def brute(
+    counts: IntArray, above: IntArray, below: IntArray, leave: IntArray, enter: IntArray, limit: int
+) -> Fraction:
     """The least quotient over every affordable pair of flips."""
     spent_a, spent_b = (np.concatenate(([0], np.cumsum(some))) for some in (leave, enter))
     best: Fraction | None = None
@@ -196,12 +196,13 @@ def every_pair(
 def test_runs_about_the_best_pair_settle_it(name: str) -> None:
     """Runs of a few per cent of the items are enough where items are many."""
     random = np.random.default_rng(3)
-    leave, enter = (np.sort(random.integers(1, 10**6, size=n)) for n in (40_000, 60_000 * (name in ("iou", "precision"))))
+    sizes = 40_000, 60_000 * (name in ("iou", "precision"))
+    leave, enter = (np.sort(random.integers(1, 10**6, size=n)) for n in sizes)
     above, below = FORMULAS[name]
     counts = np.array([len(leave), 500, 700, len(enter)])
     problem, limit = Quotient(counts, above, below, len(leave), len(enter)), 10**9
     samples = [np.sort(random.choice(some, len(some) // 8)).astype(float) for some in (leave, enter)]
-    guess = aim(problem, *samples, 8.0, float(limit), 4.0)
+    guess = aim(problem, Market(samples[0], samples[1], 8.0), float(limit), 4.0)
     assert guess is not None
     chosen = []
     for some, (low, high) in zip((leave, enter), guess, strict=True):
@@ -293,3 +294,39 @@ def test_what_is_not_finite_is_told(value: float) -> None:
     assert got.finite.tolist() == [True, bool(np.isfinite(value))]
     read = cpu.BACKEND.prepare_class(LogitsBatch(logits, labels, Items.CLASS, inside=(1,)))
     assert read.finite.tolist() == [True, bool(np.isfinite(value))]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("value", [1e10, 1e18, 3e38])
+def test_a_dear_pixel_that_no_guess_knows_of_is_not_bought(value: float) -> None:
+    """Every other pixel is bought; this one alone costs more than integers of 64 bits hold."""
+    logits = torch.zeros(1, 2, 40, 40)
+    logits[:, 0] = 0.25
+    logits[0, 0, 21, 17] = value
+    batch = LogitsBatch(logits, torch.zeros(1, 40, 40, dtype=torch.int64), Items.CORRECT)
+    classes = LogitsBatch(logits, torch.zeros(1, 40, 40, dtype=torch.int64), Items.CLASS, inside=(1,), water=True)
+    for eps in (F(8), F(10**9)):
+        budget = Budget.of(eps, F(1), F(2), 1600, single=False)
+        enter = Budget.of(eps, F(1), F(2), 1600, single=False, squared=True)
+        assert (
+            cpu.BACKEND.prepare(batch).flips([budget]).tolist() == REFERENCE.prepare(batch).flips([budget]).tolist()
+        )
+        read = cpu.BACKEND.prepare_class(classes)
+        assert isinstance(read, Windowed)
+        specificity = (np.array([0, 0, 0, 1]), np.array([0, 1, 0, 1]))
+        found = read.least_quotient(0, budget, enter, (True, True), *specificity)
+        _, others = REFERENCE.prepare_class(classes).lists(0)
+        least = brute(np.array([0, 0, 0, 1600]), *specificity, np.empty(0), affordable(others, enter), budget.limit)
+        assert found is None or F(*found) == least
+
+
+@pytest.mark.usefixtures("small")
+def test_passes_are_not_taken_without_end() -> None:
+    logits = torch.randn(1, 2, 40, 40, generator=torch.Generator().manual_seed(2))
+    batch = LogitsBatch(logits, logits.argmax(1), Items.CORRECT)
+    got, expected = cpu.BACKEND.prepare(batch), REFERENCE.prepare(batch)
+    assert isinstance(got, LatePrepared)
+    for n in range(2 * PASSES):
+        budget = [Budget.of(F(n + 1, 2), F(1), F(2), 1600, single=False)]
+        assert got.flips(budget).tolist() == expected.flips(budget).tolist()
+        assert (got._full is not None) == (n >= PASSES)
