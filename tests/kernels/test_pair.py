@@ -18,6 +18,7 @@ from robspec.kernels.knapsack._pair import BEYOND, PASSES, water
 from robspec.kernels.knapsack._quotient import Market, Quotient, Run, aim, settle
 from robspec.kernels.knapsack.budget import Budget, affordable
 from robspec.kernels.knapsack.reference import water_filling
+from tests.examples import examples
 from tests.kernels.available import REFERENCE
 
 F = Fraction
@@ -76,7 +77,7 @@ def reach(batch: LogitsBatch, draw: Any) -> Fraction:
 
 
 @pytest.mark.usefixtures("small")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([Items.CORRECT, Items.PREDICTED]), st.sampled_from([F(1), F(2), None]))
 def test_one_budget_flips_what_the_definition_says(data: Any, items: Items, norm: Fraction | None) -> None:
     batch = data.draw(batches(items))
@@ -97,7 +98,7 @@ def test_one_budget_flips_what_the_definition_says(data: Any, items: Items, norm
 
 
 @pytest.mark.usefixtures("small")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from(sorted(FORMULAS)), st.sampled_from([F(1), F(2)]))
 def test_quotients_are_those_of_the_whole_lists(data: Any, name: str, norm: Fraction) -> None:
     batch = data.draw(batches(Items.CLASS))
@@ -160,7 +161,7 @@ def runs(draw: Any, costs: list[int], dear: int) -> Run:
     )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(600))
 @given(st.data(), st.sampled_from(sorted(FORMULAS)))
 def test_no_run_settles_what_is_not_so(data: Any, name: str) -> None:
     """Whatever runs are looked at: a quotient that is settled is the least over every affordable pair."""
