@@ -109,9 +109,10 @@ class Context:
         return len(self.given)
 
     def _beside(self, values: Array | None) -> Array | None:
-        """What lies beside the logits, in tensors if these are in tensors."""
+        """What lies beside the logits, in tensors if these are in tensors, and on their device."""
         if values is None or isinstance(values, np.ndarray) == isinstance(self.given, np.ndarray):
-            return values
+            near = values is None or values.device == self.given.device
+            return values if near or values is None else arrays.tensor(values).to(self.given.device)
         return arrays.like(arrays.host(values), self.given)
 
     @property
@@ -212,7 +213,7 @@ class Context:
         if self._ignore is not None and (annotated or metric.region):
             keep &= labels != self._ignore
         if metric.region:
-            keep &= xp.isin(labels, xp.asarray(metric.region))
+            keep &= xp.isin(labels, xp.asarray(metric.region, device=labels.device))
         if metric.region_mask:
             if self.region is None:
                 raise ValueError("the metric needs region files")
@@ -238,7 +239,8 @@ class Context:
             if rank > 1 and labels is not None:
                 from robspec.bounds import _ranks as ranks  # which needs torch
 
-                logits, seen = arrays.tensor(logits), arrays.tensor(labels)
+                # What they round was looked at on the CPU.
+                logits, seen = arrays.tensor(logits).cpu(), arrays.tensor(labels).cpu()
                 kept = seen != ignore
                 logits = ranks.reduced(logits, library(seen).where(kept, seen, LEFT_OUT), rank, LEFT_OUT, water=water)
                 labels, ignore = arrays.tensor(library(seen).where(kept, 0, LEFT_OUT)), LEFT_OUT

@@ -92,6 +92,12 @@ from robspec.syntax.source import read_source
     help="Run the model and find bounds in N processes of one thread each.",
 )
 @click.option("--ray", metavar="auto|ADDRESS", help="Run the model in actors of a Ray cluster, --workers N of them.")
+@click.option(
+    "--device",
+    default="cpu",
+    metavar="auto|cpu|cuda[:N]",
+    help="Run the model there, on a GPU taken as exact; written for GPUs and not yet run on one.  [cpu]",
+)
 @click.option("--pair-bound", is_flag=True, help="Report what water filling gains over the pair bound.")
 @click.option("--coarse", is_flag=True, help="Bound pixels by the logits before a last fixed up-sampling too.")
 @click.option(
@@ -157,6 +163,7 @@ def command(
     batch_size: int | None,
     workers: int | None,
     ray: str | None,
+    device: str,
     pair_bound: bool,
     coarse: bool,
     attack: int | None,
@@ -258,6 +265,7 @@ def command(
         ignore_claims=claims == "ignore",
         workers=workers,
         ray=ray,
+        device=device,
     )
     earlier = None
     if baseline is not None and not update_baseline and not baseline.exists():

@@ -106,6 +106,8 @@ class Runner(fx.Interpreter):
         swap = self._swapped if self._kinds[n] == "data" else self._placed
         args, keywords = self.fetch_args_kwargs_from_env(n)
         args, keywords = fx.node.map_aggregate((args, keywords), swap)
+        if self._device.type != "cpu" and keywords.get("device") is None and _makes(n.target):
+            keywords = {**keywords, "device": self._device}
         if self._chosen != self._own and operation(n).lstrip("_").startswith("upsample_nearest"):
             found = self._same_pixels(n, args, keywords)
             if found is not None:
@@ -142,6 +144,12 @@ class Runner(fx.Interpreter):
         if isinstance(value, Tensor) and value.dtype == self._own:
             return value.to(dtype=self._chosen)
         return value
+
+
+def _makes(target: Any) -> bool:
+    """Whether an operation takes by name the device of its result, which may be the CPU where none is named."""
+    arguments = target._schema.arguments if isinstance(target, torch._ops.OpOverload) else ()
+    return any(a.name == "device" and a.kwarg_only for a in arguments)
 
 
 @contextmanager

@@ -191,6 +191,8 @@ class LoadedModel:
         written = self._runner.writes()
         try:
             result = self._runner.images_to_logits(given)
+        except torch.OutOfMemoryError:
+            raise  # of a device: nothing is wrong with the program
         except Exception as error:
             raise ForwardFailed(
                 str(self.path), f"the program failed: {str(error)[:500]}", "run it on one image yourself"

@@ -85,6 +85,7 @@ def document(report: CheckReport) -> dict[str, Any]:
         "params": {name: str(value) for name, value in report.program.params},
         "backend": report.backend,
         "forward": report.forward,
+        "device": report.device,
         "arithmetic": report.arithmetic,
         "notes": list(report.notes),
         "remarks": [_note(n) for n in report.remarks],

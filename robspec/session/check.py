@@ -27,8 +27,9 @@ from robspec.models.choice import WHOLE, Choice
 from robspec.models.conduct import Conduct, peeled_notes
 from robspec.models.conduct_scores import DetectorConduct
 from robspec.notes import Note
+from robspec.session import device as devices
 from robspec.session import trained
-from robspec.session.covered import refuse, refuse_uncovered, unreal
+from robspec.session.covered import refuse, refuse_far, refuse_uncovered, unreal
 from robspec.session.errors import ModelIsAnother
 from robspec.session.opening import Session, first_images, open_session
 from robspec.session.progress import Progress, quiet, silent
@@ -91,6 +92,8 @@ class Options:
         workers: how many further processes run the model, or None for none; with `ray`, how many actors.
         ray: address of the Ray cluster whose actors run the model, or "auto"; None for none.
         coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
+        device: where the model runs: "cpu", "cuda" for the first CUDA device, or one for each worker, "cuda:N", or
+            "auto" for "cuda" where torch finds one and else "cpu". Has not been run on a GPU yet.
     """
 
     data: Path | None = None
@@ -123,8 +126,10 @@ class Options:
     workers: int | None = None
     ray: str | None = None
     coarse: bool = False
+    device: str = devices.CPU
 
     def __post_init__(self) -> None:
+        devices.refuse_misspelt(self.device)
         if self.arithmetic is not None and self.arithmetic not in KINDS:
             raise OptionValueError(
                 "--arithmetic", f"there is no arithmetic {self.arithmetic[:64]!r}", "write exact, real or deployed"
@@ -205,6 +210,11 @@ class Check:
                 "a certificate is derived anew from model and data, and privacy rests on how the model was trained",
                 "leave out --certificate, or put the privacy block into a specification of its own",
             )
+        if options.device.startswith("cuda"):
+            refuse_far(options)
+        self._place: devices.Place = devices.place(options.device) if after is None else after._place
+        if self._place.far:
+            refuse_far(options)
         refuse_uncovered(program, options)
         sampled = [p.smoothing is not None for p in program.properties]
         if any(sampled):
@@ -237,6 +247,7 @@ class Check:
             certified=options.certificate,
             like=None if after is None else after._session,
             coarse=options.coarse,
+            device=self._place.name,
         )
         simple = _simple(program, options)
         self._session: Session = reopened(opening, program, model, spec, **told) if simple else opening()
@@ -251,7 +262,7 @@ class Check:
         self._kept = ExitStack()
         self._crew: Crew | Cluster | None = None if after is None else after._crew
         if self._crew is None and (options.workers is not None or options.ray is not None):
-            self._crew = _crew(options, _setup(options, model, self._session))
+            self._crew = _crew(options, _setup(options, model, self._session, self._place))
             self._kept.callback(self._crew.close)
         self._written: Certificate | None = None
         self.known = 0
@@ -295,8 +306,12 @@ class Check:
             The report without its provenance; incomplete when interrupted by SIGINT or SIGTERM.
 
         Raises:
-            RobspecError: an image is wrong, or a bound does not hold (E0901).
+            RobspecError: an image is wrong, the memory of a device too small, or a bound does not hold (E0901).
         """
+        with devices.current(self._place.name), devices.enough(self._place.name):
+            return self._run(progress, told)
+
+    def _run(self, progress: Progress, told: Callable[[str], None]) -> CheckReport:
         program, session, options = self._program, self._session, self._options
         if options.coarse and coarse.to_compile(session.backend.name):
             told("compiling the kernels of --coarse, which are kept for the next run")
@@ -342,7 +357,8 @@ class Check:
                 look(context, names, answers)
 
         detector, store = program.model.detector, None
-        if options.store is not None and options.arch is None:  # of bare weights nobody knows the code
+        # Of bare weights nobody knows the code, and logits of a GPU are never taken for those of a CPU.
+        if options.store is not None and options.arch is None and not self._place.far:
             store = Store(options.store)
             self._kept.callback(store.close)
         # Of a detector two outputs would have to be kept.
@@ -436,7 +452,8 @@ class Check:
                 "data": session.data.digest(),
             },
             files={"spec": str(self._spec), "model": str(self._model)},
-            notes=(*report.notes, *session.notes),
+            device=self._place.name,
+            notes=(*report.notes, *filter(None, [self._place.told]), *session.notes),
             remarks=(*noted, *said, *peeled_notes(model), *session.data.remarks, *seen, *report.remarks),
             allow_unknown=self._options.allow_unknown,
             privacy=self._promised,
@@ -473,10 +490,13 @@ class Check:
         finds = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="robspec-attack-"))
         methods = tuple(dict.fromkeys(options.attack_methods))
         given = (options.attack, methods, options.attack_restarts, options.attack_all, options.attack_seconds)
-        parts = (self._program, session.model, session.backend, Effort(*given))
+        far = self._place.far
+        runs = devices.Near(session.model) if far else session.model
+        parts = (self._program, runs, session.backend, Effort(*given))
         known = None if store is None else Proposals(store, identity(session.model))
         # Gradients are taken in the model's own type, whatever verdicts are about: what they lead to is judged anew.
-        by = session.model.run_in(session.model.dtype)
+        narrow = session.model.run_in(session.model.dtype)
+        by = devices.Near(narrow) if far else narrow
         attacker = Attacker(*parts, Path(finds), options.witness_dir, known, by)
         self._kept.callback(attacker.close)
         plan = planned(report, attacker)
@@ -498,6 +518,7 @@ def _simple(program: Program, options: Options) -> bool:
     return (
         "torch" not in sys.modules
         and options.store is not None
+        and options.device == devices.CPU
         and not rest
         and all(option is None for option in asked)
         and model.detector is None
@@ -506,14 +527,15 @@ def _simple(program: Program, options: Options) -> bool:
     )
 
 
-def _setup(options: Options, model: Path, session: Session) -> Setup:
+def _setup(options: Options, model: Path, session: Session, place: devices.Place) -> Setup:
     """Say what is to be loaded by what runs the model beside this process."""
     from robspec.lipschitz.cache import key
     from robspec.semantics.norm import L2
     from robspec.session.crew import threads
     from robspec.session.worker import Setup
 
-    setup = Setup(model, session.model.sha256, session.wanted, threads())
+    wanted = {**session.wanted, "device": place.shared}
+    setup = Setup(model, session.model.sha256, wanted, threads())
     return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
 
 

@@ -19,10 +19,11 @@ import torch
 
 from robspec import extras
 from robspec.models.loading import load
+from robspec.session import device as devices
 from robspec.session.answer import Answer, read
 from robspec.session.crew import TRIES
 from robspec.session.worker import Answerer, Setup, Task
-from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
+from robspec.verify.errors import DeviceUnavailable, NoCluster, OptionValueError, WorkerLost
 
 
 class Holder:
@@ -35,6 +36,10 @@ class Holder:
 
     def __init__(self, setup: Setup, blob: bytes) -> None:
         torch.set_num_threads(setup.threads)
+        setup = devices.given(setup, 0)  # Ray shows it its own GPU and no other
+        self._lacks = devices.missing(0) if devices.is_far(setup) else ""
+        if self._lacks:
+            return
         with tempfile.TemporaryDirectory(prefix="robspec-actor-") as folder:
             path = setup.path
             if not path.is_file():
@@ -45,6 +50,10 @@ class Holder:
     def answer(self, task: Task) -> bytes:
         """Compute one batch; see `robspec.session.worker`."""
         return self._answerer.answer(task)
+
+    def lacks(self) -> str:
+        """Why the device that it was to use cannot be used, and on which machine; empty where it can."""
+        return f"{self._lacks}, on {socket.gethostname()}" if self._lacks else ""
 
     def process(self) -> int:
         """Process id."""
@@ -63,7 +72,9 @@ class Cluster:
     Raises:
         MissingExtra: E0870, Ray is not installed.
         NoCluster: E0607, no cluster answers at that address.
-        OptionValueError: E0601, it has not the CPUs for so many actors, which would be waited for without end.
+        OptionValueError: E0601, it has not the CPUs or GPUs for so many actors, which would be waited for without
+            end.
+        DeviceUnavailable: E0408, an actor cannot use its GPU.
     """
 
     def __init__(self, address: str, count: int | None, setup: Setup) -> None:
@@ -74,22 +85,43 @@ class Cluster:
         self._began = not ray.is_initialized()
         if self._began:
             _connect(ray, address)
-        cpus = int(ray.cluster_resources().get("CPU", 1.0))
-        most = cpus // setup.threads
+        far, has = devices.is_far(setup), ray.cluster_resources()
+        needs = {"CPU": setup.threads, **({"GPU": 1} if far else {})}
+        there = {kind: int(has.get(kind, float(kind == "CPU"))) for kind in needs}
+        scarce = min(needs, key=lambda kind: there[kind] // needs[kind])
+        most = there[scarce] // needs[scarce]
         self.count = most if count is None else count
         if not 0 < self.count <= most:
             if self._began:
                 ray.shutdown()
-            what = f"{count or 1} actors of {setup.threads} CPUs each are asked for, and the cluster has {cpus} CPUs"
-            raise OptionValueError("--workers", what, f"ask for {max(most, 1)} at most, or set OMP_NUM_THREADS=1")
+            asked = f"{count or 1} actors of {needs[scarce]} {scarce}s each are asked for"
+            other = "say --device cpu" if scarce == "GPU" else "set OMP_NUM_THREADS=1"
+            mend = f"ask for {max(most, 1)} at most, or {other}" if most or scarce == "CPU" else other
+            raise OptionValueError("--workers", f"{asked}, and the cluster has {there[scarce]} {scarce}s", mend)
         # Held here for as long as an actor may have to be started again.
         self._blob = ray.put(setup.path.read_bytes())
         # Ray restarts no actor by default, and gives a task of one up with it.
-        kind = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1, num_cpus=setup.threads)(Holder)
+        gpus = {"num_gpus": 1} if far else {}
+        kind = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1, num_cpus=setup.threads, **gpus)(Holder)
         found = replace(setup, path=setup.path.resolve())
         self._actors = [kind.remote(found, self._blob) for _ in range(self.count)]
         self._free = list(self._actors)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="robspec-actor")
+        if far:
+            self._refuse_without()
+
+    def _refuse_without(self) -> None:
+        """Stop where an actor cannot use its GPU; what else keeps one from starting is said by its first batch."""
+        try:
+            lacks = [text for text in self._ray.get([actor.lacks.remote() for actor in self._actors]) if text]
+        except self._ray.exceptions.RayError:
+            return
+        if lacks:
+            self.close()
+            what = f"{len(lacks)} of {self.count} actors cannot use the GPU that Ray gives them: {lacks[0]}"
+            raise DeviceUnavailable(
+                "--ray", what, "install a build of torch for its driver there, or say --device cpu"
+            )
 
     def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         """Have a batch computed; see `Crew.submit`."""

@@ -68,6 +68,39 @@ def refuse_rounding(program: Program, options: Options) -> None:
         raise OptionValueError("--coarse", what, "leave it out, or say --arithmetic real")
 
 
+def refuse_far(options: Options) -> None:
+    """Stop where something that is asked for rests on how the CPU computes.
+
+    Raises:
+        OptionValueError: E0601, naming the option.
+    """
+    asked = (
+        (
+            "--arithmetic",
+            options.arithmetic not in (None, "exact"),
+            "nothing is proved of how kernels on a GPU round",
+        ),
+        (
+            "--certificate",
+            options.certificate,
+            "`robspec recheck` runs the network on the CPU, whose logits are not those of a GPU",
+        ),
+        (
+            "--coarse",
+            options.coarse,
+            "what cells allow for was looked at on the CPU, where pixels are made of logits",
+        ),
+        (
+            "--ray",
+            options.ray is not None and ":" in options.device,
+            f"Ray says which GPU an actor has, and --device {options.device} names one",
+        ),
+    )
+    for name, given, why in asked:
+        if given:
+            raise OptionValueError(name, why, f"say --device {'cuda' if name == '--ray' else 'cpu'}, or leave it out")
+
+
 def refuse(options: Options, why: str, mend: str) -> None:
     """Stop where an option that was given has no meaning.
 

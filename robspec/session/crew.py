@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from robspec.session import device as devices
 from robspec.session.answer import Answer, read
 from robspec.session.worker import Setup, Task
 from robspec.verify.errors import WorkerLost
@@ -44,6 +45,7 @@ class Crew:
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._closed = False
+        self._numbered = 0
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="robspec-worker")
 
     def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
@@ -100,7 +102,9 @@ class Crew:
         with self._lock:
             if self._closed:
                 raise WorkerLost("workers", "they have been ended", "run the check again")
-            worker = _Worker(self._setup)
+            if not hasattr(self._own, "number"):
+                self._own.number, self._numbered = self._numbered, self._numbered + 1
+            worker = _Worker(devices.given(self._setup, self._own.number))
             self._workers.add(worker)
         self._own.worker = worker
         return worker

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from robspec.models.loading import LoadedModel
 
 
+_UNREAL = "the network runs on a GPU, of whose rounding nothing is proved"
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """Everything a check needs, opened and matched.
@@ -95,6 +98,7 @@ def open_session(
     choice: Choice = WHOLE,
     like: Session | None = None,
     coarse: bool = False,
+    device: str = "cpu",
 ) -> Session:
     """Open model, data and backend, cheapest checks first.
 
@@ -117,6 +121,7 @@ def open_session(
         choice: which part of the model file is meant.
         like: a session of the same model and options on other images, whose model is used again.
         coarse: whether bounds look at the logits before a fixed up-sampling that ends the network.
+        device: where the model runs, "cpu" or "cuda:N"; what it rounds elsewhere than on the CPU is taken as nothing.
 
     Returns:
         The session.
@@ -130,7 +135,11 @@ def open_session(
     from robspec.models.loading import load
     from robspec.verify.constant import before_tail, establish, rounded, with_coarse
 
-    chosen = choose(backend)
+    far = device != "cpu"
+    if far and arithmetic not in (None, "exact"):
+        raise ValueError("of what a GPU rounds nothing is proved")
+    unreal = _UNREAL if far else unreal
+    chosen = choose(backend, "cuda" if far else "cpu")
     began = time.perf_counter()
     wanted: dict[str, Any] = {
         "arch": arch,
@@ -140,6 +149,7 @@ def open_session(
         "normalize": program.model.normalize,
         "scores": program.model.task.scores,
         "forward_dtype": torch.float64 if forward == "float64" else None,
+        "device": device,
         "choice": choice,
         "detector": program.model.detector,
         "boxes": bool(program.model.boxes_name),

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robspec.arrays import host
 from robspec.data.dataset import Arrays, Batch
 from robspec.data.objects import Objects
 from robspec.data.unread import Seen, read
@@ -25,6 +26,7 @@ from robspec.lipschitz.tail import find
 from robspec.models.loading import LoadedModel, load
 from robspec.semantics.norm import L2
 from robspec.semantics.smoothing import Smoothing
+from robspec.session import device as devices
 from robspec.session import job as jobs
 from robspec.session.answer import Answer
 from robspec.smoothing.sampling import sample
@@ -173,8 +175,8 @@ class Answerer:
             told = None
         samples = [sample(self._model, image, s, task.chunk) for s in task.smoothings for image in batch.images]
         return Answer(
-            None if told is None else told.numpy(),
-            boxes.numpy() if task.logits and boxes is not None else None,
+            None if told is None else host(told),
+            host(boxes) if task.logits and boxes is not None else None,
             found,
             tuple(samples),
             read_,
@@ -186,7 +188,8 @@ class Answerer:
             self._jobs[task.job] = job, Finder(job.program, job.constants, pair_bound=job.pair_bound)
         job, finder = self._jobs[task.job]
         model = _Known(boxes)
-        context = seen.context(job.program, choose(job.backend), model, logits, batch, self._tail)
+        backend = choose(job.backend, logits.device.type)
+        context = seen.context(job.program, backend, model, logits, batch, self._tail)
         refuse_non_finite(context, batch.names)
         found = finder.find(context, batch.names, predicted=task.predicted)
         watched = (logits.shape[1] == 1 or job.program.model.detector is not None) and logits.numel()
@@ -224,8 +227,9 @@ def main(descriptor: int) -> None:
             answerer = Answerer(model, setup)
         except ValueError as error:
             sys.exit(str(error))
-        while True:
-            connection.send_bytes(answerer.answer(connection.recv()))
+        with devices.current(str(model.device)):
+            while True:
+                connection.send_bytes(answerer.answer(connection.recv()))
     except (EOFError, OSError):
         return  # whoever asked has ended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robspec.arrays import Array
 from robspec.kernels.knapsack import Backend, backends
 from robspec.kernels.knapsack.tiered import TIERED
 from robspec.verify.errors import BackendUnavailableError
@@ -37,3 +38,11 @@ def choose(name: str, device: str = "cpu") -> Backend:
     if reason is not None:
         raise BackendUnavailableError("--backend", f"{name} cannot run here: {reason}", "choose another backend")
     return found[name]
+
+
+def within_reach(backend: Backend, logits: Array) -> Array:
+    """Give logits where a backend reads them: Triton wherever they are, any other on the CPU."""
+    if backend.name == "triton" or not hasattr(logits, "cpu"):
+        return logits
+    found: Array = logits.cpu()
+    return found

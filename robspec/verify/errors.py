@@ -92,6 +92,23 @@ class RepeatedImages(RobspecError):
     title = "an image counted twice in a claim with confidence"
 
 
+class DeviceUnavailable(RobspecError):
+    """The device that `--device` asks for cannot be used, or its memory is too small.
+
+    `--device cuda` runs the network on the first CUDA device that torch finds, `--device cuda:N` on another, counted
+    from 0. Nothing else takes its place: a build of torch for CPUs, a missing driver and a number that is too large
+    each stop the check before anything is computed. `--device auto` takes the CPU where no CUDA device is found. With
+    `--ray` each actor needs a GPU of its own, and a torch that can use it.
+
+    Example: `robspec check model.pt2 spec.rspec --device cuda` with a torch whose version ends in `+cpu`.
+    Mend: say `--device cpu`, or install a build of torch for your driver; of too little memory, ask for a smaller
+    `--batch-size`.
+    """
+
+    code = "E0408"
+    title = "device unavailable"
+
+
 class CommandLineError(RobspecError):
     """A command is called in a way it does not understand: an unknown option, a missing or a superfluous argument.
 

@@ -361,6 +361,7 @@ class CheckReport:
         evaluated: how many were evaluated; fewer when interrupted.
         backend: the kernel backend that computed the bounds.
         forward: the dtype the model ran in.
+        device: where it ran, "cpu" or "cuda:N".
         arithmetic: what verdicts are about, "exact" logits as computed, "real" or "deployed" ones.
         hashes: SHA-256 of the specification, the model file and the data.
         versions: of robspec and what it stands on.
@@ -401,6 +402,7 @@ class CheckReport:
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
     arithmetic: str = "exact"
+    device: str = "cpu"
     pictures: tuple[Pictures, ...] = ()
     privacy: PrivacyResult | None = None
 

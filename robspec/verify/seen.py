@@ -15,6 +15,7 @@ from robspec.data.objects import Objects as Annotated
 from robspec.ir.types import Detector, Program
 from robspec.kernels.detection import Objects
 from robspec.kernels.knapsack import Backend
+from robspec.verify.backend import within_reach
 from robspec.verify.errors import NonFiniteLogitsError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def context(
     if detector is not None:
         places = None if boxes is None else boxes.logits(batch.images)
         scenes = (detector, _scenes(program, detector, logits, places, batch))
+    logits = within_reach(backend, logits)
     given = logits if tail is None else Coarse(logits, tail.grid, lambda few: tail.enlarge(arrays.tensor(few)))
     beside = getattr(batch, "arrays", batch)
     rest = (beside.labels, program.data.ignore, beside.region, beside.weights)

@@ -9,14 +9,16 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ray", reason="Ray is an extra of its own, `cluster`")
 
+from robspec.models.loading import load
 from robspec.session.answer import Answer
 from robspec.session.cluster import Cluster
 from robspec.session.crew import threads
 from robspec.session.worker import Setup, Task
-from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
+from robspec.verify.errors import DeviceUnavailable, NoCluster, OptionValueError, WorkerLost
 from tests.cli.conftest import PROVED, Project, Run
 from tests.cli.test_store import checked
 from tests.cli.test_workers import EVERYTHING
@@ -31,7 +33,7 @@ def cluster() -> Iterator[None]:
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.getcwd())
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 
@@ -76,6 +78,60 @@ def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPa
 def test_more_actors_than_there_are_processors(project: Project) -> None:
     with pytest.raises(OptionValueError, match="2 at most"):
         Cluster("auto", 3, Setup(project.model, "", {}, 1))
+
+
+@pytest.fixture
+def far(project: Project) -> Setup:
+    """A model to be loaded on GPUs; the cluster is told that there are two, and there is none."""
+    return Setup(project.model, load(project.model).sha256, {"device": "cuda"}, threads())
+
+
+def test_each_actor_has_a_gpu_of_its_own(far: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    class Seeing:
+        """Holds nothing, and tells what Ray shows it; as it is local, actors are sent it whole."""
+
+        def __init__(self, setup: Setup, blob: bytes) -> None:
+            pass
+
+        def lacks(self) -> str:
+            return ""
+
+        def shown(self) -> str | None:
+            return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    monkeypatch.setattr("robspec.session.cluster.Holder", Seeing)
+    crew = Cluster("auto", None, far)
+    assert crew.count == 2
+    assert sorted(ray.get([actor.shown.remote() for actor in crew._actors])) == ["0", "1"]
+    crew.close()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_actors_without_the_gpu_that_they_are_given_are_one_error(far: Setup, project: Project, robspec: Run) -> None:
+    with pytest.raises(DeviceUnavailable, match="2 of 2 actors cannot use the GPU") as refusal:
+        Cluster("auto", None, far)
+    assert "built without CUDA, on " in refusal.value.what
+    # The first process needs one as well, and says so first.
+    found = robspec("check", project.model, project.spec, "--ray", "auto", "--device", "cuda")
+    assert (found.status, "error[E0408]" in found.err, "actors" in found.err) == (2, True, False)
+
+
+def test_more_actors_than_there_are_gpus(far: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    with pytest.raises(OptionValueError, match=r"3 actors of 1 GPUs each .* has 2 GPUs") as refusal:
+        Cluster("auto", 3, far)
+    assert refusal.value.mend == "ask for 2 at most, or say --device cpu"
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with pytest.raises(OptionValueError, match="has 0 GPUs") as refusal:
+        Cluster("auto", None, far)
+    assert refusal.value.mend == "say --device cpu"
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0, "GPU": 2.0})
+    with pytest.raises(OptionValueError, match="has 1 CPUs"):
+        Cluster("auto", 2, far)
 
 
 def test_an_actor_that_cannot_load_the_model_is_named(project: Project) -> None:
