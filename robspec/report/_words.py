@@ -80,6 +80,8 @@ def overall_line(report: CheckReport) -> str:
     if report.accepted:
         count = len(report.accepted)
         parts.append(f"{count} requirement{'' if count == 1 else 's'} no worse than in the baseline")
+    if report.weaker:
+        parts.append("what is proved says less than the baseline")
     if status == _INTERRUPTED:
         parts.append("interrupted")
     if report.allow_unknown and report.exit_status() != status:

@@ -47,9 +47,11 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     before, names = _known(earlier), set()
     accepted: set[tuple[str, int]] = set()
     regressions: list[str] = []
+    less = False
     moved: list[str] = []
     was_about = str(earlier.get("arithmetic", "exact"))
     if was_about in KINDS and KINDS.index(report.arithmetic) < KINDS.index(was_about):
+        less = True
         regressions.append(f"worse: arithmetic: {was_about} before, now {_ABOUT[report.arithmetic]}")
     for key, place, verdict, said, value, qualifier in _now(report):
         names.add(key)
@@ -63,6 +65,7 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
         # What rests on an assumption, or holds with a probability, is less than what is proved.
         weaker = verdict is Verdict.PROVED and bool(qualifier) and not qualified and was == verdict.value
         if rank < _RANK[was] or weaker:
+            less = less or weaker
             regressions.append(f"worse: {where}: {was} before, now {said}")
             continue
         if verdict is not Verdict.PROVED:
@@ -72,7 +75,7 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
         elif value != was_value:
             moved.append(f"moved: {where}: certified {_shown(was_value)} before, now {said}")
     moved += [f"gone: {key[0]}, {key[2]}: {was} before" for key, (was, _, _) in before.items() if key not in names]
-    return Compared(replace(report, accepted=frozenset(accepted)), tuple(regressions), tuple(moved))
+    return Compared(replace(report, accepted=frozenset(accepted), weaker=less), tuple(regressions), tuple(moved))
 
 
 _Key = tuple[str, str, str]

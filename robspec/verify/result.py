@@ -377,6 +377,7 @@ class CheckReport:
         accepted: requirements that are not proved and were so before: the property's name, and where its requirement
             stands among `PropertyResult.requirements`; a claim has the name "" and its place among the claims,
             privacy the same and the place behind them.
+        weaker: whether something that is proved says less than it did before: of a baseline, that is worse.
         pictures: of the worst images, where they were asked for.
         privacy: what became of the privacy that is asked of the training, or None where none is.
     """
@@ -401,6 +402,7 @@ class CheckReport:
     cross_check: CrossChecked | None = None
     allow_unknown: bool = False
     accepted: frozenset[tuple[str, int]] = frozenset()
+    weaker: bool = False
     arithmetic: str = "exact"
     device: str = "cpu"
     pictures: tuple[Pictures, ...] = ()
@@ -440,7 +442,7 @@ class CheckReport:
 
         Returns:
             4 when a cross-check disagrees, 130 when interrupted, 1 when anything is refuted, 3 when anything is
-            unknown or only some images were looked at, else 0; what is accepted does not count.
+            unknown, weaker than before, or only some images were looked at, else 0; what is accepted does not count.
         """
         if self.cross_check is not None and self.cross_check.disagreements:
             return 4
@@ -456,6 +458,6 @@ class CheckReport:
                 verdicts.add(Verdict.UNKNOWN)
         if Verdict.REFUTED in verdicts:
             return 1
-        if Verdict.UNKNOWN in verdicts and not allow_unknown:
+        if (Verdict.UNKNOWN in verdicts or self.weaker) and not allow_unknown:
             return 3
         return 0
