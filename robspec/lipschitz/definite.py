@@ -17,7 +17,8 @@ from robspec.lipschitz.threads import AVAILABLE, threads_for
 STEP = 2.0**-21
 """Relative distance (4.8e-7) between an estimated largest eigenvalue and the value that is then proved."""
 
-_FLOOR = 1e-280
+FLOOR = 1e-280
+"""Where candidates begin."""
 _WORTH_SHARING = 96
 _WORTH_GUESSING = 512
 _GUESSES = 48
@@ -61,7 +62,7 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
 
     Source: MATH.md section 5.
     """
-    candidate = _FLOOR
+    candidate = FLOOR
     slack = 0.0
     for batch in matrices():
         size = int(batch.shape[-1])
@@ -77,6 +78,74 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
         slack = max(slack, cholesky_slack(size, directed.mul(float(size), candidate, 1.0 + 1e-9)))
     rounding = directed.mul(4 * directed.UNIT, candidate)
     return directed.add(candidate, slack, rounding, error)
+
+
+def raised(batch: torch.Tensor, candidate: float) -> float:
+    """Raise a candidate until every matrix of a batch passes; see `largest_eigenvalue`.
+
+    Args:
+        batch: float64 or complex128, shape (batch, n, n).
+        candidate: where to begin.
+
+    Returns:
+        At least the candidate; infinity where a matrix is not finite.
+    """
+    if not len(batch):
+        return candidate
+    norms = _frobenius(batch)
+    if not bool(torch.isfinite(norms).all()):
+        return math.inf
+    if int(batch.shape[-1]) == 1:
+        return max(candidate, float((batch.real if batch.is_complex() else batch).max()))
+    with threads_for(0):
+        return _raise_to_pass(batch, norms, candidate)
+
+
+def proved(candidate: float, size: int, error: float) -> float:
+    """Say what a candidate that matrices have passed is a bound for.
+
+    Args:
+        candidate: as `raised` gives it.
+        size: n, the order of the matrices.
+        error: bound in l_2 on the error of every stored matrix, rounded up.
+
+    Returns:
+        An upper bound on their eigenvalues, the errors included.
+    """
+    slack = 0.0 if size == 1 else cholesky_slack(size, directed.mul(float(size), candidate, 1.0 + 1e-9))
+    return directed.add(candidate, slack, directed.mul(4 * directed.UNIT, candidate), error)
+
+
+def at_most(batch: torch.Tensor, limits: torch.Tensor, error: float) -> torch.Tensor:
+    """Tell which matrices surely have no eigenvalue above a limit of their own, the errors included.
+
+    Args:
+        batch: float64 or complex128, shape (batch, n, n).
+        limits: shape (batch,); below 0 for matrices that are not asked about.
+        error: bound in l_2 on the error of every stored matrix, rounded up.
+
+    Returns:
+        bool, shape (batch,): False where it is not known.
+    """
+    size = int(batch.shape[-1])
+    part = 4 * directed.UNIT + (0.0 if size == 1 else cholesky_slack(size, size * (1.0 + 1e-9)))
+    # What a factorisation at these proves is below the limits: twice what it may be off is taken off.
+    tried = limits * (1 - 2 * part) - error * (1 + 1e-9)
+    norms = _frobenius(batch)
+    if size == 1:
+        return (batch.real if batch.is_complex() else batch).reshape(-1) <= tried
+    passed = norms * (1.0 + 1e-7) <= tried
+    asked = torch.nonzero((tried > 0) & ~passed & torch.isfinite(norms)).flatten()
+    if len(asked):
+        passed[asked] = _factorise(_less(tried[asked], batch if len(asked) == len(batch) else batch[asked])) == 0
+    return passed
+
+
+def _less(limits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+    """Form limit * I - G for every matrix of a batch."""
+    found = batch.neg()
+    found.diagonal(dim1=-2, dim2=-1).add_(limits.reshape(-1, 1))
+    return found
 
 
 def smallest_eigenvalue(matrices: Chunks, above: float, error: float) -> float:
@@ -111,15 +180,14 @@ def _frobenius(batch: torch.Tensor) -> torch.Tensor:
 def _raise_to_pass(batch: torch.Tensor, norms: torch.Tensor, candidate: float) -> float:
     """Raise the candidate until candidate * I - G is proved positive for every matrix of the batch."""
     size = int(batch.shape[-1])
-    if candidate == _FLOOR:
+    if candidate == FLOOR:
         candidate = max(candidate, _guess(batch[norms.argmax().reshape(1)]) * (1.0 + STEP))
     open_cases = norms * (1.0 + 1e-7) > candidate
     pending = batch if bool(open_cases.all()) else batch[open_cases]
-    eye = torch.eye(size, dtype=batch.dtype)
     sample = 8 if size <= 128 else 2
     estimate = _guess
     while len(pending):
-        info = _factorise(candidate * eye - pending)
+        info = _factorise(_less(torch.tensor([candidate], dtype=torch.float64), pending))
         failed = info != 0
         pending = pending[failed]
         if len(pending):

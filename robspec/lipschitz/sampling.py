@@ -10,12 +10,18 @@ import torch
 
 from robspec.lipschitz import directed
 
-_PER_DEGREE = 8
+PER_DEGREE = 8
+"""Samples of a dimension for each degree."""
 _STRETCH = Fraction(10824, 10000)
-"""Above 1 / cos(pi / 8) = 1.082392..., the growth between samples at _PER_DEGREE times the degree."""
+"""Above 1 / cos(pi / 8) = 1.082392..., the growth between samples at PER_DEGREE times the degree."""
 
 _WORTHWHILE = 4
 _EXCESS = Fraction(1, 1 << 20)
+
+
+def degrees(keys: Sequence[tuple[int, ...]], dims: int) -> list[int]:
+    """Say of which degree the Gram matrix is in each dimension: as far as the kernel reaches."""
+    return [max(key[dim] for key in keys) - min(key[dim] for key in keys) for dim in range(dims)]
 
 
 def coarse_grid(keys: Sequence[tuple[int, ...]], sides: Sequence[int]) -> tuple[int, ...] | None:
@@ -29,8 +35,8 @@ def coarse_grid(keys: Sequence[tuple[int, ...]], sides: Sequence[int]) -> tuple[
         Per dimension 8 times the degree of the Gram matrix, or N where that is no more; None where this saves
         less than three quarters of the frequencies.
     """
-    reach = [max(key[dim] for key in keys) - min(key[dim] for key in keys) for dim in range(len(sides))]
-    coarse = tuple(min(side, max(1, _PER_DEGREE * r)) for side, r in zip(sides, reach, strict=True))
+    reach = degrees(keys, len(sides))
+    coarse = tuple(min(side, max(1, PER_DEGREE * r)) for side, r in zip(sides, reach, strict=True))
     return coarse if _WORTHWHILE * math.prod(coarse) <= math.prod(sides) else None
 
 

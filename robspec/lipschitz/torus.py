@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from robspec.lipschitz import directed
-from robspec.lipschitz.definite import Chunks, largest_eigenvalue, smallest_eigenvalue
+from robspec.lipschitz.definite import largest_eigenvalue, smallest_eigenvalue
 from robspec.lipschitz.frequencies import PHASE_ERROR, angles, half_grid
-from robspec.lipschitz.sampling import between_samples, coarse_grid, worth_sampling
+from robspec.lipschitz.pruning import Matrices, largest_on_torus, worth_pruning
+from robspec.lipschitz.sampling import PER_DEGREE, between_samples, coarse_grid, degrees, worth_sampling
 from robspec.lipschitz.stencil import Stencil
 from robspec.lipschitz.threads import threads_for
 
 _CHUNK_ENTRIES = 1 << 22
+_FEW = 8
+"""Frequencies that are asked for where most are left out, for each of the coarse grid."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,13 @@ def _largest_squared(taps: dict[tuple[int, ...], torch.Tensor], sides: tuple[int
         return 0.0
     squared = directed.mul(total, total)
     found = _sampled(keys, stack, sides, squared)
-    return largest_eigenvalue(*_family(keys, stack, sides, squared)) if found is None else found
+    if found is None:
+        found = _pruned(keys, stack, sides, squared)
+    if found is None:
+        grid = half_grid(sides)
+        grams, error = _family(keys, stack, sides, squared, len(grid))
+        found = largest_eigenvalue(lambda: grams(grid), error)
+    return found
 
 
 def _sampled(
@@ -152,15 +161,25 @@ def _sampled(
     coarse = coarse_grid(keys, sides)
     if coarse is None or not worth_sampling(stack.sum(0)):
         return None
-    grams, error = _family(keys, stack, coarse, squared)
-    upper = largest_eigenvalue(grams, error)
+    grid = half_grid(coarse)
+    grams, error = _family(keys, stack, coarse, squared, len(grid))
+    upper = largest_eigenvalue(lambda: grams(grid), error)
     refined = sum(few < side for few, side in zip(coarse, sides, strict=True))
-    return between_samples(upper, smallest_eigenvalue(grams, upper, error), refined)
+    return between_samples(upper, smallest_eigenvalue(lambda: grams(grid), upper, error), refined)
+
+
+def _pruned(keys: list[tuple[int, ...]], stack: torch.Tensor, sides: tuple[int, ...], squared: float) -> float | None:
+    """Bound the largest squared singular value without most frequencies; None where they are few."""
+    reach = degrees(keys, len(sides))
+    if not worth_pruning(reach, sides):
+        return None
+    grams, error = _family(keys, stack, sides, squared, _FEW * math.prod(PER_DEGREE * max(m, 1) for m in reach))
+    return largest_on_torus(grams, reach, sides, int(stack.shape[1]), squared, error)
 
 
 def _family(
-    keys: list[tuple[int, ...]], stack: torch.Tensor, sides: tuple[int, ...], squared: float
-) -> tuple[Chunks, float]:
+    keys: list[tuple[int, ...]], stack: torch.Tensor, sides: tuple[int, ...], squared: float, asked: int
+) -> tuple[Matrices, float]:
     """Choose how to form the Gram matrices of a grid, and bound the l_2 error of each.
 
     Args:
@@ -168,22 +187,23 @@ def _family(
         stack: the kernels A_q, shape (taps, groups, rows, columns), rows <= columns.
         sides: of the grid of frequencies.
         squared: at least the square of sum_q ||A_q||_F.
+        asked: about how many frequencies will be asked for.
 
     Returns:
-        An iterator over batches of Gram matrices, to be called as often as needed, and the bound.
+        A function of frequencies that gives batches of their Gram matrices, to be called as often as needed, and the
+        bound.
     """
     count, _, size, length = (int(n) for n in stack.shape)
-    frequencies = half_grid(sides)
     pairs = (count * count + 1) // 2 * length
-    direct = len(frequencies) * length * (4 + 2 * count / size)
-    if pairs + 2 * len(frequencies) * min(count * count, math.prod(sides)) <= direct:
+    direct = asked * length * (4 + 2 * count / size)
+    if pairs + 2 * asked * min(count * count, math.prod(sides)) <= direct:
         differences = _correlate(keys, stack, sides)
         terms = 4 * (count * length + 2 * len(differences) + 8)
         error = directed.mul(squared, directed.add(directed.gamma(terms), 4 * PHASE_ERROR))
-        return lambda: _spectra(differences, frequencies, sides), error
+        return lambda frequencies: _spectra(differences, frequencies, sides), error
     terms = 8 * (length + 2 * count + 8)
     error = directed.mul(squared, directed.add(directed.gamma(terms), 8 * PHASE_ERROR))
-    return lambda: _grams(keys, stack, frequencies, sides), error
+    return lambda frequencies: _grams(keys, stack, frequencies, sides), error
 
 
 def _correlate(
