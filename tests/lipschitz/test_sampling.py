@@ -171,7 +171,7 @@ def test_each_refined_dimension_counts() -> None:
 def test_growth_is_above_the_cosine() -> None:
     """cos(pi/8)^2 = (2 + sqrt 2) / 4, so the growth must exceed its root's inverse; 8 samples per degree."""
     stretch = sampling._STRETCH
-    assert sampling._PER_DEGREE == 8
+    assert sampling.PER_DEGREE == 8
     # stretch^2 (2 + sqrt 2) / 4 > 1, in integers: sqrt 2 > 1.41421356
     assert stretch**2 * (2 + 141421356 / Fraction(10**8)) / 4 > 1
 
