@@ -359,11 +359,8 @@ class Check:
             job = Job(program, session.established.constants, options.backend, options.pair_bound).text()
             from robspec.data import unread
 
-            # Actors may be on machines where the files do not lie.
-            reading = options.ray is None and unread.portable(session.data)
-            ahead = Ahead(
-                program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near, reading=reading
-            )
+            parts = (program, session.runs, session.data, crew, kept)
+            ahead = Ahead(*parts, apart=apart, job=job, near=near, reading=unread.portable(session.data))
         by_itself = None
         if kept is not None and store is not None:  # not the same one, whose hits are counted
             by_itself = Remembering(session.runs, store, known, plain=plain).logits
@@ -514,7 +511,9 @@ def _setup(options: Options, model: Path, session: Session) -> Setup:
     from robspec.session.worker import Setup
 
     setup = Setup(model, session.model.sha256, session.wanted, threads())
-    return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
+    # Each batch says whether it is looked up; on other machines is no store of this one.
+    store = options.store.resolve() if options.store is not None and options.ray is None else None
+    return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse, store=store)
 
 
 def _crew(options: Options, setup: Setup) -> Crew | Cluster:

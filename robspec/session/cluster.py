@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import features
 
 from robspec import extras
 from robspec.models.loading import load
@@ -23,6 +24,13 @@ from robspec.session.answer import Answer, read
 from robspec.session.crew import TRIES
 from robspec.session.worker import Answerer, Setup, Task
 from robspec.verify.errors import NoCluster, OptionValueError, WorkerLost
+from robspec.verify.run import versions
+
+
+def installed() -> dict[str, str]:
+    """List the versions, on this machine, of what decodes images and of what is computed with them."""
+    decoders = {name: features.version(name) or "none" for name in ("pil", "jpg", "libjpeg_turbo", "libtiff", "webp")}
+    return versions() | decoders
 
 
 class Holder:
@@ -31,9 +39,18 @@ class Holder:
     Args:
         setup: what is loaded.
         blob: the bytes of the model file, for a machine where it does not lie.
+        wanted: what `installed` found where the check was begun: other versions may make other pixels of a file.
+
+    Raises:
+        ValueError: this machine has others.
     """
 
-    def __init__(self, setup: Setup, blob: bytes) -> None:
+    def __init__(self, setup: Setup, blob: bytes, wanted: dict[str, str]) -> None:
+        here = installed()
+        others = [name for name in sorted(here.keys() | wanted.keys()) if here.get(name) != wanted.get(name)]
+        if others:
+            found = ", ".join(f"{n} {here.get(n, 'none')} for {wanted.get(n, 'none')}" for n in others)
+            raise ValueError(f"the machine of an actor has other versions than this one: {found}")
         torch.set_num_threads(setup.threads)
         with tempfile.TemporaryDirectory(prefix="robspec-actor-") as folder:
             path = setup.path
@@ -54,6 +71,9 @@ class Holder:
 class Cluster:
     """Actors that hold the model; each has a thread here that hands it one batch after the other.
 
+    They may be on other machines. So they are sent what files hold, and open none: what lies there under the same
+    path may be another file.
+
     Args:
         address: of a running cluster, or `auto`: the one that RAY_ADDRESS names or this machine belongs to, else one
             that is started on this machine and ends with the check.
@@ -65,6 +85,9 @@ class Cluster:
         NoCluster: E0607, no cluster answers at that address.
         OptionValueError: E0601, it has not the CPUs for so many actors, which would be waited for without end.
     """
+
+    beside = False
+    """On other machines too, see `robspec.session.ahead.Workers`."""
 
     def __init__(self, address: str, count: int | None, setup: Setup) -> None:
         extras.require("cluster", "--ray")
@@ -87,7 +110,7 @@ class Cluster:
         # Ray restarts no actor by default, and gives a task of one up with it.
         kind = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1, num_cpus=setup.threads)(Holder)
         found = replace(setup, path=setup.path.resolve())
-        self._actors = [kind.remote(found, self._blob) for _ in range(self.count)]
+        self._actors = [kind.remote(found, self._blob, installed()) for _ in range(self.count)]
         self._free = list(self._actors)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="robspec-actor")
 
@@ -113,10 +136,12 @@ class Cluster:
         try:
             blob: bytes = self._ray.get(actor.answer.remote(task))
         except self._ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines() or [repr(error)]
+            # Of an actor that could not begin, its own error stands last.
+            reason = lines[-1 if "creation task" in lines[0] else 0]
             raise WorkerLost(
                 names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
-                f"the actor that had these images ended, {TRIES} times: {reason[0][:200] if reason else error!r}",
+                f"the actor that had these images ended, {TRIES} times: {reason[:200]}",
                 "look into Ray's log for why, ask for fewer --workers, or check without --ray",
             ) from error
         finally:
