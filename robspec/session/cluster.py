@@ -137,13 +137,12 @@ class Cluster:
             blob: bytes = self._ray.get(actor.answer.remote(task))
         except self._ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [repr(error)]
-            # Of an actor that could not begin, its own error stands last.
-            reason = lines[-1 if "creation task" in lines[0] else 0]
-            raise WorkerLost(
-                names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
-                f"the actor that had these images ended, {TRIES} times: {reason[:200]}",
-                "look into Ray's log for why, ask for fewer --workers, or check without --ray",
-            ) from error
+            what = f"the actor that had these images ended, {TRIES} times: {lines[0][:200]}"
+            mend = "look into Ray's log for why, ask for fewer --workers, or check without --ray"
+            if "creation task" in lines[0]:  # its own error stands last
+                what = f"the actor that had these images could not begin: {lines[-1][:400]}"
+                mend = "have on its machine what this one has, or check without --ray"
+            raise WorkerLost(names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", what, mend) from error
         finally:
             self._free.append(actor)
         return read(blob, task.tie(self._about)) if blob else None
@@ -162,7 +161,7 @@ def _connect(ray: Any, address: str) -> None:
             ray.init(address=named, **quiet)
             return
         try:
-            ray.init(address="auto", **quiet)
+            ray.init(address=_nearby(), **quiet)
         except ConnectionError:
             # Ray guards a cluster by a token, which it would otherwise write into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -179,6 +178,22 @@ def _connect(ray: Any, address: str) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _nearby() -> str:
+    """The address of a cluster of this machine that answers.
+
+    Raises:
+        ConnectionError: there is none. Ray would ask one that has just ended, but for a process of it, for minutes.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    address: str = canonicalize_bootstrap_address("auto")
+    try:
+        _refuse_deaf(address)
+    except TimeoutError as error:
+        raise ConnectionError(str(error)) from error
+    return address
 
 
 def _refuse_deaf(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPa
     with pytest.raises(NoCluster):
         Cluster("auto", 1, Setup(project.model, "", {}, threads()))
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_cluster_that_has_ended_is_not_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    asked: list[str] = []
+
+    def init(address: str, **_: object) -> None:
+        asked.append(address)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    # A process of it is still there.
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: frozenset({"127.0.0.1:9"}))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    began = time.monotonic()
+    with pytest.raises(NoCluster):
+        Cluster("auto", 1, Setup(project.model, "", {}, threads()))
+    assert asked == ["local"]
+    assert time.monotonic() - began < 30
 
 
 def test_more_actors_than_there_are_processors(project: Project) -> None:
