@@ -4,12 +4,13 @@
     python -m benchmarks.runs edit FOLDER [--images 60]
     python -m benchmarks.runs ray FOLDER [--images 240]
     python -m benchmarks.runs workers [--earlier ../earlier] [--images 200] [--metric mean_iou]
-    python -m benchmarks.runs reading [--earlier ../earlier] [--images 40]
+    python -m benchmarks.runs reading [--earlier ../earlier] [--images 40] [--ray | --kept]
 
 FOLDER holds `images`, `masks` and an archive for 256 x 256 pixels of two classes; it is read, linked to again and
 again under other names, and nothing of it is kept. `workers` asks about noise and a network drawn for it, of 19
-classes; `reading` about drawn scenes of 2048 x 1024, with as small a network. Every run has one thread for each
-process, and must come to the same answers before a figure counts.
+classes; `reading` about drawn scenes of 2048 x 1024, with as small a network: `--ray` with actors for workers,
+`--kept` with a store, of two classes, as it keeps no more of this size, and then again. Every run has one thread for
+each process, and must come to the same answers before a figure counts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -247,15 +249,15 @@ def reading(given: argparse.Namespace, folder: Path) -> Table:
     counts, columns = (_FEW, given.images[0]), ("wall", "CPU of all", "CPU of the first process")
     title = f"ms an image of {sizing.WIDTH} x {sizing.HEIGHT}, {counts[1]} beside {_FEW}, medians of {given.rounds}"
     table = Table("", *columns, title=title)
-    archive = folder / "large.pt2"
+    archive, classes = folder / "large.pt2", 2 if given.kept else sizing.CLASSES
     drawn = WIDE.replace("side, side", f"{sizing.HEIGHT}, {sizing.WIDTH}")
-    subprocess.run([sys.executable, "-c", drawn, str(archive), str(sizing.CLASSES), "0"], check=True)  # noqa: S603
-    specs = {count: _scenes(folder, count) for count in counts}
+    subprocess.run([sys.executable, "-c", drawn, str(archive), str(classes), "0"], check=True)  # noqa: S603
+    specs = {count: _scenes(folder, count, classes) for count in counts}
     builds = {"now": HERE} if given.earlier is None else {"earlier": given.earlier.resolve(), "now": HERE}
     expected: dict[int, Run] = {}
     taken: dict[str, list[tuple[float, ...]]] = {}
 
-    def one(count: int, workers_: int, place: Path) -> tuple[float, float, float]:
+    def one(count: int, workers_: int, place: Path, store: Path) -> tuple[float, float, float]:
         spent = [0.0]
 
         def watch(pid: int) -> None:
@@ -263,26 +265,31 @@ def reading(given: argparse.Namespace, folder: Path) -> Table:
                 spent[0] = max(spent[0], seconds)
                 time.sleep(0.02)
 
-        options = ("--no-store", "--arithmetic", "exact", *(("--workers", workers_) if workers_ else ()))
+        kept = ("--store", store) if given.kept else ("--no-store",)
+        beside = ("--workers", workers_, *(("--ray", "auto") if given.ray else ())) if workers_ else ()
+        options = (*kept, "--arithmetic", "exact", *beside)
         run = check(archive, specs[count], *options, root=place, cache=folder / place.name, watch=watch)
         refuse_other(run, expected.setdefault(count, run), f"{workers_} workers")
         return run.wall, run.cpu, spent[0]
 
     for place in builds.values():
-        one(_FEW, 0, place)
+        one(_FEW, 0, place, folder / "first.sqlite")
     for _ in range(given.rounds):
         for workers_ in (0, 1, 2):
             for build, place in builds.items():
-                few, many = (one(count, workers_, place) for count in counts)
-                each = tuple((m - f) * 1e3 / (counts[1] - _FEW) for f, m in zip(few, many, strict=True))
-                taken.setdefault(f"{build}, {workers_ or 'no'} workers", []).append(each)
+                with tempfile.TemporaryDirectory(dir=folder) as stores:
+                    for stage in (", new", ", known") if given.kept else ("",):
+                        few, many = (one(n, workers_, place, Path(stores) / f"{n}.sqlite") for n in counts)
+                        each = tuple((m - f) * 1e3 / (counts[1] - _FEW) for f, m in zip(few, many, strict=True))
+                        name = f"{build}, {workers_ or 'no'} {'actors' if given.ray else 'workers'}{stage}"
+                        taken.setdefault(name, []).append(each)
     for name, rows in taken.items():
         table.add_row(name, *(f"{statistics.median(part):.0f}" for part in zip(*rows, strict=True)))
     return table
 
 
-def _scenes(folder: Path, count: int) -> Path:
-    """Write a specification about drawn scenes, a few of them again and again."""
+def _scenes(folder: Path, count: int, classes: int) -> Path:
+    """Write a specification about drawn scenes: a few, and these again and again with their rows moved on."""
     from benchmarks import sizing
 
     root = folder / f"large{count}"
@@ -290,14 +297,11 @@ def _scenes(folder: Path, count: int) -> Path:
         (root / part).mkdir(parents=True)
     for k in range(_FEW):
         for part, pixels in zip(("images", "masks"), sizing.drawn(k), strict=True):
-            path = folder / f"{part}{k}.png"
-            path.write_bytes(sizing.png(pixels))
+            held = pixels if part == "images" else pixels % classes
             for n in range(k, count, _FEW):
-                os.symlink(path, root / part / f"{n:04d}.png")
-    names = ", ".join(f"c{i}" for i in range(sizing.CLASSES))
-    head = MODEL.format(side=0, classes=sizing.CLASSES, names=names).replace(
-        "0, 0]", f"{sizing.HEIGHT}, {sizing.WIDTH}]"
-    )
+                (root / part / f"{n:04d}.png").write_bytes(sizing.png(np.roll(held, n // _FEW, axis=0)))
+    names = ", ".join(f"c{i}" for i in range(classes))
+    head = MODEL.format(side=0, classes=classes, names=names).replace("0, 0]", f"{sizing.HEIGHT}, {sizing.WIDTH}]")
     spec = root / "asked.rspec"
     spec.write_text(head + PROPERTY.format(name="p", metric="pixel_accuracy", budget="0.5"), encoding="utf-8")
     return spec
@@ -341,6 +345,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--earlier", type=Path)
     parser.add_argument("--metric", default="mean_iou")
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--kept", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

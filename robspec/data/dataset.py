@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -126,6 +126,7 @@ class Dataset:
         objects: what is annotated on each image; empty for none.
         seen: sha256 of the bytes of each file that has been read, by its path from the root.
         headers: of each image, by name, once checked.
+        blobs: the bytes of every file there is to decode, by its path from the root; None where files are read.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Dataset:
     objects: tuple[Objects, ...] = ()
     seen: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     headers: dict[str, Header] = field(default_factory=dict, compare=False, repr=False)
+    blobs: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -164,6 +166,24 @@ class Dataset:
             files=tuple(self.files[i] for i in places if self.files),
             objects=tuple(self.objects[i] for i in places if self.objects),
         )
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each file lies that images, masks, regions or weights are decoded from, by its path from the root."""
+        found = {p.name: p.image for p in self.pairs}
+        found.update((p.mask_name, p.mask) for p in (*self.pairs, *self.regions, *self.weights) if p.mask is not None)
+        return found
+
+    def held(self) -> Dataset:
+        """Read every file, and decode none.
+
+        Returns:
+            The same data set, which opens no file to decode it.
+
+        Raises:
+            RobspecError: E0305, E0308 or E0312, naming the file.
+        """
+        return replace(self, blobs={name: self._read(path, name) for name, path in self.paths.items()})
 
     @property
     def scaling(self) -> str:
@@ -404,7 +424,7 @@ class Dataset:
         return self._read(p.mask, p.mask_name)
 
     def _read(self, path: Path, where: str) -> bytes:
-        blob = reading.file_bytes(path, where)
+        blob = reading.file_bytes(path, where) if self.blobs is None else self.blobs[where]
         self.same(where, hashlib.sha256(blob).digest(), where)
         return blob
 

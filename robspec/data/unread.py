@@ -1,4 +1,4 @@
-"""Images of a data set that another process of this machine reads, by the code that reads them everywhere."""
+"""Images of a data set that another process decodes, by the code that decodes them everywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import cast
 
 from robspec.data import content
 from robspec.data.dataset import Arrays, Batch, Dataset
-from robspec.errors import SoundnessAlarm
+from robspec.errors import RobspecError, SoundnessAlarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Unread(Batch):
     """
 
     def __init__(self, part: Dataset) -> None:
-        self._part = part
+        self._part, self._held = part, b""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,11 +57,21 @@ class Unread(Batch):
 
     @property
     def told(self) -> bytes:
-        """What another process of this machine has to know to read it."""
-        part = self._part
-        headers = {p.name: part.headers[p.name] for p in part.pairs}
-        seen = {name: part.seen[name] for name in self._files if name in part.seen}
-        return pickle.dumps(replace(part, tables=(), noted=(), headers=headers, seen=seen))
+        """What another process has to know to decode it: of this machine, unless its files are held."""
+        return self._held or _told(self._part)
+
+    def hold(self) -> None:
+        """Read its files without decoding them, so that whoever is told of it needs none.
+
+        What is certified is then what lay here, whatever lies elsewhere under the same path.
+
+        Raises:
+            RobspecError: what decoding it here raises first, where a file cannot be read.
+        """
+        try:
+            self._held = _told(self._part.held())
+        except RobspecError:
+            self.arrays  # noqa: B018 - another file may be wrong in another way, and before
 
     def take(self, seen: Seen) -> None:
         """Keep what another process read, as if it had been read here.
@@ -71,17 +81,16 @@ class Unread(Batch):
             SoundnessAlarm: E0901, that is about other files.
         """
         part = self._part
-        if not set(seen.files) <= self._files or len(seen.contents) != len(part):
+        if not set(seen.files) <= part.paths.keys() or len(seen.contents) != len(part):
             raise SoundnessAlarm("--workers", "a worker has read other files than it was asked for", "report it")
         for name, digest in seen.files.items():
             part.same(name, bytes.fromhex(digest), name)
 
-    @property
-    def _files(self) -> set[str]:
-        """Names of all files of these images."""
-        part = self._part
-        others = {p.mask_name for p in (*part.pairs, *part.regions, *part.weights) if p.mask is not None}
-        return {p.name for p in part.pairs} | others
+
+def _told(part: Dataset) -> bytes:
+    headers = {p.name: part.headers[p.name] for p in part.pairs}
+    seen = {name: part.seen[name] for name in part.paths if name in part.seen}
+    return pickle.dumps(replace(part, tables=(), noted=(), headers=headers, seen=seen))
 
 
 def portable(data: object) -> bool:
@@ -98,7 +107,7 @@ def batches(data: Dataset, size: int) -> Iterator[Unread]:
 
 
 def read(told: bytes) -> tuple[Batch, Seen]:
-    """Read a batch.
+    """Decode a batch.
 
     Args:
         told: `Unread.told`, from the process that has opened the data set.

@@ -39,6 +39,11 @@ class Workers(Protocol):
         """How many at once."""
         ...
 
+    @property
+    def beside(self) -> bool:
+        """Whether they are on this machine: its files are theirs, and its store."""
+        ...
+
     def submit(self, task: Task, names: Sequence[str]) -> Future[Answer | None]:
         """Have a batch computed."""
         ...
@@ -70,7 +75,7 @@ class Ahead:
         apart: whether the logits of an image depend on no other image of its batch.
         job: what bounds are asked of the workers, see `robspec.session.job`; empty where they are found here.
         near: whether logits are wanted of every batch, and not of the first alone, and of those that a store keeps.
-        reading: whether workers may read the images of a batch themselves: those whose logits nobody here looks at.
+        reading: whether workers may decode the images of a batch themselves: those whose logits nobody here looks at.
     """
 
     def __init__(
@@ -89,10 +94,8 @@ class Ahead:
         self._model, self._data, self._crew, self._store = model, data, crew, store
         self._smoothings, self._chunk = asked(program), chunk(program, apart=apart)
         self._job, self._near = job, near
-        # Logits are known, or kept, by their pixels, so that these are needed here unless nothing is kept of so many.
-        kept = 0 if store is None else LARGEST
         self._reading = reading and not near and not self._smoothings and bool(job)
-        self._few = kept // (_LEAST * math.prod(model.output_shape))
+        self._few = 0 if store is None else LARGEST // (_LEAST * math.prod(model.output_shape))
         self._sent_any = False
         self._predicted: set[int] = set()
         self._classes = len(program.model.classes)
@@ -160,7 +163,11 @@ class Ahead:
             return None
         if answer.seen is not None and isinstance(batch, Unread):
             batch.take(answer.seen)
-        if answer.logits is not None:
+        if answer.known and self._store is not None:
+            self._store.hits += 1
+        if answer.key and answer.logits is not None and self._store is not None:
+            self._store.keep_under(answer.key, answer.logits)
+        elif answer.logits is not None:
             self.logits(batch.images)  # writes them into the store
         if answer.found is not None:
             self._predicted.update(answer.found.counted.predicted)
@@ -193,22 +200,31 @@ class Ahead:
         return now if now.batch.images is images else None
 
     def _source(self, size: int) -> Iterator[ImageBatch]:
-        """The batches of the data set: some of them not read here, where workers read them.
+        """The batches of the data set: some of them not decoded here, where workers do that.
 
-        The first is read here: its logits are looked at.
+        The first is decoded here: its logits are looked at. Logits are known, and kept, by their pixels, so that
+        whoever decodes images looks for them; on another machine is no store.
         """
         if not (self._reading and isinstance(self._data, Dataset)):
             yield from self._data.batches(size)
             return
         for number, batch in enumerate(unread.batches(self._data, size)):
-            if not number or len(batch.names) <= self._few:
+            if not number or not (self._crew.beside or self._too_many(batch)):
                 batch.arrays  # noqa: B018 - read now, so that what is wrong with a file is said in its turn
+            elif not self._crew.beside:
+                batch.hold()
             yield batch
+
+    def _too_many(self, batch: ImageBatch) -> bool:
+        """Whether no store keeps the logits of so many images."""
+        return len(batch.names) > self._few
 
     def _sent(self, batch: ImageBatch) -> _Asked:
         if isinstance(batch, Unread) and not batch.read:
             predicted = len(self._predicted) < self._classes
-            task = Task(None, False, (), self._chunk, self._job, batch.names, predicted=predicted, unread=batch.told)
+            kept = not self._too_many(batch)
+            asked = (None, False, (), self._chunk, self._job, batch.names)
+            task = Task(*asked, kept=kept, predicted=predicted, unread=batch.told)
             return _Asked(batch, None, self._crew.submit(task, batch.names))
         known = None if self._store is None else tensor(self._store.recall(batch.images))
         if known is not None and not self._smoothings and not self._job:

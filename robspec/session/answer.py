@@ -30,6 +30,8 @@ class Answer:
         found: by bounds; None where nothing was asked of them.
         samples: of each setting each image.
         seen: what was read, where images were; else None.
+        known: whether the logits were in the store.
+        key: what a store knows the logits by, where they are new and for it; else empty.
     """
 
     logits: npt.NDArray[Any] | None = None
@@ -37,6 +39,8 @@ class Answer:
     found: Found | None = None
     samples: tuple[Counts, ...] = ()
     seen: Seen | None = None
+    known: bool = False
+    key: bytes = b""
 
     def written(self, tie: bytes) -> bytes:
         """Write it.
@@ -52,6 +56,8 @@ class Answer:
             "found": None if found is None else _told(found),
             "pooled": len(pooled),
             "seen": None if self.seen is None else [self.seen.contents, dict(self.seen.files)],
+            "known": self.known,
+            "key": self.key.hex(),
         }
         first = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
         large = [a for a in (self.logits, self.boxes) if a is not None]
@@ -81,7 +87,7 @@ def read(blob: bytes, tie: bytes) -> Answer:
     left = list(arrays)
     samples = tuple(Counts(a, b) for a, b in zip(left[::2], left[1::2], strict=True))
     seen = told["seen"] and Seen(tuple(told["seen"][0]), told["seen"][1])
-    return Answer(logits, boxes, found, samples, seen)
+    return Answer(logits, boxes, found, samples, seen, told["known"], bytes.fromhex(told["key"]))
 
 
 def _told(found: Found) -> dict[str, Any]:

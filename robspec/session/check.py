@@ -375,11 +375,8 @@ class Check:
             job = Job(program, session.established.constants, options.backend, options.pair_bound).text()
             from robspec.data import unread
 
-            # Actors may be on machines where the files do not lie.
-            reading = options.ray is None and unread.portable(session.data)
-            ahead = Ahead(
-                program, session.runs, session.data, crew, kept, apart=apart, job=job, near=near, reading=reading
-            )
+            parts = (program, session.runs, session.data, crew, kept)
+            ahead = Ahead(*parts, apart=apart, job=job, near=near, reading=unread.portable(session.data))
         by_itself = None
         if kept is not None and store is not None:  # not the same one, whose hits are counted
             by_itself = Remembering(session.runs, store, known, plain=plain).logits
@@ -536,7 +533,10 @@ def _setup(options: Options, model: Path, session: Session, place: devices.Place
 
     wanted = {**session.wanted, "device": place.shared}
     setup = Setup(model, session.model.sha256, wanted, threads())
-    return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse)
+    # Each batch says whether it is looked up. Other machines have no store of this one, and a GPU's logits are not kept.
+    kept = options.store is not None and options.ray is None and not place.far
+    store = options.store.resolve() if kept and options.store else None
+    return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse, store=store)
 
 
 def _crew(options: Options, setup: Setup) -> Crew | Cluster:

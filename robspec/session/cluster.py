@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import features
 
 from robspec import extras
 from robspec.models.loading import load
@@ -24,6 +25,13 @@ from robspec.session.answer import Answer, read
 from robspec.session.crew import TRIES
 from robspec.session.worker import Answerer, Setup, Task
 from robspec.verify.errors import DeviceUnavailable, NoCluster, OptionValueError, WorkerLost
+from robspec.verify.run import versions
+
+
+def installed() -> dict[str, str]:
+    """List the versions, on this machine, of what decodes images and of what is computed with them."""
+    decoders = {name: features.version(name) or "none" for name in ("pil", "jpg", "libjpeg_turbo", "libtiff", "webp")}
+    return versions() | decoders
 
 
 class Holder:
@@ -32,9 +40,18 @@ class Holder:
     Args:
         setup: what is loaded.
         blob: the bytes of the model file, for a machine where it does not lie.
+        wanted: what `installed` found where the check was begun: other versions may make other pixels of a file.
+
+    Raises:
+        ValueError: this machine has others.
     """
 
-    def __init__(self, setup: Setup, blob: bytes) -> None:
+    def __init__(self, setup: Setup, blob: bytes, wanted: dict[str, str]) -> None:
+        here = installed()
+        others = [name for name in sorted(here.keys() | wanted.keys()) if here.get(name) != wanted.get(name)]
+        if others:
+            found = ", ".join(f"{n} {here.get(n, 'none')} for {wanted.get(n, 'none')}" for n in others)
+            raise ValueError(f"the machine of an actor has other versions than this one: {found}")
         torch.set_num_threads(setup.threads)
         setup = devices.given(setup, 0)  # Ray shows it its own GPU and no other
         self._lacks = devices.missing(0) if devices.is_far(setup) else ""
@@ -63,6 +80,9 @@ class Holder:
 class Cluster:
     """Actors that hold the model; each has a thread here that hands it one batch after the other.
 
+    They may be on other machines. So they are sent what files hold, and open none: what lies there under the same
+    path may be another file.
+
     Args:
         address: of a running cluster, or `auto`: the one that RAY_ADDRESS names or this machine belongs to, else one
             that is started on this machine and ends with the check.
@@ -76,6 +96,9 @@ class Cluster:
             end.
         DeviceUnavailable: E0408, an actor cannot use its GPU.
     """
+
+    beside = False
+    """On other machines too, see `robspec.session.ahead.Workers`."""
 
     def __init__(self, address: str, count: int | None, setup: Setup) -> None:
         extras.require("cluster", "--ray")
@@ -104,7 +127,7 @@ class Cluster:
         gpus = {"num_gpus": 1} if far else {}
         kind = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1, num_cpus=setup.threads, **gpus)(Holder)
         found = replace(setup, path=setup.path.resolve())
-        self._actors = [kind.remote(found, self._blob) for _ in range(self.count)]
+        self._actors = [kind.remote(found, self._blob, installed()) for _ in range(self.count)]
         self._free = list(self._actors)
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="robspec-actor")
         if far:
@@ -145,12 +168,13 @@ class Cluster:
         try:
             blob: bytes = self._ray.get(actor.answer.remote(task))
         except self._ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()
-            raise WorkerLost(
-                names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
-                f"the actor that had these images ended, {TRIES} times: {reason[0][:200] if reason else error!r}",
-                "look into Ray's log for why, ask for fewer --workers, or check without --ray",
-            ) from error
+            lines = str(error).strip().splitlines() or [repr(error)]
+            what = f"the actor that had these images ended, {TRIES} times: {lines[0][:200]}"
+            mend = "look into Ray's log for why, ask for fewer --workers, or check without --ray"
+            if "creation task" in lines[0]:  # its own error stands last
+                what = f"the actor that had these images could not begin: {lines[-1][:400]}"
+                mend = "have on its machine what this one has, or check without --ray"
+            raise WorkerLost(names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", what, mend) from error
         finally:
             self._free.append(actor)
         return read(blob, task.tie(self._about)) if blob else None
@@ -169,7 +193,7 @@ def _connect(ray: Any, address: str) -> None:
             ray.init(address=named, **quiet)
             return
         try:
-            ray.init(address="auto", **quiet)
+            ray.init(address=_nearby(), **quiet)
         except ConnectionError:
             # Ray guards a cluster by a token, which it would otherwise write into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -186,6 +210,22 @@ def _connect(ray: Any, address: str) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _nearby() -> str:
+    """The address of a cluster of this machine that answers.
+
+    Raises:
+        ConnectionError: there is none. Ray would ask one that has just ended, but for a process of it, for minutes.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    address: str = canonicalize_bootstrap_address("auto")
+    try:
+        _refuse_deaf(address)
+    except TimeoutError as error:
+        raise ConnectionError(str(error)) from error
+    return address
 
 
 def _refuse_deaf(address: str) -> None:

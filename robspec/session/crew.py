@@ -39,6 +39,9 @@ class Crew:
         setup: what each loads.
     """
 
+    beside = True
+    """On this machine, see `robspec.session.ahead.Workers`."""
+
     def __init__(self, count: int, setup: Setup) -> None:
         self.count, self.threads, self._setup = count, setup.threads, setup
         self._own = threading.local()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import dataclass, replace
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robspec.arrays import host
+from robspec.arrays import host, tensor
 from robspec.data.dataset import Arrays, Batch
 from robspec.data.objects import Objects
 from robspec.data.unread import Seen, read
@@ -29,8 +30,10 @@ from robspec.semantics.smoothing import Smoothing
 from robspec.session import device as devices
 from robspec.session import job as jobs
 from robspec.session.answer import Answer
+from robspec.session.remembered import identity
 from robspec.smoothing.sampling import sample
-from robspec.store.remembering import worth_keeping
+from robspec.store import Store
+from robspec.store.remembering import Remembering, worth_keeping
 from robspec.verify import seen
 from robspec.verify.backend import choose
 from robspec.verify.constant import before_tail
@@ -49,6 +52,8 @@ class Setup:
         threads: how many threads torch uses.
         function: `robspec.lipschitz.cache.key` of its program, which the code of `--arch` decides too; or empty.
         coarse: whether logits are wanted as they are before the fixed up-sampling that ends the network.
+        store: the file that logits are looked up in of images that are read here; None for none. One process writes
+            them into it: the first.
     """
 
     path: Path
@@ -57,6 +62,7 @@ class Setup:
     threads: int
     function: str = ""
     coarse: bool = False
+    store: Path | None = None
 
     @property
     def about(self) -> str:
@@ -149,6 +155,12 @@ class Answerer:
         self._runs = before_tail(model) if setup.coarse else model
         self._tail = find(model.program) if setup.coarse else None
         self._jobs: dict[str, tuple[jobs.Job, Finder]] = {}
+        self._store = setup.store
+
+    @cached_property
+    def _remembering(self) -> Remembering | None:
+        """What the store knows of what is run here; opened when it is first asked."""
+        return None if self._store is None else Remembering(self._runs, Store(self._store), identity(self._runs))
 
     def answer(self, task: Task) -> bytes:
         """Compute one batch.
@@ -165,12 +177,14 @@ class Answerer:
     def _answer(self, task: Task) -> Answer:
         (batch, read_), second = task.batch(), self._model.second
         logits = boxes = found = None
+        store = self._remembering if task.kept and task.unread else None
+        known = tensor(task.known if store is None else store.recall(batch.images))
         if task.logits or task.job:
-            logits = self._runs.logits(batch.images) if task.known is None else torch.from_numpy(task.known)
+            logits = self._runs.logits(batch.images) if known is None else known
             boxes = None if second is None else second.logits(batch.images)
         if task.job and logits is not None:
             found = self._found(task, batch, logits, boxes)
-        told = logits if task.known is None else None
+        told = logits if known is None else None
         if told is not None and not task.logits and not (task.kept and worth_keeping(told)):
             told = None
         samples = [sample(self._model, image, s, task.chunk) for s in task.smoothings for image in batch.images]
@@ -180,6 +194,8 @@ class Answerer:
             found,
             tuple(samples),
             read_,
+            store is not None and known is not None,
+            b"" if store is None or told is None else store.key(batch.images),
         )
 
     def _found(self, task: Task, batch: Batch, logits: torch.Tensor, boxes: torch.Tensor | None) -> Found:

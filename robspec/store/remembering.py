@@ -86,7 +86,7 @@ class Remembering:
 
     def recall(self, images: Array) -> Array | None:
         """Read the logits of a batch, [B, K, H, W]; None where they are not known."""
-        known = _read(self._store.get(self._key(images)))
+        known = _read(self._store.get(self.key(images)))
         if known is None or known.shape[0] != images.shape[0]:
             return None
         self.hits += 1
@@ -94,10 +94,20 @@ class Remembering:
 
     def keep(self, images: Array, found: Array) -> None:
         """Write the logits of a batch that the model computed, unless they are too large or not finite."""
-        if worth_keeping(found):
-            self._store.put(self._key(images), "logits", _written(arrays.host(found)))
+        self.keep_under(self.key(images), found)
 
-    def _key(self, images: Array) -> bytes:
+    def keep_under(self, key: bytes, found: Array) -> None:
+        """The same of a batch whose pixels are elsewhere.
+
+        Args:
+            key: as `key` gives it where they are.
+            found: [B, K, H, W].
+        """
+        if worth_keeping(found):
+            self._store.put(key, "logits", _written(arrays.host(found)))
+
+    def key(self, images: Array) -> bytes:
+        """Hash a batch, by every bit of its pixels, and all that decides the logits besides."""
         pixels = np.ascontiguousarray(arrays.host(images))
         digest = hashlib.sha256(self._identity)
         digest.update(f"\0{pixels.dtype} {list(pixels.shape)}\0".encode())

@@ -190,7 +190,8 @@ class WorkerLost(RobspecError):
 
     A worker that is killed is started anew and its images are computed again, three times at most. The message names
     the images and says how the worker ended; signal 9 is how a system that is out of memory ends a process. What was
-    finished before lies in the store, so the next run starts there.
+    finished before lies in the store, so the next run starts there. An actor of `--ray` that cannot begin, as on a
+    machine with other versions of robspec or of what it stands on, stops the check as well.
     """
 
     code = "E0606"

@@ -133,7 +133,7 @@ def files(root: Path) -> None:
 class Here:
     """Workers that are this process, behind the line that others are behind: pickled tasks, bytes for answers."""
 
-    count, threads = 2, 1
+    count, threads, beside = 2, 1, True
 
     def __init__(self, setup: Setup) -> None:
         self._setup, self.lost, self.logits, self.asked = setup, 0, 0, 0

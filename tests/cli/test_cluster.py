@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,16 @@ import torch
 
 pytest.importorskip("ray", reason="Ray is an extra of its own, `cluster`")
 
+from robspec.data.unread import Unread
 from robspec.models.loading import load
 from robspec.session.answer import Answer
-from robspec.session.cluster import Cluster
+from robspec.session.cluster import Cluster, installed
 from robspec.session.crew import threads
 from robspec.session.worker import Setup, Task
 from robspec.verify.errors import DeviceUnavailable, NoCluster, OptionValueError, WorkerLost
 from tests.cli.conftest import PROVED, Project, Run
+from tests.cli.test_bounds_elsewhere import document
+from tests.cli.test_read_elsewhere import asked
 from tests.cli.test_store import checked
 from tests.cli.test_workers import EVERYTHING
 
@@ -60,6 +65,41 @@ def test_the_same_document_though_an_actor_is_killed(
     assert found == alone
 
 
+def test_what_lay_here_is_certified_though_other_files_lie_there_when_actors_compute(
+    tmp_path: Path, robspec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, spec = asked(tmp_path)
+    given = ("check", model, spec, "-q", "--no-store", "--batch-size", 1, "--allow", "unknown")
+    hold, held = Unread.hold, list[str]()
+
+    def replacing(self: Unread) -> None:
+        hold(self)
+        for name, path in self._part.paths.items():
+            held.append(name)
+            path.write_bytes((tmp_path / Path(name).parent / f"im0{path.suffix}").read_bytes())
+
+    monkeypatch.setattr(Unread, "hold", replacing)
+    reports = []
+    for name, more in (("alone", ()), ("far", ("--ray", "auto", "--workers", 2))):
+        path = tmp_path / f"{name}.json"
+        result = robspec(*given, "--output", f"json={path}", *more)
+        assert result.status in (0, 1), result.err
+        reports.append(document(path))
+    assert reports[0] == reports[1]
+    assert len(held) == 16
+    # What is asked now is another question.
+    assert robspec(*given, "--output", f"json={path}").status in (0, 1)
+    assert document(path) != reports[0]
+
+
+def test_an_actor_with_other_versions_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robspec.session.cluster.installed", lambda: {**installed(), "pil": "0.1"})
+    crew = Cluster("auto", 1, Setup(project.model, "", {"input_shape": (3, 8, 8)}, threads()))
+    with pytest.raises(WorkerLost, match=r"other versions than this one: pil .* for 0\.1"):
+        crew.submit(Task(np.zeros((1, 3, 8, 8), np.float32), True), ("im0.png",)).result()
+    crew.close()
+
+
 def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
@@ -73,6 +113,27 @@ def test_ray_leaves_signals_alone(project: Project, monkeypatch: pytest.MonkeyPa
     with pytest.raises(NoCluster):
         Cluster("auto", 1, Setup(project.model, "", {}, threads()))
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_cluster_that_has_ended_is_not_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    asked: list[str] = []
+
+    def init(address: str, **_: object) -> None:
+        asked.append(address)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    # A process of it is still there.
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: frozenset({"127.0.0.1:9"}))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    began = time.monotonic()
+    with pytest.raises(NoCluster):
+        Cluster("auto", 1, Setup(project.model, "", {}, threads()))
+    assert asked == ["local"]
+    assert time.monotonic() - began < 30
 
 
 def test_more_actors_than_there_are_processors(project: Project) -> None:

@@ -184,7 +184,7 @@ class _Network:
 class _Here:
     """A crew whose only worker is this process; it fails on bright images."""
 
-    count = 1
+    count, beside = 1, True
 
     def __init__(self, model: _Network) -> None:
         self._setup = Setup(Path(), "0", {}, 1)
