@@ -533,7 +533,7 @@ def _setup(options: Options, model: Path, session: Session, place: devices.Place
 
     wanted = {**session.wanted, "device": place.shared}
     setup = Setup(model, session.model.sha256, wanted, threads())
-    # Each batch says whether it is looked up. Other machines have no store of this one, and a GPU's logits are not kept.
+    # Each batch says whether it is looked up. Other machines have no store of this one, and of a GPU nothing is kept.
     kept = options.store is not None and options.ray is None and not place.far
     store = options.store.resolve() if kept and options.store else None
     return replace(setup, function=key(session.model.program, L2, L2), coarse=options.coarse, store=store)
