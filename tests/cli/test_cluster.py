@@ -153,7 +153,7 @@ def test_each_actor_has_a_gpu_of_its_own(far: Setup, monkeypatch: pytest.MonkeyP
     class Seeing:
         """Holds nothing, and tells what Ray shows it; as it is local, actors are sent it whole."""
 
-        def __init__(self, setup: Setup, blob: bytes) -> None:
+        def __init__(self, setup: Setup, blob: bytes, wanted: dict[str, str]) -> None:
             pass
 
         def lacks(self) -> str:
