@@ -218,6 +218,9 @@ class Context:
             if self.region is None:
                 raise ValueError("the metric needs region files")
             keep &= self.region
+        if not annotated:
+            # An ignored pixel counts here, also where masks say so of it by that very number.
+            labels = xp.where(labels == LEFT_OUT, 0, labels)
         if bool(keep.all()):
             return labels
         found: Array = xp.where(keep, labels, LEFT_OUT)

@@ -97,6 +97,9 @@ def deciding(
     clean = value(metric, scene, scene.predicted)
     if clean is None:
         return every, None
+    emptied = vanishing(metric, scene, every, budget)
+    if emptied is not None:
+        return every, emptied
     best: list[solver.Solution] = []
 
     def attempt(price: Fraction) -> tuple[Fraction, bool] | None:
@@ -119,6 +122,40 @@ def deciding(
     if optimal is None or not best:
         return every, None
     return every, solver.Solution(best[0].taken, optimal, best[0].value)
+
+
+def vanishing(metric: Metric, scene: Scene, moves: Moves, budget: float) -> solver.Solution | None:
+    """Bring the denominator to 0, which counts as the worst value: no price tells a program to look for that.
+
+    Args:
+        metric: as in `deciding`, like `budget`; its denominator has no negative coefficient.
+        scene: the image.
+        moves: of each pixel one at most, across the border of the set.
+        budget: what they may cost together.
+
+    Returns:
+        The crossings without which it is not 0, and no other; None where they do not do it, or cost too much.
+    """
+    if metric.worst is None:
+        return None
+    inside, ahead = np.isin(scene.labels, metric.classes), np.isin(scene.predicted, metric.classes)
+    weights = np.array([metric.formula.ratio.denominator.at(*(int(i == j) for i in range(4))) for j in range(4)])
+    now, then = _cell(inside, ahead), _cell(inside, ~ahead)
+    needed = scene.counted(metric) & (weights[now] > 0)
+    taken = needed[moves.pixel]
+    able = np.zeros(len(scene), dtype=np.bool_)
+    able[moves.pixel] = True
+    if not needed.any() or bool((needed & (~able | (weights[then] > 0))).any()):
+        return None
+    if moves.shared and float(moves.share[taken].sum()) > budget:
+        return None
+    return solver.Solution(taken.astype(np.int64), True, float(np.count_nonzero(taken)))
+
+
+def _cell(inside: BoolArray, ahead: BoolArray) -> IntArray:
+    """Which of TP, FP, FN, TN each pixel is."""
+    found: IntArray = np.where(ahead, np.where(inside, 0, 1), np.where(inside, 2, 3))
+    return found
 
 
 def program(

@@ -152,6 +152,9 @@ def _troubles(report: CheckReport) -> Iterator[Finding]:
     if any(p.part for p in report.properties) and not report.allow_unknown:
         said = f"only {report.images} images were looked at: nothing is proved of the others"
         yield Finding(CHECK, "whole data set", "unknown", "UNKNOWN", False, False, said, (), 1)
+    if report.weaker and not report.allow_unknown:
+        said = "what is proved says less than the baseline"
+        yield Finding(CHECK, "baseline", "unknown", "UNKNOWN", False, False, said, (), 1)
     if report.cross_check is not None and report.cross_check.disagreements:
         count = len(report.cross_check.disagreements)
         said = f"{count} comparisons by independent solvers contradict a bound: no verdict may be trusted"

@@ -353,19 +353,20 @@ def favourable(
     over classes a pixel that cannot be right does least harm where it is taken for none of them.
 
     Args:
-        logits: [B, K, H, W], float64.
+        logits: [B, K, H, W].
         labels: int64 [B, H, W], or None; other numbers than classes are passed over.
         delta: bound of the l2 norm of the error of one image's logits.
         metric: says which decisions help.
         settled: bool [B, H, W], where the label is decided for in any case; or None.
 
     Returns:
-        Logits by which the metric is worth at least what it is over the reals, the very ones where nothing changes;
-        of an average over classes else with one more channel, of a pooled one in any case.
+        Logits by which the metric is worth at least what it is over the reals, the very ones where nothing changes,
+        else in float64; of an average over classes then with one more channel, of a pooled one in any case.
     """
     if labels is None:
         return logits
-    given = (arrays.host(logits), arrays.host(labels), None if settled is None else arrays.host(settled))
+    # In double: what an average takes for none of its classes is farther away than shorter types reach.
+    given = (arrays.doubles(logits), arrays.host(labels), None if settled is None else arrays.host(settled))
     found = _single(*given, delta) if logits.shape[1] == 1 else _several(*given, delta, metric)
     return logits if found is None else arrays.like(found, logits)
 

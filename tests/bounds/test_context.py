@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from robspec.bounds import open_bound
 from robspec.bounds.context import LARGEST_LOGIT, LEFT_OUT, Context, doubles
 from robspec.bounds.search import meets, radii, radius
 from robspec.kernels.knapsack import Items, LogitsBatch
@@ -50,6 +51,24 @@ def test_labels_left_out_by_the_ignored_label_a_region_and_a_mask() -> None:
     # Remembered, each apart.
     assert seen.seen(inside) is seen.seen(inside)
     assert seen.seen(masked) is not seen.seen(masked, annotated=False)
+
+
+@pytest.mark.parametrize("ignore", [255, LEFT_OUT])
+def test_ignored_pixels_of_a_region_keep_their_prediction_or_not(ignore: int) -> None:
+    """Whatever number says that a pixel is ignored: `map ... to ignored` makes it that of what is left out."""
+    logits = torch.tensor([[0.0, 0, 0, 0], [5, 5, 0.1, 0.1]]).reshape(1, 2, 1, 4)
+    labels = torch.tensor([[[1, 1, ignore, ignore]]])
+    one = Constant(F(1), L2, L2, ConstantStatus.PROVED)
+    asked = replace(metric("stability", 2), region_mask=True)
+    weighted = replace(metric("weighted stability", 2), region_mask=True)
+    for first, expected in ((False, F(1, 3)), (True, F(1, 2))):
+        region = torch.tensor([[[first, True, True, True]]])
+        seen = Context(CPU, logits, labels, ignore, region, torch.ones(1, 1, 4, dtype=torch.float64))
+        assert open_bound(asked, seen, one).clean() == [1]
+        assert open_bound(asked, seen, one).worst_case([F(1, 5)]) == [(expected,)]
+        found = open_bound(weighted, seen, one).worst_case([F(1, 5)])[0][0]
+        assert found is not None
+        assert found <= expected
 
 
 def test_what_is_needed_and_missing_is_said() -> None:

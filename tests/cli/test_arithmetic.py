@@ -168,12 +168,17 @@ def test_what_was_about_the_reals_and_is_no_more_is_worse(project: Project, robs
     given = ("check", project.model, project.spec, "--baseline", baseline)
     assert robspec(*given, "--update-baseline").status == 0
     assert "worse" not in robspec(*given).err
-    less = robspec(*given, "--arithmetic", "exact", "--output", f"json={project.root / 'less.json'}")
+    written = [f"{form}={project.root / f'less.{form}'}" for form in ("json", "junit")]
+    less = robspec(*given, "--arithmetic", "exact", "--output", written[0], "--output", written[1])
     assert (less.status, less.out.count("PROVED")) == (3, 3)
     assert "worse: arithmetic: real before" in less.err
     assert "says less than the baseline; exit status 3" in " ".join(less.out.split())
     assert json.loads((project.root / "less.json").read_text())["exit_status"] == 3
-    assert robspec(*given, "--arithmetic", "exact", "--fail-on", "refuted").status == 0
+    # What reads a report instead of the exit status fails as well.
+    assert 'failures="1"' in (project.root / "less.junit").read_text()
+    allowed = robspec(*given, "--arithmetic", "exact", "--fail-on", "refuted", "--output", written[1])
+    assert allowed.status == 0
+    assert 'failures="0"' in (project.root / "less.junit").read_text()
     assert "worse: arithmetic" not in robspec(*given, "--arithmetic", "deployed", "--allow", "unknown").err
     document = json.loads(baseline.read_text())
     baseline.write_text(json.dumps({**document, "arithmetic": "deployed"}))

@@ -281,3 +281,48 @@ def test_a_pooled_precision_of_one_that_loses_every_true_positive_is_the_worst()
         found = pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", worst)
         assert found.agreed is True, found.note
         assert pooled.worst_case(SUBJECT, asked, [scene], reach, "eps", 1 - worst).agreed is False
+
+
+@pytest.mark.parametrize("q", [1, 2, None])
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_precision_of_one_that_loses_every_true_positive_is_the_worst(thorough: bool, q: int | None) -> None:
+    """Where nothing can be found wrongly the value is 1 until it has no denominator: no price leads there."""
+    rng = np.random.default_rng(5)
+    z = rng.normal(size=(4, K)).astype(np.float32).astype(np.float64)
+    scene = Scene(z, z.argmax(1), np.zeros(4, np.bool_), np.ones(4, np.bool_), np.ones(4), q)
+    asked = metric(f"precision[c{z.argmax(1)[0]}]", K)
+    scene = replace(scene, ignored=scene.labels != scene.labels[0], labels=np.full(4, scene.labels[0]))
+    marked = replace(scene, labels=np.where(scene.ignored, 255, scene.labels))
+    bound = open_bound(asked, context(marked), constant(q))
+    assert bound.clean() == [1]
+    found = bound.radius([(F(9, 10),)], strict=False)[0][0]
+    objective = Degraded(asked, Threshold(F(9, 10)), strict=False)
+    got = compare.radius(SUBJECT, objective, marked, F(3, 2), found, thorough=thorough)
+    assert got.agreed, got
+    assert isinstance(found, Fraction)
+    for wrong, word in ((found * F(11, 10), "UNSOUND"), (found * F(9, 10), "looser")):
+        got = compare.radius(SUBJECT, objective, marked, F(3, 2), wrong, thorough=thorough)
+        assert not got.agreed
+        assert word in got.note
+
+
+def test_a_weighted_rate_past_several_classes_is_bounded_by_its_relaxation() -> None:
+    """Priced by the nearest class alone it may say less than the relaxation, and never more."""
+    less = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        drawn = scene_of(rng, 12, 2)
+        labels = np.where(drawn.ignored, 255, drawn.predicted)
+        scene = replace(drawn, labels=labels, weights=rng.integers(1, 5, 12) / 4)
+        asked = metric("weighted specificity[c1]", K)
+        reach = 2 * reach_for(scene, 0.5)
+        seen = context(scene)
+        weights = torch.from_numpy(scene.weights).reshape(1, 1, -1)
+        seen = Context(CPU, seen.logits, seen.labels, 255, None, weights)
+        bound = open_bound(asked, seen, constant(2)).worst_case([reach / F(3, 2)])[0][0]
+        assert isinstance(bound, Fraction)
+        got = compare.relaxation(SUBJECT, asked, scene, reach, "e", bound)
+        assert got.agreed, got
+        less += float(bound) < float(got.optimum) - 1e-3
+        assert not compare.relaxation(SUBJECT, asked, scene, reach, "e", F(got.optimum) + F(1, 1000)).agreed
+    assert less

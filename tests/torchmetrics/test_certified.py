@@ -399,3 +399,19 @@ def test_rounding_is_one_more_budget() -> None:
         other.compute()
     with pytest.raises(BadMetricArgument, match="arithmetic"):
         CertifiedPixelAccuracy(0, 1, arithmetic="real")
+
+
+@pytest.mark.parametrize("asked", ["mean_iou", "mean_dice", "frequency_weighted_iou"])
+def test_rounding_and_averages_of_short_types(asked: str) -> None:
+    """What an image is worth at best is found in doubles, whatever type the logits are."""
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(1, 3, 6, 6, generator=generator).bfloat16()
+    wrong = torch.rand(1, 6, 6, generator=generator) < 0.3
+    labels = torch.where(wrong, (logits.argmax(1) + 1) % 3, logits.argmax(1))
+    found = []
+    for kind in (torch.float64, torch.float32, torch.bfloat16):
+        radius = CertifiedRadius("h <= 0.6 * h0", 1, asked, aggregate="min", arithmetic="0.1")
+        radius.update(logits.to(kind), labels)
+        found.append(float(radius.compute()))
+    assert found[0] > 0
+    assert len(set(found)) == 1
