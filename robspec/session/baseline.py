@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from robspec.lipschitz.rounding.kinds import KINDS
@@ -53,6 +55,11 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     if was_about in KINDS and KINDS.index(report.arithmetic) < KINDS.index(was_about):
         less = True
         regressions.append(f"worse: arithmetic: {was_about} before, now {_ABOUT[report.arithmetic]}")
+    images = earlier.get("images")
+    total = images.get("total") if isinstance(images, dict) else None
+    if isinstance(total, int) and report.images < total:
+        less = True
+        regressions.append(f"worse: images: {total} before, now {report.images}")
     for key, place, verdict, said, value, qualifier in _now(report):
         names.add(key)
         where = f"{key[0]}, {key[2]}"
@@ -60,13 +67,13 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
         if old is None:
             (moved if verdict is Verdict.PROVED else regressions).append(f"new: {where}: {said}")
             continue
-        was, was_value, qualified = old
+        was, was_value, label = old
         rank = _RANK[verdict.value]
-        # What rests on an assumption, or holds with a probability, is less than what is proved.
-        weaker = verdict is Verdict.PROVED and bool(qualifier) and not qualified and was == verdict.value
+        proved = verdict is Verdict.PROVED and was == verdict.value
+        weaker = proved and label is not None and _lessened(qualifier, label)
         if rank < _RANK[was] or weaker:
             less = less or weaker
-            regressions.append(f"worse: {where}: {was} before, now {said}")
+            regressions.append(f"worse: {where}: {(label or was) if weaker else was} before, now {said}")
             continue
         if verdict is not Verdict.PROVED:
             accepted.add(place)
@@ -78,6 +85,16 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
     return Compared(replace(report, accepted=frozenset(accepted), weaker=less), tuple(regressions), tuple(moved))
 
 
+def _lessened(qualifier: str, label: str) -> bool:
+    """Whether a proof with a qualifier says less than one that was labelled so, or something else."""
+    same = f"{Verdict.PROVED.value}{qualifier}"
+    if not qualifier or label == same or label.startswith(f"{same} "):
+        return False
+    now, before = _CHANCE.search(qualifier), _CHANCE.search(label)
+    return now is None or before is None or Fraction(now[1]) < Fraction(before[1])
+
+
+_CHANCE = re.compile(r" with probability (0?\.\d{1,40}|1)\b")
 _Key = tuple[str, str, str]
 """Property, query and requirement."""
 
@@ -99,24 +116,22 @@ def _now(report: CheckReport) -> Iterator[tuple[_Key, tuple[str, int], Verdict, 
             yield key, (prop.source.name, place), item.verdict, said, row["certified"], prop.constant.qualifier
 
 
-def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any, bool]]:
-    """Verdicts, certified values and whether they are qualified; what is not written as it should be is not known."""
-    found: dict[_Key, tuple[str, Any, bool]] = {}
+def _known(earlier: dict[str, Any]) -> dict[_Key, tuple[str, Any, str | None]]:
+    """Verdicts, certified values, and labels or None where these say no more; of what is written as it should be."""
+    found: dict[_Key, tuple[str, Any, str | None]] = {}
     for claim in _rows(earlier, "claims"):
         if claim.get("verdict") in _RANK:
-            found["model", "", str(claim.get("claim"))] = (claim["verdict"], None, False)
+            found["model", "", str(claim.get("claim"))] = (claim["verdict"], None, None)
     privacy = earlier.get("privacy")
     if isinstance(privacy, dict) and privacy.get("verdict") in _RANK:
         key = ("model", "", str(privacy.get("requirement")))
-        found[key] = (privacy["verdict"], privacy.get("bound"), privacy["verdict"] == Verdict.PROVED.value)
+        found[key] = (privacy["verdict"], privacy.get("bound"), None)
     for prop in _rows(earlier, "properties"):
         for row in _rows(prop, "requirements"):
             if row.get("verdict") in _RANK:
                 point = f" [{row['point']}]" if row.get("point") else ""
                 key = (str(prop.get("name")), str(prop.get("query")), f"{row.get('requirement')}{point}")
-                label = str(row.get("label"))
-                qualified = label.startswith((f"{Verdict.PROVED.value}, assuming", f"{Verdict.PROVED.value} with"))
-                found[key] = (row["verdict"], row.get("certified"), qualified)
+                found[key] = (row["verdict"], row.get("certified"), str(row.get("label", row["verdict"])))
     return found
 
 

@@ -117,6 +117,17 @@ def test_a_baseline_fails_on_what_became_worse_alone(project: Project, robspec: 
     assert "baseline: gone: accurate, mean(worst_case) >= 0.97: UNKNOWN before" in new.err
 
 
+def test_fewer_images_are_less(project: Project, robspec: Run) -> None:
+    kept = project.root / "baseline.json"
+    given = ("check", project.model, project.spec, "--baseline", kept)
+    assert robspec(*given, "--update-baseline").status == 0
+    for folder in ("images", "masks"):
+        sorted((project.root / folder).iterdir())[-1].unlink()
+    fewer = robspec(*given)
+    assert fewer.status == 3
+    assert "baseline: worse: images: 4 before, now 3" in fewer.err
+
+
 def test_another_budget_is_another_requirement(project: Project, robspec: Run) -> None:
     """What was unknown at 1.5 is not accepted at 1.6, nor at a budget that asks for less."""
     kept = project.root / "baseline.json"

@@ -134,6 +134,24 @@ def test_samples_are_less_than_a_proof_to_a_baseline(robspec: Run, project: Proj
     assert robspec("check", project.model, project.spec, "--baseline", baseline).status == 0
 
 
+def test_a_smaller_probability_is_less_to_a_baseline(robspec: Run, project: Project) -> None:
+    """0.9 is the beginning of 0.99, and no better for it."""
+    baseline = project.root / "b.json"
+    voted = "  by smoothing {{ sigma 0.2 samples 200 alpha {alpha} }}\n  budget"
+
+    def asked(alpha: str, *rest: str) -> tuple[int, str]:
+        project.write_spec(BY_CONSTANT.replace("  budget", voted.format(alpha=alpha)))
+        result = robspec("check", project.model, project.spec, "--baseline", baseline, *rest)
+        return result.status, result.err
+
+    assert asked("0.01", "--update-baseline")[0] == 0
+    status, said = asked("0.1")
+    assert status == 3
+    assert "PROVED with probability 0.99 before, now PROVED with probability 0.9," in said
+    assert asked("0.01")[0] == 0
+    assert asked("0.001")[0] == 0
+
+
 def test_images_that_mix_under_noise_alone_are_sampled_one_by_one(robspec: Run, project: Project) -> None:
     """Within the range of the input nothing mixes, and a node without a constant hides what follows from the proof.
 
