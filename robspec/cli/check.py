@@ -300,7 +300,10 @@ def command(
         if compared is not None:
             for line in (*compared.regressions, *compared.moved):
                 click.echo(f"baseline: {line}", err=True)
-        if update_baseline and baseline is not None and report.complete and report.exit_status() != 4:
+        part = any(p.part for p in report.properties)
+        if update_baseline and baseline is not None and part:
+            click.echo(f"baseline not written, as only some images were looked at: {baseline}", err=True)
+        elif update_baseline and baseline is not None and report.complete and report.exit_status() != 4:
             _options.write_atomically(baseline, pieces("json", report))
             click.echo(f"baseline written: {baseline}", err=True)
         try:

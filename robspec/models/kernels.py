@@ -114,7 +114,9 @@ def _backend(name: str, args: Any, keywords: Any) -> str:
     images, weight = given[0], given[1]
     bias = keywords.get("bias", given[2])
     sides = weight.ndim - 2
-    if not isinstance(images, Tensor) or keywords.keys() - {"bias"} or isinstance(given[4], str):
+    if isinstance(given[4], str):
+        return f"a convolution with padding={given[4]!r}, which is decided when it runs; export it with numbers"
+    if not isinstance(images, Tensor) or keywords.keys() - {"bias"}:
         return "an unusual call"
     if images.ndim == weight.ndim - 1:
         images = images[None]

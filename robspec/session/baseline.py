@@ -80,7 +80,7 @@ def compare(report: CheckReport, earlier: dict[str, Any]) -> Compared:
         if rank > _RANK[was]:
             moved.append(f"better: {where}: {was} before, now {said}")
         elif value != was_value:
-            moved.append(f"moved: {where}: certified {_shown(was_value)} before, now {said}")
+            moved.append(f"moved: {where}: certified {_shown(was_value)} before, {_shown(value)} now: {said}")
     moved += [f"gone: {key[0]}, {key[2]}: {was} before" for key, (was, _, _) in before.items() if key not in names]
     return Compared(replace(report, accepted=frozenset(accepted), weaker=less), tuple(regressions), tuple(moved))
 
@@ -143,4 +143,4 @@ def _rows(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def _shown(value: Any) -> str:
     if not isinstance(value, dict):
         return "undefined"
-    return str(value.get("exact")) if value.get("approx") is None else f"{value['approx']:.6g}"
+    return str(value.get("exact")) if value.get("approx") is None else f"{value['approx']:.9g}"

@@ -117,6 +117,13 @@ def test_a_baseline_fails_on_what_became_worse_alone(project: Project, robspec: 
     assert "baseline: gone: accurate, mean(worst_case) >= 0.97: UNKNOWN before" in new.err
 
 
+def test_some_images_make_no_baseline(project: Project, robspec: Run) -> None:
+    kept = project.root / "baseline.json"
+    result = robspec("check", project.model, project.spec, "--limit", 2, "--baseline", kept, "--update-baseline")
+    assert "baseline not written, as only some images were looked at" in result.err
+    assert not kept.exists()
+
+
 def test_fewer_images_are_less(project: Project, robspec: Run) -> None:
     kept = project.root / "baseline.json"
     given = ("check", project.model, project.spec, "--baseline", kept)

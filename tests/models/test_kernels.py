@@ -52,6 +52,14 @@ def test_what_computes_each_convolution_is_said(every: LoadedModel, tmp_path: Pa
     assert "Mkldnn" not in wide
 
 
+def test_padding_by_a_word_is_named_with_a_mend(tmp_path: Path) -> None:
+    net = nn.Conv2d(3, 2, 3, padding="same").eval()
+    path = tmp_path / "word.pt2"
+    path.write_bytes(export_archive(net, None, (3, 8, 8), 32, "net").archive)
+    with pytest.raises(OtherKernels, match=r"padding='same'.*export it with numbers"):
+        refuse_other_kernels(load(path), 8)
+
+
 @contextmanager
 def _precision() -> Iterator[None]:
     torch.set_float32_matmul_precision("medium")
