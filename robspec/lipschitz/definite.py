@@ -62,22 +62,13 @@ def largest_eigenvalue(matrices: Chunks, error: float) -> float:
 
     Source: MATH.md section 5.
     """
-    candidate = FLOOR
-    slack = 0.0
+    candidate, size = FLOOR, 1
     for batch in matrices():
         size = int(batch.shape[-1])
-        norms = _frobenius(batch)
-        if not bool(torch.isfinite(norms).all()):
+        candidate = raised(batch, candidate)
+        if not math.isfinite(candidate):
             return math.inf
-        if size == 1:
-            peak = float(batch.real.max()) if batch.is_complex() else float(batch.max())
-            candidate = max(candidate, peak)
-            continue
-        with threads_for(0):
-            candidate = _raise_to_pass(batch, norms, candidate)
-        slack = max(slack, cholesky_slack(size, directed.mul(float(size), candidate, 1.0 + 1e-9)))
-    rounding = directed.mul(4 * directed.UNIT, candidate)
-    return directed.add(candidate, slack, rounding, error)
+    return proved(candidate, size, error)
 
 
 def raised(batch: torch.Tensor, candidate: float) -> float:
@@ -131,9 +122,9 @@ def at_most(batch: torch.Tensor, limits: torch.Tensor, error: float) -> torch.Te
     part = 4 * directed.UNIT + (0.0 if size == 1 else cholesky_slack(size, size * (1.0 + 1e-9)))
     # What a factorisation at these proves is below the limits: twice what it may be off is taken off.
     tried = limits * (1 - 2 * part) - error * (1 + 1e-9)
-    norms = _frobenius(batch)
     if size == 1:
         return (batch.real if batch.is_complex() else batch).reshape(-1) <= tried
+    norms = _frobenius(batch)
     passed = norms * (1.0 + 1e-7) <= tried
     asked = torch.nonzero((tried > 0) & ~passed & torch.isfinite(norms)).flatten()
     if len(asked):

@@ -119,8 +119,8 @@ def _least(target: float, most: float, turn: float) -> float:
         most: no eigenvalue anywhere is above it.
         turn: the sum over dimensions of degree times angle from the middle to an end, rounded up.
     """
-    angle = math.acos(min(max(2 * target / most - 1 - _SHORT, -1.0), 1.0)) + turn
-    return most * (1 + math.cos(angle)) / 2 - _MARGIN * most if angle < math.pi else -1.0
+    angle = math.acos(min(max(2 * (target / most) - 1 - _SHORT, -1.0), 1.0)) + turn
+    return most * ((1 + math.cos(angle)) / 2) - _MARGIN * most if angle < math.pi else -1.0
 
 
 def _largest(middle: float, turn: float) -> float:
