@@ -10,7 +10,7 @@ import numpy as np
 
 from robspec.kernels._threads import share
 from robspec.kernels.knapsack import BoolArray, FloatArray, IntArray, LogitsBatch, OneClass, _views
-from robspec.kernels.knapsack._pair import BEYOND, PASSES, SURE, Looked, Pair, bits, water
+from robspec.kernels.knapsack._pair import BEYOND, PASSES, Looked, Pair, bits, spread, water
 from robspec.kernels.knapsack._quotient import Market, Quotient, Run, aim, settle
 from robspec.kernels.knapsack.budget import Budget, affordable, costs
 
@@ -66,7 +66,7 @@ class TwoClasses:
             return None
         sampled, stands_for = self._pair.sample(image, self._k)
         priced = [side.costs(some if use else some[:0]) for side, some, use in zip(sides, sampled, used, strict=True)]
-        guess = aim(problem, Market(priced[0], priced[1], stands_for), float(leave.limit), SURE)
+        guess = aim(problem, Market(priced[0], priced[1], stands_for), float(leave.limit), spread)
         if guess is None:
             return None
         windows = [

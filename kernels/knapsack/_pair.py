@@ -29,7 +29,7 @@ PASSES = 4
 """After so many passes over an image it is read in full: one more budget then costs next to nothing."""
 _SAMPLE = 2**15
 """About so many pixels are looked at for a guess."""
-SURE = 5.0
+_SURE = 5.0
 """Errors of a guess, as the number of sampled items below it has them, on either side of a window."""
 
 
@@ -163,7 +163,7 @@ def around(ascending: FloatArray, stands_for: float, budget: Budget) -> tuple[in
 
 def spread(count: int) -> float:
     """How far a sum over so many sampled items may be off, relatively; nothing follows from it but speed."""
-    return SURE / math.sqrt(count + 1)
+    return _SURE / math.sqrt(count + 1)
 
 
 def bits(value: float) -> int:

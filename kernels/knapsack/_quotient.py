@@ -11,7 +11,7 @@ that end. So four numbers say of all pairs outside the runs that they gain too l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -128,14 +128,16 @@ def both(cost: float, ratio: float) -> tuple[float, float]:
     return cost, cost * ratio if ratio else 0.0
 
 
-def aim(problem: Quotient, sampled: Market, limit: float, spread: float) -> list[tuple[float, float]] | None:
+def aim(
+    problem: Quotient, sampled: Market, limit: float, spread: Callable[[int], float]
+) -> list[tuple[float, float]] | None:
     """Guess from samples between which costs the last flips of the best pair lie.
 
     Args:
         problem: the counts are exact.
         sampled: costs of some items.
         limit: the budget.
-        spread: how far a sum over samples may be off, times the root of their number.
+        spread: how far a sum over so many samples may be off, relatively.
 
     Returns:
         The least cost and the largest of leave items, then of enter items: infinity for the end of the list. None
@@ -154,7 +156,7 @@ def aim(problem: Quotient, sampled: Market, limit: float, spread: float) -> list
         if d <= 0:
             return None
         value = (problem.start[0] + a * leave_n + b * enter_n) / d
-    error = spread / math.sqrt(sum(sampled.bought(last, ratio)) + 1)
+    error = spread(sum(sampled.bought(last, ratio)))
     low, high = sampled.balance(ratio, [limit * max(1 - error, 0.0), limit * (1 + error)])
     lows = both(low / _WIDER if error < 1 else 0.0, ratio)
     known = (float(some[-1]) if len(some) else 0.0 for some in (sampled.leave, sampled.enter))

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from robspec.recheck.errors import CertificateRejected
 from robspec.recheck.recheck import compiled
+from robspec.session.baseline import _lessened
 from robspec.syntax.source import read_source
 from tests.cli.conftest import SPEC, Project, Run, export
 from tests.tasks.detecting import BY_LOCATION, Blob, Blobs, archive, write_data
@@ -150,6 +151,25 @@ def test_a_smaller_probability_is_less_to_a_baseline(robspec: Run, project: Proj
     assert "PROVED with probability 0.99 before, now PROVED with probability 0.9," in said
     assert asked("0.01")[0] == 0
     assert asked("0.001")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "less"),
+    [
+        (" with probability 1/3", "PROVED with probability 0.99", True),
+        (" with probability 2/3", "PROVED with probability 1/3", False),
+        (" with probability 0.9", "PROVED with probability 0.99", True),
+        (" with probability 0.99", "PROVED with probability 0.9", False),
+        (" with probability 0.9", "PROVED with probability 0.9 of the first 2 of 4 images", False),
+        (" with probability 0.9", "PROVED with probability 1/0", True),
+        (" with probability 0.9", "PROVED with probability " + "9" * 5000, True),
+        (", assuming L <= 1 (not proved)", "PROVED with probability 0.9", True),
+        (" with probability 0.9", "PROVED", True),
+        ("", "PROVED, assuming L <= 1 (not proved)", False),
+    ],
+)
+def test_qualifiers_are_compared_as_numbers_where_they_are_chances(now: str, before: str, less: bool) -> None:
+    assert _lessened(now, before) == less
 
 
 def test_images_that_mix_under_noise_alone_are_sampled_one_by_one(robspec: Run, project: Project) -> None:

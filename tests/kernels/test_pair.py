@@ -203,7 +203,7 @@ def test_runs_about_the_best_pair_settle_it(name: str) -> None:
     counts = np.array([len(leave), 500, 700, len(enter)])
     problem, limit = Quotient(counts, above, below, len(leave), len(enter)), 10**9
     samples = [np.sort(random.choice(some, len(some) // 8)).astype(float) for some in (leave, enter)]
-    guess = aim(problem, Market(samples[0], samples[1], 8.0), float(limit), 4.0)
+    guess = aim(problem, Market(samples[0], samples[1], 8.0), float(limit), lambda count: 4.0 / (count + 1) ** 0.5)
     assert guess is not None
     chosen = []
     for some, (low, high) in zip((leave, enter), guess, strict=True):
