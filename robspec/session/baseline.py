@@ -94,7 +94,7 @@ def _lessened(qualifier: str, label: str) -> bool:
     return now is None or before is None or Fraction(now[1]) < Fraction(before[1])
 
 
-_CHANCE = re.compile(r" with probability (0?\.\d{1,40}|1)\b")
+_CHANCE = re.compile(r" with probability (\d{0,60}\.?\d{1,60}(?:/[1-9]\d{0,60})?)(?![\d./])")
 _Key = tuple[str, str, str]
 """Property, query and requirement."""
 
